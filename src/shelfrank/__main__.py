@@ -1,0 +1,5 @@
+"""Runs the command line as `python -m shelfrank`."""
+
+from shelfrank.cli import main
+
+main()

@@ -1,0 +1,25 @@
+"""Errors that a user can cause, each told in one sentence."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """What must hold, what was given, what to do; the command line prints it and exits with 2."""
+
+
+def unknown_name(kind: str, given: str, known: Iterable[str]) -> UserError:
+    """Builds the error for a name that no hand-written dict knows, with the known ones and the nearest.
+
+    Args:
+        kind: What is named, for example `ranker`.
+        given: The name that was given.
+        known: Every name that would have been accepted.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(given, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return UserError(f"unknown {kind} {given!r}: choose one of {', '.join(names)}{hint}")

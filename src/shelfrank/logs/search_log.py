@@ -1,0 +1,197 @@
+"""SearchLog: the data contract between a shop's raw logs and everything that follows.
+
+A folder with Parquet tables, each a folder of part files:
+
+- `impressions`: one row per product shown. `search_id`, `timestamp` (UTC), `customer_id` (null = anonymous),
+  `session_id` (optional), `query`, `product_id`, `position` (1-based), the labels of `TASKS` (0, 1, or null where
+  the source has no such signal), and context columns.
+- `products`: `product_id`, `title`, and product features.
+- `customers`: `customer_id` and customer features.
+- `events` (optional): what customers did outside the result pages. `timestamp`, `product_id`, `customer_id` and/or
+  `session_id`, `action` (text). Only ever read as history, never as a label.
+
+`schema.yaml` declares the features. A simulator may add `truth/`, which no step that makes features reads.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shelfrank.artifact import Draft, Manifest, is_current, publish, read_manifest
+from shelfrank.errors import UserError
+from shelfrank.progress import measured
+from shelfrank.schema import TASKS, Schema
+
+KIND = "search_log"
+TABLES = ("impressions", "products", "customers", "events")
+TRUTH_TABLES = ("truth/impressions", "truth/products", "truth/customers")
+SCHEMA_FILE = "schema.yaml"
+
+REQUIRED_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "impressions": ("search_id", "timestamp", "customer_id", "query", "product_id", "position", *TASKS),
+    "products": ("product_id", "title"),
+    "customers": ("customer_id",),
+    "events": ("timestamp", "product_id", "action"),
+}
+
+COLUMN_TYPES: Mapping[str, pa.DataType] = {
+    "search_id": pa.string(),
+    "timestamp": pa.timestamp("us", tz="UTC"),
+    "customer_id": pa.string(),
+    "session_id": pa.string(),
+    "query": pa.string(),
+    "product_id": pa.string(),
+    "position": pa.int32(),
+    "title": pa.string(),
+    "action": pa.string(),
+    **{task: pa.int8() for task in TASKS},
+}
+"""Types of the reserved columns; writers cast to these."""
+
+
+@dataclass(frozen=True)
+class SearchLog:
+    """A finished, validated search log on disk."""
+
+    path: Path
+    schema: Schema
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path) -> "SearchLog":
+        """Opens a finished log; a missing, half-written or truncated one is a `UserError`."""
+        manifest = read_manifest(path, KIND)
+        return cls(path=path, schema=Schema.load(path / SCHEMA_FILE), manifest=manifest)
+
+    def has(self, table: str) -> bool:
+        """Whether the log holds this table."""
+        return has_table(self.path, table)
+
+    def files(self, table: str) -> list[str]:
+        """The part files of a table, in their written order."""
+        return table_files(self.path, table)
+
+
+def has_table(folder: Path, table: str) -> bool:
+    """Whether a log's folder, finished or not, holds this table."""
+    return (folder / table).is_dir() and any((folder / table).glob("*.parquet"))
+
+
+def table_files(folder: Path, table: str) -> list[str]:
+    """The part files of a table of a log's folder, in their written order."""
+    return [str(file) for file in sorted((folder / table).glob("*.parquet"))]
+
+
+@dataclass
+class SearchLogWriter:
+    """Collects tables, and what a source leaves out, for one log.
+
+    Attributes:
+        draft: The folder being written.
+        rows: Rows written, by table.
+        left_out: Rows or searches left out, by reason; printed and kept in the manifest.
+        notes: Facts that a reader of the log should know.
+    """
+
+    draft: Draft
+    rows: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    notes: dict[str, Any] = field(default_factory=dict)
+    _parts: Counter[str] = field(default_factory=Counter)
+
+    def write(self, table: str, rows: pa.Table) -> None:
+        """Appends rows as one part file; reserved columns are cast to their contract types.
+
+        Args:
+            table: One of `TABLES` or `TRUTH_TABLES`.
+            rows: The rows.
+
+        Raises:
+            UserError: Where a reserved column cannot be cast to its type.
+        """
+        if table not in TABLES + TRUTH_TABLES:
+            raise AssertionError(f"no such table: {table}")
+        folder = self.draft.path / table
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"part-{self._parts[table]:05d}.parquet"
+        pq.write_table(cast_reserved(table, rows), part, compression="zstd", compression_level=1)
+        self._parts[table] += 1
+        self.rows[table] += rows.num_rows
+
+    def leave_out(self, reason: str, count: int = 1) -> None:
+        """Counts something that the log does not hold although the source did."""
+        if count:
+            self.left_out[reason] += count
+
+
+def cast_reserved(table: str, rows: pa.Table) -> pa.Table:
+    """Casts the reserved columns of a table to the contract's types.
+
+    Args:
+        table: The table's name, for the error.
+        rows: The rows.
+
+    Returns:
+        The rows with the same columns in the same order.
+
+    Raises:
+        UserError: Where a value does not fit its column's type.
+    """
+    for index, name in enumerate(rows.column_names):
+        wanted = COLUMN_TYPES.get(name)
+        if wanted is None or rows.schema.field(name).type == wanted or table.startswith("truth/") and name not in ("search_id", "product_id", "customer_id"):
+            continue
+        try:
+            rows = rows.set_column(index, name, rows.column(name).cast(wanted))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise UserError(
+                f"{table}.{name} must hold values of type {wanted}, but it holds {rows.schema.field(name).type}: {error}"
+            ) from error
+    return rows
+
+
+@contextlib.contextmanager
+def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Iterator[SearchLogWriter]:
+    """Writes one log: the block fills it, then it is validated as a whole and only then put in place.
+
+    Args:
+        out: The folder of the finished log.
+        schema: The features that it declares.
+        inputs: Plain data that decides the content (source, its files' hashes, options, seeds).
+
+    Yields:
+        The writer.
+
+    Raises:
+        UserError: Where the log breaks the contract; every violation is listed.
+    """
+    from shelfrank.logs.validate import require_valid
+
+    with publish(out, KIND, inputs) as draft, measured() as cost:
+        writer = SearchLogWriter(draft)
+        yield writer
+        if not writer.rows["impressions"]:
+            raise UserError(f"the log must hold at least one search, but none is left{_reasons(writer.left_out)}; check the source")
+        schema.save(draft.path / SCHEMA_FILE)
+        warnings = require_valid(draft.path)
+        draft.info.update(
+            rows=dict(writer.rows), left_out=dict(writer.left_out), notes=writer.notes, warnings=warnings,
+            cost=cost.stop().as_dict(),
+        )
+
+
+def log_is_current(out: Path, inputs: dict[str, Any]) -> bool:
+    """Whether `out` already holds the finished log of the same inputs."""
+    return is_current(out, KIND, inputs)
+
+
+def _reasons(left_out: Counter[str]) -> str:
+    if not left_out:
+        return ""
+    return " (left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items())) + ")"

@@ -1,0 +1,153 @@
+"""What a search log's columns mean: every feature declared once, with its side and kind."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shelfrank.errors import UserError
+
+TASKS = ("click", "add_to_cart", "purchase")
+"""The paper's three labels in their order (Paper: Sec. 3.1)."""
+
+SCHEMA_VERSION = 1
+
+RESERVED_COLUMNS = frozenset(
+    {"search_id", "timestamp", "customer_id", "session_id", "query", "product_id", "position", "title", *TASKS}
+)
+"""Columns whose meaning the contract fixes; none of them can be declared as a feature."""
+
+
+class Side(StrEnum):
+    """Whom a feature describes; Personalization Degree neutralises the `customer` side."""
+
+    CUSTOMER = "customer"
+    QUERY = "query"
+    PRODUCT = "product"
+    INTERACTION = "interaction"
+    CONTEXT = "context"
+
+
+class Kind(StrEnum):
+    """How a feature is encoded."""
+
+    CATEGORICAL = "categorical"
+    NUMERICAL = "numerical"
+    TEXT = "text"
+
+
+class Feature(BaseModel):
+    """One declared feature.
+
+    Attributes:
+        name: The column's name.
+        side: Whom it describes.
+        kind: How it is encoded.
+        unit: Unit of a numerical feature, for people to read.
+        default: The value that stands for a missing one; None leaves the choice to the encoder.
+        log1p: Whether a numerical feature is a heavy-tailed, non-negative quantity that is encoded as ln(1 + x).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1)
+    side: Side
+    kind: Kind
+    unit: str | None = None
+    default: float | str | None = None
+    log1p: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Feature":
+        if self.name in TASKS:
+            raise ValueError(f"{self.name!r} is a label and can never be declared as a feature")
+        if self.name in RESERVED_COLUMNS:
+            raise ValueError(f"{self.name!r} is a reserved column and needs no declaration; remove it from the features")
+        if self.kind is Kind.NUMERICAL and isinstance(self.default, str):
+            raise ValueError(f"the default of numerical feature {self.name!r} must be a number, not {self.default!r}")
+        return self
+
+
+class Schema(BaseModel):
+    """The features of one search log, as `schema.yaml` declares them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: int = SCHEMA_VERSION
+    name: str
+    features: tuple[Feature, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Schema":
+        if self.version != SCHEMA_VERSION:
+            raise ValueError(f"schema version must be {SCHEMA_VERSION}, not {self.version}")
+        names = [feature.name for feature in self.features]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"each feature must be declared once, but {', '.join(twice)} is declared again")
+        return self
+
+    def select(self, side: Side | None = None, kind: Kind | None = None) -> tuple[Feature, ...]:
+        """The declared features of one side, of one kind, or of both, in their declared order."""
+        return tuple(
+            feature
+            for feature in self.features
+            if (side is None or feature.side is side) and (kind is None or feature.kind is kind)
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the schema as YAML."""
+        data = {
+            "version": self.version,
+            "name": self.name,
+            "features": [feature.model_dump(mode="json", exclude_defaults=True) for feature in self.features],
+        }
+        path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Schema":
+        """Reads a schema.
+
+        Args:
+            path: A `schema.yaml`.
+
+        Returns:
+            The schema.
+
+        Raises:
+            UserError: Where the file is missing, is no YAML, or breaks a rule; the text names the place.
+        """
+        return cls.model_validate_named(load_yaml(path), str(path))
+
+    @classmethod
+    def model_validate_named(cls, data: Any, where: str) -> "Schema":
+        """Validates plain data; an error is one sentence that begins with `where`."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise UserError(one_sentence(where, error)) from error
+
+
+def load_yaml(path: Path) -> Any:
+    """Reads a YAML file of plain data; a missing or broken file is a `UserError`."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} must exist, but there is no such file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} must be YAML: {' '.join(str(error).split())}") from error
+
+
+def one_sentence(where: str, error: ValidationError) -> str:
+    """Tells every problem of a pydantic error in one line, each with its path."""
+    problems = []
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"])
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown key"
+        given = "" if item["type"] in {"extra_forbidden", "missing", "value_error"} else f" (given {item['input']!r})"
+        problems.append(f"{place}: {message}{given}" if place else message)
+    return f"{where}: {'; '.join(problems)}"
