@@ -119,7 +119,9 @@ def read_manifest(path: Path, kind: str) -> Manifest:
         size = (path / name).stat().st_size if (path / name).is_file() else None
         if size != entry["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes"
-            raise UserError(f"{path / name} must have {entry['bytes']} bytes as its manifest says, but it {found}; write {path} again")
+            raise UserError(
+                f"{path / name} must have {entry['bytes']} bytes as its manifest says, but it {found}; write {path} again"
+            )
     return Manifest(**fields)
 
 
@@ -127,7 +129,9 @@ def verify_files(path: Path, manifest: Manifest) -> None:
     """Compares every file's sha256 with the manifest; a difference is a `UserError`."""
     for name, entry in manifest.files.items():
         if _sha256(path / name) != entry["sha256"]:
-            raise UserError(f"{path / name} must have the sha256 its manifest says, but its bytes have changed; write {path} again")
+            raise UserError(
+                f"{path / name} must have the sha256 its manifest says, but its bytes have changed; write {path} again"
+            )
 
 
 def is_current(path: Path, kind: str, inputs: dict[str, Any]) -> bool:
@@ -142,7 +146,9 @@ def is_current(path: Path, kind: str, inputs: dict[str, Any]) -> bool:
 def refuse_foreign(path: Path) -> None:
     """Raises a `UserError` where `path` holds something that shelfrank did not write, so that it is never replaced."""
     if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise UserError(f"{path} must be new or a folder that shelfrank wrote, but it holds something else; choose another --out")
+        raise UserError(
+            f"{path} must be new or a folder that shelfrank wrote, but it holds something else; choose another --out"
+        )
 
 
 def fingerprint(data: Any) -> str:
@@ -171,7 +177,9 @@ def _writer_lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"only one process may write {path}, but another is writing it; wait for it or choose another --out") from error
+            raise UserError(
+                f"only one process may write {path}, but another is writing it; wait for it or choose another --out"
+            ) from error
         try:
             yield
         finally:

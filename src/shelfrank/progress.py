@@ -32,8 +32,13 @@ def progress(title: str, total: float, unit: str) -> Iterator[Callable[..., None
     """
     if console.is_terminal:
         with Progress(
-            TextColumn("{task.description:<24}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"),
-            _Rate(unit), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(unit),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
         ) as bar:
             task = bar.add_task(title, total=total, note="")
 
@@ -48,8 +53,15 @@ def progress(title: str, total: float, unit: str) -> Iterator[Callable[..., None
 
     def line(event: str, note: str | None) -> None:
         seconds = time.monotonic() - started
-        record = {"step": title, "event": event, "done": round(done), "total": round(total), "unit": unit,
-                  "per_s": round(done / max(seconds, 1e-9), 1), "seconds": round(seconds, 1)}
+        record = {
+            "step": title,
+            "event": event,
+            "done": round(done),
+            "total": round(total),
+            "unit": unit,
+            "per_s": round(done / max(seconds, 1e-9), 1),
+            "seconds": round(seconds, 1),
+        }
         print(json.dumps(record | ({"note": note} if note else {})), file=sys.stderr, flush=True)
 
     def advance_lines(n: float, note: str | None = None) -> None:

@@ -15,7 +15,17 @@ TASKS = ("click", "add_to_cart", "purchase")
 SCHEMA_VERSION = 1
 
 RESERVED_COLUMNS = frozenset(
-    {"search_id", "timestamp", "customer_id", "session_id", "query", "product_id", "position", "title", *TASKS}
+    {
+        "search_id",
+        "timestamp",
+        "customer_id",
+        "session_id",
+        "query",
+        "product_id",
+        "position",
+        "title",
+        *TASKS,
+    }
 )
 """Columns whose meaning the contract fixes; none of them can be declared as a feature."""
 
@@ -64,7 +74,9 @@ class Feature(BaseModel):
         if self.name in TASKS:
             raise ValueError(f"{self.name!r} is a label and can never be declared as a feature")
         if self.name in RESERVED_COLUMNS:
-            raise ValueError(f"{self.name!r} is a reserved column and needs no declaration; remove it from the features")
+            raise ValueError(
+                f"{self.name!r} is a reserved column and needs no declaration; remove it from the features"
+            )
         if self.kind is Kind.NUMERICAL and isinstance(self.default, str):
             raise ValueError(f"the default of numerical feature {self.name!r} must be a number, not {self.default!r}")
         return self

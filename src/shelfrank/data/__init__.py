@@ -1,0 +1,1 @@
+"""The columnar store between preparation and training."""

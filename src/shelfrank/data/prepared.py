@@ -1,0 +1,251 @@
+"""PreparedData: columnar, memory-mapped arrays, so that training never parses anything.
+
+Per split a folder of `.npy` arrays whose rows lie grouped by search, searches in order of time, products in the order
+shown. `columns.json` names the columns; `encoder.json` says how raw values became these numbers.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32, Int8, Int32, Int64, UInt64
+
+from shelfrank.artifact import Manifest, read_manifest
+from shelfrank.errors import UserError
+from shelfrank.schema import Side
+
+KIND = "prepared_data"
+SPLITS = ("train", "valid", "test")
+ARRAYS = (
+    "numerical",
+    "categorical",
+    "labels",
+    "query_idx",
+    "product_idx",
+    "customer_idx",
+    "position",
+    "tie_keys",
+    "search_offsets",
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of `numerical` or `categorical`.
+
+    Attributes:
+        name: The feature's name.
+        side: Whom it describes.
+        size: Codes of a categorical column, 0 included; 0 for a numerical one.
+        zero: What a raw 0 (numerical) or the default value (categorical) became.
+        mean: What the training mean (numerical) or the default value (categorical) became.
+    """
+
+    name: str
+    side: Side
+    size: int
+    zero: float
+    mean: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split, columns as declared in `numerical_columns` and `categorical_columns`.
+
+    Attributes:
+        name: Which split.
+        tasks: The tasks of `labels`, in order.
+        numerical: Standardised numbers.
+        categorical: Codes; 0 is unknown or default.
+        labels: 1, 0, or -1 where the label is missing.
+        query_idx: Row of the query in `texts/queries.parquet`.
+        product_idx: Row of the product in `texts/products.parquet`.
+        customer_idx: Row of the customer in `customers.parquet`; -1 is anonymous.
+        position: Position at which the product was shown; never a model input.
+        tie_keys: Fixed hash of (search, product) that breaks ties between equal scores.
+        search_offsets: Rows of search i are `search_offsets[i]` to `search_offsets[i + 1]`.
+        numerical_columns: What each column of `numerical` is.
+        categorical_columns: What each column of `categorical` is.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    numerical: Float32[np.ndarray, "rows n_num"]
+    categorical: Int32[np.ndarray, "rows n_cat"]
+    labels: Int8[np.ndarray, "rows n_tasks"]
+    query_idx: Int32[np.ndarray, " rows"]
+    product_idx: Int32[np.ndarray, " rows"]
+    customer_idx: Int32[np.ndarray, " rows"]
+    position: Int32[np.ndarray, " rows"]
+    tie_keys: UInt64[np.ndarray, " rows"]
+    search_offsets: Int64[np.ndarray, " searches_plus_1"]
+    numerical_columns: tuple[Column, ...]
+    categorical_columns: tuple[Column, ...]
+
+    def __post_init__(self) -> None:
+        rows = len(self.labels)
+        for name in ARRAYS[:-1]:
+            assert len(getattr(self, name)) == rows, f"{name} must have {rows} rows"
+        assert self.numerical.shape[1] == len(self.numerical_columns), "every numerical column must be named"
+        assert self.categorical.shape[1] == len(self.categorical_columns), "every categorical column must be named"
+        assert int(self.search_offsets[-1]) == rows, "the last search must end at the last row"
+
+    @property
+    def n_rows(self) -> int:
+        """Rows in all."""
+        return len(self.labels)
+
+    @property
+    def n_searches(self) -> int:
+        """Searches in all."""
+        return len(self.search_offsets) - 1
+
+    def column(self, name: str) -> Float32[np.ndarray, " rows"]:
+        """The numerical column of this name; an absent one is a `UserError`."""
+        for index, column in enumerate(self.numerical_columns):
+            if column.name == name:
+                return self.numerical[:, index]
+        raise UserError(
+            f"the prepared data must have the numerical feature {name!r}, but it has not; prepare with it switched on"
+        )
+
+    def select(self, sides: Iterable[Side] = (), names: Iterable[str] = ()) -> "Split":
+        """The same rows without the features of the given sides and names; an unknown name is a `UserError`."""
+        left_out, sides = set(names), set(sides)
+        known = {column.name for column in (*self.numerical_columns, *self.categorical_columns)}
+        if left_out - known:
+            raise UserError(
+                f"exclude_features must name features of the prepared data, but {', '.join(sorted(left_out - known))} "
+                f"is none of {', '.join(sorted(known))}"
+            )
+        if not left_out and not sides:
+            return self
+        numbers = [i for i, c in enumerate(self.numerical_columns) if c.side not in sides and c.name not in left_out]
+        codes = [i for i, c in enumerate(self.categorical_columns) if c.side not in sides and c.name not in left_out]
+        return replace(
+            self,
+            numerical=np.ascontiguousarray(self.numerical[:, numbers]),
+            categorical=np.ascontiguousarray(self.categorical[:, codes]),
+            numerical_columns=tuple(self.numerical_columns[i] for i in numbers),
+            categorical_columns=tuple(self.categorical_columns[i] for i in codes),
+        )
+
+    def neutral(self, mode: Literal["zero", "mean"]) -> "Split":
+        """The same rows with every customer feature at its neutral value (Paper: Sec. 4.3, Eq. (16)).
+
+        Differs: `zero` is the raw zero, as printed, which standardisation moves away from 0; `mean` is the training
+        mean. Histories and sessions count as customer features.
+        """
+        numerical, categorical = np.array(self.numerical), np.array(self.categorical)
+        for index, column in enumerate(self.numerical_columns):
+            if column.side is Side.CUSTOMER:
+                numerical[:, index] = column.zero if mode == "zero" else column.mean
+        for index, column in enumerate(self.categorical_columns):
+            if column.side is Side.CUSTOMER:
+                categorical[:, index] = int(column.zero)
+        return replace(self, numerical=numerical, categorical=categorical)
+
+    def searches(self, chosen: Int64[np.ndarray, " chosen"]) -> "Split":
+        """The rows of the chosen searches only, in the given order."""
+        starts, ends = self.search_offsets[chosen], self.search_offsets[chosen + 1]
+        sizes = ends - starts
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
+        picked = {name: getattr(self, name)[rows] for name in ARRAYS[:-1]}
+        return replace(self, search_offsets=offsets, **picked)
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A finished folder of prepared data."""
+
+    path: Path
+    manifest: Manifest
+    tasks: tuple[str, ...]
+    numerical_columns: tuple[Column, ...]
+    categorical_columns: tuple[Column, ...]
+
+    @classmethod
+    def open(cls, path: Path) -> "PreparedData":
+        """Opens a finished folder; a missing, half-written or truncated one is a `UserError`."""
+        manifest = read_manifest(path, KIND)
+        data = json.loads((path / "columns.json").read_text(encoding="utf-8"))
+        return cls(
+            path=path,
+            manifest=manifest,
+            tasks=tuple(data["tasks"]),
+            numerical_columns=tuple(_column(item) for item in data["numerical"]),
+            categorical_columns=tuple(_column(item) for item in data["categorical"]),
+        )
+
+    def split(self, name: str) -> Split:
+        """One split's rows, memory-mapped."""
+        assert name in SPLITS, name
+        arrays: dict[str, Any] = {array: _map(self.path / name / f"{array}.npy") for array in ARRAYS}
+        return Split(
+            name=name,
+            tasks=self.tasks,
+            numerical_columns=self.numerical_columns,
+            categorical_columns=self.categorical_columns,
+            **arrays,
+        )
+
+    def searches(self, name: str) -> pa.Table:
+        """`search_id`, `timestamp` and `customer_id` of each search of a split, in order."""
+        return pq.read_table(self.path / name / "searches.parquet")
+
+    def queries(self) -> pa.Table:
+        """The unique queries; row i is `query_idx` i."""
+        return pq.read_table(self.path / "texts" / "queries.parquet")
+
+    def products(self) -> pa.Table:
+        """The unique products; row i is `product_idx` i."""
+        return pq.read_table(self.path / "texts" / "products.parquet")
+
+
+def save_columns(path: Path, tasks: Sequence[str], numerical: Sequence[Column], categorical: Sequence[Column]) -> None:
+    """Writes `columns.json` of a folder being prepared."""
+    data = {
+        "tasks": list(tasks),
+        "numerical": [vars(column) for column in numerical],
+        "categorical": [vars(column) for column in categorical],
+    }
+    (path / "columns.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
+
+
+def id_hashes(ids: Iterable[str]) -> UInt64[np.ndarray, " ids"]:
+    """A fixed 64-bit hash of each id, the same on every machine and engine."""
+    return np.array(
+        [int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "little") for i in ids],
+        dtype=np.uint64,
+    )
+
+
+def tie_keys(
+    search_hashes: UInt64[np.ndarray, " rows"], product_hashes: UInt64[np.ndarray, " rows"]
+) -> UInt64[np.ndarray, " rows"]:
+    """A fixed hash of each (search, product) pair, by which equal scores are ordered."""
+    mixed = search_hashes * np.uint64(0x9E3779B97F4A7C15) ^ product_hashes
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _column(item: dict[str, Any]) -> Column:
+    return Column(**{**item, "side": Side(item["side"])})
+
+
+def _map(file: Path) -> np.ndarray:
+    try:
+        array = np.load(file, mmap_mode="r")
+    except ValueError as error:
+        if "mmap" not in str(error) and "empty" not in str(error):
+            raise UserError(f"{file} must be a NumPy array, but it cannot be read: {error}; prepare again") from error
+        return np.load(file)
+    return array

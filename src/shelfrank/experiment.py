@@ -1,0 +1,143 @@
+"""One ranker trained once: from prepared data and a config to a run folder, and back."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from shelfrank.artifact import Manifest, fingerprint, is_current, publish, read_manifest
+from shelfrank.config import ExperimentConfig, normalised_weights, resolve
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.progress import measured
+from shelfrank.rankers import RankerSpec, ranker_spec
+from shelfrank.rankers.base import Problem, Ranker
+from shelfrank.schema import load_yaml
+from shelfrank.train.loop import Checkpoints
+
+KIND = "run"
+RUN_VERSION = 1
+"""Part of every run's inputs: raise it when the same data and config give another model."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run on disk.
+
+    Attributes:
+        path: Its folder.
+        manifest: Its manifest.
+        name: The ranker's name in `RANKERS`.
+        config: The resolved config.
+    """
+
+    path: Path
+    manifest: Manifest
+    name: str
+    config: ExperimentConfig
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Opens a finished run; a missing or half-written one is a `UserError`."""
+        manifest = read_manifest(path, KIND)
+        config = ExperimentConfig.model_validate(load_yaml(path / "config.yaml"))
+        return cls(path, manifest, str(manifest.inputs["ranker"]), config)
+
+    @property
+    def label(self) -> str:
+        """How tables name it."""
+        excluded = ", ".join(side.value for side in self.config.exclude_sides)
+        return ranker_spec(self.name).label + (f" without {excluded} features" if excluded else "")
+
+    def prepared(self) -> PreparedData:
+        """The data it was trained on, where that still is."""
+        return PreparedData.open(Path(self.manifest.info["prepared"]))
+
+    def ranker(self, prepared: PreparedData) -> Ranker:
+        """The fitted ranker."""
+        ranker = ranker_spec(self.name).build(problem(prepared, self.config))
+        ranker.load(self.path)
+        return ranker
+
+    def select(self, split: Split) -> Split:
+        """A split with only the features that the ranker may see."""
+        return split.select(self.config.exclude_sides, self.config.exclude_features)
+
+
+def train(prepared_path: Path, name: str, config: ExperimentConfig, out: Path, resume: bool = False) -> bool:
+    """Trains one ranker.
+
+    A checkpoint lies beside `out` until the run is finished, so that a killed training can be resumed.
+
+    Args:
+        prepared_path: A finished folder of prepared data.
+        name: A name in `RANKERS`.
+        config: The resolved config.
+        out: The run's folder.
+        resume: Go on from the last complete checkpoint of the same data and config, if there is one.
+
+    Returns:
+        False where `out` already holds the result of the same inputs, and nothing was done.
+
+    Raises:
+        UserError: Where the ranker is unknown, the data cannot be read, or the config does not fit the data.
+    """
+    spec = ranker_spec(name)
+    prepared = PreparedData.open(prepared_path)
+    settings = config.model_dump(mode="json")
+    inputs = {"prepared": prepared.manifest.fingerprint, "ranker": name, "config": settings, "version": RUN_VERSION}
+    if is_current(out, KIND, inputs):
+        return False
+    checkpoint_folder = out.with_name(f".{out.name}.checkpoint")
+    if not resume:
+        shutil.rmtree(checkpoint_folder, ignore_errors=True)
+    with publish(out, KIND, inputs) as draft, measured() as cost:
+        splits = [
+            prepared.split(part).select(config.exclude_sides, config.exclude_features) for part in ("train", "valid")
+        ]
+        ranker = spec.build(problem(prepared, config))
+        checkpoints = Checkpoints(checkpoint_folder, fingerprint(inputs), resume)
+        fitted = ranker.fit(splits[0], splits[1], checkpoints)
+        ranker.save(draft.path)
+        (draft.path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        lines = "".join(json.dumps(record) + "\n" for record in fitted.curve)
+        (draft.path / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        draft.info.update(
+            prepared=str(prepared_path),
+            fitted=_plain(asdict(fitted)),
+            cost=cost.stop().as_dict(),
+            rows=splits[0].n_rows,
+        )
+    shutil.rmtree(checkpoint_folder, ignore_errors=True)
+    return True
+
+
+def resolve_experiment(name: str, file: Path | None, overrides: list[str], seed: int | None) -> ExperimentConfig:
+    """The config of a named ranker: its preset, then a file, then assignments, then the seed."""
+    spec: RankerSpec = ranker_spec(name)
+    seeds = [] if seed is None else [f"seed={seed}"]
+    return resolve(ExperimentConfig, file, [*overrides, *seeds], base=dict(spec.preset))
+
+
+def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
+    """What a ranker must be built for, given the data and the config."""
+    left = [
+        column
+        for column in (*prepared.numerical_columns, *prepared.categorical_columns)
+        if column.side not in config.exclude_sides and column.name not in config.exclude_features
+    ]
+    weights = normalised_weights(config.task_weights, prepared.tasks)
+    return Problem(
+        config=config,
+        tasks=prepared.tasks,
+        task_weights=tuple(weights[task] for task in prepared.tasks),
+        columns=tuple(column.name for column in left),
+        n_numerical=sum(column.size == 0 for column in left),
+        category_sizes=tuple(column.size for column in left if column.size),
+    )
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(data))

@@ -1,0 +1,1 @@
+"""Networks: tensors in, tensors out; features and logs are unknown here."""

@@ -1,0 +1,17 @@
+"""Shared bottoms: one file each, named in `BOTTOMS`."""
+
+from collections.abc import Callable
+
+from shelfrank.config import NeuralConfig
+from shelfrank.nn.bottoms.base import Bottom
+from shelfrank.nn.bottoms.dcn_v2 import DCNV2
+from shelfrank.nn.bottoms.mlp import MLP
+from shelfrank.nn.bottoms.none import NoBottom
+from shelfrank.nn.inputs import TabularInputs
+
+BOTTOMS: dict[str, Callable[[TabularInputs, NeuralConfig], Bottom]] = {
+    "none": NoBottom,
+    "mlp": MLP,
+    "dcn_v2": DCNV2,
+}
+"""Every shared bottom by its name in the config."""

@@ -1,0 +1,42 @@
+"""Multi-gate mixture of experts."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from shelfrank.nn.layers import ParallelDense
+
+
+class MMoE(nn.Module):
+    """Experts shared by all tasks, mixed by one softmax gate per task (Paper: Sec. 3.3, Eq. (13)-(14)).
+
+    Attributes:
+        d_out: Width of each task's mixture.
+    """
+
+    def __init__(
+        self,
+        d_in: int,
+        n_experts: int,
+        expert_layers: Sequence[int],
+        n_tasks: int,
+        batch_norm: bool,
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.n_experts, self.n_tasks = n_experts, n_tasks
+        self.experts = ParallelDense(n_experts, d_in, expert_layers, batch_norm, dropout, shared_input=True)
+        # Paper: Eq. (13) has no bias; the gates of all tasks are one matrix.
+        self.gates = nn.Linear(d_in, n_tasks * n_experts, bias=False)
+        self.d_out = self.experts.d_out
+
+    def forward(self, x_final: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_tasks d_out"]:
+        """Mixes the experts' outputs for each task."""
+        experts = self.experts(x_final).view(-1, self.n_experts, self.d_out)
+        return torch.bmm(self.gate_weights(x_final).to(experts.dtype), experts)
+
+    def gate_weights(self, x_final: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_tasks n_experts"]:
+        """How much each task listens to each expert; sums to 1 over the experts."""
+        return self.gates(x_final).view(-1, self.n_tasks, self.n_experts).float().softmax(dim=2)

@@ -1,0 +1,21 @@
+"""One tower per task."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from shelfrank.nn.layers import ParallelDense, ParallelLinear
+
+
+class Towers(nn.Module):
+    """A small dense network per task, from the task's mixture to its logit (Paper: Sec. 3.3, Eq. (15))."""
+
+    def __init__(self, n_tasks: int, d_in: int, layers: Sequence[int], batch_norm: bool, dropout: float) -> None:
+        super().__init__()
+        self.hidden = ParallelDense(n_tasks, d_in, layers, batch_norm, dropout, shared_input=False)
+        self.out = ParallelLinear(n_tasks, self.hidden.d_out, 1)
+
+    def forward(self, mixtures: Float[Tensor, "rows n_tasks d_in"]) -> Float[Tensor, "rows n_tasks"]:
+        """Computes the logits."""
+        return self.out(self.hidden(mixtures.flatten(1)))

@@ -1,0 +1,1 @@
+"""From a search log to training arrays."""

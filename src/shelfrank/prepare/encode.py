@@ -1,0 +1,232 @@
+"""The encoder: from raw values to standardised numbers and category codes, fitted on the training split only."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float32, Float64, Int32
+
+from shelfrank.data.prepared import Column
+from shelfrank.schema import Feature, Side
+
+MISSING_SUFFIX = "__missing"
+
+
+@dataclass(frozen=True)
+class NumericalEncoding:
+    """How one numerical feature is encoded: fill, ln(1 + x) if heavy-tailed, standardise.
+
+    Attributes:
+        name: The feature.
+        side: Whom it describes.
+        log1p: Whether ln(1 + x) is taken, with the sign kept below 0.
+        fill: Raw value that stands for a missing one; None fills with the training mean after the logarithm.
+        mean: Training mean after the logarithm.
+        std: Training standard deviation after the logarithm.
+        flags_missing: Whether a column of its own says that the value is missing.
+    """
+
+    name: str
+    side: Side
+    log1p: bool
+    fill: float | None
+    mean: float
+    std: float
+    flags_missing: bool
+
+    def transform(self, raw: Float64[np.ndarray, " rows"]) -> Float32[np.ndarray, "rows n_columns"]:
+        """The encoded column, followed by the missing flag where there is one."""
+        missing = np.isnan(raw)
+        if self.fill is not None:
+            raw = np.where(missing, self.fill, raw)
+        values = (squash(raw) if self.log1p else raw) - self.mean
+        encoded = (np.where(np.isnan(values), 0.0, values) / self.std).astype(np.float32)
+        return np.stack([encoded, missing.astype(np.float32)], axis=1) if self.flags_missing else encoded[:, None]
+
+    def columns(self) -> list[Column]:
+        """The columns that `transform` makes."""
+        zero = float(self.transform(np.zeros(1))[0, 0])
+        made = [Column(self.name, self.side, size=0, zero=zero, mean=0.0)]
+        if self.flags_missing:
+            made.append(Column(self.name + MISSING_SUFFIX, self.side, size=0, zero=0.0, mean=0.0))
+        return made
+
+
+@dataclass(frozen=True)
+class CategoricalEncoding:
+    """How one categorical feature is encoded.
+
+    Attributes:
+        name: The feature.
+        side: Whom it describes.
+        values: The known categories; `values[i]` has code i + 1. Code 0 is unknown, rare or missing.
+        default: Code that stands for a missing value.
+    """
+
+    name: str
+    side: Side
+    values: tuple[str, ...]
+    default: int
+
+    def transform(self, raw: pa.Array | pa.ChunkedArray) -> Int32[np.ndarray, " rows"]:
+        """The code of each value."""
+        texts = raw.cast(pa.string())
+        codes = pc.add(pc.index_in(texts, value_set=pa.array(self.values, pa.string()), skip_nulls=True), 1)
+        known = pc.fill_null(codes, 0).to_numpy(zero_copy_only=False).astype(np.int32)
+        if self.default:
+            known[texts.is_null().to_numpy(zero_copy_only=False)] = self.default
+        return known
+
+    def column(self) -> Column:
+        """The column that `transform` makes."""
+        return Column(self.name, self.side, size=len(self.values) + 1, zero=self.default, mean=self.default)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Every encoding, and what was left out by reason."""
+
+    numerical: tuple[NumericalEncoding, ...]
+    categorical: tuple[CategoricalEncoding, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def save(self, path: Path) -> None:
+        """Writes the encoder as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> "Encoder":
+        """Reads an encoder that `save` wrote."""
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return cls(
+            numerical=tuple(NumericalEncoding(**_sided(item)) for item in data["numerical"]),
+            categorical=tuple(
+                CategoricalEncoding(**{**_sided(item), "values": tuple(item["values"])}) for item in data["categorical"]
+            ),
+            left_out=data["left_out"],
+        )
+
+
+class Moments:
+    """Count, missing count, mean and standard deviation of a stream of numbers."""
+
+    def __init__(self) -> None:
+        self.n = self.missing = 0.0
+        self._shift: float | None = None
+        self._sum = self._squares = 0.0
+
+    def add(self, values: Float64[np.ndarray, " rows"], weights: Float64[np.ndarray, " rows"] | None = None) -> None:
+        """Adds values, NaN meaning missing; a weight counts a value that many times."""
+        weights = np.ones(len(values)) if weights is None else weights
+        real = ~np.isnan(values)
+        self.missing += float(weights[~real].sum())
+        values, weights = values[real], weights[real]
+        if not weights.sum():
+            return
+        if self._shift is None:
+            # Numerics: squares of numbers far from 0, such as years, would swallow their own spread.
+            self._shift = float(values[np.flatnonzero(weights)[0]])
+        centred = values - self._shift
+        self.n += float(weights.sum())
+        self._sum += float((weights * centred).sum())
+        self._squares += float((weights * centred * centred).sum())
+
+    @property
+    def mean(self) -> float:
+        """Mean of the present values; 0 where there is none."""
+        return (self._shift or 0.0) + self._sum / self.n if self.n else 0.0
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the present values; 0 where they do not differ."""
+        if not self.n:
+            return 0.0
+        variance = self._squares / self.n - (self._sum / self.n) ** 2
+        scale = max(abs(self._squares / self.n), 1e-300)
+        return float(np.sqrt(variance)) if variance > 1e-12 * scale else 0.0
+
+
+def squash(values: Float64[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
+    """ln(1 + |x|) with the sign of x."""
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def fit_numerical(feature: Feature, moments: Moments) -> NumericalEncoding | str:
+    """Fits one numerical feature; the reason where it is left out.
+
+    Args:
+        feature: The feature.
+        moments: Of its training values, after `squash` where it is heavy-tailed; missing ones not filled.
+
+    Returns:
+        The encoding, or why there is none.
+    """
+    if not moments.n and not moments.missing:
+        return "no training row"
+    flags = 0 < moments.missing and moments.n > 0
+    if moments.std == 0.0 and not flags:
+        return "one value only in the training split" if moments.n else "missing in every training row"
+    fill = float(feature.default) if feature.default is not None else None
+    return NumericalEncoding(
+        name=feature.name,
+        side=feature.side,
+        log1p=feature.log1p,
+        fill=fill,
+        mean=moments.mean,
+        std=moments.std or 1.0,
+        flags_missing=flags,
+    )
+
+
+def fit_categorical(
+    feature: Feature, counts: Mapping[str, int], min_count: int, max_categories: int
+) -> CategoricalEncoding | str:
+    """Fits one categorical feature; the reason where it is left out.
+
+    Args:
+        feature: The feature.
+        counts: Training rows by category.
+        min_count: Rows that a category needs.
+        max_categories: Most categories; the most frequent stay, ties by name.
+
+    Returns:
+        The encoding with its categories by name, or why there is none.
+    """
+    frequent = [value for value, count in counts.items() if count >= min_count]
+    kept = sorted(sorted(frequent, key=lambda value: (-counts[value], value))[:max_categories])
+    if not kept:
+        return f"no category with {min_count} training rows"
+    if len(counts) == 1:
+        return "one value only in the training split"
+    default = (
+        kept.index(str(feature.default)) + 1 if feature.default is not None and str(feature.default) in kept else 0
+    )
+    return CategoricalEncoding(name=feature.name, side=feature.side, values=tuple(kept), default=default)
+
+
+def numbers(column: pa.Array | pa.ChunkedArray) -> Float64[np.ndarray, " rows"]:
+    """An Arrow column as floats, null as NaN."""
+    return pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+def count_values(
+    column: pa.Array | pa.ChunkedArray, weights: Float64[np.ndarray, " rows"] | None = None
+) -> dict[str, int]:
+    """Rows (or summed weights) of each category, nulls left aside."""
+    texts = column.cast(pa.string())
+    if weights is None:
+        counted = pc.value_counts(texts)
+        pairs: Sequence[tuple[Any, Any]] = [(item["values"], item["counts"]) for item in counted.to_pylist()]
+    else:
+        table = pa.table({"value": texts, "weight": weights}).group_by("value").aggregate([("weight", "sum")])
+        pairs = list(zip(table["value"].to_pylist(), table["weight_sum"].to_pylist(), strict=True))
+    return {str(value): int(count) for value, count in pairs if value is not None and count > 0}
+
+
+def _sided(item: dict[str, Any]) -> dict[str, Any]:
+    return {**item, "side": Side(item["side"])}

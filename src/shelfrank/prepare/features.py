@@ -1,0 +1,111 @@
+"""Which features a log allows under a config: the declared ones by where they live, and what history can be made."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from shelfrank.config import PrepareConfig
+from shelfrank.errors import UserError
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.prepare.history import HistoryPlan, tasks_with_labels
+from shelfrank.prepare.index import index_log
+from shelfrank.schema import Feature, Kind, Side
+
+PRICE = "price"
+MOST_AFFINITIES = 6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be made.
+
+    Attributes:
+        tasks: Tasks whose labels the log has.
+        product_features: Declared features that live in `products`.
+        customer_features: Declared features that live in `customers`.
+        row_features: Declared features that live in `impressions`.
+        history: What history can be made.
+        price_in_rows: Whether `price` is a column of `impressions` rather than of `products`.
+    """
+
+    tasks: tuple[str, ...]
+    product_features: tuple[Feature, ...]
+    customer_features: tuple[Feature, ...]
+    row_features: tuple[Feature, ...]
+    history: HistoryPlan
+    price_in_rows: bool
+
+
+@dataclass(frozen=True)
+class EntityTables:
+    """Products, customers and queries in the order of their integer keys."""
+
+    products: pa.Table
+    customers: pa.Table
+    queries: pa.Table
+
+
+def plan_features(log: SearchLog, backend: Backend, config: PrepareConfig) -> Plan:
+    """Decides what is made of a log.
+
+    Raises:
+        UserError: Where `history.affinity` names something that is no categorical feature of the products.
+    """
+    impressions = backend.read_parquet(log.files("impressions"))
+    products = backend.read_parquet(log.files("products"))
+    homes = declared_features(log, backend)
+    tasks = tasks_with_labels(impressions)
+    possible = tuple(feature.name for feature in homes["products"] if feature.kind is Kind.CATEGORICAL)
+    affinity = config.history.affinity
+    if affinity is None:
+        affinity = possible[:MOST_AFFINITIES]
+    elif set(affinity) - set(possible):
+        raise UserError(
+            f"history.affinity must name categorical features of the products table ({', '.join(possible) or 'there are none'}), "
+            f"but it names {', '.join(sorted(set(affinity) - set(possible)))}"
+        )
+    numerical = {feature.name for feature in log.schema.features if feature.kind is Kind.NUMERICAL}
+    price_in_rows = PRICE in impressions.columns
+    return Plan(
+        tasks=tasks,
+        product_features=homes["products"],
+        customer_features=homes["customers"],
+        row_features=homes["impressions"],
+        price_in_rows=price_in_rows,
+        history=HistoryPlan(
+            tasks=tasks,
+            affinity=affinity,
+            has_events=log.has("events"),
+            has_sessions="session_id" in impressions.columns,
+            has_price=PRICE in numerical and (price_in_rows or PRICE in products.columns),
+        ),
+    )
+
+
+def declared_features(log: SearchLog, backend: Backend) -> dict[str, tuple[Feature, ...]]:
+    """The declared categorical and numerical features by the table that holds them.
+
+    A product's or customer's feature lives in its own table, or, where a source states it per impression, there.
+    """
+    columns = {
+        table: set(backend.read_parquet(log.files(table)).columns) if log.has(table) else set()
+        for table in ("products", "customers", "impressions")
+    }
+    homes: dict[str, list[Feature]] = {table: [] for table in columns}
+    for feature in log.schema.features:
+        if feature.kind is Kind.TEXT:
+            continue
+        own = {Side.PRODUCT: "products", Side.CUSTOMER: "customers"}.get(feature.side, "impressions")
+        homes[own if feature.name in columns[own] else "impressions"].append(feature)
+    return {table: tuple(features) for table, features in homes.items()}
+
+
+def entity_tables(log: SearchLog, backend: Backend) -> EntityTables:
+    """Reads products, customers and queries in the order of their integer keys."""
+    indexed = index_log(log, backend)
+    return EntityTables(
+        products=backend.to_pyarrow(indexed.products.order_by("product_idx")),
+        customers=backend.to_pyarrow(indexed.customers.order_by("customer_idx")),
+        queries=backend.to_pyarrow(indexed.queries.order_by("query_idx")),
+    )

@@ -1,0 +1,150 @@
+"""Integer keys for searches, products, customers, queries and sessions, so that windows and joins are cheap."""
+
+from dataclasses import dataclass
+
+import ibis
+from ibis import _
+from ibis.backends.duckdb import Backend
+
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.schema import TASKS
+
+
+@dataclass(frozen=True)
+class IndexedLog:
+    """The log's tables with integer keys.
+
+    Attributes:
+        rows: One row per impression: `search_idx`, `product_idx`, `query_idx`, `customer_idx` (-1 = anonymous),
+            `session_idx` (-1 = none), `ts_us`, `position`, the labels, and the log's own impression columns.
+        searches: `search_idx` in order of time, with `search_id`, `timestamp`, `ts_us`, `customer_idx`, `query_idx`.
+        products: The log's products with `product_idx`.
+        customers: `customer_idx`, `customer_id` and the log's customer columns.
+        queries: `query_idx` and `query`.
+        events: `product_idx`, `customer_idx`, `session_idx`, `ts_us`, `action`; None where the log has none.
+    """
+
+    rows: ibis.Table
+    searches: ibis.Table
+    products: ibis.Table
+    customers: ibis.Table
+    queries: ibis.Table
+    events: ibis.Table | None
+
+
+def index_log(log: SearchLog, backend: Backend, searches: ibis.Table | None = None) -> IndexedLog:
+    """Gives every id of a log an integer key.
+
+    Keys follow the sorted ids (searches: time, then id), so that they do not depend on the order of files or rows.
+
+    Args:
+        log: The log.
+        backend: The engine.
+        searches: The `searches` of an earlier call, already computed; None computes them where they are used.
+
+    Returns:
+        The tables as expressions.
+    """
+    impressions = backend.read_parquet(log.files("impressions"))
+    products = backend.read_parquet(log.files("products"))
+    events = backend.read_parquet(log.files("events")) if log.has("events") else None
+
+    products = products.mutate(product_idx=_numbered(products.product_id))
+    ids = impressions.select("customer_id").distinct()
+    if events is not None and "customer_id" in events.columns:
+        ids = ids.union(events.select("customer_id"), distinct=True)
+    if log.has("customers"):
+        declared = backend.read_parquet(log.files("customers"))
+        ids = ids.union(declared.select("customer_id"), distinct=True)
+        ids = ids.filter(_.customer_id.notnull())
+        customers = ids.left_join(declared, "customer_id").drop("customer_id_right")
+    else:
+        customers = ids.filter(_.customer_id.notnull())
+    customers = customers.mutate(customer_idx=_numbered(customers.customer_id))
+    texts = impressions.select("query").distinct()
+    queries = texts.mutate(query_idx=_numbered(texts.query))
+    sessions = _session_keys(impressions, events)
+
+    if searches is None:
+        searches = _index_searches(impressions, customers, queries, sessions)
+    return IndexedLog(
+        rows=_index_rows(impressions, searches, products),
+        searches=searches,
+        products=products,
+        customers=customers,
+        queries=queries,
+        events=None if events is None else _index_events(events, products, customers, sessions),
+    )
+
+
+def microseconds(timestamp: ibis.expr.types.TimestampValue) -> ibis.expr.types.IntegerValue:
+    """Microseconds since 1970, the same on every engine."""
+    # Numerics: an engine may give the seconds as a fraction, which a cast would round up.
+    seconds = timestamp.truncate("s").epoch_seconds().cast("int64")
+    return seconds * 1_000_000 + timestamp.microsecond().cast("int64")
+
+
+def _index_searches(
+    impressions: ibis.Table, customers: ibis.Table, queries: ibis.Table, sessions: ibis.Table | None
+) -> ibis.Table:
+    searches = impressions.group_by("search_id").agg(
+        timestamp=_.timestamp.min(),
+        customer_id=_.customer_id.max(),
+        query=_.query.max(),
+        **({} if sessions is None else {"session_id": _.session_id.max()}),
+    )
+    searches = searches.mutate(
+        search_idx=ibis.row_number().over(order_by=[searches.timestamp, searches.search_id]).cast("int32"),
+        ts_us=microseconds(searches.timestamp),
+    )
+    searches = searches.left_join(customers.select("customer_id", "customer_idx"), "customer_id").drop(
+        "customer_id_right"
+    )
+    searches = searches.inner_join(queries, "query").drop("query")
+    if sessions is not None:
+        searches = searches.left_join(sessions, "session_id").drop("session_id_right", "session_id")
+    searches = searches.mutate(
+        customer_idx=searches.customer_idx.fill_null(-1),
+        session_idx=searches.session_idx.fill_null(-1) if sessions is not None else ibis.literal(-1, "int32"),
+    )
+    return searches
+
+
+def _numbered(column: ibis.expr.types.Column) -> ibis.expr.types.Column:
+    return ibis.row_number().over(order_by=column).cast("int32")
+
+
+def _session_keys(impressions: ibis.Table, events: ibis.Table | None) -> ibis.Table | None:
+    if "session_id" not in impressions.columns:
+        return None
+    ids = impressions.select("session_id").distinct()
+    if events is not None and "session_id" in events.columns:
+        ids = ids.union(events.select("session_id"), distinct=True)
+    ids = ids.filter(_.session_id.notnull())
+    return ids.mutate(session_idx=_numbered(ids.session_id))
+
+
+def _index_rows(impressions: ibis.Table, searches: ibis.Table, products: ibis.Table) -> ibis.Table:
+    keys = searches.select("search_id", "search_idx", "ts_us", "customer_idx", "query_idx", "session_idx")
+    dropped = {"timestamp", "customer_id", "query", "session_id"} & set(impressions.columns)
+    rows = impressions.drop(*dropped).inner_join(keys, "search_id").drop("search_id")
+    rows = rows.inner_join(products.select("product_id", "product_idx"), "product_id").drop("product_id")
+    return rows.mutate(**{task: rows[task].cast("int8") for task in TASKS})
+
+
+def _index_events(
+    events: ibis.Table, products: ibis.Table, customers: ibis.Table, sessions: ibis.Table | None
+) -> ibis.Table:
+    rows = events.inner_join(products.select("product_id", "product_idx"), "product_id")
+    if "customer_id" in events.columns:
+        rows = rows.left_join(customers.select("customer_id", "customer_idx"), "customer_id")
+    if sessions is not None and "session_id" in events.columns:
+        rows = rows.left_join(sessions, "session_id")
+    minus_one = ibis.literal(-1, "int32")
+    return rows.select(
+        product_idx=rows.product_idx,
+        customer_idx=rows.customer_idx.fill_null(-1) if "customer_idx" in rows.columns else minus_one,
+        session_idx=rows.session_idx.fill_null(-1) if "session_idx" in rows.columns else minus_one,
+        ts_us=microseconds(rows.timestamp),
+        action=rows.action,
+    )

@@ -1,0 +1,53 @@
+"""Train, validation and test splits of whole searches (Paper: Sec. 4.1)."""
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int8, Int64
+
+from shelfrank.config import SplitConfig
+from shelfrank.data.prepared import SPLITS
+from shelfrank.errors import UserError
+
+
+def assign_splits(
+    ts_us: Int64[np.ndarray, " searches"], search_ids: Sequence[str], config: SplitConfig
+) -> Int8[np.ndarray, " searches"]:
+    """Gives every search one split: 0 train, 1 valid, 2 test.
+
+    By time, a boundary never cuts through searches of one moment: the later split starts strictly later.
+
+    Args:
+        ts_us: Microseconds since 1970, ascending.
+        search_ids: The searches' ids.
+        config: How to split.
+
+    Returns:
+        The split of each search, as an index into `SPLITS`.
+
+    Raises:
+        UserError: Where a split would be empty.
+    """
+    n = len(ts_us)
+    if n < len(SPLITS):
+        raise UserError(f"a log must have at least {len(SPLITS)} searches to be split, but it has {n}; import more")
+    if config.by == "time":
+        first_valid = ts_us[min(int(n * config.train), n - 1)]
+        first_test = ts_us[min(int(n * (config.train + config.valid)), n - 1)]
+        splits = (ts_us >= first_valid).astype(np.int8) + (ts_us >= first_test).astype(np.int8)
+    else:
+        shares = np.array([_unit_hash(search_id) for search_id in search_ids])
+        splits = (shares >= config.train).astype(np.int8) + (shares >= config.train + config.valid).astype(np.int8)
+    counts = np.bincount(splits, minlength=len(SPLITS))
+    if not counts.all():
+        named = ", ".join(f"{name} {count}" for name, count in zip(SPLITS, counts, strict=True))
+        raise UserError(
+            f"every split must get at least one search, but the searches are {named}; import a longer log or change split"
+        )
+    return splits
+
+
+def _unit_hash(search_id: str) -> float:
+    digest = hashlib.blake2b(search_id.encode(), digest_size=8, person=b"split").digest()
+    return int.from_bytes(digest, "little") / 2**64

@@ -1,0 +1,89 @@
+"""What a ranker is."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float32
+from numpy import ndarray
+
+from shelfrank.config import ExperimentConfig
+from shelfrank.data.prepared import Split
+from shelfrank.train.loop import Checkpoints
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fitting left behind, for the report.
+
+    Attributes:
+        curve: One record per epoch or round that was looked at.
+        choices: What was picked and why, for people.
+        parameters: Trainable parameters by part; None for a model that has none.
+        seconds: Wall time of the fitting itself.
+    """
+
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
+    parameters: dict[str, int] | None = None
+    seconds: float = 0.0
+
+
+class Ranker(ABC):
+    """Learns from one split and scores the rows of another.
+
+    Attributes:
+        learned: Whether it has anything to learn.
+        uses_features: Whether it scores by the features, so that neutral customers can change its order.
+    """
+
+    learned: bool = True
+    uses_features: bool = True
+
+    @abstractmethod
+    def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
+        """Learns. Only `train` is learned from; `valid` decides when to stop."""
+
+    @abstractmethod
+    def score(self, rows: Split) -> Float32[ndarray, "rows n_tasks"]:
+        """One score per task and row, higher is better; only the order within a search need mean anything."""
+
+    @property
+    @abstractmethod
+    def scored_tasks(self) -> tuple[str, ...]:
+        """The tasks that it was made to predict, and whose AUC therefore means something."""
+
+    @property
+    @abstractmethod
+    def gives_probabilities(self) -> bool:
+        """Whether the scores of `scored_tasks` are probabilities."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Writes everything that `load` needs, without pickling."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Restores what `save` wrote."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a ranker is built for.
+
+    Attributes:
+        config: The resolved experiment.
+        tasks: The log's tasks, in the order of `labels`.
+        task_weights: Weight of each task's loss.
+        columns: Names of the input columns, numerical then categorical.
+        n_numerical: How many of them are numerical.
+        category_sizes: Codes of each categorical column.
+    """
+
+    config: ExperimentConfig
+    tasks: tuple[str, ...]
+    task_weights: tuple[float, ...]
+    columns: tuple[str, ...]
+    n_numerical: int
+    category_sizes: tuple[int, ...]

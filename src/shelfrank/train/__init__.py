@@ -1,0 +1,1 @@
+"""Training: one loop, its loss, its checkpoints, and how batch size and rate are picked."""

@@ -1,0 +1,121 @@
+"""Checkpoints: one safetensors file that is either the last complete one or absent."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from shelfrank.artifact import write_atomic
+from shelfrank.errors import UserError
+
+FILE = "checkpoint.safetensors"
+
+
+@dataclass
+class Progress:
+    """Where training stands.
+
+    Attributes:
+        epoch: Epoch under way, from 0.
+        step: Steps of it that are done.
+        best_loss: Least validation loss so far.
+        best_epoch: Its epoch; -1 before the first.
+        worse_epochs: Epochs since then.
+        loss_sum: Sum of the training losses of this epoch's steps.
+        finished: Whether training is over.
+        curve: One record per finished epoch.
+        seconds: Wall time spent so far.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best_loss: float = float("inf")
+    best_epoch: int = -1
+    worse_epochs: int = 0
+    loss_sum: float = 0.0
+    finished: bool = False
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def save_checkpoint(
+    folder: Path,
+    owner: str,
+    model: nn.Module,
+    best: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+) -> None:
+    """Writes everything that training needs to go on as if it had never stopped.
+
+    Args:
+        folder: Where the file goes.
+        owner: Fingerprint of data and config; only the same may resume.
+        model: Its current weights and buffers.
+        best: The best epoch's weights; empty before the first validation.
+        optimizer: Its state.
+        progress: Where training stands.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+    tensors["rng"] = torch.get_rng_state()
+    metadata = {"owner": owner, "progress": json.dumps(asdict(progress))}
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(
+        folder / FILE,
+        save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, metadata),
+    )
+
+
+def load_checkpoint(
+    folder: Path, owner: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Restores the last complete checkpoint, if there is one.
+
+    Args:
+        folder: Where it may be.
+        owner: Fingerprint of data and config.
+        model: Receives the weights.
+        optimizer: Receives its state.
+
+    Returns:
+        Where training stands and the best weights, or None where there is no checkpoint.
+
+    Raises:
+        UserError: Where the checkpoint belongs to other data or another config, or cannot be read.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata()
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{file} must be a checkpoint, but it cannot be read: {error}; delete it to start afresh"
+        ) from error
+    if metadata["owner"] != owner:
+        raise UserError(
+            f"{file} must belong to the same data and config to be resumed, but it belongs to others; "
+            "train without --resume to start afresh"
+        )
+    model.load_state_dict(_part(tensors, "model."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _part(tensors, "optimizer.").items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["rng"])
+    return Progress(**json.loads(metadata["progress"])), _part(tensors, "best.")
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
