@@ -1,0 +1,262 @@
+"""The command line: every arrow of the pipeline is one command."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shelfrank import __version__
+from shelfrank.artifact import read_manifest
+from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
+from shelfrank.errors import UserError
+from shelfrank.progress import console
+
+app = typer.Typer(
+    name="shelfrank",
+    help="From a shop's search logs to a personalized, multi-task product ranker.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the result; a finished one of the same inputs is kept.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with any keys of this step's config.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="One key; may be given again.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
+SplitName = Annotated[str, typer.Option("--split", help="Split to measure on: train, valid or test.")]
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Holds the options of every command."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def simulate(
+    out: Out,
+    searches: Annotated[int | None, typer.Option(help="Result pages.")] = None,
+    products: Annotated[int | None, typer.Option(help="Products of the catalogue.")] = None,
+    customers: Annotated[int | None, typer.Option(help="Customers.")] = None,
+    days: Annotated[int | None, typer.Option(help="Days that the log covers.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the shop.")] = None,
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Makes the log of a shop whose truth is known."""
+    from shelfrank.logs.storefront.config import StorefrontConfig
+    from shelfrank.logs.storefront.simulate import simulate as run
+
+    sizes = {"searches": searches, "products": products, "customers": customers, "days": days, "seed": seed}
+    given = [f"{name}={value}" for name, value in sizes.items() if value is not None]
+    changed = run(out, resolve(StorefrontConfig, config, [*(assign or []), *given]))
+    _tell("search_log", out, changed, as_json)
+
+
+@app.command("import")
+def import_source(
+    source: Annotated[str, typer.Argument(help="Name of the source's format.")],
+    path: Annotated[Path, typer.Argument(help="The source's file, or the mapping.yaml of a custom one.")],
+    out: Out,
+    as_json: AsJson = False,
+) -> None:
+    """Turns raw logs into a validated search log."""
+    from shelfrank.logs.sources import import_source as run
+
+    changed = run(source, path, out)
+    _tell("search_log", out, changed, as_json)
+
+
+@app.command()
+def validate(
+    log: Annotated[Path, typer.Argument(help="A search log's folder.")],
+    as_json: AsJson = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Purchases and carts without a click are errors.")] = False,
+) -> None:
+    """Lists every violation of the data contract."""
+    from shelfrank.logs.validate import validate as run
+
+    violations = run(log, "error" if strict else "warning")
+    if as_json:
+        typer.echo(json.dumps([violation.as_dict() for violation in violations]))
+    else:
+        for violation in violations:
+            typer.echo(f"{violation.severity}: {violation}")
+        typer.echo(f"{log}: {len(violations)} violations")
+    if any(violation.severity == "error" for violation in violations):
+        raise typer.Exit(2)
+
+
+@app.command()
+def prepare(
+    log: Annotated[Path, typer.Argument(help="A search log's folder.")],
+    out: Out,
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Splits, computes point-in-time features, encodes: the arrays that training reads."""
+    from shelfrank.prepare.pipeline import prepare as run
+
+    changed = run(log, out, resolve(PrepareConfig, config, assign or []))
+    _tell("prepared_data", out, changed, as_json)
+
+
+@app.command()
+def train(
+    prepared: Annotated[Path, typer.Argument(help="A folder of prepared data.")],
+    out: Out,
+    ranker: Annotated[str, typer.Option("--ranker", help="Name of the ranker.")],
+    config: ConfigFile = None,
+    assign: Set = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Trains one ranker."""
+    from shelfrank.experiment import resolve_experiment
+    from shelfrank.experiment import train as run
+
+    changed = run(prepared, ranker, resolve_experiment(ranker, config, assign or [], seed), out, resume)
+    if not as_json and changed:
+        for choice in read_manifest(out, "run").info["fitted"]["choices"]:
+            console.print(f"  {choice}", highlight=False)
+    _tell("run", out, changed, as_json)
+
+
+@app.command()
+def evaluate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    out: Out,
+    split: SplitName = "test",
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measures one ranker, every figure with its interval."""
+    from shelfrank.data.prepared import SPLITS
+    from shelfrank.errors import unknown_name
+    from shelfrank.evaluate.evaluation import evaluate as run
+
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    changed = run(run_folder, out, resolve(EvaluateConfig, config, assign or []), split)
+    if as_json:
+        typer.echo((out / "report.json").read_text(encoding="utf-8"))
+    else:
+        _tell("evaluation", out, changed, as_json)
+
+
+@app.command()
+def compare(
+    evaluations: Annotated[list[Path], typer.Argument(help="Finished evaluations of the same split.")],
+    out: Out,
+    baseline: Annotated[str, typer.Option(help="Name of the evaluation that the others are measured against.")] = "shown_order",
+    as_json: AsJson = False,
+) -> None:
+    """Compares rankers pair by pair and writes the report page."""
+    from shelfrank.demo import compare_and_report
+
+    comparison = compare_and_report(evaluations, out, baseline)
+    _show(comparison, out, as_json)
+
+
+@app.command()
+def rankers() -> None:
+    """Lists the rankers that `train` knows."""
+    from shelfrank.rankers import RANKERS
+
+    for name, spec in RANKERS.items():
+        typer.echo(f"{name:<16} {spec.label}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of everything that the demo makes.")] = Path("demo"),
+    searches: Annotated[int, typer.Option(help="Result pages of the simulated shop.")] = 25_000,
+) -> None:
+    """Makes a shop's logs, prepares them, trains the rankers, compares them: the whole path at once."""
+    from shelfrank.demo import run_demo
+
+    comparison = run_demo(out, searches)
+    _show(comparison, out / "comparison", as_json=False)
+
+
+def main() -> None:
+    """Runs the command line; a user's error is one sentence and exit code 2."""
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(_os_sentence(error))
+
+
+def _fail(message: str) -> None:
+    console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"the files must be readable and the disk must have room, but the system says: {error.strerror or error}{where}"
+
+
+def _tell(kind: str, out: Path, changed: bool, as_json: bool) -> None:
+    manifest = read_manifest(out, kind)
+    if as_json:
+        typer.echo(json.dumps({"path": str(out), "changed": changed, "fingerprint": manifest.fingerprint, **manifest.info}))
+        return
+    if not changed:
+        console.print(f"{out}: unchanged, nothing to do", highlight=False)
+        return
+    for line in _facts(kind, manifest.info):
+        console.print(f"  {line}", highlight=False, markup=False)
+    cost = manifest.info["cost"]
+    console.print(f"{out}: done in {cost['wall_s']:.1f} s, at most {cost['peak_rss_mb']:,.0f} MB", highlight=False)
+
+
+def _facts(kind: str, info: dict[str, Any]) -> list[str]:
+    made: dict[str, Callable[[dict[str, Any]], list[str]]] = {"search_log": _log_facts, "prepared_data": _prepared_facts}
+    return made[kind](info) if kind in made else []
+
+
+def _log_facts(info: dict[str, Any]) -> list[str]:
+    rows = ", ".join(f"{count:,} {table}" for table, count in info["rows"].items() if not table.startswith("truth"))
+    lines = [f"rows: {rows}"]
+    lines += [f"left out: {count:,} {reason}" for reason, count in sorted(info["left_out"].items())]
+    lines += [f"note: {name}: {note}" for name, note in sorted(info["notes"].items())]
+    lines += [f"warning: {warning.get('text', warning)}" for warning in info["warnings"]]
+    return lines
+
+
+def _prepared_facts(info: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, split in info["splits"].items():
+        positives = ", ".join(f"{count:,} {task}" for task, count in split["positives"].items())
+        lines.append(f"{name}: {split['searches']:,} searches, {split['impressions']:,} impressions, {positives}")
+    lines.append("features: " + ", ".join(f"{count} {side}" for side, count in sorted(info["features"].items())))
+    lines += [f"feature left out: {name}: {why}" for name, why in sorted(info["left_out_features"].items())]
+    if info["texts_cut_for_overlap"]:
+        lines.append(f"{info['texts_cut_for_overlap']:,} texts had more words than the text overlap compares")
+    return lines
+
+
+def _show(comparison: dict[str, Any], out: Path, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(comparison))
+        return
+    from rich.console import Console
+
+    from shelfrank.report.terminal import comparison_table
+
+    Console().print(comparison_table(comparison))
+    typer.echo(f"report: {(out / 'report.html').resolve()}")

@@ -1,0 +1,74 @@
+"""The whole path on a simulated shop, and the comparison step with its page."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shelfrank.config import EvaluateConfig, PrepareConfig
+from shelfrank.evaluate.compare import compare
+from shelfrank.evaluate.evaluation import evaluate
+from shelfrank.experiment import resolve_experiment, train
+from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.logs.storefront.simulate import simulate
+from shelfrank.prepare.pipeline import prepare
+from shelfrank.progress import console
+from shelfrank.report.page import write_report
+
+DEMO_RANKERS: dict[str, tuple[str, list[str]]] = {
+    "shown_order": ("shown_order", []),
+    "popularity": ("popularity", []),
+    "xgboost": ("xgboost", []),
+    "lambdamart": ("lambdamart", []),
+    "mmoe": ("mmoe", []),
+    "mmoe_dcn_v2": ("mmoe_dcn_v2", []),
+}
+"""What the demo trains: name of the run, ranker, settings."""
+
+
+def run_demo(out: Path, searches: int) -> dict[str, Any]:
+    """Runs every step that is not finished yet, training from its last checkpoint.
+
+    Args:
+        out: Folder of everything that the demo makes.
+        searches: Result pages of the simulated shop.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        UserError: Where a step cannot run.
+    """
+    log, prepared = out / "log", out / "prepared"
+    _said("simulate", simulate(log, StorefrontConfig(searches=searches)), log)
+    _said("prepare", prepare(log, prepared, PrepareConfig()), prepared)
+    evaluations = []
+    for name, (ranker, settings) in DEMO_RANKERS.items():
+        run, evaluation = out / "runs" / name, out / "evaluations" / name
+        experiment = resolve_experiment(ranker, None, settings, None)
+        _said(f"train {name}", train(prepared, ranker, experiment, run, resume=True), run)
+        _said(f"evaluate {name}", evaluate(run, evaluation, EvaluateConfig()), evaluation)
+        evaluations.append(evaluation)
+    return compare_and_report(evaluations, out / "comparison", "shown_order")
+
+
+def compare_and_report(evaluations: list[Path], out: Path, baseline: str) -> dict[str, Any]:
+    """Compares evaluations and writes the page beside the figures.
+
+    Args:
+        evaluations: Finished evaluations of the same split.
+        out: Folder of `comparison.json` and `report.html`.
+        baseline: Name of the evaluation that the others are measured against.
+
+    Returns:
+        The comparison.
+
+    Raises:
+        UserError: Where the evaluations do not belong together.
+    """
+    changed = compare(evaluations, out, baseline, write_report)
+    _said("compare", changed, out)
+    return json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+
+
+def _said(step: str, changed: bool, out: Path) -> None:
+    console.print(f"{step}: {'done' if changed else 'unchanged'} ({out})", highlight=False)

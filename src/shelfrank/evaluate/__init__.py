@@ -1,0 +1,1 @@
+"""Where metrics meet rankers: scores of a split, figures with intervals, paired differences."""

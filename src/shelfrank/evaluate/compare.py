@@ -1,0 +1,208 @@
+"""Several rankers on the same searches: paired differences to a baseline, and everything a report shows."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shelfrank import __version__
+from shelfrank.artifact import is_current, publish, read_manifest
+from shelfrank.config import EvaluateConfig
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.errors import UserError, unknown_name
+from shelfrank.evaluate.bounds import truth_bounds
+from shelfrank.evaluate.evaluation import Evaluation
+from shelfrank.evaluate.moves import moves
+from shelfrank.logs import search_log
+from shelfrank.metrics import METRICS, bootstrap_auc_difference, bootstrap_difference, left_out_searches
+from shelfrank.metrics.interval import Difference
+from shelfrank.progress import measured, progress
+
+KIND = "comparison"
+
+
+def compare(
+    evaluation_paths: list[Path], out: Path, baseline: str, write_page: Callable[[dict[str, Any], Path], None]
+) -> bool:
+    """Compares evaluations of the same split under the same settings.
+
+    Args:
+        evaluation_paths: Finished evaluations; each is named by its folder.
+        out: Where `comparison.json` goes.
+        baseline: The name of the evaluation that the others are measured against.
+        write_page: Writes the comparison as a page to the given file.
+
+    Returns:
+        False where `out` already holds the result of the same inputs, and nothing was done.
+
+    Raises:
+        UserError: Where the evaluations are not of the same data, split and settings, or the baseline is not among them.
+    """
+    evaluations = {path.name: Evaluation.open(path) for path in evaluation_paths}
+    if len(evaluations) < len(evaluation_paths):
+        raise UserError("every evaluation must have a folder name of its own, but two are named the same; rename one")
+    if baseline not in evaluations:
+        raise unknown_name("baseline", baseline, evaluations)
+    shared = _shared_inputs(evaluations)
+    inputs = {
+        "evaluations": {name: evaluation.manifest.fingerprint for name, evaluation in evaluations.items()},
+        "baseline": baseline,
+    }
+    if is_current(out, KIND, inputs):
+        return False
+    prepared = PreparedData.open(Path(next(iter(evaluations.values())).manifest.info["prepared"]))
+    if prepared.manifest.fingerprint != shared["data"]:
+        raise UserError(f"{prepared.path} must hold the data that was evaluated, but it has changed; evaluate again")
+    config = EvaluateConfig.model_validate(shared["config"])
+    with publish(out, KIND, inputs) as draft, measured() as cost:
+        comparison = _comparison(evaluations, prepared, config, shared["split"], baseline)
+        comparison["steps"].append({"name": "compare", **cost.stop().as_dict(), "rows": comparison["counts"]["rows"]})
+        (draft.path / "comparison.json").write_text(json.dumps(comparison, indent=1), encoding="utf-8")
+        write_page(comparison, draft.path / "report.html")
+        draft.info.update(cost=cost.stop().as_dict())
+    return True
+
+
+def _comparison(
+    evaluations: dict[str, Evaluation], prepared: PreparedData, config: EvaluateConfig, split_name: str, baseline: str
+) -> dict[str, Any]:
+    split = prepared.split(split_name)
+    log = Path(prepared.manifest.info["log"])
+    bounds = truth_bounds(log, prepared, config, split_name)
+    rankers = [{**evaluation.report, "name": name} for name, evaluation in evaluations.items()]
+    for ranker in rankers:
+        ranker["share_of_possible"] = share_of_possible(ranker, evaluations[baseline].report, bounds, config)
+    info = prepared.manifest.info
+    return {
+        "title": info["log_name"],
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "shelfrank": __version__,
+        "tasks": list(prepared.tasks),
+        "ks": list(config.ks),
+        "confidence": config.confidence,
+        "split": split_name,
+        "data": {
+            "name": info["log_name"],
+            "fingerprint": prepared.manifest.fingerprint,
+            "splits": info["splits"],
+            "features": info["features"],
+            "left_out": info["left_out"],
+            "notes": [f"feature {name} left out: {why}" for name, why in sorted(info["left_out_features"].items())],
+        },
+        "baseline": baseline,
+        "counts": _counts(split),
+        "rankers": rankers,
+        "differences": differences(evaluations, split, config, baseline),
+        "bounds": bounds,
+        "moves": {
+            name: found
+            for name, evaluation in evaluations.items()
+            if (found := moves(evaluation, prepared, log, split_name)) is not None
+        }
+        or None,
+        "steps": _steps(log, prepared, evaluations),
+    }
+
+
+def differences(
+    evaluations: dict[str, Evaluation], split: Split, config: EvaluateConfig, baseline: str
+) -> dict[str, Any]:
+    """Every ranker's paired difference to the baseline, on the same searches and the same resamples."""
+    base = np.asarray(evaluations[baseline].array("fused"))
+    base_tasks = np.asarray(evaluations[baseline].array("tasks"))
+    result: dict[str, Any] = {}
+    others = [name for name in evaluations if name != baseline]
+    each = len(METRICS) * len(config.ks) * len(split.tasks) + len(split.tasks)
+    with progress("Comparing", total=max(1, each * len(others)), unit="differences") as advance:
+        for name in others:
+            fused, tasks = np.asarray(evaluations[name].array("fused")), np.asarray(evaluations[name].array("tasks"))
+            found: dict[str, Any] = {metric: {str(k): {} for k in config.ks} for metric in METRICS} | {"auc": {}}
+            for index, task in enumerate(split.tasks):
+                labels = np.ascontiguousarray(split.labels[:, index])
+                for metric, values in METRICS.items():
+                    for k in config.ks:
+                        both = [values(s, labels, split.search_offsets, split.tie_keys, k) for s in (fused, base)]
+                        paired = bootstrap_difference(*both, config.n_resamples, config.seed, config.confidence)
+                        found[metric][str(k)][task] = _plain(paired)
+                        advance(1)
+                found["auc"][task] = None
+                if all(evaluations[each_name].report["auc"][task] for each_name in (name, baseline)):
+                    paired = bootstrap_auc_difference(
+                        np.ascontiguousarray(tasks[:, index]), np.ascontiguousarray(base_tasks[:, index]), labels,
+                        split.search_offsets, config.n_resamples_auc, config.seed, config.confidence,
+                    )
+                    found["auc"][task] = _plain(paired)
+                advance(1)
+            result[name] = found
+    return result
+
+
+def share_of_possible(
+    report: dict[str, Any], baseline: dict[str, Any], bounds: dict[str, Any] | None, config: EvaluateConfig
+) -> dict[str, float | None] | None:
+    """By task, how much of the way from the baseline's MRR to the best possible one a ranker has come."""
+    if bounds is None:
+        return None
+    k = str(max(config.ks))
+    shares: dict[str, float | None] = {}
+    for task, best in bounds["best"]["mrr"][k].items():
+        own, base = report["mrr"][k][task]["value"], baseline["mrr"][k][task]["value"]
+        known = None not in (own, base, best) and best != base
+        shares[task] = (own - base) / (best - base) if known else None
+    return shares
+
+
+def _shared_inputs(evaluations: dict[str, Evaluation]) -> dict[str, Any]:
+    kinds: dict[str, dict[str, list[str]]] = {"data": {}, "split": {}, "config": {}}
+    values: dict[str, Any] = {}
+    for name, evaluation in evaluations.items():
+        inputs = evaluation.manifest.inputs
+        for what, value in (
+            ("data", evaluation.manifest.info["data"]), ("split", inputs["split"]), ("config", inputs["config"])
+        ):
+            kinds[what].setdefault(json.dumps(value, sort_keys=True), []).append(name)
+            values[what] = value
+    for what, groups in kinds.items():
+        if len(groups) > 1:
+            told = " against ".join(", ".join(names) for names in groups.values())
+            raise UserError(f"compared evaluations must share their {what}, but they differ: {told}; evaluate them alike")
+    return values
+
+
+def _counts(split: Split) -> dict[str, Any]:
+    counts = {task: left_out_searches(np.ascontiguousarray(split.labels[:, i]), split.search_offsets)
+              for i, task in enumerate(split.tasks)}
+    return {
+        "searches": split.n_searches,
+        "rows": split.n_rows,
+        "with_positive": {task: split.n_searches - sum(left_out.values()) for task, left_out in counts.items()},
+        "left_out": counts,
+    }
+
+
+def _steps(log: Path, prepared: PreparedData, evaluations: dict[str, Evaluation]) -> list[dict[str, Any]]:
+    steps = []
+    rows = sum(split["impressions"] for split in prepared.manifest.info["splits"].values())
+    if (log / "manifest.json").is_file():
+        info = read_manifest(log, search_log.KIND).info
+        steps.append({"name": "import", **info["cost"], "rows": info["rows"]["impressions"]})
+    steps.append({"name": "prepare", **prepared.manifest.info["cost"], "rows": rows})
+    for name, evaluation in evaluations.items():
+        if evaluation.report["cost"]["train"]:
+            steps.append({
+                "name": f"train {name}", **evaluation.report["cost"]["train"],
+                "rows": prepared.manifest.info["splits"]["train"]["impressions"],
+            })
+        steps.append({
+            "name": f"evaluate {name}", **evaluation.manifest.info["cost"], "rows": evaluation.report["cost"]["score"]["rows"],
+        })
+    return steps
+
+
+def _plain(difference: Difference) -> dict[str, Any]:
+    plain = difference.as_dict()
+    plain["p"] = plain.pop("p_value")
+    return plain

@@ -1,0 +1,199 @@
+"""One ranker on one split: its scores kept, its figures with intervals."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from shelfrank.artifact import Manifest, is_current, publish, read_manifest
+from shelfrank.config import EvaluateConfig, normalised_weights
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.experiment import Run
+from shelfrank.metrics import METRICS, Interval, bootstrap_auc, bootstrap_mean, left_out_pages, personalization_degree
+from shelfrank.progress import measured, progress
+from shelfrank.rankers.base import Ranker
+
+KIND = "evaluation"
+CALIBRATION_BINS = 12
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation on disk.
+
+    Attributes:
+        path: Its folder.
+        manifest: Its manifest.
+        report: The figures, as `report.json` holds them.
+    """
+
+    path: Path
+    manifest: Manifest
+    report: dict[str, Any]
+
+    @classmethod
+    def open(cls, path: Path) -> "Evaluation":
+        """Opens a finished evaluation; a missing or half-written one is a `UserError`."""
+        manifest = read_manifest(path, KIND)
+        return cls(path, manifest, json.loads((path / "report.json").read_text(encoding="utf-8")))
+
+    def array(self, name: str) -> np.ndarray:
+        """One of `fused`, `tasks`, `pd_searches`, `pd_fused`, `pd_neutral`."""
+        return np.load(self.path / f"{name}.npy", mmap_mode="r")
+
+
+def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str = "test") -> bool:
+    """Scores a split with a run's ranker and measures it.
+
+    Args:
+        run_path: A finished run.
+        out: Where scores and `report.json` go.
+        config: Cutoffs, resamples, what a neutral customer is.
+        split_name: The split to measure on.
+
+    Returns:
+        False where `out` already holds the result of the same inputs, and nothing was done.
+
+    Raises:
+        UserError: Where the run or its data cannot be read, or the data is no longer what the run was trained on.
+    """
+    run = Run.open(run_path)
+    settings = config.model_dump(mode="json")
+    inputs = {"run": run.manifest.fingerprint, "split": split_name, "config": settings}
+    if is_current(out, KIND, inputs):
+        return False
+    prepared = run.prepared()
+    ranker = run.ranker(prepared)
+    split = prepared.split(split_name)
+    with publish(out, KIND, inputs) as draft, measured() as cost:
+        rows = run.select(split)
+        started = time.monotonic()
+        tasks = ranker.score(rows)
+        seconds = time.monotonic() - started
+        fused = fuse(tasks, score_weights(run, prepared))
+        np.save(draft.path / "tasks.npy", tasks)
+        np.save(draft.path / "fused.npy", fused)
+        report = {
+            "name": run_path.name,
+            "ranker": run.name,
+            "label": run.label,
+            "learned": ranker.learned,
+            "uses_features": ranker.uses_features,
+            "task_weights": normalised_weights(run.config.task_weights, prepared.tasks) if ranker.learned else None,
+            **figures(split, tasks, fused, ranker, config),
+            "calibration": calibrations(split, tasks, ranker),
+            "pd": _personalization(run, ranker, rows, prepared, config, draft.path),
+            "params": _parameters(run),
+            "curves": run.manifest.info["fitted"]["curve"] or None,
+            "choices": run.manifest.info["fitted"]["choices"],
+            "cost": {
+                "train": run.manifest.info["cost"] if ranker.learned else None,
+                "score": {"wall_s": round(seconds, 3), "rows": split.n_rows},
+            },
+            "config": run.manifest.inputs["config"],
+            "fingerprint": run.manifest.fingerprint,
+            "seed": run.config.seed,
+        }
+        (draft.path / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+        draft.info.update(
+            prepared=run.manifest.info["prepared"], data=prepared.manifest.fingerprint, cost=cost.stop().as_dict()
+        )
+    return True
+
+
+def fuse(scores: Float[np.ndarray, "rows n_tasks"], weights: tuple[float, ...]) -> Float32[np.ndarray, " rows"]:
+    """The score that orders a page: the weighted sum of the tasks' scores (Paper: Table 2, task weights)."""
+    return (scores.astype(np.float64) @ np.asarray(weights)).astype(np.float32)
+
+
+def score_weights(run: Run, prepared: PreparedData) -> tuple[float, ...]:
+    """The weights that fuse a run's tasks; the loss's where no others are set."""
+    chosen = normalised_weights(run.config.score_weights or run.config.task_weights, prepared.tasks)
+    return tuple(chosen[task] for task in prepared.tasks)
+
+
+def figures(
+    split: Split, tasks: Float[np.ndarray, "rows n_tasks"], fused: Float32[np.ndarray, " rows"], ranker: Ranker,
+    config: EvaluateConfig,
+) -> dict[str, Any]:
+    """AUC by task, and every per-search metric by cutoff and task, each with its interval."""
+    total = len(METRICS) * len(config.ks) * len(split.tasks) + len(ranker.scored_tasks)
+    result: dict[str, Any] = {name: {str(k): {} for k in config.ks} for name in METRICS} | {"auc": {}}
+    with progress("Measuring", total=total, unit="figures") as advance:
+        for index, task in enumerate(split.tasks):
+            labels = np.ascontiguousarray(split.labels[:, index])
+            for name, metric in METRICS.items():
+                for k in config.ks:
+                    values = metric(fused, labels, split.search_offsets, split.tie_keys, k)
+                    interval = bootstrap_mean(values, config.n_resamples, config.seed, config.confidence)
+                    result[name][str(k)][task] = interval.as_dict()
+                    advance(1)
+            if task in ranker.scored_tasks:
+                scores = np.ascontiguousarray(tasks[:, index])
+                interval = bootstrap_auc(
+                    scores, labels, split.search_offsets, config.n_resamples_auc, config.seed, config.confidence
+                )
+                result["auc"][task] = interval.as_dict()
+                advance(1)
+            else:
+                result["auc"][task] = None
+    return result
+
+
+def calibrations(split: Split, tasks: Float[np.ndarray, "rows n_tasks"], ranker: Ranker) -> dict[str, Any] | None:
+    """Predicted against observed rates in bins of equally many rows, for rankers whose scores are probabilities."""
+    if not ranker.gives_probabilities:
+        return None
+    return {
+        task: calibration(tasks[:, index], split.labels[:, index])
+        for index, task in enumerate(split.tasks)
+        if task in ranker.scored_tasks
+    }
+
+
+def calibration(probs: Float[np.ndarray, " rows"], labels: np.ndarray) -> list[dict[str, float | int]]:
+    """Mean prediction and share of positives in bins of equally many labelled rows, by rising prediction."""
+    known = labels >= 0
+    probs, labels = np.asarray(probs)[known], np.asarray(labels)[known]
+    order = np.argsort(probs, kind="stable")
+    return [
+        {"predicted": float(probs[rows].mean()), "observed": float((labels[rows] == 1).mean()), "rows": len(rows)}
+        for rows in np.array_split(order, CALIBRATION_BINS)
+        if len(rows)
+    ]
+
+
+def _personalization(
+    run: Run, ranker: Ranker, rows: Split, prepared: PreparedData, config: EvaluateConfig, folder: Path
+) -> dict[str, Any] | None:
+    if not ranker.uses_features:
+        return None
+    chosen = sample_searches(rows.n_searches, config)
+    subset = rows.searches(chosen)
+    weights = score_weights(run, prepared)
+    own = fuse(ranker.score(subset), weights)
+    neutral = fuse(ranker.score(subset.neutral(config.neutral)), weights)
+    for name, array in (("pd_searches", chosen), ("pd_fused", own), ("pd_neutral", neutral)):
+        np.save(folder / f"{name}.npy", array)
+    overlap = personalization_degree(own, neutral, subset.search_offsets, subset.tie_keys, config.pd_k)
+    interval: Interval = bootstrap_mean(overlap, config.n_resamples, config.seed, config.confidence)
+    left_out = sum(left_out_pages(subset.search_offsets, config.pd_k).values())
+    return {str(config.pd_k): {**interval.as_dict(), "left_out": left_out}}
+
+
+def sample_searches(n: int, config: EvaluateConfig) -> Int64[np.ndarray, " chosen"]:
+    """The random subset S of Personalization Degree, in the split's order (Paper: Sec. 4.3)."""
+    if n <= config.pd_searches:
+        return np.arange(n, dtype=np.int64)
+    return np.sort(np.random.default_rng(config.seed).choice(n, config.pd_searches, replace=False)).astype(np.int64)
+
+
+def _parameters(run: Run) -> dict[str, Any] | None:
+    parts = run.manifest.info["fitted"]["parameters"]
+    if parts is None:
+        return None
+    return {"trainable": sum(parts.values()), "total": sum(parts.values()), "parts": parts}

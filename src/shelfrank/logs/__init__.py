@@ -1,0 +1,1 @@
+"""Search logs: the contract, its validator, and a file for each source."""
