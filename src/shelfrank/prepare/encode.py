@@ -1,5 +1,8 @@
 """The encoder: from raw values to standardised numbers and category codes, fitted on the training split only."""
 
+# pyarrow.compute makes its functions when it is imported, where no static checker sees them.
+# pyright: reportAttributeAccessIssue=false
+
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -168,7 +171,7 @@ def fit_numerical(feature: Feature, moments: Moments) -> NumericalEncoding | str
     """
     if not moments.n and not moments.missing:
         return "no training row"
-    flags = 0 < moments.missing and moments.n > 0
+    flags = moments.missing > 0 and moments.n > 0
     if moments.std == 0.0 and not flags:
         return "one value only in the training split" if moments.n else "missing in every training row"
     fill = float(feature.default) if feature.default is not None else None

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import duckdb
@@ -12,7 +12,6 @@ from ibis.backends.duckdb import Backend
 
 from shelfrank.config import EngineConfig
 from shelfrank.errors import UserError
-from shelfrank.progress import progress
 
 POLL_S = 0.2
 
@@ -39,15 +38,17 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def materialise(backend: Backend, expression: ibis.Table, file: Path, title: str, rows: int) -> ibis.Table:
-    """Computes an expression into one Parquet file and reads it back, with a progress bar meanwhile.
+def materialise(
+    backend: Backend, expression: ibis.Table, file: Path, advance: Callable[[float], None], rows: float
+) -> ibis.Table:
+    """Computes an expression into one Parquet file and reads it back, moving a progress bar meanwhile.
 
     Args:
         backend: The engine.
         expression: What to compute; its order is kept.
         file: Where the rows go.
-        title: What the bar says.
-        rows: Rows that the step works on, for the rate.
+        advance: Moves the bar.
+        rows: How far the whole expression moves it.
 
     Returns:
         The same rows as a table of the engine.
@@ -56,16 +57,15 @@ def materialise(backend: Backend, expression: ibis.Table, file: Path, title: str
         UserError: Where the disk is full, a Parquet file cannot be read, or the memory limit is too small.
     """
     finished = threading.Event()
+    shown = 0.0
 
     def watch() -> None:
-        with progress(title, total=rows, unit="rows") as advance:
-            shown = 0.0
-            while not finished.wait(POLL_S):
-                done = max(backend.con.query_progress(), 0.0) / 100 * rows
-                if done > shown:
-                    advance(done - shown)
-                    shown = done
-            advance(rows - shown)
+        nonlocal shown
+        while not finished.wait(POLL_S):
+            done = min(max(backend.con.query_progress(), 0.0), 100.0) / 100 * rows
+            if done > shown:
+                advance(done - shown)
+                shown = done
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -75,6 +75,7 @@ def materialise(backend: Backend, expression: ibis.Table, file: Path, title: str
     finally:
         finished.set()
         watcher.join()
+    advance(rows - shown)
     return backend.read_parquet(file)
 
 

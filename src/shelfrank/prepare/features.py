@@ -1,5 +1,6 @@
 """Which features a log allows under a config: the declared ones by where they live, and what history can be made."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -8,9 +9,9 @@ from ibis.backends.duckdb import Backend
 from shelfrank.config import PrepareConfig
 from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.prepare.history import HistoryPlan, tasks_with_labels
-from shelfrank.prepare.index import index_log
-from shelfrank.schema import Feature, Kind, Side
+from shelfrank.prepare.index import IndexedLog, tasks_with_labels
+from shelfrank.prepare.totals import HistoryPlan
+from shelfrank.schema import Feature, Kind, Schema, Side
 
 PRICE = "price"
 MOST_AFFINITIES = 6
@@ -62,8 +63,8 @@ def plan_features(log: SearchLog, backend: Backend, config: PrepareConfig) -> Pl
         affinity = possible[:MOST_AFFINITIES]
     elif set(affinity) - set(possible):
         raise UserError(
-            f"history.affinity must name categorical features of the products table ({', '.join(possible) or 'there are none'}), "
-            f"but it names {', '.join(sorted(set(affinity) - set(possible)))}"
+            "history.affinity must name categorical features of the products table "
+            f"({', '.join(possible) or 'there are none'}), but it names {', '.join(sorted(set(affinity) - set(possible)))}"
         )
     numerical = {feature.name for feature in log.schema.features if feature.kind is Kind.NUMERICAL}
     price_in_rows = PRICE in impressions.columns
@@ -101,11 +102,21 @@ def declared_features(log: SearchLog, backend: Backend) -> dict[str, tuple[Featu
     return {table: tuple(features) for table, features in homes.items()}
 
 
-def entity_tables(log: SearchLog, backend: Backend) -> EntityTables:
+def entity_tables(indexed: IndexedLog, backend: Backend) -> EntityTables:
     """Reads products, customers and queries in the order of their integer keys."""
-    indexed = index_log(log, backend)
     return EntityTables(
         products=backend.to_pyarrow(indexed.products.order_by("product_idx")),
         customers=backend.to_pyarrow(indexed.customers.order_by("customer_idx")),
         queries=backend.to_pyarrow(indexed.queries.order_by("query_idx")),
     )
+
+
+def product_documents(schema: Schema, products: pa.Table, titles: Sequence[str]) -> list[str]:
+    """Each product's title and its declared categories and texts as one string (Paper: Sec. 3.2)."""
+    names = [
+        feature.name
+        for feature in schema.select(side=Side.PRODUCT)
+        if feature.kind is not Kind.NUMERICAL and feature.name in products.column_names
+    ]
+    columns = [products[name].cast(pa.string()).fill_null("").to_pylist() for name in names]
+    return [" ".join(texts).strip() for texts in zip(titles, *columns, strict=True)]

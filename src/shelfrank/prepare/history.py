@@ -1,224 +1,147 @@
-"""Point-in-time statistics: what was known of product, query, customer and session before each search.
-
-Every statistic is a sum or a maximum over the rows of one key whose time lies strictly before the search's own, so
-neither the search's own rows nor anything later can reach it. All are expressions that any ibis engine can run.
+"""Point-in-time features from totals: rates, shares, recency; the same functions serve offline and online.
 
 Paper: Sec. 3.3 (interaction features), Sec. 3.1 (customer history).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import ibis
+import numpy as np
+from jaxtyping import Float64, Num
 
 from shelfrank.config import HistoryConfig
-from shelfrank.prepare.index import IndexedLog
-from shelfrank.schema import TASKS, Feature, Kind, Side
+from shelfrank.prepare.totals import MILLIONTHS, HistoryPlan, Total
+from shelfrank.schema import Feature, Kind, Side
 
 HOUR_US = 3_600_000_000
+NO_HISTORY_ENGAGEMENTS = 2.0
+
+Columns = Mapping[str, Num[np.ndarray, " rows"]]
+"""Columns of a batch of rows: totals by `Total.column`, and `ts_us`, `position`, `search_idx`, `price`."""
 
 
 @dataclass(frozen=True)
-class HistoryPlan:
-    """Which statistics a log allows.
+class Made:
+    """A feature that is computed.
 
     Attributes:
-        tasks: Tasks whose labels the log has.
-        affinity: Product columns, as integer codes `<name>_code`, whose values are matched with past clicks.
-        has_events: Whether the log has events outside its result pages.
-        has_sessions: Whether the log has sessions.
-        has_price: Whether rows carry `price`.
+        feature: Its declaration.
+        totals: What it is computed from.
+        compute: The formula, over the columns of some rows.
     """
-
-    tasks: tuple[str, ...]
-    affinity: tuple[str, ...]
-    has_events: bool
-    has_sessions: bool
-    has_price: bool
-
-
-def timeline(log: IndexedLog, codes: ibis.Table, plan: HistoryPlan, config: HistoryConfig) -> ibis.Table:
-    """One narrow row per impression and, marked `row_id = -1`, one per event that is history only.
-
-    Args:
-        log: The indexed log; its rows carry `row_id`.
-        codes: `product_idx` with an integer code for each affinity feature.
-        plan: What the log has.
-        config: `outcome_delay_s` moves outcomes to rows of their own at a later time.
-
-    Returns:
-        Keys, `ts_us`, and what happened: `impression`, `click`, `add_to_cart`, `purchase`, `event`.
-    """
-    keys = ("ts_us", "search_idx", "product_idx", "query_idx", "customer_idx", "session_idx")
-    price = ("price",) if plan.has_price else ()
-    outcomes = {task: log.rows[task].fill_null(0).cast("int8") for task in plan.tasks}
-    nothing = {task: ibis.literal(0, "int8") for task in plan.tasks}
-    one, zero = ibis.literal(1, "int8"), ibis.literal(0, "int8")
-    positions = {"position": log.rows["position"].cast("int32")}
-    no_position = {"position": ibis.literal(0, "int32")}
-    delayed = config.outcome_delay_s > 0
-    rows = log.rows.select(
-        "row_id", *keys, *price, **positions, **(nothing if delayed else outcomes), impression=one, event=zero
-    )
-    history_only = {"row_id": ibis.literal(-1, "int64")}
-    if delayed:
-        clicked = log.rows.filter(log.rows["click"] == 1)
-        late = {"ts_us": clicked["ts_us"] + round(config.outcome_delay_s * 1e6)}
-        rest = [key for key in keys if key != "ts_us"]
-        rows = rows.union(
-            clicked.select(
-                *rest,
-                *price,
-                **late,
-                **history_only,
-                **no_position,
-                impression=zero,
-                event=zero,
-                **{task: clicked[task].fill_null(0).cast("int8") for task in plan.tasks},
-            ).select(rows.columns)
-        )
-    if log.events is not None:
-        prices = {"price": ibis.null("float64")} if plan.has_price else {}
-        minus_one = ibis.literal(-1, "int32")
-        rows = rows.union(
-            log.events.select(
-                "ts_us",
-                "product_idx",
-                "customer_idx",
-                "session_idx",
-                search_idx=minus_one,
-                query_idx=minus_one,
-                **history_only,
-                **no_position,
-                **prices,
-                **nothing,
-                impression=zero,
-                event=one,
-            ).select(rows.columns)
-        )
-    rows = rows.left_join(codes, "product_idx").drop("product_idx_right") if plan.affinity else rows
-    # An anonymous visitor has no past of its own: a key that no other search shares keeps the pasts apart.
-    own = -2 - rows.search_idx
-    return rows.mutate(
-        customer_key=(rows.customer_idx < 0).ifelse(own, rows.customer_idx),
-        session_key=(rows.session_idx < 0).ifelse(own, rows.session_idx),
-        engaged=(rows.click + rows.event) if "click" in plan.tasks else rows.event,
-    )
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """One feature that history makes."""
 
     feature: Feature
-    value: ibis.Value
+    totals: tuple[Total, ...]
+    compute: Callable[[Columns], Num[np.ndarray, " rows"]]
 
 
-def statistics(rows: ibis.Table, plan: HistoryPlan, config: HistoryConfig) -> list[Statistic]:
-    """Every statistic that the plan allows, as expressions over `timeline` rows."""
-    made: list[Statistic] = []
+def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
+    """Every history feature that the log and the config allow."""
+    clicks = tuple(task for task in plan.tasks if task == "click")
+    made: list[Made] = []
     if config.product:
-        made += _rates(rows, "product", ("product_idx",), Side.PRODUCT, plan.tasks, config)
+        made += _rates("product", Side.PRODUCT, plan.tasks, config)
     if config.query:
-        made += _rates(rows, "query", ("query_idx",), Side.QUERY, ("click",) if "click" in plan.tasks else (), config)
+        made += _rates("query", Side.QUERY, clicks, config)
     if config.query_product:
-        made += _rates(rows, "query_product", ("query_idx", "product_idx"), Side.INTERACTION, plan.tasks, config)
-        made += _shares(rows, "query", "query_idx", Side.INTERACTION, plan)
+        made += _rates("query_product", Side.INTERACTION, plan.tasks, config)
+        made += _shares("query", Side.INTERACTION, plan)
     if config.customer:
-        made += _personal(rows, "customer", "customer_key", plan)
-        made += _shares(rows, "customer", "customer_key", Side.CUSTOMER, plan)
+        made += _personal("customer", plan)
+        made += _shares("customer", Side.CUSTOMER, plan)
+        if plan.has_price and clicks:
+            made.append(_price_distance())
     if config.session and plan.has_sessions:
-        made += _personal(rows, "session", "session_key", plan)
+        made += _personal("session", plan)
     return made
 
 
-def _before(rows: ibis.Table, keys: Sequence[str]) -> Callable[[ibis.Value], ibis.Value]:
-    window = ibis.range_window(preceding=(None, 1), group_by=[rows[key] for key in keys], order_by=rows.ts_us)
-    return lambda value: value.over(window)
-
-
-def _sum_before(rows: ibis.Table, keys: Sequence[str], value: ibis.Value) -> ibis.Value:
-    return _before(rows, keys)(value.cast("int64").sum()).fill_null(0)
-
-
-def _rates(
-    rows: ibis.Table, name: str, keys: Sequence[str], side: Side, tasks: Sequence[str], config: HistoryConfig
-) -> list[Statistic]:
-    shown = _sum_before(rows, keys, rows.impression)
-    made = [_numerical(f"{name}_impressions", side, shown, log1p=True)]
+def _rates(key: str, side: Side, tasks: Sequence[str], config: HistoryConfig) -> list[Made]:
+    shown = Total(key, "impression")
+    made = [_count(f"{key}_impressions", side, shown)]
     for task in tasks:
-        count = _sum_before(rows, keys, rows[task])
-        prior = config.prior_strength * config.prior_rates.get(task, 0.0)
-        rate = (count + prior) / (shown + config.prior_strength)
-        made.append(_numerical(f"{name}_{task}s", side, count, log1p=True))
-        made.append(_numerical(f"{name}_{task}_rate", side, rate))
+        count = Total(key, task)
+        strength, prior = config.prior_strength, config.prior_rates.get(task, 0.0)
+        rate = _smoothed_rate(count, shown, strength, prior)
+        made.append(_count(f"{key}_{task}s", side, count))
+        made.append(_number(f"{key}_{task}_rate", side, (count, shown), rate))
     return made
 
 
-def _shares(rows: ibis.Table, name: str, key: str, side: Side, plan: HistoryPlan) -> list[Statistic]:
+def _smoothed_rate(count: Total, shown: Total, strength: float, prior: float) -> Callable[[Columns], np.ndarray]:
+    return lambda columns: (columns[count.column] + strength * prior) / (columns[shown.column] + strength)
+
+
+def _shares(key: str, side: Side, plan: HistoryPlan) -> list[Made]:
     """How much of the key's past engagement went to products like this one."""
-    made: list[Statistic] = []
+    every = Total(key, "engaged")
+    made: list[Made] = []
     for feature in plan.affinity:
-        code = f"{feature}_code"
-        same = _sum_before(rows, (key, code), rows.engaged)
-        every = _sum_before(rows, (key,), rows.engaged)
-        # A share of few clicks says little: two pseudo-clicks elsewhere pull it to 0, the value of no history.
-        made.append(_numerical(f"{name}_{feature}_share", side, same / (every + 2.0)))
-        made.append(_numerical(f"{name}_{feature}_engaged", side, same, log1p=True))
+        same = Total(f"{key}_{feature}", "engaged")
+        made.append(_number(f"{key}_{feature}_share", side, (same, every), _share(same, every)))
+        made.append(_count(f"{key}_{feature}_engaged", side, same))
     return made
 
 
-def _personal(rows: ibis.Table, name: str, key: str, plan: HistoryPlan) -> list[Statistic]:
+def _share(same: Total, every: Total) -> Callable[[Columns], np.ndarray]:
+    # A share of few engagements says little: two more elsewhere pull it to 0, the value of no history.
+    return lambda columns: columns[same.column] / (columns[every.column] + NO_HISTORY_ENGAGEMENTS)
+
+
+def _personal(key: str, plan: HistoryPlan) -> list[Made]:
     """What this customer or session did before, and did with this product; 0 always means no history."""
+    pair = f"{key}_product"
+    last, last_pair = Total(key, "last_us"), Total(pair, "last_us")
     side = Side.CUSTOMER
-    own, pair = (key,), (key, "product_idx")
-    shown, engaged = _sum_before(rows, own, rows.impression), _sum_before(rows, own, rows.engaged)
-    acted_us = (rows.engaged > 0).ifelse(rows.ts_us, ibis.null("int64"))
-    last = _before(rows, own)(acted_us.max())
-    last_pair = _before(rows, pair)(acted_us.max())
     made = [
-        _numerical(f"{name}_impressions", side, shown, log1p=True),
-        _numerical(f"{name}_engaged", side, engaged, log1p=True),
-        _numerical(f"{name}_recency", side, _recency(rows.ts_us - last)),
-        _numerical(f"{name}_product_impressions", side, _sum_before(rows, pair, rows.impression), log1p=True),
-        _numerical(f"{name}_product_engaged", side, _sum_before(rows, pair, rows.engaged), log1p=True),
-        _numerical(f"{name}_product_recency", side, _recency(rows.ts_us - last_pair)),
-        _numerical(f"{name}_product_is_last", side, (last_pair == last).fill_null(False).cast("int8")),
+        _count(f"{key}_impressions", side, Total(key, "impression")),
+        _count(f"{key}_engaged", side, Total(key, "engaged")),
+        _number(f"{key}_recency", side, (last,), _recency(last)),
+        _count(f"{pair}_impressions", side, Total(pair, "impression")),
+        _count(f"{pair}_engaged", side, Total(pair, "engaged")),
+        _number(f"{pair}_recency", side, (last_pair,), _recency(last_pair)),
+        _number(f"{pair}_is_last", side, (last, last_pair), _is_last(last, last_pair)),
     ]
-    if plan.has_events:
-        clicks = _sum_before(rows, pair, rows.click) if "click" in plan.tasks else None
-        if clicks is not None:
-            made.append(_numerical(f"{name}_product_clicks", side, clicks, log1p=True))
+    if plan.has_events and "click" in plan.tasks:
+        made.append(_count(f"{pair}_clicks", side, Total(pair, "click")))
     for task in plan.tasks:
         if task != "click":
-            made.append(_numerical(f"{name}_{task}s", side, _sum_before(rows, own, rows[task]), log1p=True))
-            made.append(_numerical(f"{name}_product_{task}s", side, _sum_before(rows, pair, rows[task]), log1p=True))
-    if plan.has_price and name == "customer" and "click" in plan.tasks:
-        made.append(_price_distance(rows, key))
+            made.append(_count(f"{key}_{task}s", side, Total(key, task)))
+            made.append(_count(f"{pair}_{task}s", side, Total(pair, task)))
     return made
 
 
-def _price_distance(rows: ibis.Table, key: str) -> Statistic:
-    log_price = (rows.price > 0).ifelse(rows.price, ibis.null("float64")).ln()
-    clicked = (rows.click > 0) & log_price.notnull()
-    # Numerics: whole millionths add up to the same sum in any order, so every run gives the same bits.
-    millionths = (log_price * 1e6).round().cast("int64")
-    total = _before(rows, (key,))(clicked.ifelse(millionths, 0).sum()).cast("float64") / 1e6
-    count = _before(rows, (key,))(clicked.ifelse(1, 0).sum())
-    usual = total / count.nullif(0)
-    return _numerical("customer_price_distance", Side.CUSTOMER, (log_price - usual).fill_null(0.0))
+def _recency(last: Total) -> Callable[[Columns], np.ndarray]:
+    """1 just after the last engagement, 1/2 an hour later, 0 where there was none."""
+
+    def compute(columns: Columns) -> Float64[np.ndarray, " rows"]:
+        at_us = columns[last.column]
+        passed_hours = (columns["ts_us"] - at_us) / HOUR_US
+        return np.where(at_us > 0, 1.0 / (1.0 + np.where(at_us > 0, passed_hours, 0.0)), 0.0)
+
+    return compute
 
 
-def _recency(passed_us: ibis.Value) -> ibis.Value:
-    """1 just after the last act, 1/2 an hour later, 0 where there was none."""
-    return (1.0 / (1.0 + passed_us / float(HOUR_US))).fill_null(0.0)
+def _is_last(last: Total, last_pair: Total) -> Callable[[Columns], np.ndarray]:
+    return lambda columns: (columns[last_pair.column] > 0) & (columns[last_pair.column] == columns[last.column])
 
 
-def _numerical(name: str, side: Side, value: ibis.Value, log1p: bool = False) -> Statistic:
-    return Statistic(Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=log1p), value.cast("float32").name(name))
+def _price_distance() -> Made:
+    total, count = Total("customer", "clicked_price"), Total("customer", "clicked_priced")
+
+    def compute(columns: Columns) -> Float64[np.ndarray, " rows"]:
+        price = columns["price"]
+        known = (price > 0) & (columns[count.column] > 0)
+        usual = columns[total.column] / (MILLIONTHS * np.maximum(columns[count.column], 1))
+        return np.where(known, np.log(np.where(price > 0, price, 1.0)) - usual, 0.0)
+
+    return _number("customer_price_distance", Side.CUSTOMER, (total, count), compute)
 
 
-def tasks_with_labels(rows: ibis.Table) -> tuple[str, ...]:
-    """The tasks for which the log has at least one label that is not null."""
-    counts = rows.aggregate(**{task: rows[task].count() for task in TASKS}).to_pyarrow().to_pylist()[0]
-    return tuple(task for task in TASKS if counts[task])
+def _count(name: str, side: Side, total: Total) -> Made:
+    feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=True)
+    return Made(feature, (total,), lambda columns: columns[total.column])
+
+
+def _number(name: str, side: Side, totals: tuple[Total, ...], compute: Callable[[Columns], np.ndarray]) -> Made:
+    return Made(Feature(name=name, side=side, kind=Kind.NUMERICAL), totals, compute)

@@ -1,5 +1,8 @@
 """Integer keys for searches, products, customers, queries and sessions, so that windows and joins are cheap."""
 
+# ibis's own annotations reject plain numbers where it takes values.
+# pyright: reportArgumentType=false
+
 from dataclasses import dataclass
 
 import ibis
@@ -8,6 +11,9 @@ from ibis.backends.duckdb import Backend
 
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.schema import TASKS
+
+KEYS = ("search_idx", "ts_us", "product_idx", "query_idx", "customer_idx", "session_idx", "row_id")
+"""Columns that the engine's rows are given; no column of a log may go by these names."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,12 @@ def microseconds(timestamp: ibis.expr.types.TimestampValue) -> ibis.expr.types.I
     return seconds * 1_000_000 + timestamp.microsecond().cast("int64")
 
 
+def tasks_with_labels(impressions: ibis.Table) -> tuple[str, ...]:
+    """The tasks for which the log has at least one label that is not null."""
+    counts = impressions.aggregate(**{task: impressions[task].count() for task in TASKS}).to_pyarrow().to_pylist()[0]
+    return tuple(task for task in TASKS if counts[task])
+
+
 def _index_searches(
     impressions: ibis.Table, customers: ibis.Table, queries: ibis.Table, sessions: ibis.Table | None
 ) -> ibis.Table:
@@ -103,11 +115,10 @@ def _index_searches(
     searches = searches.inner_join(queries, "query").drop("query")
     if sessions is not None:
         searches = searches.left_join(sessions, "session_id").drop("session_id_right", "session_id")
-    searches = searches.mutate(
+    return searches.mutate(
         customer_idx=searches.customer_idx.fill_null(-1),
         session_idx=searches.session_idx.fill_null(-1) if sessions is not None else ibis.literal(-1, "int32"),
     )
-    return searches
 
 
 def _numbered(column: ibis.expr.types.Column) -> ibis.expr.types.Column:
@@ -126,7 +137,7 @@ def _session_keys(impressions: ibis.Table, events: ibis.Table | None) -> ibis.Ta
 
 def _index_rows(impressions: ibis.Table, searches: ibis.Table, products: ibis.Table) -> ibis.Table:
     keys = searches.select("search_id", "search_idx", "ts_us", "customer_idx", "query_idx", "session_idx")
-    dropped = {"timestamp", "customer_id", "query", "session_id"} & set(impressions.columns)
+    dropped = {"timestamp", "customer_id", "query", "session_id", *KEYS} & set(impressions.columns)
     rows = impressions.drop(*dropped).inner_join(keys, "search_id").drop("search_id")
     rows = rows.inner_join(products.select("product_id", "product_idx"), "product_id").drop("product_id")
     return rows.mutate(**{task: rows[task].cast("int8") for task in TASKS})
@@ -135,6 +146,7 @@ def _index_rows(impressions: ibis.Table, searches: ibis.Table, products: ibis.Ta
 def _index_events(
     events: ibis.Table, products: ibis.Table, customers: ibis.Table, sessions: ibis.Table | None
 ) -> ibis.Table:
+    events = events.drop(*(set(KEYS) & set(events.columns)))
     rows = events.inner_join(products.select("product_id", "product_idx"), "product_id")
     if "customer_id" in events.columns:
         rows = rows.left_join(customers.select("customer_id", "customer_idx"), "customer_id")

@@ -31,7 +31,7 @@ class TextOverlap:
         self._titles = self._word_ids(titles, MAX_PRODUCT_WORDS, vocabulary)
         self._documents = self._word_ids(documents, MAX_PRODUCT_WORDS, vocabulary)
         self._queries = self._word_ids(queries, MAX_QUERY_WORDS, vocabulary)
-        present = np.bincount(self._documents[self._documents >= 0], minlength=len(vocabulary))
+        present = np.bincount(self._documents[self._documents >= 0], minlength=max(len(vocabulary), 1))
         self._idf = np.log1p(len(documents) / (1.0 + present)).astype(np.float32)
 
     def features(

@@ -1,49 +1,113 @@
-"""What a product's page tells: its size, how the product's price compares, and, if declared, the upstream order."""
+"""What a product's page tells: its size, how the price compares, and, if declared, the upstream order.
 
-import ibis
+Every formula sees whole pages: rows lie grouped by search.
+"""
 
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float64, Int64, Num
+
+from shelfrank.prepare.history import Columns, Made
+from shelfrank.prepare.totals import HistoryPlan, Total
 from shelfrank.schema import Feature, Kind, Side
 
 
-def page_features(rows: ibis.Table, has_price: bool) -> list[tuple[Feature, ibis.Value]]:
+def page_features(plan: HistoryPlan) -> list[Made]:
     """Page size and the price among the page's prices; nothing here depends on the order shown."""
-    page = ibis.window(group_by=rows.search_idx)
-    made = [_numerical("page_size", Side.CONTEXT, rows.product_idx.count().over(page))]
-    if has_price:
-        by_price = ibis.window(group_by=rows.search_idx, order_by=rows.price)
-        rank = ibis.percent_rank().over(by_price)
-        mean = rows.price.mean().over(page)
-        least = rows.price.min().over(page)
-        made.append(_numerical("page_price_rank", Side.INTERACTION, rows.price.notnull().ifelse(rank, 0.5)))
-        made.append(_numerical("page_price_to_mean", Side.INTERACTION, (rows.price / mean.nullif(0)).fill_null(1.0)))
-        made.append(_numerical("page_price_to_least", Side.INTERACTION, (rows.price / least.nullif(0)).fill_null(1.0)))
+    made = [_number("page_size", Side.CONTEXT, _page_size)]
+    if plan.has_price:
+        made.append(_number("page_price_rank", Side.INTERACTION, _price_rank))
+        made.append(_number("page_price_to_mean", Side.INTERACTION, _price_to_mean))
+        made.append(_number("page_price_to_least", Side.INTERACTION, _price_to_least))
     return made
 
 
-def upstream_features(rows: ibis.Table, sessions: bool) -> list[tuple[Feature, ibis.Value]]:
-    """The engine's order before re-ranking, and where it puts a product next to the one the visitor last touched.
-
-    Args:
-        rows: Rows with `position` and, where there are sessions, `session_product_is_last`.
-        sessions: Whether the session's last product is known.
-
-    Returns:
-        Features with their expressions.
-    """
+def upstream_features(plan: HistoryPlan, with_session: bool) -> list[Made]:
+    """The engine's order before re-ranking, and where it puts a product next to the one the visitor last touched."""
     made = [
-        _numerical("upstream_position", Side.CONTEXT, rows.position, log1p=True),
-        _numerical("upstream_reciprocal_position", Side.CONTEXT, 1.0 / rows.position),
+        _number("upstream_position", Side.CONTEXT, lambda columns: columns["position"], log1p=True),
+        _number("upstream_reciprocal_position", Side.CONTEXT, lambda columns: 1.0 / columns["position"]),
     ]
-    if sessions:
-        page = ibis.window(group_by=rows.search_idx)
-        last = (rows.session_product_is_last > 0).ifelse(rows.position, ibis.null("int32")).max().over(page)
-        after = rows.position - last
-        made.append(_numerical("session_last_distance", Side.CUSTOMER, after.fill_null(0)))
-        near = (1.0 / (1.0 + after.abs())).fill_null(0.0)
-        made.append(_numerical("session_last_nearness", Side.CUSTOMER, near))
-        made.append(_numerical("session_next_after_last", Side.CUSTOMER, (after == 1).fill_null(False).cast("int8")))
+    if with_session and plan.has_sessions:
+        totals = (Total("session", "last_us"), Total("session_product", "last_us"))
+        for name, compute in (
+            ("session_last_distance", _last_distance),
+            ("session_last_nearness", _last_nearness),
+            ("session_next_after_last", _next_after_last),
+        ):
+            made.append(Made(Feature(name=name, side=Side.CUSTOMER, kind=Kind.NUMERICAL), totals, compute))
     return made
 
 
-def _numerical(name: str, side: Side, value: ibis.Value, log1p: bool = False) -> tuple[Feature, ibis.Value]:
-    return Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=log1p), value.cast("float32").name(name)
+def _page_size(columns: Columns) -> Int64[np.ndarray, " rows"]:
+    sizes = _pages(columns)[1]
+    return np.repeat(sizes, sizes)
+
+
+def _price_rank(columns: Columns) -> Float64[np.ndarray, " rows"]:
+    """Share of the page's other known prices that are lower; 1/2 where the price is missing or the only one."""
+    starts, sizes = _pages(columns)
+    price, page = columns["price"], np.repeat(np.arange(len(starts)), sizes)
+    known = np.isfinite(price)
+    n_known = np.repeat(np.add.reduceat(known.astype(np.int64), starts), sizes)
+    order = np.lexsort((np.where(known, price, np.inf), page))
+    in_order, pages_in_order = np.where(known, price, np.inf)[order], page[order]
+    new_value = np.ones(len(price), dtype=bool)
+    new_value[1:] = (in_order[1:] != in_order[:-1]) | (pages_in_order[1:] != pages_in_order[:-1])
+    first_equal = np.maximum.accumulate(np.where(new_value, np.arange(len(price)), 0))
+    n_lower = np.empty(len(price), dtype=np.int64)
+    n_lower[order] = first_equal - starts[pages_in_order]
+    return np.where(known & (n_known > 1), n_lower / np.maximum(n_known - 1, 1), 0.5)
+
+
+def _price_to_mean(columns: Columns) -> Float64[np.ndarray, " rows"]:
+    starts, sizes = _pages(columns)
+    price = columns["price"]
+    known = np.isfinite(price)
+    total = np.add.reduceat(np.where(known, price, 0.0), starts)
+    mean = total / np.maximum(np.add.reduceat(known.astype(np.int64), starts), 1)
+    return _ratio(price, np.repeat(mean, sizes))
+
+
+def _price_to_least(columns: Columns) -> Float64[np.ndarray, " rows"]:
+    starts, sizes = _pages(columns)
+    price = columns["price"]
+    least = np.minimum.reduceat(np.where(np.isfinite(price), price, np.inf), starts)
+    return _ratio(price, np.repeat(least, sizes))
+
+
+def _ratio(price: Num[np.ndarray, " rows"], to: Num[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
+    known = np.isfinite(price) & np.isfinite(to) & (to > 0)
+    return np.where(known, np.where(known, price, 1.0) / np.where(known, to, 1.0), 1.0)
+
+
+def _last_position(columns: Columns) -> Float64[np.ndarray, " rows"]:
+    """Position, on this page, of the product the session touched last; NaN where it is not on the page."""
+    starts, sizes = _pages(columns)
+    last, last_pair = columns["session.last_us"], columns["session_product.last_us"]
+    here = np.where((last_pair > 0) & (last_pair == last), columns["position"], 0)
+    found = np.repeat(np.maximum.reduceat(here, starts), sizes)
+    return np.where(found > 0, found, np.nan)
+
+
+def _last_distance(columns: Columns) -> Float64[np.ndarray, " rows"]:
+    return np.nan_to_num(columns["position"] - _last_position(columns))
+
+
+def _last_nearness(columns: Columns) -> Float64[np.ndarray, " rows"]:
+    return np.nan_to_num(1.0 / (1.0 + np.abs(columns["position"] - _last_position(columns))))
+
+
+def _next_after_last(columns: Columns) -> Num[np.ndarray, " rows"]:
+    return columns["position"] - _last_position(columns) == 1
+
+
+def _pages(columns: Columns) -> tuple[Int64[np.ndarray, " pages"], Int64[np.ndarray, " pages"]]:
+    search_idx = columns["search_idx"]
+    starts = np.flatnonzero(np.concatenate([[True], search_idx[1:] != search_idx[:-1]]))
+    return starts, np.diff(np.concatenate([starts, [len(search_idx)]]))
+
+
+def _number(name: str, side: Side, compute: Callable[[Columns], np.ndarray], log1p: bool = False) -> Made:
+    return Made(Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=log1p), (), compute)

@@ -1,5 +1,8 @@
 """Statistics of each split in the form of the paper's Table 1."""
 
+# pyarrow.compute makes its functions when it is imported, where no static checker sees them.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +19,10 @@ class SplitCounter:
 
     def __init__(self, tasks: Sequence[str]) -> None:
         self.tasks = tuple(tasks)
-        self._rows = dict.fromkeys(SPLITS, 0)
+        self._rows: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self._seen: dict[tuple[str, str], np.ndarray] = {}
-        self._positives = {name: np.zeros(len(self.tasks), dtype=np.int64) for name in SPLITS}
-        self._labelled = {name: np.zeros(len(self.tasks), dtype=np.int64) for name in SPLITS}
+        self._positives: dict[str, np.ndarray] = {name: np.zeros(len(self.tasks), dtype=np.int64) for name in SPLITS}
+        self._labelled: dict[str, np.ndarray] = {name: np.zeros(len(self.tasks), dtype=np.int64) for name in SPLITS}
 
     def add(self, split: str, arrays: dict[str, np.ndarray]) -> None:
         """Counts a batch of encoded rows of one split."""
