@@ -6,6 +6,7 @@ finished step that is run again can be recognised and skipped.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import json
@@ -60,8 +61,7 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
     refuse_foreign(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _writer_lock(path):
-        for stale in path.parent.glob(f".{path.name}.tmp-*"):
-            shutil.rmtree(stale, ignore_errors=True)
+        _clear_after_a_crash(path)
         draft = Draft(path=path.parent / f".{path.name}.tmp-{os.getpid()}", info={})
         draft.path.mkdir()
         try:
@@ -112,7 +112,9 @@ def read_manifest(path: Path, kind: str) -> Manifest:
         data = json.loads(file.read_text(encoding="utf-8"))
         fields = {name: data[name] for name in ("kind", "inputs", "info", "files", "fingerprint")}
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError) as error:
-        raise UserError(f"{file} must be a manifest of shelfrank, but it cannot be read; write {path} again") from error
+        raise UserError(
+            f"{file} must be a manifest of shelfrank, but it cannot be read; remove {path} and write it again"
+        ) from error
     if data["kind"] != kind:
         raise UserError(f"{path} must be a {_spoken(kind)}, but it is a {_spoken(data['kind'])}")
     for name, entry in data["files"].items():
@@ -120,7 +122,8 @@ def read_manifest(path: Path, kind: str) -> Manifest:
         if size != entry["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes"
             raise UserError(
-                f"{path / name} must have {entry['bytes']} bytes as its manifest says, but it {found}; write {path} again"
+                f"{path / name} must have {entry['bytes']} bytes as its manifest says, but it {found}; "
+                f"write {path} again"
             )
     return Manifest(**fields)
 
@@ -145,7 +148,7 @@ def is_current(path: Path, kind: str, inputs: dict[str, Any]) -> bool:
 
 def refuse_foreign(path: Path) -> None:
     """Raises a `UserError` where `path` holds something that shelfrank did not write, so that it is never replaced."""
-    if path.exists() and not (path / MANIFEST).is_file() and not (path.is_dir() and not any(path.iterdir())):
+    if path.exists() and not _is_ours(path) and not (path.is_dir() and not any(path.iterdir())):
         raise UserError(
             f"{path} must be new or a folder that shelfrank wrote, but it holds something else; choose another --out"
         )
@@ -173,13 +176,15 @@ def write_atomic(path: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def _writer_lock(path: Path) -> Iterator[None]:
     lock = path.parent / f".{path.name}.lock"
+    busy = f"only one process may write {path}, but another is writing it; wait for it or choose another --out"
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f"only one process may write {path}, but another is writing it; wait for it or choose another --out"
-            ) from error
+            raise UserError(busy) from error
+        # The last writer may have removed the file after it was opened here; a lock on it would hold nobody off.
+        if not lock.exists() or not os.path.samestat(lock.stat(), os.fstat(file.fileno())):
+            raise UserError(busy)
         try:
             yield
         finally:
@@ -187,13 +192,45 @@ def _writer_lock(path: Path) -> Iterator[None]:
 
 
 def _swap_into_place(draft: Path, path: Path) -> None:
-    _sync_folder(draft)
-    old = path.with_name(f".{path.name}.old-{os.getpid()}")
-    if path.exists():
+    for folder in (draft, *(found for found in draft.rglob("*") if found.is_dir())):
+        _sync_folder(folder)
+    if not path.exists():
+        draft.rename(path)
+    elif not _exchange(draft, path):
+        # Between these two renames there is no `path`; the next writer puts the old folder back.
+        old = path.with_name(f".{path.name}.old-{os.getpid()}")
         path.rename(old)
-    draft.rename(path)
+        draft.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     _sync_folder(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step; False where the system or the file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    at_working_folder, exchange = -100, 2
+    if renameat2 is None:
+        return False
+    return renameat2(at_working_folder, os.fsencode(one), at_working_folder, os.fsencode(other), exchange) == 0
+
+
+def _clear_after_a_crash(path: Path) -> None:
+    for old in path.parent.glob(f".{path.name}.old-*"):
+        if not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    for stale in path.parent.glob(f".{path.name}.tmp-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _is_ours(path: Path) -> bool:
+    # Other programs write a manifest.json too: browser extensions, web apps, build tools.
+    try:
+        data = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and {"format", "kind", "shelfrank", "fingerprint"} <= data.keys()
 
 
 def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -29,14 +29,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, 
 SplitName = Annotated[str, typer.Option("--split", help="Split to measure on: train, valid or test.")]
 
 
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
-) -> None:
-    """Holds the options of every command."""
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Holds the options of every command."""
 
 
 @app.command()
@@ -159,7 +164,9 @@ def evaluate(
 def compare(
     evaluations: Annotated[list[Path], typer.Argument(help="Finished evaluations of the same split.")],
     out: Out,
-    baseline: Annotated[str, typer.Option(help="Name of the evaluation that the others are measured against.")] = "shown_order",
+    baseline: Annotated[
+        str, typer.Option(help="Name of the evaluation that the others are measured against.")
+    ] = "shown_order",
     as_json: AsJson = False,
 ) -> None:
     """Compares rankers pair by pair and writes the report page."""
@@ -207,13 +214,17 @@ def _fail(message: str) -> None:
 
 def _os_sentence(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
-    return f"the files must be readable and the disk must have room, but the system says: {error.strerror or error}{where}"
+    return (
+        f"the files must be readable and the disk must have room, but the system says: {error.strerror or error}{where}"
+    )
 
 
 def _tell(kind: str, out: Path, changed: bool, as_json: bool) -> None:
     manifest = read_manifest(out, kind)
     if as_json:
-        typer.echo(json.dumps({"path": str(out), "changed": changed, "fingerprint": manifest.fingerprint, **manifest.info}))
+        typer.echo(
+            json.dumps({"path": str(out), "changed": changed, "fingerprint": manifest.fingerprint, **manifest.info})
+        )
         return
     if not changed:
         console.print(f"{out}: unchanged, nothing to do", highlight=False)
@@ -225,7 +236,10 @@ def _tell(kind: str, out: Path, changed: bool, as_json: bool) -> None:
 
 
 def _facts(kind: str, info: dict[str, Any]) -> list[str]:
-    made: dict[str, Callable[[dict[str, Any]], list[str]]] = {"search_log": _log_facts, "prepared_data": _prepared_facts}
+    made: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+        "search_log": _log_facts,
+        "prepared_data": _prepared_facts,
+    }
     return made[kind](info) if kind in made else []
 
 

@@ -27,8 +27,8 @@ class EngineConfig(Strict):
         threads: Worker threads; None takes every core this process may use.
     """
 
-    memory_limit: str = Field("1000MB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
-    threads: int | None = Field(None, ge=1)
+    memory_limit: str = Field(default="1000MB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
+    threads: int | None = Field(default=None, ge=1)
 
 
 class SplitConfig(Strict):
@@ -41,8 +41,8 @@ class SplitConfig(Strict):
     """
 
     by: Literal["time", "search_id"] = "time"
-    train: float = Field(0.8, gt=0, lt=1)
-    valid: float = Field(0.1, gt=0, lt=1)
+    train: float = Field(default=0.8, gt=0, lt=1)
+    valid: float = Field(default=0.1, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _check(self) -> "SplitConfig":
@@ -75,8 +75,8 @@ class HistoryConfig(Strict):
     customer: bool = True
     session: bool = True
     affinity: tuple[str, ...] | None = None
-    outcome_delay_s: float = Field(0.0, ge=0)
-    prior_strength: float = Field(20.0, gt=0)
+    outcome_delay_s: float = Field(default=0.0, ge=0)
+    prior_strength: float = Field(default=20.0, gt=0)
     prior_rates: dict[Literal["click", "add_to_cart", "purchase"], float] = {
         "click": 0.05,
         "add_to_cart": 0.01,
@@ -104,8 +104,8 @@ class PrepareConfig(Strict):
     upstream_order: bool = False
     page: bool = True
     text_overlap: bool = True
-    min_count: int = Field(5, ge=1)
-    max_categories: int = Field(100_000, ge=1)
+    min_count: int = Field(default=5, ge=1)
+    max_categories: int = Field(default=100_000, ge=1)
     engine: EngineConfig = EngineConfig()
 
 
@@ -117,7 +117,7 @@ class DCNV2Config(Strict):
         deep_layers: Widths of the deep layers.
     """
 
-    n_cross_layers: int = Field(2, ge=1)
+    n_cross_layers: int = Field(default=2, ge=1)
     deep_layers: tuple[int, ...] = (256, 128)
 
 
@@ -139,8 +139,8 @@ class MMoEConfig(Strict):
         expert_layers: Widths of an expert's layers.
     """
 
-    n_experts: int = Field(6, ge=1)
-    expert_layers: tuple[int, ...] = Field((128, 64), min_length=1)
+    n_experts: int = Field(default=6, ge=1)
+    expert_layers: tuple[int, ...] = Field(default=(128, 64), min_length=1)
 
 
 class NeuralConfig(Strict):
@@ -157,14 +157,14 @@ class NeuralConfig(Strict):
         dropout: Share of hidden units dropped in training, after each hidden layer.
     """
 
-    d_embedding: int = Field(16, ge=1)
+    d_embedding: int = Field(default=16, ge=1)
     bottom: Literal["none", "mlp", "dcn_v2"] = "dcn_v2"
     dcn_v2: DCNV2Config = DCNV2Config()
     mlp: MLPConfig = MLPConfig()
     mmoe: MMoEConfig = MMoEConfig()
     tower_layers: tuple[int, ...] = (32,)
     batch_norm: bool = True
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class TrainConfig(Strict):
@@ -182,13 +182,13 @@ class TrainConfig(Strict):
     """
 
     protocol: Literal["auto", "paper"] = "auto"
-    batch_size: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
-    epochs: int = Field(10, ge=1)
-    patience: int = Field(2, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    epochs: int = Field(default=10, ge=1)
+    patience: int = Field(default=2, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    checkpoint_every_s: float = Field(30.0, gt=0)
-    threads: int | None = Field(None, ge=1)
+    checkpoint_every_s: float = Field(default=30.0, gt=0)
+    threads: int | None = Field(default=None, ge=1)
 
 
 class XGBoostConfig(Strict):
@@ -203,10 +203,10 @@ class XGBoostConfig(Strict):
     """
 
     task: Literal["click", "add_to_cart", "purchase"] | None = None
-    n_rounds: int = Field(400, ge=1)
-    learning_rate: float = Field(0.1, gt=0)
-    max_depth: int = Field(6, ge=1)
-    early_stopping_rounds: int = Field(20, ge=1)
+    n_rounds: int = Field(default=400, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    max_depth: int = Field(default=6, ge=1)
+    early_stopping_rounds: int = Field(default=20, ge=1)
 
 
 class LambdaMARTConfig(Strict):
@@ -226,11 +226,11 @@ class LambdaMARTConfig(Strict):
         "add_to_cart": 2,
         "purchase": 3,
     }
-    n_rounds: int = Field(400, ge=1)
-    learning_rate: float = Field(0.1, gt=0)
-    n_leaves: int = Field(31, ge=2)
-    min_rows_per_leaf: int = Field(50, ge=1)
-    early_stopping_rounds: int = Field(30, ge=1)
+    n_rounds: int = Field(default=400, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    n_leaves: int = Field(default=31, ge=2)
+    min_rows_per_leaf: int = Field(default=50, ge=1)
+    early_stopping_rounds: int = Field(default=30, ge=1)
 
 
 class ExperimentConfig(Strict):
@@ -249,7 +249,7 @@ class ExperimentConfig(Strict):
         lambdamart: Its settings.
     """
 
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     task_weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
     score_weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
     exclude_sides: tuple[Side, ...] = ()
@@ -274,14 +274,14 @@ class EvaluateConfig(Strict):
         seed: Decides the resamples and the subset.
     """
 
-    ks: tuple[int, ...] = Field((1, 5, 10), min_length=1)
-    pd_k: int = Field(10, ge=1)
-    pd_searches: int = Field(20_000, ge=1)
+    ks: tuple[int, ...] = Field(default=(1, 5, 10), min_length=1)
+    pd_k: int = Field(default=10, ge=1)
+    pd_searches: int = Field(default=20_000, ge=1)
     neutral: Literal["zero", "mean"] = "zero"
-    confidence: float = Field(0.95, gt=0, lt=1)
-    n_resamples: int = Field(1000, ge=2)
-    n_resamples_auc: int = Field(200, ge=2)
-    seed: int = Field(0, ge=0)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    n_resamples: int = Field(default=1000, ge=2)
+    n_resamples_auc: int = Field(default=200, ge=2)
+    seed: int = Field(default=0, ge=0)
 
 
 def resolve(

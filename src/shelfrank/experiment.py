@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-from shelfrank.artifact import Manifest, fingerprint, is_current, publish, read_manifest
+from shelfrank.artifact import Manifest, fingerprint, is_current, publish, read_manifest, verify_files
 from shelfrank.config import ExperimentConfig, normalised_weights, resolve
 from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.errors import UserError
 from shelfrank.progress import measured
 from shelfrank.rankers import RankerSpec, ranker_spec
 from shelfrank.rankers.base import Problem, Ranker
-from shelfrank.schema import load_yaml
 from shelfrank.train.loop import Checkpoints
 
 KIND = "run"
@@ -40,9 +40,11 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """Opens a finished run; a missing or half-written one is a `UserError`."""
+        """Opens a finished run; a missing, half-written or damaged one is a `UserError`."""
         manifest = read_manifest(path, KIND)
-        config = ExperimentConfig.model_validate(load_yaml(path / "config.yaml"))
+        # Small beside its data, so every byte is checked: a damaged model may load and score.
+        verify_files(path, manifest)
+        config = resolve(ExperimentConfig, path / "config.yaml")
         return cls(path, manifest, str(manifest.inputs["ranker"]), config)
 
     @property
@@ -52,8 +54,13 @@ class Run:
         return ranker_spec(self.name).label + (f" without {excluded} features" if excluded else "")
 
     def prepared(self) -> PreparedData:
-        """The data it was trained on, where that still is."""
-        return PreparedData.open(Path(self.manifest.info["prepared"]))
+        """The data it was trained on; a `UserError` where that has changed since."""
+        prepared = PreparedData.open(Path(self.manifest.info["prepared"]))
+        if prepared.manifest.fingerprint != self.manifest.inputs["prepared"]:
+            raise UserError(
+                f"{prepared.path} must hold the data that {self.path} was trained on, but it has changed; train again"
+            )
+        return prepared
 
     def ranker(self, prepared: PreparedData) -> Ranker:
         """The fitted ranker."""

@@ -43,7 +43,9 @@ def progress(title: str, total: float, unit: str) -> Iterator[Callable[..., None
             task = bar.add_task(title, total=total, note="")
 
             def advance(n: float, note: str | None = None) -> None:
-                bar.update(task, advance=n, **({} if note is None else {"note": note}))
+                bar.update(task, advance=n)
+                if note is not None:
+                    bar.update(task, note=note)
 
             yield advance
         return

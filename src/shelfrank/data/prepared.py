@@ -175,14 +175,16 @@ class PreparedData:
     def open(cls, path: Path) -> "PreparedData":
         """Opens a finished folder; a missing, half-written or truncated one is a `UserError`."""
         manifest = read_manifest(path, KIND)
-        data = json.loads((path / "columns.json").read_text(encoding="utf-8"))
-        return cls(
-            path=path,
-            manifest=manifest,
-            tasks=tuple(data["tasks"]),
-            numerical_columns=tuple(_column(item) for item in data["numerical"]),
-            categorical_columns=tuple(_column(item) for item in data["categorical"]),
-        )
+        file = path / "columns.json"
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            tasks = tuple(data["tasks"])
+            numerical, categorical = (
+                tuple(_column(item) for item in data[kind]) for kind in ("numerical", "categorical")
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{file} must name the columns, but it cannot be read: {error}; prepare again") from error
+        return cls(path, manifest, tasks, numerical, categorical)
 
     def split(self, name: str) -> Split:
         """One split's rows, memory-mapped."""

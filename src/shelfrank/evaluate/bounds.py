@@ -54,15 +54,17 @@ def truth_bounds(log: Path, prepared: PreparedData, config: EvaluateConfig, spli
 def _aligned(log: Path, prepared: PreparedData, split_name: str, columns: list[str]) -> pa.Table:
     split = prepared.split(split_name)
     ids = prepared.searches(split_name)["search_id"].combine_chunks()
-    keys = pa.table({
-        "search_id": ids.take(pa.array(np.repeat(np.arange(split.n_searches), np.diff(split.search_offsets)))),
-        "product_id": prepared.products()["product_id"].combine_chunks().take(pa.array(split.product_idx[:])),
-        "row": pa.array(np.arange(split.n_rows)),
-    })
+    keys = pa.table(
+        {
+            "search_id": ids.take(pa.array(np.repeat(np.arange(split.n_searches), np.diff(split.search_offsets)))),
+            "product_id": prepared.products()["product_id"].combine_chunks().take(pa.array(split.product_idx[:])),
+            "row": pa.array(np.arange(split.n_rows)),
+        }
+    )
     parts = []
     for file in table_files(log, TRUTH):
         part = pq.read_table(file, columns=["search_id", "product_id", *columns])
-        parts.append(part.filter(pc.is_in(part["search_id"], value_set=ids)))
+        parts.append(part.filter(pc.is_in(part["search_id"], value_set=ids)))  # pyright: ignore[reportAttributeAccessIssue]
     joined = keys.join(pa.concat_tables(parts), ["search_id", "product_id"], join_type="inner").sort_by("row")
     assert joined.num_rows == keys.num_rows, "the truth must cover every row of the log"
     return joined

@@ -124,15 +124,20 @@ def differences(
                 labels = np.ascontiguousarray(split.labels[:, index])
                 for metric, values in METRICS.items():
                     for k in config.ks:
-                        both = [values(s, labels, split.search_offsets, split.tie_keys, k) for s in (fused, base)]
-                        paired = bootstrap_difference(*both, config.n_resamples, config.seed, config.confidence)
+                        own, its = (values(s, labels, split.search_offsets, split.tie_keys, k) for s in (fused, base))
+                        paired = bootstrap_difference(own, its, config.n_resamples, config.seed, config.confidence)
                         found[metric][str(k)][task] = _plain(paired)
                         advance(1)
                 found["auc"][task] = None
                 if all(evaluations[each_name].report["auc"][task] for each_name in (name, baseline)):
                     paired = bootstrap_auc_difference(
-                        np.ascontiguousarray(tasks[:, index]), np.ascontiguousarray(base_tasks[:, index]), labels,
-                        split.search_offsets, config.n_resamples_auc, config.seed, config.confidence,
+                        np.ascontiguousarray(tasks[:, index]),
+                        np.ascontiguousarray(base_tasks[:, index]),
+                        labels,
+                        split.search_offsets,
+                        config.n_resamples_auc,
+                        config.seed,
+                        config.confidence,
                     )
                     found["auc"][task] = _plain(paired)
                 advance(1)
@@ -161,20 +166,26 @@ def _shared_inputs(evaluations: dict[str, Evaluation]) -> dict[str, Any]:
     for name, evaluation in evaluations.items():
         inputs = evaluation.manifest.inputs
         for what, value in (
-            ("data", evaluation.manifest.info["data"]), ("split", inputs["split"]), ("config", inputs["config"])
+            ("data", evaluation.manifest.info["data"]),
+            ("split", inputs["split"]),
+            ("config", inputs["config"]),
         ):
             kinds[what].setdefault(json.dumps(value, sort_keys=True), []).append(name)
             values[what] = value
     for what, groups in kinds.items():
         if len(groups) > 1:
             told = " against ".join(", ".join(names) for names in groups.values())
-            raise UserError(f"compared evaluations must share their {what}, but they differ: {told}; evaluate them alike")
+            raise UserError(
+                f"compared evaluations must share their {what}, but they differ: {told}; evaluate them alike"
+            )
     return values
 
 
 def _counts(split: Split) -> dict[str, Any]:
-    counts = {task: left_out_searches(np.ascontiguousarray(split.labels[:, i]), split.search_offsets)
-              for i, task in enumerate(split.tasks)}
+    counts = {
+        task: left_out_searches(np.ascontiguousarray(split.labels[:, i]), split.search_offsets)
+        for i, task in enumerate(split.tasks)
+    }
     return {
         "searches": split.n_searches,
         "rows": split.n_rows,
@@ -192,13 +203,20 @@ def _steps(log: Path, prepared: PreparedData, evaluations: dict[str, Evaluation]
     steps.append({"name": "prepare", **prepared.manifest.info["cost"], "rows": rows})
     for name, evaluation in evaluations.items():
         if evaluation.report["cost"]["train"]:
-            steps.append({
-                "name": f"train {name}", **evaluation.report["cost"]["train"],
-                "rows": prepared.manifest.info["splits"]["train"]["impressions"],
-            })
-        steps.append({
-            "name": f"evaluate {name}", **evaluation.manifest.info["cost"], "rows": evaluation.report["cost"]["score"]["rows"],
-        })
+            steps.append(
+                {
+                    "name": f"train {name}",
+                    **evaluation.report["cost"]["train"],
+                    "rows": prepared.manifest.info["splits"]["train"]["impressions"],
+                }
+            )
+        steps.append(
+            {
+                "name": f"evaluate {name}",
+                **evaluation.manifest.info["cost"],
+                "rows": evaluation.report["cost"]["score"]["rows"],
+            }
+        )
     return steps
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from shelfrank.artifact import Manifest, is_current, publish, read_manifest
+from shelfrank.artifact import Manifest, is_current, publish, read_manifest, verify_files
 from shelfrank.config import EvaluateConfig, normalised_weights
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.experiment import Run
@@ -37,8 +37,9 @@ class Evaluation:
 
     @classmethod
     def open(cls, path: Path) -> "Evaluation":
-        """Opens a finished evaluation; a missing or half-written one is a `UserError`."""
+        """Opens a finished evaluation; a missing, half-written or damaged one is a `UserError`."""
         manifest = read_manifest(path, KIND)
+        verify_files(path, manifest)
         return cls(path, manifest, json.loads((path / "report.json").read_text(encoding="utf-8")))
 
     def array(self, name: str) -> np.ndarray:
@@ -117,7 +118,10 @@ def score_weights(run: Run, prepared: PreparedData) -> tuple[float, ...]:
 
 
 def figures(
-    split: Split, tasks: Float[np.ndarray, "rows n_tasks"], fused: Float32[np.ndarray, " rows"], ranker: Ranker,
+    split: Split,
+    tasks: Float[np.ndarray, "rows n_tasks"],
+    fused: Float32[np.ndarray, " rows"],
+    ranker: Ranker,
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     """AUC by task, and every per-search metric by cutoff and task, each with its interval."""

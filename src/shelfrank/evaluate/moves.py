@@ -31,14 +31,15 @@ def moves(evaluation: Evaluation, prepared: PreparedData, log: Path, split_name:
         split_name: The split that was measured.
 
     Returns:
-        Histogram of moves in places (positive is up), their mean size, and examples; None for a ranker without features.
+        Histogram of moves in places (negative is towards the first), their mean size, and examples; None for a ranker
+        without features.
     """
     if not evaluation.report["uses_features"]:
         return None
     subset = prepared.split(split_name).searches(np.asarray(evaluation.array("pd_searches")))
     own, neutral = np.asarray(evaluation.array("pd_fused")), np.asarray(evaluation.array("pd_neutral"))
     own_rank, neutral_rank = _ranks(own, subset), _ranks(neutral, subset)
-    moved = neutral_rank - own_rank
+    moved = own_rank - neutral_rank
     clipped = np.clip(moved, -MOST_BARS, MOST_BARS)
     values, counts = np.unique(clipped, return_counts=True)
     return {
@@ -58,7 +59,12 @@ def _ranks(scores: np.ndarray, split: Split) -> np.ndarray:
 
 
 def _examples(
-    evaluation: Evaluation, prepared: PreparedData, log: Path, split_name: str, subset: Split, own_rank: np.ndarray,
+    evaluation: Evaluation,
+    prepared: PreparedData,
+    log: Path,
+    split_name: str,
+    subset: Split,
+    own_rank: np.ndarray,
     neutral_rank: np.ndarray,
 ) -> list[dict[str, Any]]:
     if "click" not in subset.tasks or not subset.n_searches:
@@ -77,7 +83,7 @@ def _examples(
         history = _history(log, products, about["customer_id"], about["timestamp"])
         if not history:
             continue
-        rows = np.arange(subset.search_offsets[search], subset.search_offsets[search + 1])
+        rows = np.arange(int(subset.search_offsets[search]), int(subset.search_offsets[search + 1]))
         orders = {}
         for name, ranks in (("neutral", neutral_rank), ("personalized", own_rank)):
             first = rows[np.argsort(ranks[rows])][:SHOWN_PRODUCTS]
@@ -91,7 +97,11 @@ def _examples(
 
 def _product(products: pa.Table, subset: Split, row: int, clicked: bool) -> dict[str, Any]:
     index = int(subset.product_idx[row])
-    about = {name: products[name][index].as_py() for name in ("product_id", "title", "brand", "price") if name in products.column_names}
+    about = {
+        name: products[name][index].as_py()
+        for name in ("product_id", "title", "brand", "price")
+        if name in products.column_names
+    }
     return {**about, "clicked": clicked, "shown": int(subset.position[row])}
 
 
@@ -107,7 +117,8 @@ def _history(log: Path, products: pa.Table, customer: str, before: Any) -> list[
         if "customer_id" not in held:
             continue
         rows = pq.read_table(table_files(log, table), columns=columns, filters=[("customer_id", "==", customer)])
-        rows = rows.filter(pc.less(rows["timestamp"], pa.scalar(before, rows["timestamp"].type)))
+        earlier = pc.less(rows["timestamp"], pa.scalar(before, rows["timestamp"].type))  # pyright: ignore[reportAttributeAccessIssue]
+        rows = rows.filter(earlier)
         for row in rows.to_pylist():
             deed = row.get("action") if table == "events" else _deepest(row)
             if deed:

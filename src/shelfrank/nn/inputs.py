@@ -33,6 +33,8 @@ class TabularInputs(nn.Module):
     All features share one table, each with its own range of rows, so that a batch is one lookup.
     """
 
+    starts: Tensor
+
     def __init__(self, n_numerical: int, category_sizes: Sequence[int], d_embedding: int) -> None:
         super().__init__()
         self.n_numerical, self.n_categorical = n_numerical, len(category_sizes)

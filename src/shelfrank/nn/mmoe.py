@@ -12,6 +12,14 @@ from shelfrank.nn.layers import ParallelDense
 class MMoE(nn.Module):
     """Experts shared by all tasks, mixed by one softmax gate per task (Paper: Sec. 3.3, Eq. (13)-(14)).
 
+    Args:
+        d_in: Width of `x_final`.
+        n_experts: Experts.
+        expert_layers: Widths of an expert's layers.
+        n_tasks: Tasks, each with a gate.
+        batch_norm: Whether the experts normalise after each linear layer.
+        dropout: Share of an expert's hidden units dropped in training.
+
     Attributes:
         d_out: Width of each task's mixture.
     """

@@ -1,5 +1,6 @@
 """Writes the arrays of every split, some whole pages at a time."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,17 @@ def _open_arrays(
         n_rows = int(offsets[-1])
         arrays.append(
             {
-                array: np.lib.format.open_memmap(folder / f"{array}.npy", "w+", dtype, (n_rows, *shape))
+                array: _allocate(folder / f"{array}.npy", dtype, (n_rows, *shape))
                 for array, (shape, dtype) in shapes.items()
             }
         )
     return arrays
+
+
+def _allocate(file: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    array = np.lib.format.open_memmap(file, "w+", dtype, shape)
+    # Writing into a map of a full disk kills the process; taking the room first is an error that can be told.
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    return array

@@ -9,7 +9,7 @@ from ibis.backends.duckdb import Backend
 from shelfrank.config import PrepareConfig
 from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.prepare.index import IndexedLog, tasks_with_labels
+from shelfrank.prepare.index import KEYS, IndexedLog, tasks_with_labels
 from shelfrank.prepare.totals import HistoryPlan
 from shelfrank.schema import Feature, Kind, Schema, Side
 
@@ -50,6 +50,14 @@ class EntityTables:
 def plan_features(log: SearchLog, backend: Backend, config: PrepareConfig) -> Plan:
     """Decides what is made of a log.
 
+    Args:
+        log: The log.
+        backend: The engine.
+        config: Which features are wanted.
+
+    Returns:
+        The plan.
+
     Raises:
         UserError: Where `history.affinity` names something that is no categorical feature of the products.
     """
@@ -64,7 +72,8 @@ def plan_features(log: SearchLog, backend: Backend, config: PrepareConfig) -> Pl
     elif set(affinity) - set(possible):
         raise UserError(
             "history.affinity must name categorical features of the products table "
-            f"({', '.join(possible) or 'there are none'}), but it names {', '.join(sorted(set(affinity) - set(possible)))}"
+            f"({', '.join(possible) or 'there are none'}), "
+            f"but it names {', '.join(sorted(set(affinity) - set(possible)))}"
         )
     numerical = {feature.name for feature in log.schema.features if feature.kind is Kind.NUMERICAL}
     price_in_rows = PRICE in impressions.columns
@@ -82,6 +91,17 @@ def plan_features(log: SearchLog, backend: Backend, config: PrepareConfig) -> Pl
             has_price=PRICE in numerical and (price_in_rows or PRICE in products.columns),
         ),
     )
+
+
+def refuse_taken_names(plan: Plan, computed: Sequence[Feature]) -> None:
+    """Raises a `UserError` where a declared feature goes by the name of a computed feature or of an engine's key."""
+    declared = {feature.name for feature in (*plan.product_features, *plan.customer_features, *plan.row_features)}
+    taken = sorted(declared & {*KEYS, *(feature.name for feature in computed)})
+    if taken:
+        raise UserError(
+            f"declared features must not go by the names of computed ones, but {', '.join(taken)} do; "
+            "rename the columns or switch those computed features off"
+        )
 
 
 def declared_features(log: SearchLog, backend: Backend) -> dict[str, tuple[Feature, ...]]:

@@ -57,14 +57,18 @@ def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
 
 
 def _rates(key: str, side: Side, tasks: Sequence[str], config: HistoryConfig) -> list[Made]:
+    priors = {str(name): rate for name, rate in config.prior_rates.items()}
     shown = Total(key, "impression")
     made = [_count(f"{key}_impressions", side, shown)]
     for task in tasks:
         count = Total(key, task)
-        strength, prior = config.prior_strength, config.prior_rates.get(task, 0.0)
-        rate = _smoothed_rate(count, shown, strength, prior)
+        rate = _smoothed_rate(count, shown, config.prior_strength, priors.get(task, 0.0))
         made.append(_count(f"{key}_{task}s", side, count))
         made.append(_number(f"{key}_{task}_rate", side, (count, shown), rate))
+    if "click" in tasks and key != "query":
+        count, attention = Total(key, "click"), Total(key, "attention")
+        lift = _smoothed_lift(count, attention, config.prior_strength, priors.get("click", 0.0))
+        made.append(_number(f"{key}_click_lift", side, (count, attention), lift))
     return made
 
 
@@ -72,12 +76,19 @@ def _smoothed_rate(count: Total, shown: Total, strength: float, prior: float) ->
     return lambda columns: (columns[count.column] + strength * prior) / (columns[shown.column] + strength)
 
 
+def _smoothed_lift(count: Total, attention: Total, strength: float, prior: float) -> Callable[[Columns], np.ndarray]:
+    """Clicks per unit of attention: what is shown low is clicked less, however good it is."""
+    return lambda columns: (
+        (columns[count.column] + strength * prior) / (columns[attention.column] / MILLIONTHS + strength)
+    )
+
+
 def _shares(key: str, side: Side, plan: HistoryPlan) -> list[Made]:
     """How much of the key's past engagement went to products like this one."""
     every = Total(key, "engaged")
     made: list[Made] = []
     for feature in plan.affinity:
-        same = Total(f"{key}_{feature}", "engaged")
+        same = Total(f"{key}|{feature}", "engaged")
         made.append(_number(f"{key}_{feature}_share", side, (same, every), _share(same, every)))
         made.append(_count(f"{key}_{feature}_engaged", side, same))
     return made

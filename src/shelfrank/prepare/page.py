@@ -6,7 +6,7 @@ Every formula sees whole pages: rows lie grouped by search.
 from collections.abc import Callable
 
 import numpy as np
-from jaxtyping import Float64, Int64, Num
+from jaxtyping import Bool, Float64, Int64, Num
 
 from shelfrank.prepare.history import Columns, Made
 from shelfrank.prepare.totals import HistoryPlan, Total
@@ -99,7 +99,7 @@ def _last_nearness(columns: Columns) -> Float64[np.ndarray, " rows"]:
     return np.nan_to_num(1.0 / (1.0 + np.abs(columns["position"] - _last_position(columns))))
 
 
-def _next_after_last(columns: Columns) -> Num[np.ndarray, " rows"]:
+def _next_after_last(columns: Columns) -> Bool[np.ndarray, " rows"]:
     return columns["position"] - _last_position(columns) == 1
 
 

@@ -1,7 +1,7 @@
 """`prepare`: from a search log to PreparedData.
 
 engine   integer keys        -> rows.parquet         keys, labels and declared columns, by search and position
-         totals of each key  -> totals-KEY.parquet   the same rows in the same order
+         totals of each key  -> totals-NN.parquet    the same rows in the same order
 NumPy    whole pages of all files side by side: features, encoder fitted on the training rows, arrays
 """
 
@@ -30,11 +30,19 @@ from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.arrays import write_arrays
 from shelfrank.prepare.encode import numbers
 from shelfrank.prepare.engine import connect, engine_errors, materialise
-from shelfrank.prepare.features import PRICE, EntityTables, Plan, entity_tables, plan_features, product_documents
+from shelfrank.prepare.features import (
+    PRICE,
+    EntityTables,
+    Plan,
+    entity_tables,
+    plan_features,
+    product_documents,
+    refuse_taken_names,
+)
 from shelfrank.prepare.fit import fit_encoder
 from shelfrank.prepare.history import Made, history_features
 from shelfrank.prepare.index import IndexedLog, index_log
-from shelfrank.prepare.interactions import TextOverlap
+from shelfrank.prepare.interactions import OVERLAP_FEATURES, TextOverlap
 from shelfrank.prepare.page import page_features, upstream_features
 from shelfrank.prepare.rows import RowFiles, RowReader
 from shelfrank.prepare.split import assign_splits
@@ -136,6 +144,7 @@ def _read(log: SearchLog, config: PrepareConfig, scratch: Path) -> _Reading:
             made += page_features(plan.history)
         if config.upstream_order:
             made += upstream_features(plan.history, config.history.session)
+        refuse_taken_names(plan, [*(each.feature for each in made), *(OVERLAP_FEATURES if config.text_overlap else ())])
         indexed = index_log(log, backend)
         searches = backend.to_pyarrow(indexed.searches.order_by("search_idx"))
         # A small table that a large aggregate computes: keep it, or every use computes it again.
@@ -174,7 +183,7 @@ def _row_files(
         )
         files = []
         for key, totals in by_key.items():
-            files.append(scratch / f"totals-{key}.parquet")
+            files.append(scratch / f"totals-{len(files):02d}.parquet")
             materialise(backend, totals_of_key(moments, key, totals), files[-1], advance, n_rows)
     return RowFiles(scratch / "rows.parquet", tuple(files))
 

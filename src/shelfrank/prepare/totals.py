@@ -8,7 +8,7 @@ Paper: Sec. 3.3 (interaction features), Sec. 3.1 (customer history).
 """
 
 # ibis's own annotations reject its operators and column methods.
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ KEYS = {
     "session": ("session_key",),
     "session_product": ("session_key", "product_idx"),
 }
-"""Timeline columns of each key; `query_<feature>` and `customer_<feature>` pair with a product feature's code."""
+"""Timeline columns of each key; `query|<feature>` and `customer|<feature>` pair with a product feature's code."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,9 +37,9 @@ class Total:
     """One sum or maximum.
 
     Attributes:
-        key: A name in `KEYS`, or `query_` or `customer_` with an affinity feature's name.
-        of: What is summed: `impression`, a task, `event`, `engaged`, `clicked_price` (millionths of ln price), or
-            `clicked_priced`; or `last_us`, the latest moment of engagement.
+        key: A name in `KEYS`, or `query|` or `customer|` with an affinity feature's name.
+        of: What is summed: `impression`, a task, `event`, `engaged`, `attention` (millionths),
+            `clicked_price` (millionths of ln price), or `clicked_priced`; or `last_us`, the latest moment of engagement.
     """
 
     key: str
@@ -80,7 +80,8 @@ def timeline(log: IndexedLog, codes: ibis.Table, plan: HistoryPlan, config: Hist
         config: `outcome_delay_s` moves outcomes to rows of their own at a later time.
 
     Returns:
-        `row_id`, keys, `ts_us`, and what happened: `impression`, the tasks, `event`, `engaged`, prices of clicks.
+        `row_id`, keys, `ts_us`, and what happened: `impression`, `attention`, the tasks, `event`, `engaged`, prices of
+        clicks.
     """
     delayed = config.outcome_delay_s > 0
     one, zero = ibis.literal(1, "int8"), ibis.literal(0, "int8")
@@ -89,9 +90,16 @@ def timeline(log: IndexedLog, codes: ibis.Table, plan: HistoryPlan, config: Hist
     price = {"log_price": _log_price(log.rows.price)} if plan.has_price else {}
     keys = ("search_idx", "product_idx", "query_idx", "customer_idx", "session_idx")
     rows = log.rows.select(
-        "row_id", "ts_us", *keys, **price, **(nothing if delayed else outcomes), impression=one, event=zero
+        "row_id",
+        "ts_us",
+        *keys,
+        **price,
+        **(nothing if delayed else outcomes),
+        attention=_attention(log.rows.position),
+        impression=one,
+        event=zero,
     )
-    history_only = {"row_id": ibis.literal(-1, "int64")}
+    history_only = {"row_id": ibis.literal(-1, "int64"), "attention": ibis.literal(0, "int32")}
     if delayed:
         late = {"ts_us": log.rows.ts_us + round(config.outcome_delay_s * 1e6)}
         happened = log.rows.select(*keys, **late, **price, **outcomes, **history_only, impression=zero, event=zero)
@@ -135,7 +143,7 @@ def totals_of_key(rows: ibis.Table, key: str, totals: Iterable[Total]) -> ibis.T
     """All totals of one key for every impression, by `row_id`, which is not among the columns."""
     columns = KEYS.get(key)
     if columns is None:
-        side, _, feature = key.partition("_")
+        side, _, feature = key.partition("|")
         columns = (*KEYS[side], f"{feature}_code")
     before = ibis.range_window(preceding=(None, 1), group_by=[rows[name] for name in columns], order_by=rows.ts_us)
     made = {}
@@ -143,10 +151,15 @@ def totals_of_key(rows: ibis.Table, key: str, totals: Iterable[Total]) -> ibis.T
         if total.of == "last_us":
             made[total.column] = (rows.engaged > 0).ifelse(rows.ts_us, 0).max().over(before).fill_null(0)
         else:
-            wide = "int64" if total.of == "clicked_price" else "int32"
+            wide = "int64" if total.of in {"attention", "clicked_price"} else "int32"
             made[total.column] = rows[total.of].cast("int64").sum().over(before).fill_null(0).cast(wide)
     table = rows.select("row_id", **made)
     return table.filter(table.row_id >= 0).order_by("row_id").drop("row_id")
+
+
+def _attention(position: ibis.Value) -> ibis.Value:
+    """Millionths of the attention that a position gets, 1 / log2(1 + position): the discount of NDCG."""
+    return (MILLIONTHS / (1.0 + position).log2()).round().cast("int32")
 
 
 def _log_price(price: ibis.Value) -> ibis.Value:

@@ -89,7 +89,9 @@ class LambdaMART(Ranker):
     def save(self, folder: Path) -> None:
         """Writes LightGBM's own text format."""
         assert self.booster is not None, "fit or load must come first"
-        self.booster.save_model(folder / MODEL, num_iteration=self.booster.best_iteration)
+        # The library's own writing tells a full disk as its own error.
+        text = self.booster.model_to_string(num_iteration=self.booster.best_iteration)
+        (folder / MODEL).write_text(text, encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""

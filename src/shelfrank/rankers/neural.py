@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float32
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
@@ -52,7 +52,9 @@ class NeuralRanker(Ranker):
 
     def save(self, folder: Path) -> None:
         """Writes the weights as safetensors."""
-        save_file({name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}, folder / WEIGHTS)
+        # The library's own writing tells a full disk as its own error.
+        weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
+        (folder / WEIGHTS).write_bytes(save(weights))
 
     def load(self, folder: Path) -> None:
         """Restores the weights; ones of another shape are a `UserError`."""

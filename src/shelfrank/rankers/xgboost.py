@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import xgboost as xgb
 from jaxtyping import Float32
+from xgboost.callback import TrainingCallback
 
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
@@ -89,7 +90,8 @@ class XGBoost(Ranker):
     def save(self, folder: Path) -> None:
         """Writes XGBoost's own binary JSON."""
         assert self.booster is not None, "fit or load must come first"
-        self.booster.save_model(folder / MODEL)
+        # The library's own writing tells a full disk as its own error, with a stack trace.
+        (folder / MODEL).write_bytes(self.booster.save_raw("ubj"))
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""
@@ -124,7 +126,7 @@ class XGBoost(Ranker):
         return ["q"] * self.problem.n_numerical + ["c"] * len(self.problem.category_sizes)
 
 
-class _Advance(xgb.callback.TrainingCallback):
+class _Advance(TrainingCallback):
     def __init__(self, advance: object) -> None:
         self.advance = advance
 

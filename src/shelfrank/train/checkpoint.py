@@ -96,16 +96,16 @@ def load_checkpoint(
         return None
     try:
         with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata()
+            metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise UserError(
             f"{file} must be a checkpoint, but it cannot be read: {error}; delete it to start afresh"
         ) from error
-    if metadata["owner"] != owner:
+    if metadata.get("owner") != owner:
         raise UserError(
             f"{file} must belong to the same data and config to be resumed, but it belongs to others; "
-            "train without --resume to start afresh"
+            "train without --resume, or delete it, to start afresh"
         )
     model.load_state_dict(_part(tensors, "model."))
     state: dict[int, dict[str, Tensor]] = {}

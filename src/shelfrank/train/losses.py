@@ -27,6 +27,13 @@ def task_losses(
 def weighted_loss(losses: Float[Tensor, " n_tasks"], weights: Float[Tensor, " n_tasks"]) -> Float[Tensor, ""]:
     """Weighted sum of the tasks' losses (Paper: Sec. 3.1, Eq. (1)).
 
+    Args:
+        losses: One per task.
+        weights: One per task.
+
+    Returns:
+        The loss that training minimises.
+
     Example:
         >>> weighted_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.5]))
         tensor(2.)

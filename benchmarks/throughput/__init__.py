@@ -1,0 +1,1 @@
+"""Trains models of one shape by several libraries on the same generated rows, each in a process of its own."""

@@ -1,0 +1,89 @@
+"""What a contender must offer to race, and the shape that all of them build."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Float
+
+from .clock import RaceClock
+from .rows import Rows
+
+Model = Literal["mmoe", "dcn_v2", "trees"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes that every neural contender builds: ReLU, no dropout, no batch norm unless the library forces it."""
+
+    d_embedding: int = 16
+    n_experts: int = 4
+    expert_widths: tuple[int, ...] = (256, 128)
+    tower_widths: tuple[int, ...] = (64,)
+    n_cross_layers: int = 3
+    deep_widths: tuple[int, ...] = (256, 128)
+
+
+SHAPE = Shape()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One race of one contender.
+
+    Attributes:
+        model: `mmoe` learns all tasks, `dcn_v2` and `trees` the click only.
+        batch_size: Rows a step; trees ignore it.
+        learning_rate: Adam's rate; trees keep their library's own.
+        epochs: Passes over the rows at most; for trees one pass is `trees_per_epoch`.
+        seed: Seed for the weights and the order of rows.
+    """
+
+    model: Model
+    batch_size: int
+    learning_rate: float
+    epochs: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many numbers a model learns, embedding tables apart from the rest."""
+
+    tables: int
+    network: int
+
+
+class Contender(Protocol):
+    """A library at its documented use.
+
+    Adding one: a module beside this file with a class of this protocol, and a line in `worker.CONTENDERS`.
+
+    Attributes:
+        notes: Where the library cannot build the common shape or objective exactly.
+    """
+
+    notes: tuple[str, ...]
+
+    def build(self, rows: Rows, setting: Setting) -> int:
+        """Builds the dataset and the model; timed apart from training.
+
+        Returns:
+            Steps in one epoch.
+        """
+        ...
+
+    def parameters(self) -> Parameters:
+        """Counts the parameters of the model."""
+        ...
+
+    def train(self, clock: RaceClock) -> None:
+        """Trains for the setting's epochs by the library's own loop, telling the clock of every step.
+
+        The clock ends the race by raising `RaceOverError`, which must pass through.
+        """
+        ...
+
+    def predict(self, rows: Rows) -> Float[np.ndarray, " rows"]:
+        """Scores the click of each row, in evaluation mode, leaving the training state as it was."""
+        ...

@@ -1,0 +1,164 @@
+"""Imports a shop's own CSV or Parquet files, as a `mapping.yaml` explains their columns."""
+
+from pathlib import Path
+
+import ibis
+from ibis.backends.duckdb import Backend
+
+from shelfrank.logs.convert import (
+    Converted,
+    convert_feature,
+    convert_role,
+    count_without_zone,
+    require_converted,
+)
+from shelfrank.logs.engine import Table, Value, open_engine, rows_of
+from shelfrank.logs.mapping import SourceMapping, TableName
+from shelfrank.logs.raw_files import column_names, is_parquet, read_raw, readable, sha256, write_rows
+from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.schema import TASKS, Schema, Side
+
+
+def import_custom(mapping: Path, out: Path) -> bool:
+    """Turns a shop's own files into a search log.
+
+    Nothing is left out: a row that breaks the data contract is an error. A table of products or customers
+    that the mapping does not name is derived from the impressions: an attribute that never changes becomes a
+    column of it, one that does stays with the impressions, as it was at the time.
+
+    Args:
+        mapping: A `mapping.yaml`.
+        out: The folder of the log.
+
+    Returns:
+        Whether the log was written; False where `out` already holds it.
+
+    Raises:
+        UserError: Where the mapping or a file is wrong.
+    """
+    source = SourceMapping.load(mapping)
+    files: dict[TableName, Path] = {table: mapping.parent / file for table, file in source.tables.items()}
+    for table, file in files.items():
+        source.check_file(table, file, column_names(file))
+    schema = source.schema_of(str(mapping))
+    inputs = {
+        "source": "custom",
+        "mapping": source.model_dump(mode="json"),
+        "files": {table: sha256(file) for table, file in files.items()},
+    }
+    if log_is_current(out, inputs):
+        return False
+    with write_search_log(out, schema, inputs) as writer, open_engine() as engine:
+        tables: dict[TableName, Table] = {
+            table: _converted(engine, writer, source, table, file) for table, file in files.items()
+        }
+        impressions = _with_all_columns(tables["impressions"])
+        if "products" not in tables:
+            impressions, tables["products"] = _derived(engine, writer, impressions, schema, "product_id", Side.PRODUCT)
+        if "customers" not in tables:
+            impressions, tables["customers"] = _derived(
+                engine, writer, impressions, schema, "customer_id", Side.CUSTOMER
+            )
+            if "events" in tables and "customer_id" in tables["events"].columns:
+                tables["customers"] = _with_customers_of(tables["events"], tables["customers"])
+        tables["impressions"] = impressions
+        for table, rows in tables.items():
+            with readable(files.get(table, files["impressions"])):
+                write_rows(writer, table, engine, rows)
+    return True
+
+
+def _converted(engine: Backend, writer: SearchLogWriter, source: SourceMapping, table: TableName, file: Path) -> Table:
+    with readable(file):
+        raw = read_raw(engine, file)
+        if not is_parquet(file):
+            # Every later pass would parse the text again.
+            raw = engine.create_table(f"raw_{table}", raw, temp=True)
+        uses, roles = source.columns[table], source.roles(table)
+        columns: list[Converted] = []
+        for column, use in uses.items():
+            cells: Value = raw[column]
+            if cells.type().is_string():
+                # An empty cell is a missing value, quoted or not.
+                cells = cells.nullif("")
+            if use.role is not None:
+                unit, first = source.timestamp_unit, source.first_position
+                columns.append(convert_role(use.role, column, cells, unit, first))
+            elif use.kind is not None:
+                columns.append(convert_feature(use.name or column, column, cells, use.kind))
+        require_converted(engine, file, raw, columns)
+        without_zone = 0
+        if "timestamp" in roles:
+            without_zone = count_without_zone(engine, raw, roles["timestamp"], source.timestamp_unit)
+    unused = [name for name in raw.columns if name not in uses]
+    if unused:
+        writer.notes[f"columns of {file.name} that are not used"] = unused
+    if without_zone:
+        writer.notes[f"timestamps of {file.name} without a time zone, read as UTC"] = without_zone
+    return raw.select(**{column.name: column.value for column in columns})
+
+
+def _with_all_columns(impressions: Table) -> Table:
+    absent: dict[str, Value] = {task: ibis.null("int8") for task in TASKS if task not in impressions.columns}
+    if "customer_id" not in impressions.columns:
+        absent["customer_id"] = ibis.null("string")
+    return impressions.mutate(**absent)
+
+
+def _derived(
+    engine: Backend, writer: SearchLogWriter, impressions: Table, schema: Schema, key: str, side: Side
+) -> tuple[Table, Table]:
+    """Splits what describes a product or a customer, and never changes, off the impressions into a table of its own."""
+    rows = impressions.filter(impressions[key].notnull())
+    attributes = [feature.name for feature in schema.select(side=side) if feature.name in impressions.columns]
+    titled = [name for name in ("title",) if key == "product_id"]
+    changes = _count_changes(engine, rows, key, [*titled, *attributes])
+    constant = [name for name in attributes if not changes[name]]
+    for name in attributes:
+        if changes[name]:
+            differs = f"differs between rows of {changes[name]:,} {key}"
+            writer.notes[name] = f"{differs}: kept with the impressions, as it was at the time"
+    if changes.get("title"):
+        writer.notes["title"] = f"differs between rows of {changes['title']:,} {key}: the latest was kept"
+    values: dict[str, Value] = {name: _latest(rows, name) for name in titled}
+    values |= {name: rows[name].max() for name in constant}
+    derived = rows.group_by(key).aggregate(**values) if values else rows.select(key).distinct()
+    return impressions.drop(*titled, *constant), derived.order_by(key)
+
+
+def _count_changes(engine: Backend, rows: Table, key: str, names: list[str]) -> dict[str, int]:
+    """Counts the products or customers that have more than one value, or one only at times."""
+    if not names:
+        return {}
+    values: dict[str, Value] = {"n": rows.count()}
+    for name in names:
+        values |= {f"{name}_known": rows[name].count(), f"{name}_least": rows[name].min()}
+        values[f"{name}_most"] = rows[name].max()
+    each: Table = rows.group_by(key).aggregate(**values)
+    changed = {
+        name: (
+            (each[f"{name}_known"] > 0)
+            & ((each[f"{name}_known"] < each["n"]) | (each[f"{name}_least"] != each[f"{name}_most"]))
+        ).sum()
+        for name in names
+    }
+    counts = rows_of(engine, each.aggregate(**changed))[0]
+    return {name: counts[name] or 0 for name in names}
+
+
+def _latest(rows: Table, name: str) -> Value:
+    # The largest of (time, value) pairs; of several values at the last time, the same one in every run.
+    pair: Value = ibis.struct({"timestamp": rows["timestamp"], "value": rows[name]})
+    return pair.max(where=rows[name].notnull())["value"]
+
+
+def _with_customers_of(events: Table, customers: Table) -> Table:
+    seen = events.select("customer_id").drop_null("customer_id").distinct()
+    return (
+        seen.outer_join(customers, "customer_id")
+        .select(
+            customer_id=ibis.coalesce(seen["customer_id"], customers["customer_id"]),
+            **{name: customers[name] for name in customers.columns if name != "customer_id"},
+        )
+        .order_by("customer_id")
+    )

@@ -1,0 +1,95 @@
+"""The embedded engine that reads raw logs and checks finished ones: ibis on DuckDB, within a memory limit."""
+
+import contextlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from glob import escape
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from shelfrank.errors import UserError
+
+Table = Any
+"""An ibis table. ibis picks a column's methods by its type at run time, which no static checker follows."""
+
+Value = Any
+"""An ibis column or scalar."""
+
+MEMORY_SHARE = 0.4
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+
+
+@contextlib.contextmanager
+def open_engine() -> Iterator[Backend]:
+    """Opens an embedded DuckDB that spills to a temporary folder (`TMPDIR` chooses where) instead of growing.
+
+    Yields:
+        The ibis backend, closed at the end of the block.
+
+    Raises:
+        UserError: Where neither memory nor the temporary folder suffices.
+    """
+    with tempfile.TemporaryDirectory(prefix="shelfrank-") as spill, warnings.catch_warnings():
+        # ibis still calls methods that DuckDB 2 has renamed; nothing that a caller of ours could mend.
+        warnings.filterwarnings("ignore", message=r"fetch_\w+\(\) is deprecated", category=DeprecationWarning)
+        limit_mb = int(available_bytes() * MEMORY_SHARE / 1e6)
+        engine = ibis.duckdb.connect(
+            ":memory:",
+            memory_limit=f"{limit_mb}MB",
+            temp_directory=spill,
+            threads=_n_cores(),
+        )
+        try:
+            yield engine
+        except duckdb.OutOfMemoryException as error:
+            raise UserError(
+                f"this step must fit into {limit_mb:,} MB of memory and the free disk of {spill}, but it "
+                "does not; give it more memory, or set TMPDIR to a folder on a larger disk"
+            ) from error
+        finally:
+            engine.disconnect()
+
+
+def read_parquet(engine: Backend, files: Sequence[str | Path]) -> Table:
+    """Reads Parquet files, whatever characters stand in their paths, as one table."""
+    # DuckDB takes paths for patterns and folders named a=b for columns; neither is meant here.
+    paths = [escape(str(file)) for file in files]
+    return engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+
+
+def stream(engine: Backend, rows: Table) -> Iterator[pa.Table]:
+    """Computes a table in pieces, in its order, so that memory stays bounded; an empty table is one piece."""
+    # ibis's to_pyarrow_batches calls a method that DuckDB 2 has removed; Arrow's stream protocol is in all.
+    reader = pa.RecordBatchReader.from_stream(engine.con.sql(engine.compile(rows)))
+    empty = True
+    for batch in reader:
+        empty = False
+        yield pa.Table.from_batches([batch])
+    if empty:
+        yield reader.schema.empty_table()
+
+
+def rows_of(engine: Backend, table: Table) -> list[dict[str, Any]]:
+    """Computes a small table as plain dicts."""
+    return engine.to_pyarrow(table).to_pylist()
+
+
+def available_bytes() -> int:
+    """Memory that this process may use: the machine's, or its container's where that is less."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with contextlib.suppress(OSError, ValueError):
+        return min(machine, int(_CGROUP_LIMIT.read_text()))
+    return machine
+
+
+def _n_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,109 @@
+"""The rules of the data contract that hold between rows: within a search, within a table, between tables."""
+
+import operator
+from collections.abc import Iterator, Mapping
+from functools import reduce
+
+import ibis
+from ibis.backends.duckdb import Backend
+
+from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.rules import Checked, Rule
+from shelfrank.logs.structure import Structure, feature_table
+from shelfrank.logs.violation import Severity, Violation
+from shelfrank.schema import TASKS
+
+UNIQUE = (
+    ("impressions", ("search_id", "product_id"), "must occur once in a search"),
+    ("impressions", ("search_id", "position"), "must occur once in a search"),
+    ("products", ("product_id",), "must occur once in the table"),
+    ("customers", ("customer_id",), "must occur once in the table"),
+)
+"""Table, its key, and what is said of the key's last column."""
+
+REFERENCES: tuple[tuple[str, str, str, Severity], ...] = (
+    ("impressions", "product_id", "products", "error"),
+    ("impressions", "customer_id", "customers", "error"),
+    ("events", "product_id", "products", "warning"),
+    ("events", "customer_id", "customers", "warning"),
+)
+"""Table, column, the table that must know its ids, and how bad an unknown one is."""
+
+
+def search_rules(impressions: Table, found: Structure) -> Iterator[Checked]:
+    """Collects the rules that all rows of one search must keep together."""
+    columns = found.columns["impressions"]
+    if "search_id" not in columns:
+        return
+    rows = impressions.drop_null("search_id")
+    same = [name for name in ("timestamp", "customer_id", "session_id", "query") if name in columns]
+    labels = [task for task in TASKS if task in columns]
+    values: dict[str, Value] = {"n": rows.count()}
+    for name in (*same, *labels):
+        values[f"{name}_known"] = rows[name].count()
+    for name in same:
+        values[f"{name}_least"], values[f"{name}_most"] = rows[name].min(), rows[name].max()
+    searches: Table = rows.group_by("search_id").aggregate(**values)
+
+    def partly(name: str) -> Value:
+        return (searches[f"{name}_known"] > 0) & (searches[f"{name}_known"] < searches["n"])
+
+    def differ(name: str) -> Value:
+        return (searches[f"{name}_least"] != searches[f"{name}_most"]) | partly(name)
+
+    rules = [Rule(name, "must be the same in all rows of a search", differ(name)) for name in same]
+    rules += [Rule(task, "must be known in all rows of a search or in none", partly(task)) for task in labels]
+    yield Checked("impressions", searches, "search", ("search_id",), tuple(rules))
+
+
+def uniqueness_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[Checked]:
+    """Collects the rules that keys occur once."""
+    for table, keys, must in UNIQUE:
+        if table in tables and set(keys) <= set(found.columns[table]):
+            repeated = _repeated(tables[table], keys)
+            yield Checked(table, repeated, "repeated row", keys, (Rule(keys[-1], must, repeated["nth"] > 0),))
+
+
+def reference_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[Checked]:
+    """Collects the rules that ids name a row of their table."""
+    for table, key, home, severity in REFERENCES:
+        held = table in tables and home in tables
+        if held and key in found.columns[table] and key in found.columns[home]:
+            used = tables[table].select(key).drop_null(key).distinct()
+            unknown = used.anti_join(tables[home].select(key), key)
+            must = f"{'must' if severity == 'error' else 'should'} be a {key} of {home}"
+            yield Checked(table, unknown, "id", (key,), (Rule(key, must, unknown[key].notnull(), severity),))
+
+
+def empty_columns(engine: Backend, tables: Mapping[str, Table], found: Structure) -> Iterator[Violation]:
+    """Finds what is null in every row: all labels at once is an error, a declared feature a warning."""
+    declared: dict[str, list[str]] = {table: [] for table in tables}
+    for feature in found.schema.features if found.schema else ():
+        table = feature_table(feature, found.columns)
+        if table is not None:
+            declared[table].append(feature.name)
+    for table, features in declared.items():
+        labels = TASKS if table == "impressions" and set(TASKS) <= set(found.columns[table]) else ()
+        names = (*labels, *features)
+        if not names or not found.n_rows[table]:
+            continue
+        rows = tables[table]
+        known = rows_of(engine, rows.aggregate(**{name: rows[name].count() for name in names}))[0]
+        if labels and not any(known[task] for task in labels):
+            must = f"must have labels, but {', '.join(labels)} are null in every row; import at least one signal"
+            yield Violation(table, None, must)
+        for name in features:
+            if not known[name]:
+                must = "should have a value somewhere, but the declared feature is null in every row"
+                yield Violation(table, name, must, "warning")
+
+
+def _repeated(table: Table, keys: tuple[str, ...]) -> Table:
+    rows = table.select(*keys).drop_null(list(keys))
+    # Hashes of 64 bits are a fraction of the keys' size. Equal keys have equal hashes, so only the few rows
+    # whose hash occurs again are compared by their keys; different keys of one hash are told apart there.
+    rows = rows.mutate(hashed=reduce(operator.xor, (rows[key].hash() for key in keys)))
+    hashes = rows.group_by("hashed").aggregate(n=rows.count())
+    suspects = rows.semi_join(hashes.filter(hashes["n"] > 1), "hashed")
+    ordered = suspects.mutate(nth=ibis.row_number().over(group_by=list(keys)))
+    return ordered.filter(ordered["nth"] > 0)

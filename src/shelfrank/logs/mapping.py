@@ -1,0 +1,180 @@
+"""`mapping.yaml`: what the columns of a shop's own files mean."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from shelfrank.errors import UserError, unknown_name
+from shelfrank.schema import TASKS, Kind, Schema, Side, load_yaml, one_sentence
+
+TableName = Literal["impressions", "products", "customers", "events"]
+
+ROLES: Mapping[str, tuple[str, ...]] = {
+    "impressions": (
+        *("search_id", "timestamp", "customer_id", "session_id", "query", "product_id", "position", "title"),
+        *TASKS,
+    ),
+    "products": ("product_id", "title"),
+    "customers": ("customer_id",),
+    "events": ("timestamp", "customer_id", "session_id", "product_id", "action"),
+}
+"""What a column of each table can be, besides a feature."""
+
+REQUIRED_ROLES: Mapping[str, tuple[str, ...]] = {
+    "impressions": ("search_id", "timestamp", "query", "product_id", "position"),
+    "products": ("product_id", "title"),
+    "customers": ("customer_id",),
+    "events": ("timestamp", "product_id", "action"),
+}
+
+FEATURE_SIDES: Mapping[str, tuple[Side, ...]] = {
+    "impressions": tuple(Side),
+    "products": (Side.PRODUCT,),
+    "customers": (Side.CUSTOMER,),
+    "events": (),
+}
+
+
+class ColumnUse(BaseModel):
+    """What one column is: a role of the data contract (written as its bare name), or a feature.
+
+    Attributes:
+        role: A name of `ROLES`.
+        name: What the feature is called, where its column's name will not do.
+        side: Whom the feature describes.
+        kind: How the feature is encoded.
+        unit: As in the schema.
+        default: As in the schema.
+        log1p: As in the schema.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: str | None = None
+    name: str | None = None
+    side: Side | None = None
+    kind: Kind | None = None
+    unit: str | None = None
+    default: float | str | None = None
+    log1p: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_bare_name(cls, data: Any) -> Any:
+        return {"role": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def _check(self) -> "ColumnUse":
+        if self.role is None and (self.side is None or self.kind is None):
+            raise ValueError("a column must be a role, such as `product_id`, or a feature with `side` and `kind`")
+        if self.role is not None and self.model_fields_set != {"role"}:
+            raise ValueError(f"a column must be either the role {self.role!r} or a feature, but it is both")
+        return self
+
+
+class SourceMapping(BaseModel):
+    """A whole `mapping.yaml`.
+
+    Attributes:
+        name: What the log is called.
+        tables: The file of each table, relative to the mapping: CSV, TSV (also gzipped) or Parquet, or a
+            folder of Parquet files.
+        columns: By table and column, what the column is; a column that is not named is not used.
+        timestamp_unit: What a timestamp that is a number counts since 1970.
+        first_position: The position of the topmost product in the source.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    tables: dict[TableName, Path]
+    columns: dict[TableName, dict[str, ColumnUse]]
+    timestamp_unit: Literal["s", "ms", "us"] | None = None
+    first_position: Literal[0, 1] = 1
+
+    @model_validator(mode="after")
+    def _check(self) -> "SourceMapping":
+        if "impressions" not in self.tables:
+            raise ValueError("tables must name the file of `impressions`")
+        if set(self.tables) != set(self.columns):
+            odd = sorted(set(self.tables) ^ set(self.columns))
+            raise ValueError(f"`tables` and `columns` must name the same tables, but only one names {', '.join(odd)}")
+        for table, uses in self.columns.items():
+            _check_table(table, uses, has_products="products" in self.tables)
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> "SourceMapping":
+        """Reads a mapping; what is wrong with it is told in one sentence.
+
+        Args:
+            path: A `mapping.yaml`.
+
+        Returns:
+            The mapping.
+
+        Raises:
+            UserError: Where the file is missing, is no YAML, or breaks a rule.
+        """
+        try:
+            return cls.model_validate(load_yaml(path))
+        except ValidationError as error:
+            raise UserError(one_sentence(str(path), error)) from error
+
+    def roles(self, table: TableName) -> dict[str, str]:
+        """The column of each role of a table."""
+        return {use.role: column for column, use in self.columns[table].items() if use.role is not None}
+
+    def features(self, table: TableName) -> dict[str, str]:
+        """The column of each feature of a table, by the feature's name."""
+        uses = self.columns[table].items()
+        return {use.name or column: column for column, use in uses if use.role is None}
+
+    def schema_of(self, where: str) -> Schema:
+        """Declares the features; an error is one sentence that begins with `where`."""
+        features = [
+            {"name": column, **use.model_dump(mode="json", exclude_defaults=True)}
+            for uses in self.columns.values()
+            for column, use in uses.items()
+            if use.role is None
+        ]
+        return Schema.model_validate_named({"name": self.name, "features": features}, where)
+
+    def check_file(self, table: TableName, file: Path, names: Sequence[str]) -> None:
+        """Raises a `UserError` where a file lacks a mapped column or the mapping lacks a required role."""
+        for column in self.columns[table]:
+            if column not in names:
+                raise unknown_name(f"column of {file.name}", column, names)
+        roles = self.roles(table)
+        required = [*REQUIRED_ROLES[table]]
+        if table == "impressions" and "products" not in self.tables:
+            required.append("title")
+        for role in required:
+            if role not in roles:
+                raise _missing(table, f"the role `{role}`", file, names)
+        if table == "impressions" and not set(TASKS) & set(roles):
+            raise _missing(table, f"at least one of the roles {', '.join(TASKS)}", file, names)
+        if table == "events" and not {"customer_id", "session_id"} & set(roles):
+            raise _missing(table, "the role `customer_id` or `session_id`", file, names)
+
+
+def _check_table(table: str, uses: Mapping[str, ColumnUse], has_products: bool) -> None:
+    roles = [use.role for use in uses.values() if use.role is not None]
+    for role in roles:
+        if role not in ROLES[table]:
+            raise unknown_name(f"role of {table}", role, ROLES[table])
+        if roles.count(role) > 1:
+            raise ValueError(f"{table} must map one column to the role {role!r}, but it maps {roles.count(role)}")
+    if table == "impressions" and has_products and "title" in roles:
+        raise ValueError("the role 'title' must be in products, since there is a table of products")
+    for column, use in uses.items():
+        if use.side is not None and use.side not in FEATURE_SIDES[table]:
+            sides = ", ".join(FEATURE_SIDES[table]) or "none"
+            raise ValueError(f"a feature in {table} must be of the side {sides}, but {column!r} is of {use.side}")
+
+
+def _missing(table: str, what: str, file: Path, names: Sequence[str]) -> UserError:
+    held = ", ".join(names)
+    return UserError(f"{table} must map a column to {what}, but the mapping does not; {file.name} has {held}")

@@ -1,0 +1,175 @@
+"""Imports the RecSys Challenge 2019 (trivago): sessions of a hotel search with the lists that were shown.
+
+A clickout row holds the items of the page and their prices, so each becomes one search; what the session did
+with items otherwise becomes events. The published data name no cart and no purchase, and no text of an item.
+"""
+
+from pathlib import Path
+
+import ibis
+from ibis.backends.duckdb import Backend
+
+from shelfrank.logs.engine import Table, Value, open_engine, rows_of
+from shelfrank.logs.raw_files import column_names, read_raw, readable, require_columns, sha256, write_rows
+from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.trivago_rows import COLUMNS, EVENT, KEPT_AS_EVENTS, SEARCH, classify
+from shelfrank.schema import Feature, Kind, Schema, Side
+
+METADATA_FILES = ("item_metadata.csv", "item_metadata.csv.gz")
+
+SORT_ORDERS = (
+    "sort by price",
+    "sort by distance",
+    "sort by rating",
+    "sort by popularity",
+    "focus on distance",
+    "focus on rating",
+    "best value",
+)
+"""Entries of `current_filters` that order the list instead of restricting it, in lower case."""
+
+FEATURES = (
+    Feature(name="city", side=Side.QUERY, kind=Kind.CATEGORICAL),
+    Feature(name="sort_order", side=Side.QUERY, kind=Kind.CATEGORICAL),
+    Feature(name="n_filters", side=Side.QUERY, kind=Kind.NUMERICAL, unit="filters"),
+    # A price belongs to the item, the stay and the day at once: it is the product's, known per impression.
+    Feature(name="price", side=Side.PRODUCT, kind=Kind.NUMERICAL, log1p=True),
+    Feature(name="device", side=Side.CONTEXT, kind=Kind.CATEGORICAL),
+    Feature(name="platform", side=Side.CONTEXT, kind=Kind.CATEGORICAL),
+    Feature(name="step", side=Side.CONTEXT, kind=Kind.NUMERICAL, unit="actions", log1p=True),
+)
+PROPERTIES = Feature(name="properties", side=Side.PRODUCT, kind=Kind.TEXT)
+
+NOTES = {
+    "price": "in the currency that the source shows; the challenge does not name it",
+    "title": "the challenge publishes no item text: a title only repeats the item's id",
+    "timestamp": "the source's second, plus the step within the session as microseconds",
+    "query": "the city, the active filters and the sort order, since customers type no text",
+}
+
+
+def import_trivago(path: Path, out: Path) -> bool:
+    """Turns the challenge's `train.csv` (or `train.csv.gz`) into a search log.
+
+    Items get their properties as a text feature where `item_metadata.csv` lies beside the file.
+
+    Args:
+        path: The file.
+        out: The folder of the log.
+
+    Returns:
+        Whether the log was written; False where `out` already holds it.
+
+    Raises:
+        UserError: Where a file is missing, empty, truncated, or of another format.
+    """
+    require_columns(path, column_names(path), COLUMNS)
+    metadata = next((path.with_name(name) for name in METADATA_FILES if path.with_name(name).is_file()), None)
+    inputs = {
+        "source": "trivago",
+        "file": sha256(path),
+        "item_metadata": sha256(metadata) if metadata else None,
+    }
+    if log_is_current(out, inputs):
+        return False
+    features = (*FEATURES, PROPERTIES) if metadata else FEATURES
+    with (
+        write_search_log(out, Schema(name="trivago", features=features), inputs) as writer,
+        open_engine() as engine,
+    ):
+        rows = classify(engine, path)
+        searches = _searches(engine, rows)
+        events = _events(rows)
+        impressions = _impressions(searches)
+        _count_left_out(writer, engine, rows, searches, impressions)
+        write_rows(writer, "impressions", engine, impressions)
+        write_rows(writer, "events", engine, events)
+        write_rows(writer, "products", engine, _products(engine, searches, events, metadata))
+        write_rows(writer, "customers", engine, _customers(rows))
+        writer.notes.update(NOTES)
+    return True
+
+
+def _searches(engine: Backend, rows: Table) -> Table:
+    """One row per page that becomes a search, in the file's order, with its lists."""
+    pages = rows.filter(rows["fate"] == SEARCH)
+    filters, shown = pages["current_filters"].split("|"), pages["shown"]
+    sort_orders = filters.filter(lambda name: name.lower().isin(SORT_ORDERS))
+    n_sort_orders = sort_orders.length().fill_null(0)
+    separator: Value = ibis.literal(", ")
+    every_place: Value = ibis.range(shown.length())
+    searches = pages.select(
+        *("line", "session_id", "timestamp", "step", "reference", "device", "platform", "city", "shown"),
+        search_id=pages["session_id"] + "-" + pages["step"].cast("string"),
+        customer_id=pages["user_id"],
+        query=separator.join([pages["city"], filters.join(", ")]),
+        sort_order=(n_sort_orders > 0).ifelse(sort_orders[0], ibis.null("string")),
+        n_filters=(filters.length().fill_null(0) - n_sort_orders).cast("int32"),
+        prices=pages["prices"].split("|"),
+        # An item that stands in a list twice keeps its first, most visible place.
+        kept=every_place.filter(lambda place: (shown[place] != "") & (shown.index(shown[place]) == place)),
+    )
+    return engine.create_table("searches", searches.order_by("line"), temp=True)
+
+
+def _impressions(searches: Table) -> Table:
+    # Unnesting keeps the order of the searches without another sort of the many rows.
+    rows = searches.mutate(place=searches["kept"].unnest())
+    product = rows["shown"][rows["place"]]
+    matched = rows["prices"].length() == rows["shown"].length()
+    price = matched.ifelse(rows["prices"][rows["place"]], ibis.null("string")).try_cast("float64")
+    is_price = (price >= 0) & ~price.isnan() & ~price.isinf()
+    return rows.select(
+        *("search_id", "timestamp", "customer_id", "session_id", "query"),
+        product_id=product,
+        position=(rows["place"] + 1).cast("int32"),
+        click=(product == rows["reference"]).cast("int8"),
+        add_to_cart=ibis.null("int8"),
+        purchase=ibis.null("int8"),
+        price=is_price.ifelse(price, ibis.null("float64")),
+        **{name: rows[name] for name in ("city", "sort_order", "n_filters", "device", "platform", "step")},
+    )
+
+
+def _events(rows: Table) -> Table:
+    kept = rows.filter(rows["fate"].isin(KEPT_AS_EVENTS)).order_by("line")
+    return kept.select(
+        *("timestamp", "session_id"),
+        customer_id=kept["user_id"],
+        product_id=kept["reference"],
+        action=kept["action_type"],
+    )
+
+
+def _customers(rows: Table) -> Table:
+    kept = rows.filter(rows["fate"].isin((SEARCH, *KEPT_AS_EVENTS)))
+    return kept.select(customer_id=kept["user_id"]).distinct().order_by("customer_id")
+
+
+def _products(engine: Backend, searches: Table, events: Table, metadata: Path | None) -> Table:
+    shown = searches.select(product_id=searches["shown"].unnest())
+    items = shown.filter(shown["product_id"] != "").union(events.select("product_id")).distinct()
+    prefix: Value = ibis.literal("item ")
+    products = items.mutate(title=prefix + items["product_id"])
+    if metadata is None:
+        return products.order_by("product_id")
+    require_columns(metadata, column_names(metadata), ("item_id", "properties"))
+    published = read_raw(engine, metadata)
+    texts = published["properties"].replace("|", ", ").min()
+    with readable(metadata):
+        described = published.group_by(product_id=published["item_id"]).aggregate(properties=texts)
+        described = engine.create_table("item_metadata", described, temp=True)
+    return products.left_join(described, "product_id").select(*products.columns, "properties").order_by("product_id")
+
+
+def _count_left_out(writer: SearchLogWriter, engine: Backend, rows: Table, searches: Table, impressions: Table) -> None:
+    for fate in rows_of(engine, rows.group_by("fate").aggregate(n=rows.count()).order_by("fate")):
+        if fate["fate"] not in (SEARCH, EVENT):
+            writer.leave_out(fate["fate"], fate["n"])
+    without_id = searches["shown"].filter(lambda item: item == "").length()
+    again = searches["shown"].length() - without_id - searches["kept"].length()
+    for lost in rows_of(engine, searches.aggregate(without_id=without_id.sum(), again=again.sum())):
+        writer.leave_out("shown items without an id", lost["without_id"] or 0)
+        writer.leave_out("shown items that stand in the same list again", lost["again"] or 0)
+    for lost in rows_of(engine, impressions.aggregate(price=impressions["price"].isnull().sum())):
+        writer.leave_out("prices that are missing or no number of 0 or more", lost["price"] or 0)

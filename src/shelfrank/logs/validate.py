@@ -1,0 +1,93 @@
+"""Checks a search log as a whole and tells every broken rule, not only the first.
+
+The rules are our own ibis expressions rather than a pandera schema, because each must tell a count and
+example keys, and half of them hold between rows or tables.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from ibis.backends.duckdb import Backend
+
+from shelfrank.errors import UserError
+from shelfrank.logs.engine import open_engine, read_parquet
+from shelfrank.logs.key_rules import empty_columns, reference_rules, search_rules, uniqueness_rules
+from shelfrank.logs.rules import Checked, row_rules
+from shelfrank.logs.search_log import TABLES, table_files
+from shelfrank.logs.structure import inspect_structure
+from shelfrank.logs.violation import Severity, Violation
+from shelfrank.progress import progress
+
+
+def validate(folder: Path, purchase_without_click: Severity = "warning") -> list[Violation]:
+    """Finds every rule of the data contract that a log breaks.
+
+    Args:
+        folder: A log's folder, finished or not.
+        purchase_without_click: How bad a purchase without a click is, and likewise a cart without a click and
+            a purchase without a cart; some shops let customers buy from the results page.
+
+    Returns:
+        The broken rules: table by table, errors and warnings.
+
+    Raises:
+        UserError: Where the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder} must be the folder of a search log, but there is no such folder")
+    found = inspect_structure(folder)
+    violations = list(found.violations)
+    with open_engine() as engine:
+        tables = {table: read_parquet(engine, table_files(folder, table)) for table in found.columns}
+        checks = [row_rules(table, rows, found, purchase_without_click) for table, rows in tables.items()]
+        if "impressions" in tables:
+            checks += search_rules(tables["impressions"], found)
+        checks += [*uniqueness_rules(tables, found), *reference_rules(tables, found)]
+        damaged: set[str] = set()
+        with progress("Validating", total=len(checks), unit="checks") as advance:
+            for check in checks:
+                if check.table not in damaged:
+                    violations += _count(check, engine, damaged)
+                advance(1)
+        if not damaged:
+            violations += empty_columns(engine, tables, found)
+    return sorted(violations, key=_place)
+
+
+def require_valid(folder: Path, purchase_without_click: Severity = "warning") -> list[dict[str, Any]]:
+    """Refuses a log that breaks a rule of the data contract.
+
+    Args:
+        folder: A log's folder, finished or not.
+        purchase_without_click: As for `validate`.
+
+    Returns:
+        The warnings, as plain data.
+
+    Raises:
+        UserError: Where an error is found; it lists all of them, one in a line.
+    """
+    violations = validate(folder, purchase_without_click)
+    errors = [violation for violation in violations if violation.severity == "error"]
+    if errors:
+        rules = "1 rule" if len(errors) == 1 else f"{len(errors)} rules"
+        first = f"the search log must keep the data contract, but it breaks {rules}; mend the source and repeat"
+        raise UserError("\n".join([first, *(f"  {violation}" for violation in errors)]))
+    return [violation.as_dict() for violation in violations]
+
+
+def _count(check: Checked, engine: Backend, damaged: set[str]) -> list[Violation]:
+    try:
+        return check.violations(engine)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        damaged.add(check.table)
+        reason = " ".join(str(error).split("\n")[0].split())
+        return [Violation(check.table, None, f"must be readable to the last row; write the log again ({reason})")]
+
+
+def _place(violation: Violation) -> tuple[int, int, str]:
+    tables = ("schema.yaml", *TABLES)
+    return tables.index(violation.table), violation.column is not None, violation.column or ""

@@ -1,0 +1,18 @@
+"""Charts as inline SVG: numbers and words in, markup out; the page's style sheet gives them their colours."""
+
+from shelfrank.report.charts.bars import share_bar
+from shelfrank.report.charts.calibration import reliability_chart
+from shelfrank.report.charts.curves import curve_chart
+from shelfrank.report.charts.intervals import Dot, Reference, interval_chart
+from shelfrank.report.charts.moves import move_histogram, order_links
+
+__all__ = [
+    "Dot",
+    "Reference",
+    "curve_chart",
+    "interval_chart",
+    "move_histogram",
+    "order_links",
+    "reliability_chart",
+    "share_bar",
+]

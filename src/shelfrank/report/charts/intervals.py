@@ -1,0 +1,110 @@
+"""Dots with intervals; a name stands above its dot, so that a narrow screen needs no smaller type."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from shelfrank.report.charts.scale import Scale, span, tick_labels, ticks
+from shelfrank.report.charts.svg import dot, element, line, picture, shortened, text
+
+WIDTH, PLOT = 360, 304
+"""The values stand right of the plot, where no line of reference crosses them."""
+ROW = 36
+LABEL_LIMIT = 40
+
+
+@dataclass(frozen=True)
+class Dot:
+    """A row of the chart.
+
+    Attributes:
+        label: Whom it is about.
+        text: The value in digits.
+        value: The value; None leaves the row without a dot.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        tone: How it looks: `plain`, `best`, `baseline`, `up`, `down` or `level`.
+    """
+
+    label: str
+    text: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    tone: str = "plain"
+
+    @property
+    def known(self) -> list[float]:
+        """The numbers that the axis must hold."""
+        return [value for value in (self.value, self.low, self.high) if value is not None]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A vertical line: a bound, the baseline, or zero.
+
+    Attributes:
+        label: What it is; an empty label gives a line without a legend.
+        value: Where it stands.
+        tone: How it looks: `best`, `non-personalized`, `baseline` or `zero`.
+    """
+
+    label: str
+    value: float
+    tone: str
+
+
+def interval_chart(
+    chart_id: str, title: str, dots: Sequence[Dot], references: Sequence[Reference], axis: str
+) -> Markup:
+    """Values with their intervals, in rows, beside vertical lines of reference.
+
+    Args:
+        chart_id: The chart's id, unique on the page.
+        title: What it shows.
+        dots: Its rows.
+        references: Its lines.
+        axis: What the axis measures.
+
+    Returns:
+        The chart.
+    """
+    legend = [reference for reference in references if reference.label]
+    bottom = ROW * len(dots) + 6
+    height = bottom + 36 + 16 * len(legend)
+    low, high = span([*(v for d in dots for v in d.known), *(r.value for r in references)])
+    x = Scale(low, high, 6, PLOT - 6)
+    marks = ticks(low, high)
+    parts = [line(x(mark), 2, x(mark), bottom, "grid") for mark in marks]
+    parts += [line(x(r.value), 2, x(r.value), bottom, f"reference {r.tone}") for r in references]
+    parts.append(line(0, bottom, PLOT, bottom, "axis"))
+    parts += [
+        text(x(mark), bottom + 14, label, "tick", "middle")
+        for mark, label in zip(marks, tick_labels(marks), strict=True)
+    ]
+    parts.append(text(PLOT / 2, bottom + 29, axis, "axis-title", "middle"))
+    parts += [_row(item, index, x) for index, item in enumerate(dots)]
+    for index, reference in enumerate(legend):
+        y = bottom + 46 + 16 * index
+        parts += [
+            line(2, y - 4, 22, y - 4, f"reference {reference.tone}"),
+            text(28, y, reference.label, "tick"),
+        ]
+    said = [f"{item.label}: {item.text}" for item in dots] + [reference.label for reference in legend]
+    return picture(chart_id, title, "; ".join(said), (WIDTH, height), *parts)
+
+
+def _row(item: Dot, index: int, x: Scale) -> Markup:
+    top = ROW * index
+    y = top + 25
+    parts = [
+        element("title", f"{item.label}: {item.text}"),
+        text(0, top + 14, shortened(item.label, LABEL_LIMIT), f"label {item.tone}"),
+        text(WIDTH, y + 4, item.text, f"value {item.tone}", "end"),
+    ]
+    if item.low is not None and item.high is not None:
+        parts.append(line(x(item.low), y, x(item.high), y, f"interval {item.tone}"))
+    if item.value is not None:
+        parts.append(dot(x(item.value), y, 4.5, f"dot {item.tone}", f"{item.label}: {item.text}"))
+    return element("g", *parts)

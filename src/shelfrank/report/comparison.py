@@ -1,0 +1,221 @@
+"""What a report reads: the comparison of rankers as `compare` writes it to JSON, with every part optional."""
+
+# ruff: noqa: RUF012 - pydantic copies the defaults of fields, which ruff cannot see through an imported base
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, ValidationError
+
+from shelfrank.errors import UserError
+from shelfrank.report.measured import Bounds, ByTask, Counts, Interval, Measure, Measured, Numbers, Part, present
+from shelfrank.schema import one_sentence
+
+# XML allows no other control characters, and UTF-8 no lone surrogate; JSON can carry both.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+class Split(Part):
+    """Size of a split."""
+
+    searches: int | None = None
+    impressions: int | None = None
+    queries: int | None = None
+    products: int | None = None
+    customers: int | None = None
+    positives: Counts = {}
+    first: str | None = None
+    last: str | None = None
+
+
+class Data(Part):
+    """The prepared data that every ranker saw."""
+
+    name: str | None = None
+    fingerprint: str | None = None
+    splits: Annotated[dict[str, Split], BeforeValidator(present)] = {}
+    features: Counts = {}
+    left_out: Counts | None = None
+    notes: list[str] = []
+
+
+class EvaluatedCounts(Part):
+    """Searches of the evaluated split."""
+
+    searches: int | None = None
+    with_positive: Counts = {}
+    missing_label: Counts = {}
+
+
+class Parameters(Part):
+    """A model's size."""
+
+    trainable: int | None = None
+    total: int | None = None
+    parts: Counts = {}
+
+
+class Bin(Part):
+    """Rows of similar predicted probability."""
+
+    predicted: float | None = None
+    observed: float | None = None
+    rows: int | None = None
+
+
+class Epoch(Part):
+    """One pass over the training rows."""
+
+    epoch: int
+    train_loss: float | None = None
+    valid_loss: float | None = None
+    seconds: float | None = None
+    best: bool = False
+
+
+class Spent(Part):
+    """What training or scoring took."""
+
+    wall_s: float | None = None
+    peak_rss_mb: float | None = None
+    rows: int | None = None
+
+
+class RankerCost(Part):
+    """What a ranker took."""
+
+    train: Spent = Spent()
+    score: Spent = Spent()
+
+
+class Ranker(Measured):
+    """One ranker and everything measured of it."""
+
+    name: str
+    label: str | None = None
+    learned: bool | None = None
+    task_weights: Numbers = {}
+    params: Parameters | None = None
+    pd: ByTask = {}
+    share_of_possible: Numbers = {}
+    calibration: Annotated[dict[str, list[Bin]], BeforeValidator(present)] = {}
+    curves: list[Epoch] = []
+    cost: RankerCost = RankerCost()
+    choices: list[str] = []
+    config: dict[str, Any] = {}
+    fingerprint: str | None = None
+    seed: int | None = None
+
+    @property
+    def title(self) -> str:
+        """The ranker's name for people."""
+        return self.label or self.name
+
+
+class PagedProduct(Part):
+    """A product on an example page."""
+
+    product_id: str
+    title: str | None = None
+    brand: str | None = None
+    price: float | None = None
+    clicked: bool = False
+    shown: int | None = None
+
+
+class Example(Part):
+    """One search of one customer, ordered with and without knowledge of the customer."""
+
+    query: str | None = None
+    customer: str | None = None
+    history: list[str] = []
+    neutral: list[PagedProduct] = []
+    personalized: list[PagedProduct] = []
+
+
+class Moves(Part):
+    """How far knowledge of the customer moves products; a negative move is towards the first place."""
+
+    histogram: list[tuple[int, int]] = []
+    mean_absolute: float | None = None
+    examples: list[Example] = []
+
+
+class Step(Part):
+    """One step of the pipeline."""
+
+    name: str
+    wall_s: float | None = None
+    peak_rss_mb: float | None = None
+    rows: int | None = None
+
+
+class Comparison(Part):
+    """Rankers compared on one test split."""
+
+    title: str = "comparison"
+    created: str | None = None
+    shelfrank: str | None = None
+    versions: Annotated[dict[str, str], BeforeValidator(present)] = {}
+    tasks: list[str] = []
+    ks: list[int] = []
+    confidence: float | None = None
+    data: Data = Data()
+    baseline: str | None = None
+    counts: EvaluatedCounts = EvaluatedCounts()
+    rankers: list[Ranker] = []
+    differences: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
+    bounds: Bounds = Bounds()
+    moves: Annotated[dict[str, Moves], BeforeValidator(present)] = {}
+    steps: list[Step] = []
+
+    @property
+    def measures(self) -> list[Measure]:
+        """The measures of the quality table in their order."""
+        mrr = [Measure("mrr", k) for k in self.ks]
+        ndcg = [Measure("ndcg", max(self.ks))] if self.ks else []
+        return [Measure("auc"), *mrr, *ndcg]
+
+    @property
+    def headline(self) -> Measure:
+        """The measure that the conclusions speak of: MRR at 10, or at the largest cutoff there is."""
+        return Measure("mrr", 10 if 10 in self.ks or not self.ks else max(self.ks))
+
+    @property
+    def baseline_ranker(self) -> Ranker | None:
+        """The ranker that the others are compared with, None where it was not evaluated."""
+        return next((ranker for ranker in self.rankers if ranker.name == self.baseline), None)
+
+    def difference(self, ranker: Ranker, measure: Measure, task: str) -> Interval | None:
+        """A ranker's paired difference to the baseline, None where it is not known."""
+        measured = self.differences.get(ranker.name)
+        return None if measured is None else measured.get(measure, task)
+
+
+def read_comparison(data: Mapping[str, Any]) -> Comparison:
+    """Reads plain data as a comparison; what is absent, null or NaN counts as not known.
+
+    Args:
+        data: The comparison, as parsed from JSON.
+
+    Returns:
+        The comparison. Characters that no page can hold are replaced by U+FFFD.
+
+    Raises:
+        UserError: Where a part has the wrong type; the text names its place.
+    """
+    try:
+        return Comparison.model_validate(_printable(data))
+    except ValidationError as error:
+        raise UserError(one_sentence("comparison", error)) from error
+
+
+def _printable(data: Any) -> Any:
+    if isinstance(data, str):
+        return _UNPRINTABLE.sub("\ufffd", data)
+    if isinstance(data, Mapping):
+        return {_printable(key): _printable(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_printable(value) for value in data]
+    return data

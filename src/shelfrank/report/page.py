@@ -1,0 +1,95 @@
+"""The report as one self-contained HTML page."""
+
+import base64
+import functools
+import hashlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
+from markupsafe import Markup
+
+from shelfrank.artifact import write_atomic
+from shelfrank.errors import UserError
+from shelfrank.report.comparison import read_comparison
+from shelfrank.report.formats import day
+from shelfrank.report.sections.calibration import calibration_section
+from shelfrank.report.sections.cost import cost_section
+from shelfrank.report.sections.data import data_line, data_section
+from shelfrank.report.sections.learning import learning_section
+from shelfrank.report.sections.personalization import personalization_section
+from shelfrank.report.sections.provenance import provenance_section
+from shelfrank.report.sections.rankers import rankers_section
+from shelfrank.report.sections.result import result_section
+from shelfrank.report.verdict import judge, lead
+
+
+def render(comparison: Mapping[str, Any]) -> str:
+    """The page of a comparison: conclusions first, then what they rest on.
+
+    The page loads nothing and runs no script; its content security policy forbids both. Every text of the
+    comparison is escaped. A part that is absent gives a line that says so.
+
+    Args:
+        comparison: The comparison, as parsed from JSON.
+
+    Returns:
+        The HTML.
+
+    Raises:
+        UserError: Where a part of the comparison has the wrong type.
+    """
+    known = read_comparison(comparison)
+    verdicts = [judge(known, task) for task in known.tasks]
+    sections = [
+        result_section(known, verdicts),
+        data_section(known),
+        rankers_section(known),
+        learning_section(known),
+        calibration_section(known),
+        personalization_section(known),
+        cost_section(known),
+        provenance_section(known),
+    ]
+    style = files("shelfrank.report").joinpath("page.css").read_text(encoding="utf-8")
+    return _template().render(
+        title=known.title,
+        version=known.shelfrank,
+        created=known.created and day(known.created),
+        lead=lead(known, verdicts),
+        data_line=data_line(known),
+        sections=sections,
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+    )
+
+
+def write_report(comparison: Mapping[str, Any], path: Path) -> None:
+    """Writes the page of a comparison; a reader of the file sees the old page or the new one, never a part.
+
+    Args:
+        comparison: The comparison, as parsed from JSON.
+        path: The HTML file; an older one is replaced.
+
+    Raises:
+        UserError: Where a part of the comparison has the wrong type, or the file's folder does not exist.
+    """
+    if not path.parent.is_dir():
+        raise UserError(
+            f"the report's folder must exist, but there is no {path.parent}; make it or choose another place"
+        )
+    write_atomic(path, render(comparison).encode())
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("shelfrank", "report"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html")

@@ -1,0 +1,127 @@
+"""The data: the paper's Table 1 for each split, positives by task, and what was left out."""
+
+from shelfrank.report.blocks import Block, Cell, Columns, Listing, Missing, Row, Section, Table, Text
+from shelfrank.report.comparison import Comparison, Split
+from shelfrank.report.formats import UNKNOWN, count, day, listed, percent, plural, task_title
+
+SPLIT_TITLES = {"train": "Training", "valid": "Validation", "test": "Test"}
+
+
+def data_section(comparison: Comparison) -> Section:
+    """Sizes of the splits, positives and rates per task, features, and left-out rows by reason."""
+    data = comparison.data
+    blocks: list[Block] = []
+    beside: list[Block] = [_evaluated(comparison)]
+    if data.splits:
+        blocks.append(_sizes(data.splits))
+        blocks.append(Columns([[_positives(data.splits, comparison.tasks)], beside]))
+    else:
+        blocks += [Missing("Sizes of the splits are not part of this comparison."), *beside]
+    notes: list[Block] = [Listing("Notes", data.notes)] if data.notes else []
+    if data.features:
+        sides = [f"{count(n)} {side}" for side, n in data.features.items()]
+        features = f"{plural(sum(data.features.values()), 'feature', 'features')} by side: {listed(sides)}."
+        notes.insert(0, Listing("Features", [features]))
+    blocks.append(Columns([[_left_out(data.left_out)], notes]))
+    return Section("data", "Data", blocks, "What the rankers learned from and were judged on.")
+
+
+def _title(split: str) -> str:
+    return SPLIT_TITLES.get(split, split)
+
+
+def _sizes(splits: dict[str, Split]) -> Table:
+    rows = [
+        Row(
+            _title(name),
+            [
+                *(Cell(count(n)) for n in (split.queries, split.products, split.customers, split.impressions)),
+                Cell(count(split.searches)),
+                Cell(day(split.first)),
+                Cell(day(split.last)),
+            ],
+        )
+        for name, split in splits.items()
+    ]
+    columns = ["Queries", "Products", "Users", "Impressions", "Searches", "First", "Last"]
+    legend = (
+        "The first four columns are those of the paper's Table 1. Queries and products are distinct ones of "
+        "the split; a search is one results page, an impression one product on it."
+    )
+    return Table("Size of the splits", "Split", columns, rows, legend=legend)
+
+
+def _positives(splits: dict[str, Split], tasks: list[str]) -> Table:
+    rows = []
+    for name, split in splits.items():
+        cells = []
+        for task in tasks:
+            positives = split.positives.get(task)
+            rate = positives / split.impressions if positives is not None and split.impressions else None
+            cells += [Cell(count(positives)), Cell(percent(rate, 2))]
+        rows.append(Row(_title(name), cells))
+    groups = [(task_title(task), 2) for task in tasks]
+    return Table(
+        "Positives by task",
+        "Split",
+        ["Positives", "Rate"] * len(tasks),
+        rows,
+        groups,
+        "Rate: per impression.",
+    )
+
+
+def _evaluated(comparison: Comparison) -> Block:
+    counts = comparison.counts
+    if counts.searches is None and not counts.with_positive:
+        return Missing("How many searches were evaluated is not part of this comparison.")
+    rows = []
+    for task in comparison.tasks:
+        positive = counts.with_positive.get(task)
+        share = positive / counts.searches if positive is not None and counts.searches else None
+        missing = counts.missing_label.get(task)
+        rows.append(
+            Row(
+                task_title(task),
+                [
+                    Cell(count(counts.searches)),
+                    Cell(count(positive)),
+                    Cell(percent(share)),
+                    Cell(count(missing)),
+                ],
+            )
+        )
+    columns = ["Searches", "With a positive", "Share", "Label missing"]
+    legend = (
+        "MRR and NDCG of a task are means over the searches with a positive for it; "
+        "the others are left out and counted here."
+    )
+    return Table("Evaluated searches by task", "Task", columns, rows, legend=legend)
+
+
+def _left_out(left_out: dict[str, int] | None) -> Block:
+    if left_out is None:
+        return Missing("What was left out of the log is not recorded in this comparison.")
+    if not any(left_out.values()):
+        return Text("Nothing was left out.")
+    rows = [Row(reason.replace("_", " ") or UNKNOWN, [Cell(count(n))]) for reason, n in left_out.items()]
+    return Table("Left out, by reason", "Reason", ["Count"], rows)
+
+
+def data_line(comparison: Comparison) -> str:
+    """What data the comparison rests on, in one sentence; empty where nothing of it is known."""
+    train, test = (comparison.data.splits.get(name) for name in ("train", "test"))
+    searches = comparison.counts.searches or (test.searches if test else None)
+    parts = []
+    if searches is not None:
+        customers = f" of {count(test.customers)} customers" if test and test.customers is not None else ""
+        parts.append(f"evaluated on {plural(searches, 'search', 'searches')}{customers}")
+    if train and train.impressions is not None:
+        parts.append(f"trained on {plural(train.impressions, 'impression', 'impressions')}")
+    if not parts:
+        return ""
+    name = comparison.data.name or comparison.title
+    sentence = f"{plural(len(comparison.rankers), 'ranker', 'rankers')} on {name}, {listed(parts)}"
+    if test and test.first and test.last:
+        sentence += f"; test searches from {test.first[:10]} to {test.last[:10]}"
+    return sentence + "."

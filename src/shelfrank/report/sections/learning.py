@@ -1,0 +1,39 @@
+"""Learning curves of the rankers that were trained in epochs."""
+
+from shelfrank.report.blocks import Figure, Figures, Missing, Section
+from shelfrank.report.charts import curve_chart
+from shelfrank.report.comparison import Comparison, Ranker
+from shelfrank.report.formats import duration, plural
+
+INTRO = "Training and validation loss; the dashed line marks the weights that were kept."
+
+
+def learning_section(comparison: Comparison) -> Section:
+    """One chart per ranker that has losses, each with its own axis, since task weights differ."""
+    figures = [
+        Figure(
+            ranker.title,
+            curve_chart(f"curve-{index}", f"Loss by epoch, {ranker.title}", ranker.curves),
+            _caption(ranker),
+        )
+        for index, ranker in enumerate(comparison.rankers)
+        if any(epoch.train_loss is not None or epoch.valid_loss is not None for epoch in ranker.curves)
+    ]
+    if not figures:
+        return Section("learning", "Learning curves", [Missing("No ranker of this comparison recorded its losses.")])
+    without = [ranker.title for ranker in comparison.rankers if ranker.learned and not ranker.curves]
+    note = "The axes differ between rankers: losses under other task weights do not compare."
+    if without:
+        note += f" Without recorded losses: {', '.join(without)}."
+    return Section("learning", "Learning curves", [Figures(figures, note)], INTRO)
+
+
+def _caption(ranker: Ranker) -> str:
+    kept = next((epoch.epoch for epoch in ranker.curves if epoch.best), None)
+    words = plural(len(ranker.curves), "epoch", "epochs")
+    seconds = [epoch.seconds for epoch in ranker.curves if epoch.seconds is not None]
+    if seconds:
+        words += f", {duration(sum(seconds) / len(seconds))} each"
+    if kept is not None and kept < ranker.curves[-1].epoch:
+        words += f"; stopped after epoch {ranker.curves[-1].epoch}, weights of epoch {kept} kept"
+    return words

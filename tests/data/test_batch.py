@@ -1,0 +1,70 @@
+"""Batches: every row once an epoch, in an order that seed and epoch alone decide."""
+
+import numpy as np
+import pytest
+import torch
+
+from shelfrank.data.batch import Batch, ShuffledBatches, gather, in_order
+from tiny import hand_split, random_split
+
+N_ROWS = 103
+
+
+def numbered(n_rows: int = N_ROWS):
+    return hand_split([[0, 1]] * n_rows, np.arange(n_rows, dtype=np.float32)[:, None])
+
+
+def rows_of(batches: ShuffledBatches, epoch: int, first_step: int = 0) -> list[list[int]]:
+    return [batch.numerical[:, 0].int().tolist() for batch in batches.epoch(epoch, first_step)]
+
+
+@pytest.mark.parametrize(("batch_size", "n_steps"), [(10, 11), (103, 1), (1000, 1), (1, 103), (102, 2)])
+def test_every_row_once_an_epoch_in_nearly_equal_batches(batch_size: int, n_steps: int) -> None:
+    batches = ShuffledBatches(numbered(), batch_size, seed=0)
+    rows = rows_of(batches, epoch=0)
+    sizes = {len(batch) for batch in rows}
+    assert sorted(row for batch in rows for row in batch) == list(range(N_ROWS))
+    assert len(rows) == batches.n_steps == n_steps
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= batch_size
+
+
+def test_seed_and_epoch_decide_the_order() -> None:
+    batches = ShuffledBatches(numbered(), 10, seed=0)
+    assert rows_of(batches, 1) == rows_of(ShuffledBatches(numbered(), 10, seed=0), 1)
+    assert rows_of(batches, 1) != rows_of(batches, 2)
+    assert rows_of(batches, 1) != rows_of(ShuffledBatches(numbered(), 10, seed=1), 1)
+
+
+@pytest.mark.parametrize("first_step", [0, 4, 11])
+def test_an_epoch_can_begin_at_any_step(first_step: int) -> None:
+    batches = ShuffledBatches(numbered(), 10, seed=0)
+    assert rows_of(batches, 3, first_step) == rows_of(batches, 3)[first_step:]
+
+
+def test_a_batch_holds_its_rows_of_every_array() -> None:
+    split = random_split(20)
+    batch = gather(split, np.array([3, 17]))
+    assert batch.numerical.tolist() == split.numerical[[3, 17]].tolist()
+    assert batch.categorical.tolist() == split.categorical[[3, 17]].tolist()
+    assert batch.labels.tolist() == split.labels[[3, 17]].tolist()
+
+
+def test_a_batch_has_memory_of_its_own() -> None:
+    split = random_split(20)
+    before = split.numerical.copy()
+    gather(split, slice(0, 5)).numerical.zero_()
+    assert np.array_equal(split.numerical, before)
+
+
+def test_in_order_keeps_the_order() -> None:
+    batches = list(in_order(numbered(), 40))
+    assert [len(batch.labels) for batch in batches] == [40, 40, 23]
+    assert torch.cat([batch.numerical[:, 0] for batch in batches]).tolist() == list(range(N_ROWS))
+    assert list(in_order(random_split(0), 40)) == []
+
+
+def test_tensors_of_different_lengths_are_no_batch() -> None:
+    # A run that checks the signatures' shapes refuses them before our own check does.
+    with pytest.raises((AssertionError, TypeError), match=r"same number of rows|rows"):
+        Batch(torch.zeros(2, 1), torch.zeros(3, 1, dtype=torch.int32), torch.zeros(2, 1, dtype=torch.int8))

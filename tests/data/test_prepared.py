@@ -1,0 +1,148 @@
+"""Prepared data as it is read: columns by name and side, neutral customers, chosen searches, broken folders."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from shelfrank.artifact import publish
+from shelfrank.data.prepared import ARRAYS, KIND, Column, PreparedData, Split, id_hashes, save_columns, tie_keys
+from shelfrank.errors import UserError
+from shelfrank.schema import Side
+
+NUMERICAL = (
+    Column("price", Side.PRODUCT, 0, -2.0, 0.0),
+    Column("loyalty", Side.CUSTOMER, 0, -0.5, 0.0),
+    Column("loyalty__missing", Side.CUSTOMER, 0, 0.0, 0.0),
+)
+CATEGORICAL = (Column("brand", Side.PRODUCT, 4, 0, 0), Column("age_band", Side.CUSTOMER, 3, 2, 2))
+
+
+def make_split(sizes: tuple[int, ...] = (2, 0, 3, 1)) -> Split:
+    rows = sum(sizes)
+    ints = np.arange(rows, dtype=np.int32)
+    return Split(
+        name="train",
+        tasks=("click",),
+        numerical=np.arange(1.0, 3 * rows + 1, dtype=np.float32).reshape(rows, 3),
+        categorical=np.arange(2 * rows, dtype=np.int32).reshape(rows, 2),
+        labels=(ints[:, None] % 2).astype(np.int8),
+        query_idx=ints,
+        product_idx=ints + 10,
+        customer_idx=ints - 1,
+        position=ints + 1,
+        tie_keys=ints.astype(np.uint64),
+        search_offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        numerical_columns=NUMERICAL,
+        categorical_columns=CATEGORICAL,
+    )
+
+
+def write_prepared(out: Path, split: Split) -> Path:
+    with publish(out, KIND, {}) as draft:
+        save_columns(draft.path, split.tasks, split.numerical_columns, split.categorical_columns)
+        (draft.path / "train").mkdir()
+        for name in ARRAYS:
+            np.save(draft.path / "train" / f"{name}.npy", getattr(split, name))
+    return out
+
+
+@pytest.mark.parametrize(("mode", "loyalty"), [("zero", -0.5), ("mean", 0.0)])
+def test_neutral_touches_customer_columns_only(mode: Literal["zero", "mean"], loyalty: float) -> None:
+    split = make_split()
+    neutral = split.neutral(mode)
+    np.testing.assert_array_equal(neutral.numerical[:, 0], split.numerical[:, 0])
+    assert set(neutral.numerical[:, 1].tolist()) == {loyalty}
+    assert set(neutral.numerical[:, 2].tolist()) == {0.0}
+    np.testing.assert_array_equal(neutral.categorical[:, 0], split.categorical[:, 0])
+    assert set(neutral.categorical[:, 1].tolist()) == {2}
+    for name in ARRAYS[2:]:
+        assert getattr(neutral, name) is getattr(split, name)
+    np.testing.assert_array_equal(split.numerical, make_split().numerical)
+
+
+def test_select_leaves_out_sides_and_names() -> None:
+    split = make_split()
+    chosen = split.select(sides=[Side.CUSTOMER])
+    assert [c.name for c in (*chosen.numerical_columns, *chosen.categorical_columns)] == ["price", "brand"]
+    np.testing.assert_array_equal(chosen.numerical[:, 0], split.numerical[:, 0])
+    chosen = split.select(names=["price", "age_band"])
+    assert [c.name for c in chosen.numerical_columns] == ["loyalty", "loyalty__missing"]
+    np.testing.assert_array_equal(chosen.numerical, split.numerical[:, 1:])
+    np.testing.assert_array_equal(chosen.categorical, split.categorical[:, :1])
+    assert split.select() is split
+
+
+def test_select_of_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="features of the prepared data, but cost is none of age_band, brand, loyalty"):
+        make_split().select(names=["cost"])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rows"),
+    [([2, 0], [2, 3, 4, 0, 1]), ([1], []), ([], []), ([3, 3], [5, 5]), ([0, 1, 2, 3], [0, 1, 2, 3, 4, 5])],
+)
+def test_chosen_searches_keep_their_rows(chosen: list[int], rows: list[int]) -> None:
+    split = make_split()
+    some = split.searches(np.array(chosen, dtype=np.int64))
+    for name in ARRAYS[:-1]:
+        np.testing.assert_array_equal(getattr(some, name), getattr(split, name)[rows])
+    assert np.diff(some.search_offsets).tolist() == [[2, 0, 3, 1][i] for i in chosen]
+
+
+def test_a_column_by_name() -> None:
+    np.testing.assert_array_equal(make_split().column("loyalty"), make_split().numerical[:, 1])
+    with pytest.raises(UserError, match="must have the numerical feature 'query_in_title', but it has not"):
+        make_split().column("query_in_title")
+
+
+@pytest.mark.parametrize("name", ARRAYS[:-1])
+def test_arrays_that_do_not_fit_together_are_refused(name: str) -> None:
+    split = make_split()
+    # A run that checks the signatures' shapes as well refuses before our own check does.
+    with pytest.raises((AssertionError, TypeError), match=r"must have \d rows|Type-check"):
+        replace(split, **{name: getattr(split, name)[:-1]})
+
+
+def test_a_finished_folder_opens_with_the_same_arrays(tmp_path: Path) -> None:
+    split = make_split()
+    data = PreparedData.open(write_prepared(tmp_path / "out", split))
+    read = data.split("train")
+    assert (data.tasks, data.numerical_columns, data.categorical_columns) == (("click",), NUMERICAL, CATEGORICAL)
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(read, name), getattr(split, name))
+    assert isinstance(read.numerical, np.memmap)
+    assert (read.n_rows, read.n_searches) == (6, 4)
+
+
+def test_an_empty_split_opens(tmp_path: Path) -> None:
+    assert PreparedData.open(write_prepared(tmp_path / "out", make_split(()))).split("train").n_rows == 0
+
+
+def test_a_truncated_array_is_told(tmp_path: Path) -> None:
+    file = write_prepared(tmp_path / "out", make_split()) / "train" / "labels.npy"
+    file.write_bytes(file.read_bytes()[:-2])
+    with pytest.raises(UserError, match=r"labels.npy must have 134 bytes as its manifest says, but it has 132 bytes"):
+        PreparedData.open(tmp_path / "out")
+
+
+def test_bytes_that_are_no_array_are_told(tmp_path: Path) -> None:
+    file = write_prepared(tmp_path / "out", make_split()) / "train" / "labels.npy"
+    file.write_bytes(b"x" * file.stat().st_size)
+    with pytest.raises(UserError, match=r"labels.npy must be a NumPy array, but it cannot be read: .*; prepare again"):
+        PreparedData.open(tmp_path / "out").split("train")
+
+
+def test_hashes_are_fixed_and_ties_differ_by_pair() -> None:
+    searches, products = id_hashes(["s1", "s2"]), id_hashes(["p1", "p2", "p3"])
+    # printf s1 | b2sum -l 64, read as a little-endian number
+    assert id_hashes(["s1"]).tolist() == [6064584127301525897]
+    keys = tie_keys(np.repeat(searches, 3), np.tile(products, 2))
+    assert len(set(keys.tolist())) == 6
+    assert tie_keys(searches[:1], products[:1])[0] == keys[0]
+    # Which of two products comes first must differ between searches, or ties would favour one product.
+    many = id_hashes([f"s{i}" for i in range(400)])
+    first = tie_keys(many, np.repeat(products[:1], 400)) < tie_keys(many, np.repeat(products[1:2], 400))
+    assert 150 < first.sum() < 250

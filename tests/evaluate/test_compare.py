@@ -1,0 +1,169 @@
+"""Comparisons: paired differences, what may be compared, and the file that the report reads."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shelfrank.config import EvaluateConfig
+from shelfrank.demo import compare_and_report
+from shelfrank.errors import UserError
+from shelfrank.evaluate.compare import compare, share_of_possible
+from shelfrank.evaluate.evaluation import Evaluation, evaluate
+from shelfrank.experiment import train
+from shelfrank.rankers import RANKERS
+from tiny import tiny
+
+CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)
+
+
+@pytest.fixture(scope="module")
+def evaluations(small_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("evaluations")
+    for name in ("shown_order", "xgboost", "mmoe"):
+        evaluate(small_runs[name], folder / name, CONFIG)
+    shutil.copytree(folder / "mmoe", folder / "mmoe_again")
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def compared(evaluations: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("compared") / "comparison"
+    assert compare([*evaluations.values()], out, "mmoe", no_page)
+    return out
+
+
+@pytest.fixture(scope="module")
+def comparison(compared: Path) -> dict[str, Any]:
+    return strict_json(compared / "comparison.json")
+
+
+def no_page(comparison: Mapping[str, Any], file: Path) -> None:
+    file.write_text(str(comparison["title"]))
+
+
+def strict_json(file: Path) -> dict[str, Any]:
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is no JSON")
+
+    return json.loads(file.read_text(), parse_constant=refuse)
+
+
+def test_a_ranker_does_not_differ_from_itself(comparison: dict[str, Any]) -> None:
+    same = comparison["differences"]["mmoe_again"]
+    figures = [same[metric][k][task] for metric in ("mrr", "ndcg") for k in ("1", "5") for task in comparison["tasks"]]
+    figures += [same["auc"][task] for task in comparison["tasks"]]
+    assert len(figures) == 15
+    for figure in figures:
+        assert (figure["value"], figure["low"], figure["high"], figure["p"]) == (0.0, 0.0, 0.0, 1.0)
+
+
+def test_a_difference_is_that_of_the_two_figures(comparison: dict[str, Any], evaluations: dict[str, Path]) -> None:
+    mmoe, other = (Evaluation.open(evaluations[name]).report for name in ("mmoe", "shown_order"))
+    assert set(comparison["differences"]) == set(evaluations) - {"mmoe"}
+    for metric in ("mrr", "ndcg"):
+        for task in comparison["tasks"]:
+            figure = comparison["differences"]["shown_order"][metric]["5"][task]
+            assert figure["value"] == pytest.approx(
+                other[metric]["5"][task]["value"] - mmoe[metric]["5"][task]["value"]
+            )
+            assert figure["low"] <= figure["value"] <= figure["high"]
+            assert 0 < figure["p"] <= 1
+    assert comparison["differences"]["shown_order"]["mrr"]["5"]["click"]["value"] != 0.0
+
+
+def test_auc_is_compared_only_where_both_rankers_predict_the_task(comparison: dict[str, Any]) -> None:
+    auc = comparison["differences"]["xgboost"]["auc"]
+    assert auc["click"] is auc["purchase"] is None
+    assert auc["add_to_cart"]["value"] != 0.0
+
+
+def test_the_comparison_says_what_it_rests_on(comparison: dict[str, Any], evaluations: dict[str, Path]) -> None:
+    assert comparison["baseline"] == "mmoe"
+    assert (comparison["split"], comparison["ks"]) == ("test", [1, 5])
+    assert {ranker["name"] for ranker in comparison["rankers"]} == set(evaluations)
+    assert comparison["bounds"] is None
+    counts = comparison["counts"]
+    for task in comparison["tasks"]:
+        assert counts["with_positive"][task] + sum(counts["left_out"][task].values()) == counts["searches"]
+        assert 0 < counts["with_positive"][task] < counts["searches"]
+    steps = [step["name"] for step in comparison["steps"]]
+    assert steps[:2] == ["import", "prepare"]
+    assert {"train mmoe", "evaluate mmoe", "evaluate shown_order", "compare"} <= set(steps)
+    assert "train shown_order" not in steps
+    assert set(comparison["moves"]) == {"xgboost", "mmoe", "mmoe_again"}
+
+
+def test_a_comparison_is_made_once(compared: Path, evaluations: dict[str, Path]) -> None:
+    before = {file: file.read_bytes() for file in compared.iterdir()}
+    assert not compare([*evaluations.values()], compared, "mmoe", no_page)
+    assert {file: file.read_bytes() for file in compared.iterdir()} == before
+
+
+@pytest.mark.parametrize("what", ["data", "split", "config"])
+def test_only_like_evaluations_are_compared(
+    what: str, evaluations: dict[str, Path], small_runs: dict[str, Path], click_only_prepared: Path, tmp_path: Path
+) -> None:
+    run, config, split = small_runs["shown_order"], CONFIG, "test"
+    if what == "data":
+        run = tmp_path / "run"
+        train(click_only_prepared, "shown_order", tiny("shown_order"), run)
+    elif what == "split":
+        split = "valid"
+    else:
+        config = CONFIG.model_copy(update={"ks": (3,)})
+    evaluate(run, tmp_path / "other", config, split)
+    with pytest.raises(UserError, match=f"must share their {what}, but they differ: mmoe against other;"):
+        compare([evaluations["mmoe"], tmp_path / "other"], tmp_path / "out", "mmoe", no_page)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_baseline_is_told(evaluations: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unknown baseline 'mmoee': choose one of mmoe, .*did you mean 'mmoe'"):
+        compare([evaluations["mmoe"], evaluations["shown_order"]], tmp_path / "out", "mmoee", no_page)
+
+
+def test_two_evaluations_of_one_name_are_refused(evaluations: dict[str, Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(evaluations["mmoe"], tmp_path / "mmoe"))
+    with pytest.raises(UserError, match="must have a folder name of its own"):
+        compare([evaluations["mmoe"], copy], tmp_path / "out", "mmoe", no_page)
+
+
+def test_a_page_that_fails_leaves_no_comparison(evaluations: dict[str, Path], tmp_path: Path) -> None:
+    def failing(*_: object) -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        compare([evaluations["mmoe"]], tmp_path / "out", "mmoe", failing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_share_of_possible_is_the_part_of_the_way_that_was_gone() -> None:
+    def report(click: float | None, purchase: float | None) -> dict[str, Any]:
+        return {"mrr": {"5": {"click": {"value": click}, "purchase": {"value": purchase}}}}
+
+    bounds = {"best": {"mrr": {"5": {"click": 0.8, "purchase": 0.5}}}}
+    # From 0.4 to 0.5 of a possible 0.8: a quarter of the way. Where baseline and best are equal there is no way.
+    shares = share_of_possible(report(0.5, 0.6), report(0.4, 0.5), bounds, CONFIG)
+    assert shares == {"click": pytest.approx(0.25), "purchase": None}
+    assert share_of_possible(report(0.3, None), report(0.4, 0.2), bounds, CONFIG) == {
+        "click": pytest.approx(-0.25),
+        "purchase": None,
+    }
+    assert share_of_possible(report(0.5, 0.6), report(0.4, 0.5), None, CONFIG) is None
+
+
+def test_a_log_of_clicks_only_is_compared_from_end_to_end(click_only_prepared: Path, tmp_path: Path) -> None:
+    for name in RANKERS:
+        train(click_only_prepared, name, tiny(name), tmp_path / "runs" / name)
+        evaluate(tmp_path / "runs" / name, tmp_path / name, CONFIG)
+    comparison = compare_and_report([tmp_path / name for name in RANKERS], tmp_path / "out", "shown_order")
+    assert comparison["tasks"] == ["click"]
+    assert comparison == strict_json(tmp_path / "out" / "comparison.json")
+    assert set(comparison["differences"]["mmoe"]["mrr"]["5"]) == {"click"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "LambdaMART" in page
+    assert "nan" not in page.lower().split()

@@ -1,0 +1,170 @@
+"""An evaluation's figures are the metrics of its kept scores, and its parts are right by hand."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shelfrank.config import EvaluateConfig
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.errors import UserError
+from shelfrank.evaluate.evaluation import Evaluation, calibration, evaluate, fuse, sample_searches
+from shelfrank.experiment import train
+from shelfrank.metrics import (
+    auc_roc,
+    left_out_pages,
+    left_out_searches,
+    mrr_at_k,
+    ndcg_at_k,
+    personalization_degree_at_k,
+)
+from shelfrank.rankers import RANKERS
+from tiny import tiny
+
+CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)
+every_ranker = pytest.mark.parametrize("name", RANKERS)
+
+
+@pytest.fixture(scope="module")
+def evaluations(small_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("evaluations")
+    for name, run in small_runs.items():
+        assert evaluate(run, folder / name, CONFIG)
+    return {name: folder / name for name in small_runs}
+
+
+@pytest.fixture
+def evaluation(name: str, evaluations: dict[str, Path]) -> Evaluation:
+    return Evaluation.open(evaluations[name])
+
+
+@pytest.fixture
+def split(small_prepared: Path) -> Split:
+    return PreparedData.open(small_prepared).split("test")
+
+
+def strict_json(file: Path) -> object:
+    def refuse(token: str) -> None:
+        raise AssertionError(f"{token} is no JSON")
+
+    return json.loads(file.read_text(), parse_constant=refuse)
+
+
+@every_ranker
+def test_figures_are_the_metrics_of_the_kept_scores(name: str, evaluation: Evaluation, split: Split) -> None:
+    report, fused, tasks = evaluation.report, evaluation.array("fused"), evaluation.array("tasks")
+    for index, task in enumerate(split.tasks):
+        labels = np.ascontiguousarray(split.labels[:, index])
+        page = (fused, labels, split.search_offsets, split.tie_keys)
+        n_used = split.n_searches - sum(left_out_searches(labels, split.search_offsets).values())
+        for k in CONFIG.ks:
+            figure = report["mrr"][str(k)][task]
+            assert figure["value"] == pytest.approx(mrr_at_k(*page, k))
+            assert figure["n"] == n_used
+            assert figure["low"] <= figure["value"] <= figure["high"]
+            assert report["ndcg"][str(k)][task]["value"] == pytest.approx(ndcg_at_k(*page, k))
+        auc = report["auc"][task]
+        if task in ({"add_to_cart"} if name == "xgboost" else split.tasks):
+            assert auc["value"] == pytest.approx(auc_roc(np.ascontiguousarray(tasks[:, index]), labels))
+        else:
+            assert auc is None
+
+
+@every_ranker
+def test_personalization_compares_with_the_neutral_customer(name: str, evaluation: Evaluation, split: Split) -> None:
+    if name in {"shown_order", "popularity"}:
+        assert evaluation.report["pd"] is None
+        return
+    own, neutral = evaluation.array("pd_fused"), evaluation.array("pd_neutral")
+    figure = evaluation.report["pd"]["5"]
+    expected = personalization_degree_at_k(own, neutral, split.search_offsets, split.tie_keys, 5)
+    assert figure["value"] == pytest.approx(expected)
+    assert figure["left_out"] == sum(left_out_pages(split.search_offsets, 5).values()) > 0
+    assert np.array_equal(own, evaluation.array("fused"))
+    if name.startswith("mmoe"):
+        assert not np.array_equal(own, neutral)
+
+
+@every_ranker
+def test_the_report_says_what_was_measured(name: str, evaluation: Evaluation, split: Split) -> None:
+    report = evaluation.report
+    assert strict_json(evaluation.path / "report.json") == report
+    assert (report["name"], report["ranker"], report["label"]) == (name, name, RANKERS[name].label)
+    assert report["cost"]["score"]["rows"] == split.n_rows
+    learned = name not in {"shown_order", "popularity"}
+    assert (report["task_weights"] is not None) == learned
+    assert (report["cost"]["train"] is not None) == learned
+    assert (report["calibration"] is not None) == (name in {"xgboost", "mmoe", "mmoe_dcn_v2"})
+    assert (report["params"] is not None) == name.startswith("mmoe")
+
+
+def test_an_evaluation_is_made_once(small_runs: dict[str, Path], evaluations: dict[str, Path]) -> None:
+    before = {file: file.read_bytes() for file in evaluations["mmoe"].iterdir()}
+    assert not evaluate(small_runs["mmoe"], evaluations["mmoe"], CONFIG)
+    assert {file: file.read_bytes() for file in evaluations["mmoe"].iterdir()} == before
+
+
+def test_a_run_is_named_without_what_it_could_not_see(small_prepared: Path, tmp_path: Path) -> None:
+    train(small_prepared, "mmoe", tiny("mmoe", "exclude_sides=[customer]"), tmp_path / "run")
+    evaluate(tmp_path / "run", tmp_path / "evaluation", CONFIG)
+    report = Evaluation.open(tmp_path / "evaluation").report
+    assert report["label"] == "MMoE without customer features"
+    # Nothing of the customer seen, nothing personalized: every top five is the neutral one.
+    assert report["pd"]["5"]["value"] == 1.0
+
+
+def test_score_weights_fuse_in_place_of_the_losss(small_prepared: Path, tmp_path: Path, split: Split) -> None:
+    config = tiny("mmoe", "task_weights={click: 1, add_to_cart: 1}", "score_weights={click: 3, add_to_cart: 1}")
+    train(small_prepared, "mmoe", config, tmp_path / "run")
+    evaluate(tmp_path / "run", tmp_path / "evaluation", CONFIG)
+    evaluation = Evaluation.open(tmp_path / "evaluation")
+    tasks = evaluation.array("tasks").astype(np.float64)
+    np.testing.assert_allclose(evaluation.array("fused"), 0.75 * tasks[:, 0] + 0.25 * tasks[:, 1], rtol=1e-6)
+    assert evaluation.report["task_weights"] == {"click": 0.5, "add_to_cart": 0.5, "purchase": 0.0}
+    # A task without weight in the loss was never learned: its probabilities mean nothing.
+    assert evaluation.report["auc"]["purchase"] is None
+    assert set(evaluation.report["calibration"]) == {"click", "add_to_cart"}
+
+
+@pytest.mark.parametrize("file", ["report.json", "fused.npy", "manifest.json"])
+def test_a_damaged_evaluation_is_told(file: str, evaluations: dict[str, Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(evaluations["mmoe"], tmp_path / "mmoe"))
+    (copy / file).write_bytes(b"x" * (copy / file).stat().st_size)
+    with pytest.raises(UserError, match=f"{file} must"):
+        Evaluation.open(copy)
+
+
+def test_fuse_is_the_weighted_sum() -> None:
+    scores = np.array([[0.5, 0.25, 0.0], [0.0, 1.0, 1.0]], dtype=np.float32)
+    assert fuse(scores, (0.5, 0.25, 0.25)).tolist() == [0.3125, 0.5]
+
+
+def test_calibration_bins_hold_equally_many_rows_by_rising_prediction() -> None:
+    # 24 rows in 12 bins of two; both rows of bin i are predicted i / 12, and from bin 6 on one of them is positive.
+    probs = np.repeat(np.arange(12) / 12, 2).astype(np.float32)
+    labels = np.array([int(row % 2 == 0 and row >= 12) for row in range(24)], dtype=np.int8)
+    shuffled = np.random.default_rng(0).permutation(24)
+    bins = calibration(probs[shuffled], labels[shuffled])
+    assert [found["rows"] for found in bins] == [2] * 12
+    assert [found["predicted"] for found in bins] == pytest.approx([i / 12 for i in range(12)])
+    assert [found["observed"] for found in bins] == [0.0] * 6 + [0.5] * 6
+
+
+def test_calibration_leaves_out_rows_without_a_label() -> None:
+    probs, labels = np.array([0.1, 0.9, 0.5], dtype=np.float32), np.array([0, -1, 1], dtype=np.int8)
+    assert calibration(probs, labels) == [
+        {"predicted": pytest.approx(0.1), "observed": 0.0, "rows": 1},
+        {"predicted": pytest.approx(0.5), "observed": 1.0, "rows": 1},
+    ]
+    assert calibration(probs, np.full(3, -1, dtype=np.int8)) == []
+
+
+def test_few_searches_are_all_sampled_and_many_are_drawn_without_repetition() -> None:
+    assert sample_searches(5, EvaluateConfig(pd_searches=5)).tolist() == [0, 1, 2, 3, 4]
+    drawn = sample_searches(1000, EvaluateConfig(pd_searches=50, seed=3))
+    assert len(set(drawn.tolist())) == 50
+    assert (np.diff(drawn) > 0).all()
+    assert drawn.tolist() == sample_searches(1000, EvaluateConfig(pd_searches=50, seed=3)).tolist()
+    assert drawn.tolist() != sample_searches(1000, EvaluateConfig(pd_searches=50, seed=4)).tolist()

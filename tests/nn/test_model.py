@@ -1,0 +1,125 @@
+"""What holds for the whole network whatever its shared bottom, and the whole network against a loop."""
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import plain_loops
+from plain_loops import array, block_of, dense_layers, random_columns, stack_layers
+from shelfrank.config import NeuralConfig
+from shelfrank.nn.bottoms import BOTTOMS
+from shelfrank.nn.bottoms.dcn_v2 import DCNV2
+from shelfrank.nn.model import MultiTaskRanker
+from tiny import tiny_network
+
+N_NUMERICAL, SIZES, N_TASKS = 4, (5, 3, 2), 3
+every_bottom = pytest.mark.parametrize("bottom", BOTTOMS)
+
+
+def make(bottom: str, *assignments: str, seed: int = 5) -> MultiTaskRanker:
+    torch.manual_seed(seed)
+    return MultiTaskRanker(N_NUMERICAL, SIZES, N_TASKS, tiny_network(bottom, *assignments))
+
+
+def columns(n_rows: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
+    return random_columns(n_rows, N_NUMERICAL, SIZES, seed)
+
+
+def warmed(model: MultiTaskRanker) -> MultiTaskRanker:
+    """Gives batch normalisation running statistics that are not its initial ones."""
+    with torch.no_grad():
+        model.train()(*columns(64, seed=9))
+    return model.eval()
+
+
+def test_the_config_names_every_bottom() -> None:
+    assert set(get_args(NeuralConfig.model_fields["bottom"].annotation)) == set(BOTTOMS)
+
+
+@every_bottom
+@pytest.mark.parametrize("n_rows", [0, 1, 17])
+def test_one_logit_per_row_and_task(bottom: str, n_rows: int) -> None:
+    model = warmed(make(bottom))
+    logits = model(*columns(n_rows))
+    assert logits.shape == (n_rows, N_TASKS)
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
+
+
+@every_bottom
+def test_a_row_is_not_moved_by_its_neighbours(bottom: str) -> None:
+    model = warmed(make(bottom))
+    numerical, categorical = columns(17)
+    other_numerical, other_categorical = columns(17, seed=1)
+    other_numerical[6], other_categorical[6] = numerical[6], categorical[6]
+
+    among, elsewhere = model(numerical, categorical), model(other_numerical, other_categorical)
+
+    assert torch.equal(among[6], elsewhere[6])
+    assert (among[7] != elsewhere[7]).any()
+    # Alone, the products of matrices are summed in another order.
+    torch.testing.assert_close(model(numerical[6:7], categorical[6:7])[0], among[6], atol=1e-6, rtol=1e-5)
+
+
+@every_bottom
+def test_a_gradient_reaches_every_parameter(bottom: str) -> None:
+    # In eval mode, since in training mode batch normalisation takes every bias before it out again.
+    model = warmed(make(bottom))
+    model(*columns(64)).square().sum().backward()
+    without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert without == []
+
+
+@every_bottom
+def test_the_seed_decides_every_bit(bottom: str) -> None:
+    one, same, other = make(bottom), make(bottom), make(bottom, seed=6)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
+    assert torch.equal(one.eval()(*columns(9)), same.eval()(*columns(9)))
+    assert not torch.equal(one(*columns(9)), other.eval()(*columns(9)))
+
+
+@every_bottom
+def test_saved_weights_give_the_same_logits(bottom: str, tmp_path: Path) -> None:
+    model, other = warmed(make(bottom)), make(bottom, seed=6).eval()
+    save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(model(*columns(9)), other(*columns(9)))
+
+
+@every_bottom
+def test_the_boxes_count_every_parameter_once(bottom: str) -> None:
+    model = make(bottom)
+    counts = model.parameter_counts()
+    assert sum(counts.values()) == sum(p.numel() for p in model.parameters())
+    assert counts["embeddings"] == sum(SIZES) * 3
+    assert (counts["bottom"] == 0) == (bottom == "none")
+
+
+def test_the_whole_network_follows_equations_2_to_15() -> None:
+    model = make("dcn_v2", "neural.batch_norm=false")
+    bottom, mmoe, towers = model.bottom, model.mmoe, model.towers
+    assert isinstance(bottom, DCNV2)
+    numerical, categorical = columns(6)
+    table, gate_weight = array(model.inputs.table.weight), array(mmoe.gates.weight)
+    starts = np.cumsum([0, *SIZES])
+    crosses = [(array(layer.weight), array(layer.bias)) for layer in bottom.cross.layers]
+    n_experts = mmoe.n_experts
+
+    expected = []
+    for numbers, codes in zip(array(numerical).tolist(), categorical.tolist(), strict=True):
+        x0 = numbers + [value for i, code in enumerate(codes) for value in table[starts[i] + code].tolist()]
+        x_final = plain_loops.cross(x0, crosses) + plain_loops.dense(x0, dense_layers(bottom.deep))
+        experts = [plain_loops.dense(x_final, stack_layers(mmoe.experts, n_experts, e)) for e in range(n_experts)]
+        logits = []
+        for task in range(N_TASKS):
+            weight = gate_weight[task * n_experts : (task + 1) * n_experts]
+            gate = plain_loops.softmax(plain_loops.linear(x_final, (weight, np.zeros(n_experts))))
+            hidden = plain_loops.dense(plain_loops.mixture(gate, experts), stack_layers(towers.hidden, N_TASKS, task))
+            logits += plain_loops.linear(hidden, block_of(towers.out, task))
+        expected.append(logits)
+
+    np.testing.assert_allclose(array(model(numerical, categorical)), expected, atol=1e-5)

@@ -1,0 +1,170 @@
+"""What holds for every ranker in `RANKERS`."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shelfrank.data.prepared import ARRAYS, PreparedData, Split
+from shelfrank.errors import UserError
+from shelfrank.experiment import Run, problem
+from shelfrank.rankers import RANKERS, ranker_spec
+from shelfrank.rankers.base import Ranker
+from shelfrank.rankers.lambdamart import LambdaMART
+from shelfrank.rankers.xgboost import XGBoost
+from shelfrank.schema import Side
+from tiny import tiny
+
+every_ranker = pytest.mark.parametrize("name", RANKERS)
+NO_PICKLES = {".json", ".jsonl", ".yaml", ".safetensors", ".ubj", ".txt"}
+"""Formats that run no code when they are read."""
+
+
+def take(split: Split, rows: np.ndarray) -> Split:
+    """Some rows, as one search."""
+    picked = {name: np.asarray(getattr(split, name))[rows] for name in ARRAYS[:-1]}
+    return replace(split, search_offsets=np.array([0, len(rows)], dtype=np.int64), **picked)
+
+
+def fitted(prepared: PreparedData, name: str, *assignments: str, seed: int = 0) -> tuple[Ranker, Split]:
+    """A ranker fitted by hand, and the test rows with what it may see."""
+    config = tiny(name, *assignments, seed=seed)
+    sides = config.exclude_sides
+    ranker = ranker_spec(name).build(problem(prepared, config))
+    ranker.fit(prepared.split("train").select(sides), prepared.split("valid").select(sides))
+    return ranker, prepared.split("test").select(sides)
+
+
+@pytest.fixture
+def prepared(small_prepared: Path) -> PreparedData:
+    return PreparedData.open(small_prepared)
+
+
+@pytest.fixture
+def ranker(name: str, small_runs: dict[str, Path], prepared: PreparedData) -> Ranker:
+    return Run.open(small_runs[name]).ranker(prepared)
+
+
+@every_ranker
+def test_one_finite_score_per_row_and_task(name: str, ranker: Ranker, prepared: PreparedData) -> None:
+    rows = prepared.split("test")
+    scores = ranker.score(rows)
+    assert scores.shape == (rows.n_rows, 3)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+    if ranker.gives_probabilities:
+        assert ((scores > 0) & (scores < 1)).all()
+    assert ranker.score(take(rows, np.arange(1))).shape == (1, 3)
+    assert ranker.score(take(rows, np.arange(0))).shape == (0, 3)
+
+
+@every_ranker
+def test_a_rows_score_is_its_own(name: str, ranker: Ranker, prepared: PreparedData) -> None:
+    rows = prepared.split("test")
+    scores = ranker.score(rows)
+    shuffled = np.random.default_rng(0).permutation(rows.n_rows)
+    np.testing.assert_allclose(ranker.score(take(rows, shuffled)), scores[shuffled], rtol=1e-6)
+    for row in (0, 17, rows.n_rows - 1):
+        np.testing.assert_allclose(ranker.score(take(rows, np.array([row]))), scores[[row]], rtol=1e-5)
+    assert len(np.unique(scores)) > 1
+
+
+@every_ranker
+def test_the_same_seed_and_a_loaded_copy_give_the_same_scores(
+    name: str, ranker: Ranker, prepared: PreparedData, tmp_path: Path
+) -> None:
+    again, rows = fitted(prepared, name)
+    again.save(tmp_path)
+    loaded = ranker_spec(name).build(problem(prepared, tiny(name)))
+    loaded.load(tmp_path)
+
+    assert np.array_equal(again.score(rows), loaded.score(rows))
+    assert np.array_equal(again.score(rows), ranker.score(rows))
+
+
+@pytest.mark.parametrize("name", ["mmoe", "mmoe_dcn_v2"])
+def test_another_seed_gives_other_scores(name: str, ranker: Ranker, prepared: PreparedData) -> None:
+    other, rows = fitted(prepared, name, seed=1)
+    assert not np.array_equal(other.score(rows), ranker.score(rows))
+
+
+@every_ranker
+def test_without_customer_features_a_neutral_customer_changes_nothing(name: str, prepared: PreparedData) -> None:
+    ranker, rows = fitted(prepared, name, "exclude_sides=[customer]")
+    neutral = prepared.split("test").neutral("zero").select([Side.CUSTOMER])
+    assert np.array_equal(ranker.score(rows), ranker.score(neutral))
+
+
+@pytest.mark.parametrize("name", ["mmoe", "mmoe_dcn_v2"])
+def test_with_customer_features_it_changes_the_scores(name: str, ranker: Ranker, prepared: PreparedData) -> None:
+    rows = prepared.split("test")
+    assert not np.array_equal(ranker.score(rows), ranker.score(rows.neutral("zero")))
+
+
+@every_ranker
+def test_a_log_of_clicks_only_is_enough(name: str, click_only_prepared: Path) -> None:
+    prepared = PreparedData.open(click_only_prepared)
+    ranker, rows = fitted(prepared, name)
+    assert prepared.tasks == ("click",)
+    assert ranker.scored_tasks == ("click",)
+    assert ranker.score(rows).shape == (rows.n_rows, 1)
+
+
+@every_ranker
+def test_a_run_holds_no_pickles(name: str, small_runs: dict[str, Path]) -> None:
+    files = [file for file in small_runs[name].rglob("*") if file.is_file()]
+    assert {file.suffix for file in files} <= NO_PICKLES
+    # Beside manifest, config and curve: what was learned.
+    assert (len(files) > 3) == (name not in {"shown_order", "popularity"})
+
+
+def test_an_unknown_rankers_error_lists_the_known_ones() -> None:
+    with pytest.raises(UserError) as caught:
+        ranker_spec("lambdmart")
+    assert all(name in str(caught.value) for name in RANKERS)
+    assert "did you mean 'lambdamart'?" in str(caught.value)
+
+
+def test_xgboost_learns_add_to_cart_unless_told(prepared: PreparedData, click_only_prepared: Path) -> None:
+    def task(data: PreparedData, *assignments: str) -> str:
+        return XGBoost(problem(data, tiny("xgboost", *assignments))).task
+
+    clicks = PreparedData.open(click_only_prepared)
+    assert task(prepared) == "add_to_cart"
+    assert task(prepared, "xgboost.task=purchase") == "purchase"
+    assert task(clicks) == "click"
+    with pytest.raises(UserError, match=r"task that the log has labels of \(click\), not purchase"):
+        task(clicks, "xgboost.task=purchase")
+
+
+def test_tasks_without_weight_are_not_scored(prepared: PreparedData) -> None:
+    config = tiny("mmoe", "task_weights={click: 1, purchase: 3}")
+    assert ranker_spec("mmoe").build(problem(prepared, config)).scored_tasks == ("click", "purchase")
+
+
+def test_lambdamarts_grade_is_that_of_the_deepest_outcome(prepared: PreparedData) -> None:
+    ranker = LambdaMART(problem(prepared, tiny("lambdamart", "lambdamart.grades={click: 1, purchase: 5}")))
+    rows = prepared.split("test")
+    grades = [max(0, *(g * (label == 1) for g, label in zip((1, 0, 5), row, strict=True))) for row in rows.labels]
+    assert ranker._grades(rows).tolist() == grades
+    assert set(grades) == {0, 1, 5}
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lambdamart"])
+def test_a_split_without_positives_is_told(name: str, prepared: PreparedData) -> None:
+    train = prepared.split("train")
+    nothing = replace(train, labels=np.zeros_like(train.labels))
+    ranker = ranker_spec(name).build(problem(prepared, tiny(name)))
+    with pytest.raises(UserError, match="the train split must have at least one"):
+        ranker.fit(nothing, prepared.split("valid"))
+
+
+def test_shown_order_scores_the_position_and_popularity_the_products_rates(
+    small_runs: dict[str, Path], prepared: PreparedData
+) -> None:
+    rows = prepared.split("test")
+    shown = Run.open(small_runs["shown_order"]).ranker(prepared).score(rows)
+    popularity = Run.open(small_runs["popularity"]).ranker(prepared).score(rows)
+    assert np.array_equal(shown[:, 1], -rows.position)
+    assert np.array_equal(popularity[:, 2], rows.column("product_purchase_rate"))

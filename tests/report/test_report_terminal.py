@@ -1,0 +1,71 @@
+import io
+from typing import Any
+
+import pytest
+from comparison_example import full_comparison, with_difference
+from rich.console import Console
+
+from shelfrank.report import comparison_table
+
+NAMES = ("popularity", "text_match", "lambdamart", "mmoe_dcn_v2", "mmoe_ft_transformer_text")
+
+
+def _printed(comparison: dict[str, Any]) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=100, color_system=None, force_terminal=False).print(comparison_table(comparison))
+    return stream.getvalue()
+
+
+def _row(printed: str, name: str) -> list[str]:
+    line = next(line for line in printed.splitlines() if name in line)
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+@pytest.mark.parametrize("n_rankers", [1, 6, 12])
+def test_the_table_fits_100_columns(n_rankers: int) -> None:
+    printed = _printed(full_comparison(n_rankers))
+    assert max(map(len, printed.splitlines())) <= 100
+    assert "…" not in printed
+
+
+def test_a_row_holds_the_figures_with_half_widths(full: dict[str, Any]) -> None:
+    full["rankers"][3]["mrr"]["1"]["click"] = {"value": 0.25, "low": 0.24, "high": 0.262, "n": 100}
+    full["rankers"][3]["auc"]["click"] = None
+    task, name, mrr_1, _, auc, pd = _row(_printed(full), "LambdaMART")
+    assert (task, name, pd) == ("", "LambdaMART", "0.930")
+    assert mrr_1.startswith("0.250 ±0.011")
+    assert auc == "–"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "mark"),
+    [(0.01, 0.03, "▲"), (-0.03, -0.01, "▼"), (-0.01, 0.01, "")],
+    ids=["above", "below", "level"],
+)
+def test_a_mark_stands_only_where_the_interval_excludes_zero(
+    full: dict[str, Any], low: float, high: float, mark: str
+) -> None:
+    changed = with_difference(full, "lambdamart", "click", low, high)
+    mrr_10 = _row(_printed(changed), "LambdaMART")[3]
+    assert mrr_10[-1] == (mark or "0")
+
+
+def test_the_baseline_has_no_mark_even_if_a_difference_is_given(full: dict[str, Any]) -> None:
+    full["differences"]["shown_order"] = full["differences"]["lambdamart"]
+    assert "▲" not in " ".join(_row(_printed(full), "Shown order"))
+
+
+def test_square_brackets_in_a_name_are_no_markup(click_only: dict[str, Any]) -> None:
+    click_only["rankers"][1]["label"] = "[red]gbdt[/red]"
+    click_only["title"] = "[bold]"
+    printed = _printed(click_only)
+    assert "[red]gbdt[/red]" in printed
+    assert "[bold]" in printed
+
+
+def test_unknown_figures_are_dashes(click_only: dict[str, Any]) -> None:
+    assert _row(_printed(click_only), "gbdt") == ["", "gbdt", "–", "0.630 ±0.010 ▲", "–", "–"]
+
+
+def test_an_empty_comparison_gives_an_empty_table() -> None:
+    assert comparison_table({}).row_count == 0

@@ -1,0 +1,141 @@
+from typing import Any
+
+import pytest
+from comparison_example import TASKS, with_difference
+
+from shelfrank.report.comparison import Comparison, read_comparison
+from shelfrank.report.sections.data import data_line
+from shelfrank.report.verdict import Outcome, judge, lead, n_tests
+
+OTHERS = ("popularity", "text_match", "lambdamart", "mmoe_dcn_v2", "mmoe_ft_transformer_text")
+
+
+def _all_at(
+    comparison: dict[str, Any], low: float | None, high: float | None, tasks: tuple[str, ...] = TASKS
+) -> dict[str, Any]:
+    for name in OTHERS:
+        for task in tasks:
+            comparison = with_difference(comparison, name, task, low, high)
+    return comparison
+
+
+def _lead(comparison: dict[str, Any]) -> str:
+    known = read_comparison(comparison)
+    return lead(known, [judge(known, task) for task in known.tasks])
+
+
+def _judged(comparison: dict[str, Any], task: str = "click") -> tuple[Outcome, str, str]:
+    verdict = judge(read_comparison(comparison), task)
+    return verdict.outcome, verdict.ranker.name if verdict.ranker else "", " ".join(verdict.sentences)
+
+
+def test_a_ranker_wins_where_its_whole_interval_lies_above_zero(full: dict[str, Any]) -> None:
+    one_wins = with_difference(_all_at(full, -0.02, -0.01), "lambdamart", "click", 0.010, 0.030)
+    outcome, name, words = _judged(one_wins)
+    assert (outcome, name) == (Outcome.ABOVE, "lambdamart")
+    base = one_wins["rankers"][0]["mrr"]["10"]["click"]["value"]
+    assert f"LambdaMART has MRR@10 {base + 0.02:.3f} against {base:.3f} for the baseline (Shown order)" in words
+    assert "+0.020 (95 % interval 0.010 to 0.030, 1,000 searches)" in words
+    assert "rankers are above" not in words
+
+
+def test_the_highest_of_several_winners_wins_and_the_others_are_counted(full: dict[str, Any]) -> None:
+    two_win = with_difference(_all_at(full, -0.02, -0.01), "lambdamart", "click", 0.010, 0.030)
+    two_win = with_difference(two_win, "popularity", "click", 0.015, 0.035)
+    outcome, name, words = _judged(two_win)
+    assert (outcome, name) == (Outcome.ABOVE, "popularity")
+    assert "2 of 5 rankers are above the baseline." in words
+    assert "Close to it, with an overlapping interval: LambdaMART" in words
+
+
+def test_an_interval_that_includes_zero_is_no_win(full: dict[str, Any]) -> None:
+    tie = with_difference(_all_at(full, -0.02, -0.01), "mmoe_dcn_v2", "click", -0.002, 0.008)
+    outcome, name, words = _judged(tie)
+    assert (outcome, name) == (Outcome.LEVEL, "mmoe_dcn_v2")
+    assert "+0.003, and the 95 % interval −0.002 to 0.008 includes 0, 1,000 searches." in words
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.01), (-0.01, 0.0)], ids=["from_zero", "to_zero"])
+def test_an_interval_that_touches_zero_includes_it(full: dict[str, Any], low: float, high: float) -> None:
+    assert _judged(_all_at(full, low, high))[0] is Outcome.LEVEL
+
+
+def test_a_higher_value_without_proof_does_not_win_but_is_named(full: dict[str, Any]) -> None:
+    wide = with_difference(_all_at(full, -0.02, -0.01), "lambdamart", "click", 0.010, 0.030)
+    wide = with_difference(wide, "mmoe_dcn_v2", "click", -0.010, 0.090)
+    outcome, name, words = _judged(wide)
+    assert (outcome, name) == (Outcome.ABOVE, "lambdamart")
+    assert "Higher in value, but not shown to be above the baseline: MMoE + DCN-V2" in words
+
+
+def test_when_all_lie_below_the_nearest_is_named(full: dict[str, Any]) -> None:
+    loss = with_difference(_all_at(full, -0.09, -0.07), "text_match", "click", -0.02, -0.01)
+    outcome, name, words = _judged(loss)
+    assert (outcome, name) == (Outcome.BELOW, "text_match")
+    assert "−0.015 (95 % interval −0.020 to −0.010, 1,000 searches)" in words
+
+
+def test_without_paired_differences_nothing_is_shown(full: dict[str, Any]) -> None:
+    outcome, name, words = _judged(_all_at(full, None, None))
+    assert outcome is Outcome.UNTESTED
+    assert name == "mmoe_ft_transformer_text"
+    assert "nothing is shown" in words
+
+
+def test_the_baseline_alone_is_no_comparison(full: dict[str, Any]) -> None:
+    full["rankers"] = full["rankers"][:1]
+    assert _judged(full)[:2] == (Outcome.ALONE, "shown_order")
+    assert _lead(full) == "Nothing but the baseline (Shown order) was evaluated on click, add to cart and purchase."
+
+
+def test_no_values_are_unknown(full: dict[str, Any]) -> None:
+    for ranker in full["rankers"]:
+        ranker["mrr"] = {}
+    assert _judged(full) == (Outcome.UNKNOWN, "", "No MRR@10 is known.")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (-0.03, -0.01, "Every ranker is below the baseline (Shown order) on click, add to cart and purchase."),
+        (-0.01, 0.01, "No ranker is shown to beat the baseline (Shown order) on click, add to cart and purchase."),
+        (0.01, 0.03, "Popularity beats the baseline (Shown order) on click, add to cart and purchase."),
+    ],
+    ids=["loss", "tie", "win"],
+)
+def test_the_lead_follows_the_numbers(full: dict[str, Any], low: float, high: float, words: str) -> None:
+    assert _lead(_all_at(full, low, high)) == words
+
+
+def test_the_lead_tells_tasks_apart(full: dict[str, Any]) -> None:
+    mixed = _all_at(full, -0.03, -0.01, ("click",))
+    mixed = _all_at(mixed, -0.01, 0.02, ("purchase",))
+    mixed = with_difference(_all_at(mixed, -0.03, -0.01, ("add_to_cart",)), "lambdamart", "add_to_cart", 0.01, 0.02)
+    assert _lead(mixed) == (
+        "Every ranker is below the baseline (Shown order) on click. LambdaMART beats the baseline on add to cart. "
+        "No ranker is shown to beat the baseline on purchase."
+    )
+
+
+def test_braces_in_a_name_stay_as_they_are(click_only: dict[str, Any]) -> None:
+    click_only["rankers"][1]["label"] = "{base} {0}"
+    assert _lead(click_only).startswith("{base} {0} beats the baseline (shown_order)")
+
+
+def test_the_headline_cutoff_is_ten_or_else_the_largest(full: dict[str, Any]) -> None:
+    assert read_comparison(full).headline.label == "MRR@10"
+    assert read_comparison(full | {"ks": [1, 5]}).headline.label == "MRR@5"
+    assert read_comparison(full | {"ks": [10, 20]}).headline.label == "MRR@10"
+
+
+def test_tests_are_counted_without_the_baseline_and_the_unknown(full: dict[str, Any]) -> None:
+    assert n_tests(read_comparison(full)) == 15
+    assert n_tests(read_comparison(with_difference(full, "popularity", "click", None, None))) == 14
+
+
+def test_the_data_line_tells_the_sizes_that_are_known(full: dict[str, Any]) -> None:
+    assert data_line(read_comparison(full)) == (
+        "6 rankers on storefront, evaluated on 40,210 searches of 16,052 customers and trained on "
+        "6,432,000 impressions; test searches from 2025-11-09 to 2025-11-30."
+    )
+    assert data_line(Comparison()) == ""

@@ -1,0 +1,123 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from shelfrank.config import (
+    EngineConfig,
+    EvaluateConfig,
+    ExperimentConfig,
+    PrepareConfig,
+    SplitConfig,
+    normalised_weights,
+    resolve,
+)
+from shelfrank.errors import UserError
+from shelfrank.schema import Side
+
+DOTTED: list[tuple[type[BaseModel], str, Any]] = [
+    (ExperimentConfig, "neural.mmoe.n_experts=3", 3),
+    (ExperimentConfig, "neural.mmoe.expert_layers=[8, 4]", (8, 4)),
+    (ExperimentConfig, "neural.tower_layers=[]", ()),
+    (ExperimentConfig, "train.learning_rate=1e-3", 0.001),
+    (ExperimentConfig, "train.learning_rate=null", None),
+    (ExperimentConfig, "exclude_sides=[customer]", (Side.CUSTOMER,)),
+    (ExperimentConfig, "task_weights={click: 1, purchase: 2}", {"click": 1.0, "purchase": 2.0}),
+    (PrepareConfig, "upstream_order=true", True),
+    (PrepareConfig, "split.by=search_id", "search_id"),
+    (PrepareConfig, " page =no", False),
+    (EvaluateConfig, "ks=[10]", (10,)),
+]
+
+
+@pytest.mark.parametrize(("model", "assignment", "value"), DOTTED, ids=[case[1] for case in DOTTED])
+def test_set_takes_a_yaml_value_at_a_path(model: type[BaseModel], assignment: str, value: Any) -> None:
+    found: Any = resolve(model, overrides=[assignment])
+    for part in assignment.partition("=")[0].strip().split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("min_count", "--set must look like a.b=value, but it is 'min_count'"),
+        ("=3", "--set must look like a.b=value, but it is '=3'"),
+        ("history.affinity=[brand", r"--set history.affinity must have a YAML value, but it is '\[brand'"),
+        ("history.afinity=[brand]", "config: history.afinity: unknown key"),
+        ("min_count=many", r"config: min_count: Input should be a valid integer.* \(given 'many'\)"),
+        ("min_count=0", r"config: min_count: Input should be greater than or equal to 1 \(given 0\)"),
+        ("min_count.deep=1", r"min_count: Input should be a valid integer \(given \{'deep': 1\}\)"),
+        ("engine.memory_limit=lots", r"engine.memory_limit: .* \(given 'lots'\)"),
+        ("split.train=0.95", r"split: train and valid must leave a share for test, but they add up to 1.05"),
+        ("history.prior_rates={view: 1}", "history.prior_rates.view"),
+    ],
+)
+def test_a_wrong_assignment_is_one_sentence_that_names_its_path(assignment: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        resolve(PrepareConfig, overrides=[assignment])
+    assert "\n" not in str(caught.value)
+
+
+def test_set_wins_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> None:
+    file = tmp_path / "prepare.yaml"
+    file.write_text("min_count: 2\nhistory: {query: false, session: false}\n")
+    base = {"min_count": 1, "max_categories": 7, "history": {"customer": False, "session": True}}
+    config = resolve(PrepareConfig, file, ["history.session=true", "history.session=false", "page=false"], base)
+    assert (config.min_count, config.max_categories, config.page) == (2, 7, False)
+    history = config.history
+    assert (history.customer, history.query, history.session, history.product) == (False, False, False, True)
+    assert base["history"] == {"customer": False, "session": True}
+
+
+def test_weights_of_a_later_layer_replace_the_earlier_ones_whole() -> None:
+    base = {"task_weights": {"click": 0.5, "purchase": 0.5}}
+    config = resolve(ExperimentConfig, overrides=["task_weights={add_to_cart: 1}"], base=base)
+    assert config.task_weights == {"add_to_cart": 1.0}
+
+
+def test_an_error_of_a_file_begins_with_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "prepare.yaml"
+    file.write_text("split: {by: moon}\nfoo: 1\n")
+    with pytest.raises(UserError, match=r"prepare.yaml: split.by: .*'time' or 'search_id' \(given 'moon'\); foo: unk"):
+        resolve(PrepareConfig, file)
+    file.write_text("- 1\n")
+    with pytest.raises(UserError, match=r"prepare.yaml must hold keys and values, but it holds list"):
+        resolve(PrepareConfig, file)
+
+
+@pytest.mark.parametrize("model", [PrepareConfig, ExperimentConfig, EvaluateConfig])
+def test_the_resolved_config_reads_back_as_itself(model: type[BaseModel]) -> None:
+    assert model.model_validate(model().model_dump(mode="json")) == model()
+
+
+@pytest.mark.parametrize("size", ["1000MB", "1.5GB", "2 GiB", "300KB", "1TB"])
+def test_sizes_as_the_engine_spells_them(size: str) -> None:
+    assert EngineConfig(memory_limit=size).memory_limit == size
+
+
+def test_a_split_leaves_room_for_the_test_searches() -> None:
+    with pytest.raises(ValueError, match=r"must leave a share for test, but they add up to 1 "):
+        SplitConfig(train=0.9, valid=0.1)
+
+
+@pytest.mark.parametrize(
+    ("weights", "tasks", "expected"),
+    [
+        (None, ["click", "purchase"], {"click": 0.5, "purchase": 0.5}),
+        ({"click": 1, "purchase": 3}, ["click", "purchase"], {"click": 0.25, "purchase": 0.75}),
+        ({"click": 2, "purchase": 6}, ["click"], {"click": 1.0}),
+        ({"purchase": 2}, ["click", "purchase"], {"click": 0.0, "purchase": 1.0}),
+    ],
+)
+def test_weights_sum_to_one_over_the_tasks_of_the_log(
+    weights: dict[str, float] | None, tasks: list[str], expected: dict[str, float]
+) -> None:
+    assert normalised_weights(weights, tasks) == expected
+
+
+@pytest.mark.parametrize("weights", [{"purchase": 1}, {"click": 0}, {"click": -1, "add_to_cart": 3}, {}])
+def test_weights_without_any_weight_are_refused(weights: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"0 or more with at least one above 0 .* tasks click, add_to_cart, but they"):
+        normalised_weights(weights, ["click", "add_to_cart"])

@@ -1,0 +1,214 @@
+"""The training loop: when it stops, whose weights it keeps, that it resumes exactly, and what it learned before."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from shelfrank.config import TrainConfig
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.errors import UserError
+from shelfrank.experiment import problem
+from shelfrank.nn.model import MultiTaskRanker
+from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.train import loop
+from shelfrank.train.loop import Checkpoints, Trained, evaluate_losses, fit, predict_logits
+from shelfrank.train.losses import task_losses
+from tiny import hand_split, random_split, tiny, tiny_network
+
+WEIGHTS = (0.5, 0.3, 0.2)
+TRAIN, VALID = random_split(200, seed=1), random_split(60, seed=2, name="valid")
+
+
+class OneNumber(nn.Module):
+    """The same logit for every row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(()))
+
+    def forward(self, numerical: Tensor, categorical: Tensor) -> Tensor:
+        return self.logit.expand(len(numerical), 1)
+
+
+class StoppedError(Exception):
+    pass
+
+
+def config(**changes: object) -> TrainConfig:
+    settings = {"threads": 1, "precision": "fp32", "batch_size": 32, "epochs": 3, "patience": 10}
+    return TrainConfig.model_validate(settings | changes)
+
+
+def make(*assignments: str) -> MultiTaskRanker:
+    torch.manual_seed(0)
+    return MultiTaskRanker(4, (2,), 3, tiny_network("dcn_v2", *assignments))
+
+
+def train_tiny(
+    settings: TrainConfig, *assignments: str, seed: int = 0, checkpoints: Checkpoints | None = None
+) -> tuple[MultiTaskRanker, Trained]:
+    model = make(*assignments)
+    return model, fit(model, TRAIN, VALID, settings, WEIGHTS, seed, checkpoints)
+
+
+def assert_same_bits(a: nn.Module, b: nn.Module) -> None:
+    ours, theirs = a.state_dict(), b.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def differs(a: nn.Module, b: nn.Module) -> bool:
+    return any(not torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def learned(trained: Trained) -> list[dict[str, object]]:
+    """The curve without what the clock says."""
+    return [{name: value for name, value in record.items() if name != "seconds"} for record in trained.curve]
+
+
+def test_training_stops_early_and_keeps_the_best_epochs_weights() -> None:
+    # Training pushes the one logit up by the rate, 0.1 a step. Six of ten validation rows are positive, so that their
+    # loss is least at ln(0.6 / 0.4) = 0.405: best after four epochs of one step, and patience ends it after six.
+    train, valid = hand_split([[1]] * 10), hand_split([[1]] * 6 + [[0]] * 4, name="valid")
+    model = OneNumber()
+    trained = fit(model, train, valid, config(learning_rate=0.1, epochs=50, patience=2), (1.0,), seed=0)
+
+    assert trained.best_epoch == 4
+    assert [record["epoch"] for record in trained.curve] == [1, 2, 3, 4, 5, 6]
+    assert [record["best"] for record in trained.curve] == [False, False, False, True, False, False]
+    assert model.logit.item() == pytest.approx(0.4, abs=0.01)
+    assert trained.curve[0]["train_loss"] == pytest.approx(np.log(2))
+
+
+def test_restored_weights_are_those_of_a_training_that_ended_there() -> None:
+    # The validation labels say the opposite of the training labels, so that the first epoch is the best.
+    contrary = hand_split(
+        np.where(VALID.labels[:] == 1, 0, 1).tolist(), VALID.numerical[:], np.diff(VALID.search_offsets).tolist()
+    )
+    long, short = make(), make()
+    settings = config(learning_rate=0.05, epochs=5, patience=2)
+    trained = fit(long, TRAIN, contrary, settings, WEIGHTS, seed=0)
+    fit(short, TRAIN, contrary, settings.model_copy(update={"epochs": 1}), WEIGHTS, seed=0)
+
+    assert (trained.best_epoch, len(trained.curve)) == (1, 3)
+    assert_same_bits(long, short)
+
+
+def test_the_validation_loss_is_each_tasks_mean_over_the_split() -> None:
+    model = make()
+    some_missing = random_split(40, missing=0.3)
+    with torch.no_grad():
+        logits = model.eval()(torch.from_numpy(some_missing.numerical), torch.from_numpy(some_missing.categorical))
+    expected = task_losses(logits, torch.from_numpy(some_missing.labels))
+    torch.testing.assert_close(evaluate_losses(model.train(), some_missing, bf16=False), expected)
+
+
+def test_logits_do_not_depend_on_how_rows_are_cut_into_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make()
+    whole = predict_logits(model, TRAIN, bf16=False)
+    monkeypatch.setattr(loop, "SCORING_ROWS", 7)
+    torch.testing.assert_close(predict_logits(model, TRAIN, bf16=False), whole)
+    none = random_split(0)
+    assert predict_logits(model, none, bf16=False).shape == (0, 3)
+
+
+def test_a_tasks_weight_of_zero_leaves_its_tower_unmoved() -> None:
+    model, before = make(), make()
+    fit(model, TRAIN, VALID, config(epochs=1), (0.5, 0.5, 0.0), seed=0)
+    assert torch.equal(model.towers.out.bias[2], before.towers.out.bias[2])
+    assert not torch.equal(model.towers.out.bias[0], before.towers.out.bias[0])
+
+
+def test_the_seed_decides_every_bit_of_a_training() -> None:
+    one, same, other = (train_tiny(config(), "neural.dropout=0.3", seed=seed)[0] for seed in (3, 3, 4))
+    assert_same_bits(one, same)
+    assert differs(one, other)
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Ends training before the step whose number is put into the list."""
+    steps, stop_before = [0], [0]
+    step = loop._step
+
+    def counted(*args: object) -> float:
+        steps[0] += 1
+        if steps[0] == stop_before[0]:
+            raise StoppedError
+        return step(*args)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(loop, "_step", counted)
+    return stop_before
+
+
+@pytest.mark.parametrize("stop_before", [2, 7, 8, 12], ids=["first epoch", "epoch's end", "epoch's begin", "second"])
+def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
+    stop_before: int, interrupt: list[int], tmp_path: Path
+) -> None:
+    settings = config(checkpoint_every_s=1e-9)  # seven steps an epoch, a checkpoint after each
+    uninterrupted, expected = train_tiny(settings, "neural.dropout=0.3")
+    interrupt[0] = len(expected.curve) * 7 + stop_before
+    with pytest.raises(StoppedError):
+        train_tiny(settings, "neural.dropout=0.3", checkpoints=Checkpoints(tmp_path, "owner", resume=False))
+    torch.manual_seed(99)
+
+    resumed, found = train_tiny(settings, "neural.dropout=0.3", checkpoints=Checkpoints(tmp_path, "owner", resume=True))
+
+    assert_same_bits(resumed, uninterrupted)
+    assert learned(found) == learned(expected)
+
+
+def test_a_finished_training_resumes_to_its_result(tmp_path: Path) -> None:
+    finished, expected = train_tiny(config(), checkpoints=Checkpoints(tmp_path, "owner", resume=False))
+    resumed, found = train_tiny(config(), checkpoints=Checkpoints(tmp_path, "owner", resume=True))
+    assert_same_bits(resumed, finished)
+    assert learned(found) == learned(expected)
+
+
+def test_nothing_to_resume_from_is_a_fresh_start(tmp_path: Path) -> None:
+    fresh, _ = train_tiny(config())
+    resumed, _ = train_tiny(config(), checkpoints=Checkpoints(tmp_path / "nothing", "owner", resume=True))
+    assert_same_bits(resumed, fresh)
+
+
+def test_a_diverged_loss_is_told(tmp_path: Path) -> None:
+    huge = hand_split([[1], [0]] * 10, np.full((20, 1), 3e38))
+    model = nn.Linear(1, 1)
+
+    class Explosive(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = model
+
+        def forward(self, numerical: Tensor, categorical: Tensor) -> Tensor:
+            return self.linear(numerical) * 10.0
+
+    with pytest.raises(UserError, match=r"loss must stay finite, .* epoch 1; lower train\.learning_rate"):
+        fit(Explosive(), huge, huge, config(), (1.0,), seed=0)
+
+
+# fmt: off
+GOLDEN_TRAIN_LOSSES = [
+    0.727456, 0.710931, 0.699498, 0.686689, 0.672714, 0.656282, 0.639702, 0.623231, 0.608505, 0.594944,
+    0.580612, 0.565094, 0.548705, 0.530455, 0.512276, 0.496654, 0.483825, 0.471920, 0.461109, 0.450021,
+]
+GOLDEN_VALID_LOSSES = [
+    0.718267, 0.704532, 0.690989, 0.676231, 0.657972, 0.640757, 0.625576, 0.614152, 0.603989, 0.588698,
+    0.569937, 0.546898, 0.524643, 0.506828, 0.492018, 0.489089, 0.493834, 0.497506, 0.493878, 0.484767,
+]
+# fmt: on
+
+
+def test_twenty_steps_on_the_small_log_give_the_stored_losses(small_prepared: Path) -> None:
+    # One step an epoch, so that the curve holds the loss of every step. A change of the features, the draws, the
+    # network, the loss or the optimizer moves these numbers; store new ones only where such a change is meant.
+    prepared = PreparedData.open(small_prepared)
+    # Without batch normalisation: the biases before it have no gradient but rounding, which Adam turns into steps.
+    changed = ("neural.batch_norm=false", "train.learning_rate=0.01")
+    settings = tiny("mmoe_dcn_v2", "train.batch_size=1000000", "train.epochs=20", "train.patience=20", *changed)
+    splits: list[Split] = [prepared.split(name) for name in ("train", "valid")]
+    fitted = NeuralRanker(problem(prepared, settings)).fit(*splits)
+    assert [record["train_loss"] for record in fitted.curve] == pytest.approx(GOLDEN_TRAIN_LOSSES, rel=1e-4)
+    assert [record["valid_loss"] for record in fitted.curve] == pytest.approx(GOLDEN_VALID_LOSSES, rel=1e-4)
