@@ -1,14 +1,14 @@
 """The paper's equations as loops over rows and units, in float64, with a module's own weights."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 
 from shelfrank.nn.inputs import Inputs, TabularInputs
-from shelfrank.nn.layers import Dense, ParallelDense, ParallelLinear
+from shelfrank.nn.layers import ParallelDense, ParallelLinear
 
 Layer = tuple[np.ndarray, np.ndarray]
 Vector = list[float]
@@ -29,8 +29,8 @@ def array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().double().numpy()
 
 
-def dense_layers(dense: Dense) -> list[Layer]:
-    return [(array(layer.weight), array(layer.bias)) for layer in dense if isinstance(layer, nn.Linear)]
+def linear_layers(layers: Iterable[nn.Module]) -> list[Layer]:
+    return [(array(layer.weight), array(layer.bias)) for layer in layers if isinstance(layer, nn.Linear)]
 
 
 def stack_layers(stacks: ParallelDense, n: int, stack: int) -> list[Layer]:

@@ -219,14 +219,14 @@ def keep_lines(mapping: Path, n: int) -> None:
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:n]))
 
 
-BAD_SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
+BAD_SOURCES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing column": (lambda m: replace_in_csv(m, '"place"', '"rank"'), "'place'"),
     "wrong type": (lambda m: replace_in_csv(m, "2025-01-01T", "yesterday ", 1), "must hold times"),
     "label that is none": (lambda m: replace_in_csv(m, ",0\n", ",7\n", 1), "must hold 0 or 1"),
-    "empty file": (lambda m: m.with_name("shown.csv").write_bytes(b"") and None, "the file is empty"),
+    "empty file": (lambda m: m.with_name("shown.csv").write_bytes(b""), "the file is empty"),
     "no searches": (lambda m: keep_lines(m, 1), "at least one search"),
     "no file": (lambda m: m.with_name("shown.csv").unlink(), "no such file"),
-    "no text": (lambda m: m.with_name("shown.csv").write_bytes(b"\xff\xfe\x00" * 99) and None, "cannot be read"),
+    "no text": (lambda m: m.with_name("shown.csv").write_bytes(b"\xff\xfe\x00" * 99), "cannot be read"),
     "label as feature": (
         lambda m: changed_mapping(
             m,
@@ -241,7 +241,7 @@ BAD_SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
         "choose one of",
     ),
     "no mapping": (lambda m: m.unlink(), "no such file"),
-    "no yaml": (lambda m: m.write_text("a: [") and None, "must be YAML"),
+    "no yaml": (lambda m: m.write_text("a: ["), "must be YAML"),
 }
 
 

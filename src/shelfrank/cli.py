@@ -29,10 +29,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, 
 SplitName = Annotated[str, typer.Option("--split", help="Split to measure on: train, valid or test.")]
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool) -> bool:
     if asked:
         typer.echo(__version__)
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -1,11 +1,11 @@
 """Dense stacks, alone and side by side, against loops with the same weights."""
 
 import numpy as np
-import plain_loops
 import pytest
 import torch
-from plain_loops import array, block_of, dense_layers, stack_layers
 
+import plain_loops
+from plain_loops import array, block_of, linear_layers, stack_layers
 from shelfrank.nn.layers import Dense, ParallelDense, ParallelLinear
 
 
@@ -14,7 +14,7 @@ def test_dense_is_relu_of_linear_layer_by_layer() -> None:
     layers = Dense(5, (7, 3), batch_norm=False, dropout=0.0)
     x = torch.randn(6, 5)
 
-    expected = [plain_loops.dense(row, dense_layers(layers)) for row in array(x).tolist()]
+    expected = [plain_loops.dense(row, linear_layers(layers)) for row in array(x).tolist()]
 
     np.testing.assert_allclose(array(layers(x)), expected, atol=1e-5)
     assert layers.d_out == 3
@@ -32,7 +32,7 @@ def test_batch_normalisation_comes_between_the_linear_map_and_relu() -> None:
     layers = Dense(5, (4,), batch_norm=True, dropout=0.0).train()
     x = torch.randn(32, 5)
 
-    mapped = np.array([plain_loops.linear(row, dense_layers(layers)[0]) for row in array(x).tolist()])
+    mapped = np.array([plain_loops.linear(row, linear_layers(layers)[0]) for row in array(x).tolist()])
     normalised = (mapped - mapped.mean(axis=0)) / np.sqrt(mapped.var(axis=0) + 1e-5)
 
     np.testing.assert_allclose(array(layers(x)), np.maximum(normalised, 0.0), atol=1e-5)

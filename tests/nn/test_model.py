@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import plain_loops
-from plain_loops import array, block_of, dense_layers, random_columns, stack_layers
+from plain_loops import array, block_of, linear_layers, random_columns, stack_layers
 from shelfrank.config import NeuralConfig
 from shelfrank.nn.bottoms import BOTTOMS
 from shelfrank.nn.bottoms.dcn_v2 import DCNV2
@@ -106,13 +106,13 @@ def test_the_whole_network_follows_equations_2_to_15() -> None:
     numerical, categorical = columns(6)
     table, gate_weight = array(model.inputs.table.weight), array(mmoe.gates.weight)
     starts = np.cumsum([0, *SIZES])
-    crosses = [(array(layer.weight), array(layer.bias)) for layer in bottom.cross.layers]
+    crosses = linear_layers(bottom.cross.layers)
     n_experts = mmoe.n_experts
 
     expected = []
     for numbers, codes in zip(array(numerical).tolist(), categorical.tolist(), strict=True):
         x0 = numbers + [value for i, code in enumerate(codes) for value in table[starts[i] + code].tolist()]
-        x_final = plain_loops.cross(x0, crosses) + plain_loops.dense(x0, dense_layers(bottom.deep))
+        x_final = plain_loops.cross(x0, crosses) + plain_loops.dense(x0, linear_layers(bottom.deep))
         experts = [plain_loops.dense(x_final, stack_layers(mmoe.experts, n_experts, e)) for e in range(n_experts)]
         logits = []
         for task in range(N_TASKS):

@@ -39,7 +39,7 @@ def compare(
         False where `out` already holds the result of the same inputs, and nothing was done.
 
     Raises:
-        UserError: Where the evaluations are not of the same data, split and settings, or the baseline is not among them.
+        UserError: Where the evaluations are not of the same data, split and settings, or the baseline is missing.
     """
     evaluations = {path.name: Evaluation.open(path) for path in evaluation_paths}
     if len(evaluations) < len(evaluation_paths):

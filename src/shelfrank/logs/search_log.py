@@ -145,13 +145,18 @@ def cast_reserved(table: str, rows: pa.Table) -> pa.Table:
     """
     for index, name in enumerate(rows.column_names):
         wanted = COLUMN_TYPES.get(name)
-        if wanted is None or rows.schema.field(name).type == wanted or table.startswith("truth/") and name not in ("search_id", "product_id", "customer_id"):
+        if (
+            wanted is None
+            or rows.schema.field(name).type == wanted
+            or (table.startswith("truth/") and name not in ("search_id", "product_id", "customer_id"))
+        ):
             continue
         try:
             rows = rows.set_column(index, name, rows.column(name).cast(wanted))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            found = rows.schema.field(name).type
             raise UserError(
-                f"{table}.{name} must hold values of type {wanted}, but it holds {rows.schema.field(name).type}: {error}"
+                f"{table}.{name} must hold values of type {wanted}, but it holds {found}: {error}"
             ) from error
     return rows
 
@@ -177,11 +182,16 @@ def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Itera
         writer = SearchLogWriter(draft)
         yield writer
         if not writer.rows["impressions"]:
-            raise UserError(f"the log must hold at least one search, but none is left{_reasons(writer.left_out)}; check the source")
+            raise UserError(
+                f"the log must hold at least one search, but none is left{_reasons(writer.left_out)}; check the source"
+            )
         schema.save(draft.path / SCHEMA_FILE)
         warnings = require_valid(draft.path)
         draft.info.update(
-            rows=dict(writer.rows), left_out=dict(writer.left_out), notes=writer.notes, warnings=warnings,
+            rows=dict(writer.rows),
+            left_out=dict(writer.left_out),
+            notes=writer.notes,
+            warnings=warnings,
             cost=cost.stop().as_dict(),
         )
 

@@ -39,7 +39,8 @@ class Total:
     Attributes:
         key: A name in `KEYS`, or `query|` or `customer|` with an affinity feature's name.
         of: What is summed: `impression`, a task, `event`, `engaged`, `attention` (millionths),
-            `clicked_price` (millionths of ln price), or `clicked_priced`; or `last_us`, the latest moment of engagement.
+            `clicked_price` (millionths of ln price), or `clicked_priced`; or `last_us`, the latest moment of
+            engagement.
     """
 
     key: str

@@ -47,6 +47,12 @@ class ShownOrder(Fixed):
 class Popularity(Fixed):
     """The product's smoothed rate of each task's outcome so far, whatever the query and the customer."""
 
+    def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
+        """Learns nothing; data without the products' rates is a `UserError` here rather than at scoring."""
+        for task in self.tasks:
+            train.column(f"product_{task}_rate")
+        return Fitted()
+
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
         """Rates known before the search."""
         return np.stack([rows.column(f"product_{task}_rate") for task in self.tasks], axis=1).astype(np.float32)

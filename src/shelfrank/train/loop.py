@@ -120,8 +120,8 @@ def fit(
         train_loss = state.loss_sum / state.step
         if not (torch.isfinite(torch.tensor([train_loss, valid_loss])).all()):
             raise UserError(
-                f"the loss must stay finite, but it became {train_loss:g} (train) and {valid_loss:g} (validation) in epoch "
-                f"{state.epoch + 1}; lower train.learning_rate"
+                f"the loss must stay finite, but it became {train_loss:g} (train) and {valid_loss:g} (validation) "
+                f"in epoch {state.epoch + 1}; lower train.learning_rate"
             )
         if valid_loss < state.best_loss:
             state.best_loss, state.best_epoch, state.worse_epochs = valid_loss, state.epoch, 0

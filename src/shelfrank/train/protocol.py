@@ -33,7 +33,8 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
     """Settles batch size, rate and precision (Paper: Sec. 4.2).
 
     Differs: the paper's batch and rate suit its 59 million rows, 3,600 steps an epoch. A log of half a million rows
-    gets 31 such steps and stays undertrained, so `auto` takes the power of two that gives several hundred steps an epoch.
+    gets 31 such steps and stays undertrained, so `auto` takes the power of two that gives several hundred steps an
+    epoch.
 
     Args:
         config: What was asked for; a stated value always wins.
@@ -52,8 +53,8 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
             batch_size *= 2
         rate = PAPER_LEARNING_RATE
         reasons.append(
-            f"protocol auto: batch {batch_size} for {n_rows:,} rows, the largest power of two from {LEAST_BATCH_SIZE} to "
-            f"{PAPER_BATCH_SIZE} that leaves {STEPS_AN_EPOCH} steps an epoch; rate {rate:g}"
+            f"protocol auto: batch {batch_size} for {n_rows:,} rows, the largest power of two from "
+            f"{LEAST_BATCH_SIZE} to {PAPER_BATCH_SIZE} that leaves {STEPS_AN_EPOCH} steps an epoch; rate {rate:g}"
         )
     if config.batch_size is not None:
         batch_size = config.batch_size

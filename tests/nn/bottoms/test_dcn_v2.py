@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 import plain_loops
-from plain_loops import array, dense_layers, random_inputs
+from plain_loops import array, linear_layers, random_inputs
 from shelfrank.nn.bottoms.dcn_v2 import DCNV2, CrossNetwork
 from shelfrank.nn.inputs import TabularInputs
 from tiny import tiny_network
@@ -13,9 +13,7 @@ from tiny import tiny_network
 def test_cross_layer_by_hand() -> None:
     # h0 = (1, 2), W h0 + b = (1, 2 + 1): h0 * (1, 3) + h0 = (2, 8).
     network = CrossNetwork(2, 1)
-    with torch.no_grad():
-        network.layers[0].weight.copy_(torch.eye(2))
-        network.layers[0].bias.copy_(torch.tensor([0.0, 1.0]))
+    network.load_state_dict({"layers.0.weight": torch.eye(2), "layers.0.bias": torch.tensor([0.0, 1.0])})
     assert network(torch.tensor([[1.0, 2.0]])).tolist() == [[2.0, 8.0]]
 
 
@@ -23,7 +21,7 @@ def test_cross_network_follows_equation_6() -> None:
     torch.manual_seed(2)
     network = CrossNetwork(5, 3)
     x = torch.randn(7, 5)
-    layers = [(array(layer.weight), array(layer.bias)) for layer in network.layers]
+    layers = linear_layers(network.layers)
 
     expected = [plain_loops.cross(row, layers) for row in array(x).tolist()]
 
@@ -37,10 +35,10 @@ def test_cross_and_deep_see_the_same_input_and_are_concatenated() -> None:
     config = tiny_network("dcn_v2", "neural.batch_norm=false", "neural.dcn_v2.deep_layers=[6, 5]")
     bottom = DCNV2(tabular, config)
     inputs = random_inputs(8, tabular, sizes)
-    crosses = [(array(layer.weight), array(layer.bias)) for layer in bottom.cross.layers]
+    crosses = linear_layers(bottom.cross.layers)
 
     expected = [
-        plain_loops.cross(row, crosses) + plain_loops.dense(row, dense_layers(bottom.deep))
+        plain_loops.cross(row, crosses) + plain_loops.dense(row, linear_layers(bottom.deep))
         for row in array(inputs.flat()).tolist()
     ]
 
