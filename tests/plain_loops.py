@@ -29,8 +29,13 @@ def array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().double().numpy()
 
 
+def bias_of(layer: nn.Linear) -> np.ndarray:
+    """The bias, 0 where a normalisation follows and there is none."""
+    return np.zeros(layer.out_features) if layer.bias is None else array(layer.bias)
+
+
 def linear_layers(layers: Iterable[nn.Module]) -> list[Layer]:
-    return [(array(layer.weight), array(layer.bias)) for layer in layers if isinstance(layer, nn.Linear)]
+    return [(array(layer.weight), bias_of(layer)) for layer in layers if isinstance(layer, nn.Linear)]
 
 
 def stack_layers(stacks: ParallelDense, n: int, stack: int) -> list[Layer]:
@@ -40,7 +45,7 @@ def stack_layers(stacks: ParallelDense, n: int, stack: int) -> list[Layer]:
         if isinstance(layer, nn.Linear):
             d_out = layer.out_features // n
             block = slice(stack * d_out, (stack + 1) * d_out)
-            layers.append((array(layer.weight)[block], array(layer.bias)[block]))
+            layers.append((array(layer.weight)[block], bias_of(layer)[block]))
         elif isinstance(layer, ParallelLinear):
             layers.append(block_of(layer, stack))
     return layers

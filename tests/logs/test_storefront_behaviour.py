@@ -108,16 +108,14 @@ def test_favorite_brand_adds_its_weight(shop: Storefront, shown: Shown, searches
     favorites = shop.customers.favorite_brand[searches["customer"]]
     other, same = favorites.copy(), favorites.copy()
     other[rows, department], same[rows, department] = -1, brand
-    people = {name: getattr(shop.customers, name)[searches["customer"]] for name in PERSONAL}
+    about = {field.name: getattr(shop.customers, field.name) for field in dataclasses.fields(shop.customers)}
+    people = {name: values[searches["customer"]] for name, values in about.items() if isinstance(values, np.ndarray)}
     needs = searches.copy()
     needs["customer"] = rows
-    without = dataclasses.replace(shop.customers, **people, favorite_brand=other)
-    with_it = dataclasses.replace(shop.customers, **people, favorite_brand=same)
+    without = dataclasses.replace(shop.customers, **people | {"favorite_brand": other})
+    with_it = dataclasses.replace(shop.customers, **people | {"favorite_brand": same})
     gain = fit_of(shop, shown, needs, with_it) - fit_of(shop, shown, needs, without)
     assert gain == pytest.approx(CONFIG.taste.favorite_brand, rel=1e-4)
-
-
-PERSONAL = ("style", "price_level", "minds_quality", "favorite_colors")
 
 
 def test_fit_falls_with_distance_from_the_price_level(shop: Storefront, shown: Shown, searches: np.ndarray) -> None:

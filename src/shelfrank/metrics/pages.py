@@ -11,7 +11,7 @@ def require_pages(search_offsets: Int[np.ndarray, " offsets"], **rows: Shaped[np
 
     Args:
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
-        rows: The arrays of rows by their names, for the error.
+        **rows: The arrays of rows by their names, for the error.
 
     Raises:
         UserError: Where the offsets are no signed integers, do not begin at 0, fall, leave a page empty, or

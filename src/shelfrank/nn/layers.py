@@ -17,7 +17,8 @@ class Dense(nn.Sequential):
     def __init__(self, d_in: int, layers: Sequence[int], batch_norm: bool, dropout: float) -> None:
         super().__init__()
         for index, d_out in enumerate(layers):
-            self.add_module(f"linear_{index}", nn.Linear(d_in, d_out))
+            # A normalisation takes every constant out again, so a bias before it would only drift.
+            self.add_module(f"linear_{index}", nn.Linear(d_in, d_out, bias=not batch_norm))
             if batch_norm:
                 self.add_module(f"norm_{index}", nn.BatchNorm1d(d_out))
             self.add_module(f"relu_{index}", nn.ReLU())
@@ -30,18 +31,19 @@ class Dense(nn.Sequential):
 class ParallelLinear(nn.Module):
     """n linear maps side by side: map i sees block i of the input and writes block i of the output."""
 
-    def __init__(self, n: int, d_in: int, d_out: int) -> None:
+    def __init__(self, n: int, d_in: int, d_out: int, bias: bool = True) -> None:
         super().__init__()
         self.n, self.d_in, self.d_out = n, d_in, d_out
         bound = 1.0 / math.sqrt(d_in)
         self.weight = nn.Parameter(torch.empty(n, d_out, d_in).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(n, d_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(n, d_out).uniform_(-bound, bound)) if bias else None
 
     def forward(self, x: Float[Tensor, "rows n_times_d_in"]) -> Float[Tensor, "rows n_times_d_out"]:
         """Applies each map to its block."""
         blocks = x.split(self.d_in, dim=1)
         # Numerics: a product per block reads the block in place; one batched product would copy the whole input.
-        outputs = [nn.functional.linear(block, self.weight[i], self.bias[i]) for i, block in enumerate(blocks)]
+        biases = [None] * self.n if self.bias is None else self.bias
+        outputs = [nn.functional.linear(*parts) for parts in zip(blocks, self.weight, biases, strict=True)]
         return torch.cat(outputs, dim=1)
 
 
@@ -55,7 +57,8 @@ class ParallelDense(nn.Sequential):
         for index, d_out in enumerate(layers):
             # The first layers of stacks that share their input are one wide matrix product.
             first = shared_input and index == 0
-            linear = nn.Linear(d_in, n * d_out) if first else ParallelLinear(n, d_in, d_out)
+            bias = not batch_norm
+            linear = nn.Linear(d_in, n * d_out, bias) if first else ParallelLinear(n, d_in, d_out, bias)
             self.add_module(f"linear_{index}", linear)
             if batch_norm:
                 self.add_module(f"norm_{index}", nn.BatchNorm1d(n * d_out))

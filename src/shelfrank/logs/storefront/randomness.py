@@ -26,7 +26,7 @@ def hashed_bits(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> UInt64[np
 
     Args:
         seed: The shop's seed.
-        keys: Integers that broadcast against each other; their order matters.
+        *keys: Integers that broadcast against each other; their order matters.
 
     Returns:
         The bits, in the broadcast shape.
@@ -44,7 +44,8 @@ def hashed_bits(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> UInt64[np
 
 def hashed_uniform(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """A lasting draw from [0, 1) for each combination of keys."""
-    return (hashed_bits(seed, *keys) >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+    high = hashed_bits(seed, *keys) >> np.uint64(40)
+    return np.asarray(high.astype(np.float32) * np.float32(2.0**-24))
 
 
 def hashed_normal(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -54,7 +55,7 @@ def hashed_normal(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> Float[n
     for shift in (0, 16, 32, 48):
         total += ((bits >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.float32)
     # Each part is uniform on 0..65535: mean 32767.5, variance 65536^2 / 12.
-    return (total - np.float32(4 * 32767.5)) / np.float32(65536 / np.sqrt(3.0))
+    return np.asarray((total - np.float32(4 * 32767.5)) / np.float32(65536 / np.sqrt(3.0)))
 
 
 def pick(draws: Float[np.ndarray, "..."], weights: Real[np.ndarray, " options"]) -> Integer[np.ndarray, "..."]:
