@@ -16,8 +16,8 @@ POINTS_PER_EPOCH = 8
 
 def cpu_seconds() -> float:
     """Processor seconds of this process and of its loading processes, which a busy machine does not stretch."""
-    own = time.process_time()
-    return own + sum(_cpu_seconds_of(child.pid) for child in multiprocessing.active_children())
+    running = multiprocessing.active_children()  # this also waits for those that have ended, which os.times then counts
+    return sum(os.times()[:4]) + sum(_cpu_seconds_of(child.pid) for child in running)
 
 
 def _cpu_seconds_of(pid: int | None) -> float:
