@@ -190,7 +190,7 @@ def rankers() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of everything that the demo makes.")] = Path("demo"),
-    searches: Annotated[int, typer.Option(help="Result pages of the simulated shop.")] = 25_000,
+    searches: Annotated[int, typer.Option(help="Result pages of the simulated shop.")] = 30_000,
 ) -> None:
     """Makes a shop's logs, prepares them, trains the rankers, compares them: the whole path at once."""
     from shelfrank.demo import run_demo

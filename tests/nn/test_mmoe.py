@@ -1,10 +1,10 @@
 """Gates and mixtures of experts against loops with the same weights."""
 
 import numpy as np
-import plain_loops
 import torch
-from plain_loops import array, stack_layers
 
+import plain_loops
+from plain_loops import array, stack_layers
 from shelfrank.nn.mmoe import MMoE
 
 N_EXPERTS, N_TASKS = 4, 3

@@ -1,11 +1,11 @@
 """One tower per task, each against a loop with the same weights."""
 
 import numpy as np
-import plain_loops
 import pytest
 import torch
-from plain_loops import array, block_of, stack_layers
 
+import plain_loops
+from plain_loops import array, block_of, stack_layers
 from shelfrank.nn.towers import Towers
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from shelfrank import __version__
 from shelfrank.artifact import is_current, publish, read_manifest
 from shelfrank.config import EvaluateConfig
-from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.data.prepared import SPLITS, PreparedData, Split
 from shelfrank.errors import UserError, unknown_name
 from shelfrank.evaluate.bounds import truth_bounds
 from shelfrank.evaluate.evaluation import Evaluation
@@ -87,7 +87,7 @@ def _comparison(
         "data": {
             "name": info["log_name"],
             "fingerprint": prepared.manifest.fingerprint,
-            "splits": info["splits"],
+            "splits": {name: info["splits"][name] for name in SPLITS},
             "features": info["features"],
             "left_out": info["left_out"],
             "notes": [f"feature {name} left out: {why}" for name, why in sorted(info["left_out_features"].items())],
@@ -190,6 +190,7 @@ def _counts(split: Split) -> dict[str, Any]:
         "searches": split.n_searches,
         "rows": split.n_rows,
         "with_positive": {task: split.n_searches - sum(left_out.values()) for task, left_out in counts.items()},
+        "missing_label": {task: left_out.get("label missing", 0) for task, left_out in counts.items()},
         "left_out": counts,
     }
 

@@ -84,7 +84,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "label": run.label,
             "learned": ranker.learned,
             "uses_features": ranker.uses_features,
-            "task_weights": normalised_weights(run.config.task_weights, prepared.tasks) if ranker.learned else None,
+            "task_weights": normalised_weights(run.config.task_weights, prepared.tasks) if fuses(ranker) else None,
             **figures(split, tasks, fused, ranker, config),
             "calibration": calibrations(split, tasks, ranker),
             "pd": _personalization(run, ranker, rows, prepared, config, draft.path),
@@ -109,6 +109,11 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
 def fuse(scores: Float[np.ndarray, "rows n_tasks"], weights: tuple[float, ...]) -> Float32[np.ndarray, " rows"]:
     """The score that orders a page: the weighted sum of the tasks' scores (Paper: Table 2, task weights)."""
     return (scores.astype(np.float64) @ np.asarray(weights)).astype(np.float32)
+
+
+def fuses(ranker: Ranker) -> bool:
+    """Whether a ranker has a probability for more than one task, so that weights decide its order."""
+    return ranker.gives_probabilities and len(ranker.scored_tasks) > 1
 
 
 def score_weights(run: Run, prepared: PreparedData) -> tuple[float, ...]:
