@@ -52,7 +52,8 @@ def stack_layers(stacks: ParallelDense, n: int, stack: int) -> list[Layer]:
 
 
 def block_of(linear: ParallelLinear, block: int) -> Layer:
-    return array(linear.weight)[block], array(linear.bias)[block]
+    bias = np.zeros((linear.n, linear.d_out)) if linear.bias is None else array(linear.bias)
+    return array(linear.weight)[block], bias[block]
 
 
 def linear(x: Sequence[float], layer: Layer) -> Vector:

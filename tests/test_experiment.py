@@ -169,6 +169,14 @@ def test_resuming_another_configs_checkpoint_is_refused(small_prepared: Path, tm
     assert not out.exists()
 
 
+def test_another_configs_checkpoint_can_be_passed_over(small_prepared: Path, tmp_path: Path) -> None:
+    out, fresh = tmp_path / "run", tmp_path / "fresh"
+    stop_training(small_prepared, tiny("mmoe", *DROPPING), out)
+    train(small_prepared, "mmoe", tiny("mmoe", *DROPPING, seed=1), out, resume=True, ignore_foreign=True)
+    train(small_prepared, "mmoe", tiny("mmoe", *DROPPING, seed=1), fresh)
+    assert_same_bits(out, fresh)
+
+
 def test_without_resume_a_checkpoint_is_forgotten(small_prepared: Path, tmp_path: Path) -> None:
     out, fresh = tmp_path / "run", tmp_path / "fresh"
     stop_training(small_prepared, tiny("mmoe", *DROPPING), out)

@@ -45,7 +45,7 @@ def run_demo(out: Path, searches: int) -> dict[str, Any]:
     for name, (ranker, settings) in DEMO_RANKERS.items():
         run, evaluation = out / "runs" / name, out / "evaluations" / name
         experiment = resolve_experiment(ranker, None, settings, None)
-        _said(f"train {name}", train(prepared, ranker, experiment, run, resume=True), run)
+        _said(f"train {name}", train(prepared, ranker, experiment, run, resume=True, ignore_foreign=True), run)
         _said(f"evaluate {name}", evaluate(run, evaluation, EvaluateConfig()), evaluation)
         evaluations.append(evaluation)
     return compare_and_report(evaluations, out / "comparison", "shown_order")

@@ -73,7 +73,14 @@ class Run:
         return split.select(self.config.exclude_sides, self.config.exclude_features)
 
 
-def train(prepared_path: Path, name: str, config: ExperimentConfig, out: Path, resume: bool = False) -> bool:
+def train(
+    prepared_path: Path,
+    name: str,
+    config: ExperimentConfig,
+    out: Path,
+    resume: bool = False,
+    ignore_foreign: bool = False,
+) -> bool:
     """Trains one ranker.
 
     A checkpoint lies beside `out` until the run is finished, so that a killed training can be resumed.
@@ -84,6 +91,7 @@ def train(prepared_path: Path, name: str, config: ExperimentConfig, out: Path, r
         config: The resolved config.
         out: The run's folder.
         resume: Go on from the last complete checkpoint of the same data and config, if there is one.
+        ignore_foreign: Start afresh where the checkpoint is of other data or another config, instead of refusing.
 
     Returns:
         False where `out` already holds the result of the same inputs, and nothing was done.
@@ -105,7 +113,7 @@ def train(prepared_path: Path, name: str, config: ExperimentConfig, out: Path, r
             prepared.split(part).select(config.exclude_sides, config.exclude_features) for part in ("train", "valid")
         ]
         ranker = spec.build(problem(prepared, config))
-        checkpoints = Checkpoints(checkpoint_folder, fingerprint(inputs), resume)
+        checkpoints = Checkpoints(checkpoint_folder, fingerprint(inputs), resume, ignore_foreign)
         fitted = ranker.fit(splits[0], splits[1], checkpoints)
         ranker.save(draft.path)
         (draft.path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")

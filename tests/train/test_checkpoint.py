@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from shelfrank.errors import UserError
-from shelfrank.train.checkpoint import FILE, Progress, load_checkpoint, save_checkpoint
+from shelfrank.train.checkpoint import FILE, Progress, is_foreign, load_checkpoint, save_checkpoint
 
 PROGRESS = Progress(
     epoch=2,
@@ -78,6 +78,9 @@ def test_another_runs_checkpoint_is_refused_and_changes_nothing(tmp_path: Path) 
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with pytest.raises(UserError, match="must belong to the same data and config"):
         load_checkpoint(tmp_path, "another", model, optimizer)
+    assert is_foreign(tmp_path, "another")
+    assert not is_foreign(tmp_path, "owner")
+    assert not is_foreign(tmp_path / "nothing", "owner")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 

@@ -74,6 +74,16 @@ def save_checkpoint(
     )
 
 
+def is_foreign(folder: Path, owner: str) -> bool:
+    """Whether a checkpoint lies here that cannot be read or belongs to other data or another config."""
+    file = folder / FILE
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return (opened.metadata() or {}).get("owner") != owner
+    except (SafetensorError, OSError):
+        return file.is_file()
+
+
 def load_checkpoint(
     folder: Path, owner: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Progress, dict[str, Tensor]] | None:

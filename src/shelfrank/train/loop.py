@@ -14,7 +14,7 @@ from shelfrank.data.batch import Batch, ShuffledBatches, in_order
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.progress import progress
-from shelfrank.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from shelfrank.train.checkpoint import Progress, is_foreign, load_checkpoint, save_checkpoint
 from shelfrank.train.losses import task_losses, weighted_loss
 from shelfrank.train.protocol import Protocol, pick_protocol
 
@@ -46,11 +46,13 @@ class Checkpoints:
         folder: Holds the last complete checkpoint.
         owner: Fingerprint of data and config.
         resume: Whether to go on from it.
+        ignore_foreign: Whether a checkpoint of other data or another config is passed over instead of refused.
     """
 
     folder: Path
     owner: str
     resume: bool
+    ignore_foreign: bool = False
 
 
 def fit(
@@ -89,7 +91,11 @@ def fit(
     batches = ShuffledBatches(train, protocol.batch_size, seed)
     state, best = Progress(), {}
     torch.manual_seed(seed)
-    if checkpoints and checkpoints.resume:
+    if (
+        checkpoints
+        and checkpoints.resume
+        and not (checkpoints.ignore_foreign and is_foreign(checkpoints.folder, checkpoints.owner))
+    ):
         state, best = load_checkpoint(checkpoints.folder, checkpoints.owner, model, optimizer) or (
             state,
             best,
