@@ -34,12 +34,13 @@ from throughput.tables import fixed_shape_table, skipped_lines, time_to_auc_tabl
 from throughput.worker import CONTENDERS, TREES
 
 HERE = Path(__file__).resolve().parent
-HERE_ONLY = ("shelfrank", "shelfrank fp32", "plain loop")
+HERE_ONLY = ("shelfrank", "shelfrank batch norm", "shelfrank fp32", "plain loop")
 """Raced by this interpreter, whatever `--peer-python` says."""
 
 OWN_CHOICE = 0
 BATCH_SIZES: dict[str, Callable[[list[int]], list[int]]] = {
     "shelfrank": lambda sizes: [sizes[0], OWN_CHOICE],
+    "shelfrank batch norm": lambda sizes: sizes[:1],
     "shelfrank fp32": lambda sizes: sizes[:1],
 }
 """Ours picks batch and rate itself for the second question; contenders that are not named get every batch size."""

@@ -29,8 +29,9 @@ VALIDATION_ROWS = 1_000
 class Shelfrank:
     """The prepared arrays given to `fit`; batch size 0 leaves batch, rate and batch norm to the defaults."""
 
-    def __init__(self, precision: Literal["auto", "fp32"]) -> None:
+    def __init__(self, precision: Literal["auto", "fp32"], batch_norm: bool = False) -> None:
         self.precision: Literal["auto", "fp32"] = precision
+        self.batch_norm = batch_norm
         self.notes: tuple[str, ...] = ("gates have no bias, as in the paper",)
 
     def build(self, rows: Rows, setting: Setting) -> int:
@@ -49,7 +50,7 @@ class Shelfrank:
             d_embedding=SHAPE.d_embedding, bottom="none", tower_layers=SHAPE.tower_widths,
             mmoe=MMoEConfig(n_experts=SHAPE.n_experts, expert_layers=SHAPE.expert_widths),
             dcn_v2=DCNV2Config(n_cross_layers=SHAPE.n_cross_layers, deep_layers=SHAPE.deep_widths),
-            batch_norm=NeuralConfig().batch_norm if by_default else False,
+            batch_norm=NeuralConfig().batch_norm if by_default else self.batch_norm,
         )  # fmt: skip
         sizes = [size + 1 for size in VOCABULARIES]
         if setting.model == "mmoe":

@@ -16,6 +16,7 @@ from .rows import Rows, auc
 
 CONTENDERS: dict[str, tuple[str, Callable[[Any], Contender]]] = {
     "shelfrank": ("own", lambda module: module.Shelfrank(precision="auto")),
+    "shelfrank batch norm": ("own", lambda module: module.Shelfrank(precision="auto", batch_norm=True)),
     "shelfrank fp32": ("own", lambda module: module.Shelfrank(precision="fp32")),
     "plain loop": ("plain_loop", lambda module: module.PlainLoop()),
     "fuxictr": ("fuxictr_peer", lambda module: module.FuxiCTR()),
