@@ -169,6 +169,18 @@ def test_resuming_another_configs_checkpoint_is_refused(small_prepared: Path, tm
     assert not out.exists()
 
 
+def test_damaged_arrays_are_not_trained_on(small_prepared: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "prepared"
+    shutil.copytree(small_prepared, damaged)
+    file = damaged / "train" / "numerical.npy"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"numerical\.npy must have the sha256 its manifest says"):
+        train(damaged, "mmoe", tiny("mmoe"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_configs_checkpoint_can_be_passed_over(small_prepared: Path, tmp_path: Path) -> None:
     out, fresh = tmp_path / "run", tmp_path / "fresh"
     stop_training(small_prepared, tiny("mmoe", *DROPPING), out)

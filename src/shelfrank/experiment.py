@@ -105,6 +105,8 @@ def train(
     inputs = {"prepared": prepared.manifest.fingerprint, "ranker": name, "config": settings, "version": RUN_VERSION}
     if is_current(out, KIND, inputs):
         return False
+    # Hours of training on damaged arrays cost more than reading every byte once.
+    verify_files(prepared_path, prepared.manifest)
     checkpoint_folder = out.with_name(f".{out.name}.checkpoint")
     if not resume:
         shutil.rmtree(checkpoint_folder, ignore_errors=True)
