@@ -12,7 +12,7 @@ from shelfrank.artifact import Manifest
 from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.evaluation import Evaluation
-from shelfrank.evaluate.moves import MOST_BARS, N_EXAMPLES, SHOWN_PRODUCTS, moves
+from shelfrank.evaluate.moves import N_EXAMPLES, SHOWN_PRODUCTS, moves
 from shelfrank.prepare.pipeline import prepare
 from small_log import START, write_small_log
 
@@ -91,16 +91,14 @@ def test_a_product_that_rises_from_third_to_first_moved_by_two(shop: Shop, tmp_p
     # Negative is towards the first place; the two that it passed fall by one.
     assert found["histogram"] == [[-2, n], [0, (N_SHOWN - 3) * n], [1, 2 * n]]
     assert found["mean_absolute"] == pytest.approx(4 / N_SHOWN)
-    assert found["beyond"] == 0
 
 
-def test_moves_beyond_the_last_bar_are_counted_into_it_and_told(shop: Shop, tmp_path: Path) -> None:
+def test_a_move_over_the_whole_page_is_told_in_full(shop: Shop, tmp_path: Path) -> None:
     evaluation = shop.evaluation(tmp_path, -shop.split.position, shown_order_but(shop.split, N_SHOWN))
     found = moves(evaluation, shop.prepared, shop.log, "test")
     n = shop.split.n_searches
     assert found is not None
-    assert found["histogram"] == [[-MOST_BARS, n], [1, (N_SHOWN - 1) * n]]
-    assert found["beyond"] == n
+    assert found["histogram"] == [[-(N_SHOWN - 1), n], [1, (N_SHOWN - 1) * n]]
     assert found["mean_absolute"] == pytest.approx(2 * (N_SHOWN - 1) / N_SHOWN)
 
 

@@ -16,7 +16,6 @@ from shelfrank.metrics import ranking_order
 N_EXAMPLES = 6
 SHOWN_PRODUCTS = 10
 HISTORY_LINES = 6
-MOST_BARS = 15
 
 
 def moves(evaluation: Evaluation, prepared: PreparedData, log: Path, split_name: str) -> dict[str, Any] | None:
@@ -40,11 +39,9 @@ def moves(evaluation: Evaluation, prepared: PreparedData, log: Path, split_name:
     own, neutral = np.asarray(evaluation.array("pd_fused")), np.asarray(evaluation.array("pd_neutral"))
     own_rank, neutral_rank = _ranks(own, subset), _ranks(neutral, subset)
     moved = own_rank - neutral_rank
-    clipped = np.clip(moved, -MOST_BARS, MOST_BARS)
-    values, counts = np.unique(clipped, return_counts=True)
+    values, counts = np.unique(moved, return_counts=True)
     return {
         "histogram": [[int(value), int(count)] for value, count in zip(values, counts, strict=True)],
-        "beyond": int((np.abs(moved) > MOST_BARS).sum()),
         "mean_absolute": float(np.abs(moved).mean()) if len(moved) else None,
         "examples": _examples(evaluation, prepared, log, split_name, subset, own_rank, neutral_rank),
     }
