@@ -1,0 +1,34 @@
+"""The whole configuration as one tree; the resolved tree is written into every folder it decides."""
+
+from shelfrank.config.base import Strict, normalised_weights, resolve
+from shelfrank.config.evaluate import EvaluateConfig
+from shelfrank.config.prepare import EngineConfig, HistoryConfig, PrepareConfig, SplitConfig
+from shelfrank.config.rankers import (
+    DCNV2Config,
+    ExperimentConfig,
+    LambdaMARTConfig,
+    MLPConfig,
+    MMoEConfig,
+    NeuralConfig,
+    TrainConfig,
+    XGBoostConfig,
+)
+
+__all__ = [
+    "DCNV2Config",
+    "EngineConfig",
+    "EvaluateConfig",
+    "ExperimentConfig",
+    "HistoryConfig",
+    "LambdaMARTConfig",
+    "MLPConfig",
+    "MMoEConfig",
+    "NeuralConfig",
+    "PrepareConfig",
+    "SplitConfig",
+    "Strict",
+    "TrainConfig",
+    "XGBoostConfig",
+    "normalised_weights",
+    "resolve",
+]

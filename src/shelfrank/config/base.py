@@ -1,0 +1,100 @@
+"""What every part of the configuration shares, and how a part is put together from files and overrides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shelfrank.errors import UserError
+from shelfrank.schema import load_yaml, one_sentence
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A part of the tree: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def resolve(
+    model: type[Model],
+    file: Path | None = None,
+    overrides: Sequence[str] = (),
+    base: dict[str, Any] | None = None,
+) -> Model:
+    """Builds a part of the tree from a preset, a YAML file and `a.b=c` overrides, later ones winning.
+
+    Args:
+        model: The part to build.
+        file: YAML with any of its keys.
+        overrides: Assignments as the command line's `--set` takes them; values are YAML.
+        base: Values of a preset.
+
+    Returns:
+        The validated part.
+
+    Raises:
+        UserError: Where a key is unknown or a value has the wrong type; the text names the path.
+    """
+    data: dict[str, Any] = dict(base or {})
+    where = "config"
+    if file is not None:
+        loaded = load_yaml(file)
+        if not isinstance(loaded, dict):
+            raise UserError(f"{file} must hold keys and values, but it holds {type(loaded).__name__}")
+        data = _merge(data, loaded)
+        where = str(file)
+    for item in overrides:
+        path, equals, value = item.partition("=")
+        if not equals or not path.strip():
+            raise UserError(f"--set must look like a.b=value, but it is {item!r}")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {path} must have a YAML value, but it is {value!r}") from error
+        for part in reversed(path.strip().split(".")):
+            parsed = {part: parsed}
+        data = _merge(data, parsed)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise UserError(one_sentence(where, error)) from error
+
+
+def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -> dict[str, float]:
+    """Weights over the given tasks that sum to 1.
+
+    Args:
+        weights: Weights by task; None weighs all equally. A task that is not named weighs nothing.
+        tasks: The tasks that the log has.
+
+    Returns:
+        A weight for each of `tasks`.
+
+    Raises:
+        UserError: Where a weight is negative, or none of the log's tasks has weight.
+
+    Example:
+        >>> normalised_weights({"click": 1, "purchase": 3}, ["click", "purchase"])
+        {'click': 0.25, 'purchase': 0.75}
+    """
+    chosen = {task: 1.0 if weights is None else float(weights.get(task, 0.0)) for task in tasks}
+    total = sum(chosen.values())
+    if min(chosen.values(), default=0.0) < 0 or total <= 0:
+        raise UserError(
+            f"weights must be 0 or more with at least one above 0 among the log's tasks {', '.join(tasks)}, "
+            f"but they are {weights}"
+        )
+    return {task: weight / total for task, weight in chosen.items()}
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        replaces = key in {"task_weights", "score_weights"}
+        merged[key] = _merge(merged[key], value) if both and not replaces else value
+    return merged

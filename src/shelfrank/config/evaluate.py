@@ -1,0 +1,31 @@
+"""Settings of the measurement."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shelfrank.config.base import Strict
+
+
+class EvaluateConfig(Strict):
+    """How rankers are measured (Paper: Sec. 4.3).
+
+    Attributes:
+        ks: Cutoffs of MRR and NDCG.
+        pd_k: Cutoff of Personalization Degree.
+        pd_searches: Most searches in its random subset S.
+        neutral: What a neutral customer is: raw `zero`, as printed, or the training `mean`.
+        confidence: Of every interval.
+        n_resamples: Bootstrap resamples of searches.
+        n_resamples_auc: The same for AUC, which costs more.
+        seed: Decides the resamples and the subset.
+    """
+
+    ks: tuple[int, ...] = Field(default=(1, 5, 10), min_length=1)
+    pd_k: int = Field(default=10, ge=1)
+    pd_searches: int = Field(default=20_000, ge=1)
+    neutral: Literal["zero", "mean"] = "zero"
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    n_resamples: int = Field(default=1000, ge=2)
+    n_resamples_auc: int = Field(default=200, ge=2)
+    seed: int = Field(default=0, ge=0)

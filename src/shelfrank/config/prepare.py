@@ -1,0 +1,97 @@
+"""Settings of `prepare`: from a search log to training arrays."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from shelfrank.config.base import Strict
+
+
+class EngineConfig(Strict):
+    """How the embedded engine may use the machine.
+
+    Attributes:
+        memory_limit: Most memory DuckDB may hold before it spills to disk, as DuckDB spells sizes.
+        threads: Worker threads; None takes every core this process may use.
+    """
+
+    memory_limit: str = Field(default="1000MB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
+    threads: int | None = Field(default=None, ge=1)
+
+
+class SplitConfig(Strict):
+    """How whole searches are split (Paper: Sec. 4.1).
+
+    Attributes:
+        by: `time` puts the latest searches into the test split; `search_id` splits by a fixed hash of the id.
+        train: Share of the searches.
+        valid: Share of the searches; the rest is the test split.
+    """
+
+    by: Literal["time", "search_id"] = "time"
+    train: float = Field(default=0.8, gt=0, lt=1)
+    valid: float = Field(default=0.1, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "SplitConfig":
+        if self.train + self.valid >= 1:
+            raise ValueError(
+                f"train and valid must leave a share for test, but they add up to {self.train + self.valid:g}"
+            )
+        return self
+
+
+class HistoryConfig(Strict):
+    """Which point-in-time statistics are made (Paper: Sec. 3.3; every one sees earlier events only).
+
+    Attributes:
+        product: Impressions, outcomes and smoothed rates of the product.
+        query: Impressions and smoothed click rate of the query.
+        query_product: The same of the pair.
+        customer: What the customer did before, with this product and overall.
+        session: What the visitor did earlier in this session.
+        affinity: Product features whose values are matched with the customer's and the query's past clicks; None
+            takes the declared categorical product features in their order, up to six.
+        outcome_delay_s: Seconds after a search at which its clicks, carts and purchases count as known.
+        prior_strength: Pseudo-impressions that pull a rate towards its prior.
+        prior_rates: The prior of each task's rate. Constants, so that no later event can move an earlier row.
+    """
+
+    product: bool = True
+    query: bool = True
+    query_product: bool = True
+    customer: bool = True
+    session: bool = True
+    affinity: tuple[str, ...] | None = None
+    outcome_delay_s: float = Field(default=0.0, ge=0)
+    prior_strength: float = Field(default=20.0, gt=0)
+    prior_rates: dict[Literal["click", "add_to_cart", "purchase"], float] = {
+        "click": 0.05,
+        "add_to_cart": 0.01,
+        "purchase": 0.005,
+    }
+
+
+class PrepareConfig(Strict):
+    """From a search log to training arrays.
+
+    Attributes:
+        split: How searches are split.
+        history: Which statistics are made.
+        upstream_order: Makes the order of the engine before re-ranking a context feature. Right where that order is
+            known when serving; wrong where the logged position is the effect of an earlier version of this ranker.
+        page: Price compared with the other products of the page, and the page's size.
+        text_overlap: Share of the query's words found in the product's words.
+        min_count: Training rows a category needs to get a code of its own.
+        max_categories: Most codes a feature may have; the rarest categories beyond it share code 0.
+        engine: The embedded engine's limits.
+    """
+
+    split: SplitConfig = SplitConfig()
+    history: HistoryConfig = HistoryConfig()
+    upstream_order: bool = False
+    page: bool = True
+    text_overlap: bool = True
+    min_count: int = Field(default=5, ge=1)
+    max_categories: int = Field(default=100_000, ge=1)
+    engine: EngineConfig = EngineConfig()

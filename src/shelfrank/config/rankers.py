@@ -1,0 +1,162 @@
+"""Settings of one ranker's training."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shelfrank.config.base import Strict
+from shelfrank.schema import TASKS, Side
+
+
+class DCNV2Config(Strict):
+    """The deep and cross network (Paper: Sec. 3.3, Eq. (6)-(8)).
+
+    Attributes:
+        n_cross_layers: Cross layers.
+        deep_layers: Widths of the deep layers.
+    """
+
+    n_cross_layers: int = Field(default=2, ge=1)
+    deep_layers: tuple[int, ...] = (256, 128)
+
+
+class MLPConfig(Strict):
+    """A plain shared bottom of dense layers.
+
+    Attributes:
+        layers: Widths.
+    """
+
+    layers: tuple[int, ...] = (256, 128)
+
+
+class MMoEConfig(Strict):
+    """Experts and gates (Paper: Sec. 3.3, Eq. (13)-(14)).
+
+    Attributes:
+        n_experts: Experts shared by all tasks; the paper wants more experts than tasks.
+        expert_layers: Widths of an expert's layers.
+    """
+
+    n_experts: int = Field(default=6, ge=1)
+    expert_layers: tuple[int, ...] = Field(default=(128, 64), min_length=1)
+
+
+class NeuralConfig(Strict):
+    """inputs -> bottom -> MMoE -> towers.
+
+    Attributes:
+        d_embedding: Width of every categorical embedding.
+        bottom: Shared bottom; `none` hands the inputs to the experts.
+        dcn_v2: Settings of that bottom.
+        mlp: Settings of that bottom.
+        mmoe: Experts and gates.
+        tower_layers: Widths of a tower's hidden layers.
+        batch_norm: Batch normalisation after each hidden linear layer of bottom, experts and towers.
+        dropout: Share of hidden units dropped in training, after each hidden layer.
+    """
+
+    d_embedding: int = Field(default=16, ge=1)
+    bottom: Literal["none", "mlp", "dcn_v2"] = "dcn_v2"
+    dcn_v2: DCNV2Config = DCNV2Config()
+    mlp: MLPConfig = MLPConfig()
+    mmoe: MMoEConfig = MMoEConfig()
+    tower_layers: tuple[int, ...] = (32,)
+    batch_norm: bool = True
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+
+class TrainConfig(Strict):
+    """The training loop (Paper: Sec. 4.2).
+
+    Attributes:
+        protocol: `paper` is Adam, learning rate 1e-3, batch 16384; `auto` picks batch and rate by the number of rows.
+        batch_size: Rows per step; None leaves it to the protocol.
+        learning_rate: Adam's rate; None leaves it to the protocol.
+        epochs: Most passes over the training split.
+        patience: Epochs without a better validation loss before training stops.
+        precision: `bf16` computes matrix products in bfloat16; `auto` uses it where the processor has it.
+        checkpoint_every_s: Seconds between checkpoints within an epoch.
+        threads: Threads of the numerical library; None takes every core this process may use.
+    """
+
+    protocol: Literal["auto", "paper"] = "auto"
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    epochs: int = Field(default=10, ge=1)
+    patience: int = Field(default=2, ge=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint_every_s: float = Field(default=30.0, gt=0)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class XGBoostConfig(Strict):
+    """The paper's single-task baseline (Paper: Sec. 3.6).
+
+    Attributes:
+        task: The task it learns; None takes add_to_cart where the log has it, else click.
+        n_rounds: Most trees.
+        learning_rate: Shrinkage.
+        max_depth: Depth of a tree.
+        early_stopping_rounds: Rounds without a better validation loss before boosting stops.
+    """
+
+    task: Literal["click", "add_to_cart", "purchase"] | None = None
+    n_rounds: int = Field(default=400, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    max_depth: int = Field(default=6, ge=1)
+    early_stopping_rounds: int = Field(default=20, ge=1)
+
+
+class LambdaMARTConfig(Strict):
+    """LightGBM's LambdaMART on graded labels, what a practitioner would pick instead.
+
+    Attributes:
+        grades: Grade of a row by its deepest outcome.
+        n_rounds: Most trees.
+        learning_rate: Shrinkage.
+        n_leaves: Leaves of a tree.
+        min_rows_per_leaf: Rows a leaf needs.
+        early_stopping_rounds: Rounds without a better validation NDCG before boosting stops.
+    """
+
+    grades: dict[Literal["click", "add_to_cart", "purchase"], int] = {
+        "click": 1,
+        "add_to_cart": 2,
+        "purchase": 3,
+    }
+    n_rounds: int = Field(default=400, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+    n_leaves: int = Field(default=31, ge=2)
+    min_rows_per_leaf: int = Field(default=50, ge=1)
+    early_stopping_rounds: int = Field(default=30, ge=1)
+
+
+class ExperimentConfig(Strict):
+    """One ranker, trained once.
+
+    Attributes:
+        seed: Decides initial weights, the order of rows and every other draw.
+        task_weights: Weights of the loss (Paper: Sec. 3.1, Eq. (1)) over the tasks that the log has; they are scaled to
+            sum to 1. None weighs them equally.
+        score_weights: Weights that fuse the tasks' probabilities into one score; None takes the loss's.
+        exclude_sides: Sides whose features the ranker must not see.
+        exclude_features: Features that the ranker must not see.
+        neural: The network.
+        train: The training loop.
+        xgboost: Its settings.
+        lambdamart: Its settings.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    task_weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
+    score_weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
+    exclude_sides: tuple[Side, ...] = ()
+    exclude_features: tuple[str, ...] = ()
+    neural: NeuralConfig = NeuralConfig()
+    train: TrainConfig = TrainConfig()
+    xgboost: XGBoostConfig = XGBoostConfig()
+    lambdamart: LambdaMARTConfig = LambdaMARTConfig()
+
+
+assert set(TASKS) == {"click", "add_to_cart", "purchase"}
