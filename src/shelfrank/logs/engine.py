@@ -64,6 +64,11 @@ def read_parquet(engine: Backend, files: Sequence[str | Path]) -> Table:
     return engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
 
 
+def keep(engine: Backend, name: str, rows: Table) -> Table:
+    """Computes a table once, for several passes over it; the engine drops it at its end."""
+    return engine.create_table(name, rows, temp=True)
+
+
 def stream(engine: Backend, rows: Table) -> Iterator[pa.Table]:
     """Computes a table in pieces, in its order, so that memory stays bounded; an empty table is one piece."""
     # ibis's to_pyarrow_batches calls a method that DuckDB 2 has removed; Arrow's stream protocol is in all.

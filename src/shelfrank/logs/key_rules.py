@@ -75,8 +75,20 @@ def reference_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[C
             yield Checked(table, unknown, "id", (key,), (Rule(key, must, unknown[key].notnull(), severity),))
 
 
-def empty_columns(engine: Backend, tables: Mapping[str, Table], found: Structure) -> Iterator[Violation]:
-    """Finds what is null in every row: all labels at once is an error, a declared feature a warning."""
+def empty_columns(
+    engine: Backend, tables: Mapping[str, Table], found: Structure, graded: bool = False
+) -> Iterator[Violation]:
+    """Finds what is null in every row: all labels at once is an error, a declared feature a warning.
+
+    Args:
+        engine: Where the tables are counted.
+        tables: The log's tables.
+        found: Its structure.
+        graded: Whether the log holds grades, which make a log without any label usable; that is a warning then.
+
+    Yields:
+        The violations.
+    """
     declared: dict[str, list[str]] = {table: [] for table in tables}
     for feature in found.schema.features if found.schema else ():
         table = feature_table(feature, found.columns)
@@ -89,7 +101,10 @@ def empty_columns(engine: Backend, tables: Mapping[str, Table], found: Structure
             continue
         rows = tables[table]
         known = rows_of(engine, rows.aggregate(**{name: rows[name].count() for name in names}))[0]
-        if labels and not any(known[task] for task in labels):
+        if labels and not any(known[task] for task in labels) and graded:
+            must = f"should have labels, but {', '.join(labels)} are null in every row: nothing but grades can be used"
+            yield Violation(table, None, must, "warning")
+        elif labels and not any(known[task] for task in labels):
             must = f"must have labels, but {', '.join(labels)} are null in every row; import at least one signal"
             yield Violation(table, None, must)
         for name in features:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import gzip
 import hashlib
+import zlib
 from collections.abc import Collection, Iterator
 from glob import escape
 from pathlib import Path
@@ -64,7 +65,7 @@ def column_names(path: Path) -> list[str]:
             return list(dict.fromkeys(name for file in files for name in pq.read_schema(file).names))
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
             names = next(csv.reader(file, delimiter=_delimiter(path)), [])
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
     if not any(names):
         raise UserError(f"{path} must begin with a line of column names, but its first line is empty")
@@ -87,6 +88,8 @@ def read_raw(engine: Backend, path: Path) -> Table:
     with readable(path):
         if is_parquet(path):
             return read_parquet(engine, raw_files(path))
+        if path.suffix == ".gz":
+            _require_whole(path)
         return engine.read_csv(
             escape(str(path)),
             columns=dict.fromkeys(names, "string"),
@@ -122,6 +125,16 @@ def write_rows(writer: SearchLogWriter, table: str, engine: Backend, rows: Table
 def count(engine: Backend, rows: Table) -> int:
     """Counts the rows of a computed table."""
     return rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"]
+
+
+def _require_whole(path: Path) -> None:
+    # The engine takes a truncated archive for a shorter one, and says nothing.
+    try:
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
 
 
 def _delimiter(path: Path) -> str:

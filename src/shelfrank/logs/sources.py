@@ -4,19 +4,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shelfrank.errors import unknown_name
+from shelfrank.logs.bestbuy import import_bestbuy
 from shelfrank.logs.custom import import_custom
+from shelfrank.logs.homedepot import import_homedepot
+from shelfrank.logs.kuaisearch import import_kuaisearch
 from shelfrank.logs.trivago import import_trivago
+from shelfrank.logs.ubi import import_ubi
 
 Importer = Callable[[Path, Path], bool]
-"""Reads the first path (a file of the source, or a mapping) and writes the log at the second.
+"""Reads the first path (a file or folder of the source, or a mapping) and writes the log at the second.
 
 Returns whether it wrote; False means that the finished log of the same bytes is already there. What it left
 out, by reason, is in the log's manifest under `left_out`.
 """
 
 SOURCES: Mapping[str, Importer] = {
+    "bestbuy": import_bestbuy,
     "custom": import_custom,
+    "homedepot": import_homedepot,
+    "kuaisearch": import_kuaisearch,
     "trivago": import_trivago,
+    "ubi": import_ubi,
 }
 
 
@@ -25,7 +33,7 @@ def import_source(name: str, path: Path, out: Path) -> bool:
 
     Args:
         name: A key of `SOURCES`.
-        path: The source's file.
+        path: The source's file or folder.
         out: The folder of the log.
 
     Returns:

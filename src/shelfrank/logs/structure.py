@@ -76,6 +76,12 @@ def inspect_structure(folder: Path) -> Structure:
     return found
 
 
+def holds_grades(folder: Path) -> bool:
+    """Whether a log tells how relevant each shown product is, in the column `grade` of `truth/impressions`."""
+    files = table_files(folder, "truth/impressions")
+    return bool(files) and all("grade" in pq.read_schema(file).names for file in files)
+
+
 def feature_table(feature: Feature, columns: Mapping[str, Mapping[str, object]]) -> str | None:
     """Finds the table that holds a declared feature's column.
 

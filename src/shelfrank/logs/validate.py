@@ -15,7 +15,7 @@ from shelfrank.logs.engine import open_engine, read_parquet
 from shelfrank.logs.key_rules import empty_columns, reference_rules, search_rules, uniqueness_rules
 from shelfrank.logs.rules import Checked, row_rules
 from shelfrank.logs.search_log import TABLES, table_files
-from shelfrank.logs.structure import inspect_structure
+from shelfrank.logs.structure import holds_grades, inspect_structure
 from shelfrank.logs.violation import Severity, Violation
 from shelfrank.progress import progress
 
@@ -51,7 +51,7 @@ def validate(folder: Path, purchase_without_click: Severity = "warning") -> list
                     violations += _count(check, engine, damaged)
                 advance(1)
         if not damaged:
-            violations += empty_columns(engine, tables, found)
+            violations += empty_columns(engine, tables, found, holds_grades(folder))
     return sorted(violations, key=_place)
 
 

@@ -1,0 +1,178 @@
+"""Imports the ACM hackathon's Best Buy clicks: who searched for what, and which product was clicked.
+
+The set has no list that was shown. Each search gets its clicked products and a sample of products of the same
+category that were not clicked, in an order that is made up.
+"""
+
+import gzip
+import zlib
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from shelfrank.errors import UserError
+from shelfrank.logs.engine import Table, Value, keep, open_engine, rows_of
+from shelfrank.logs.negatives import sample_negatives
+from shelfrank.logs.raw_files import (
+    column_names,
+    count,
+    raw_files,
+    read_raw,
+    readable,
+    require_columns,
+    sha256,
+    write_rows,
+)
+from shelfrank.logs.rules import EARLIEST, LATEST
+from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.schema import Feature, Kind, Schema, Side
+
+COLUMNS = ("user", "sku", "category", "query", "click_time", "query_time")
+NAME_FILES = ("sku_name.tsv", "sku_name.tsv.gz")
+N_NEGATIVES = 9
+"""Products sampled for a search, beside the clicked ones."""
+
+FEATURES = (Feature(name="category", side=Side.PRODUCT, kind=Kind.CATEGORICAL),)
+
+UNREADABLE = "clicks without a user, a product, a category, a query and a readable query_time"
+EARLY = "clicks whose click_time is missing or before the query"
+REPEATED = "clicks on a product that the same search clicked already"
+NO_TITLE = "titles of products that sku_name.tsv lacks"
+
+NOTES = {
+    "impressions": "only clicks are published: the products that were not clicked are sampled from the category",
+    "position": "made up from a hash, and without meaning: the shown order is not published",
+    "timestamp": "query_time, read as UTC",
+    "search_id": "a hash of user, query and query_time, which together make one search",
+}
+
+
+def import_bestbuy(path: Path, out: Path, n_negatives: int = N_NEGATIVES) -> bool:
+    """Turns the hackathon's `train.csv` (or `train.csv.gz`) into a search log with sampled negatives.
+
+    The sample needs no seed: the products of a category are ordered by a hash of the search and the product.
+    Products get a title where `sku_name.tsv` (sku, tab, name) lies beside the file.
+
+    Args:
+        path: The file.
+        out: The folder of the log.
+        n_negatives: How many products that were not clicked each search gets, where its category has as many.
+
+    Returns:
+        Whether the log was written; False where `out` already holds it.
+
+    Raises:
+        UserError: Where a file is missing, empty, truncated, or of another format.
+    """
+    if n_negatives < 1:
+        raise UserError(f"n_negatives must be 1 or more, not {n_negatives}; clicks alone cannot be ranked")
+    require_columns(path, column_names(path), COLUMNS)
+    names = next((path.with_name(name) for name in NAME_FILES if path.with_name(name).is_file()), None)
+    inputs = {
+        "source": "bestbuy",
+        "file": sha256(path),
+        "sku_name": sha256(names) if names else None,
+        "n_negatives": n_negatives,
+    }
+    if log_is_current(out, inputs):
+        return False
+    titles = _read_names(names)
+    with (
+        write_search_log(out, Schema(name="bestbuy", features=FEATURES), inputs) as writer,
+        open_engine() as engine,
+    ):
+        clicks = _clicks(engine, writer, path)
+        impressions = _impressions(engine, clicks, n_negatives)
+        write_rows(writer, "impressions", engine, impressions.drop("n_sampled"))
+        write_rows(writer, "products", engine, _products(engine, writer, clicks, titles))
+        write_rows(
+            writer, "customers", engine, clicks.select(customer_id=clicks["user"]).distinct().order_by("customer_id")
+        )
+        writer.notes.update(NOTES)
+        searches = impressions.filter(impressions["n_sampled"] < n_negatives).select("search_id").distinct()
+        writer.notes["searches whose category has too few products for the sample"] = count(engine, searches)
+    return True
+
+
+def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
+    """The clicks that are kept, with their search."""
+    raw = read_raw(engine, path)
+    time = raw["query_time"].try_cast("timestamp('UTC', 6)")
+    cells = raw.select(
+        *(raw[name].nullif("").name(name) for name in ("user", "sku", "category", "query")),
+        timestamp=time.between(ibis.literal(EARLIEST), ibis.literal(LATEST)).ifelse(time, ibis.null(time.type())),
+        clicked_at=raw["click_time"].try_cast("timestamp('UTC', 6)"),
+        line=ibis.row_number(),
+    )
+    known = [cells[name].notnull() for name in ("user", "sku", "category", "query", "timestamp")]
+    late = (cells["clicked_at"] >= cells["timestamp"]).fill_null(False)
+    fate: Value = ibis.cases((~ibis.and_(*known), UNREADABLE), (~late, EARLY), else_="")
+    separator: Value = ibis.literal("\x1f")
+    micros = (
+        cells["timestamp"].epoch_seconds().cast("string") + separator + cells["timestamp"].microsecond().cast("string")
+    )
+    key = separator.join([cells["user"], micros, cells["query"]])
+    with readable(path):
+        rows = keep(engine, "clicks", cells.mutate(fate=fate, search_id=key.hexdigest("md5")))
+    kept = rows.filter(rows["fate"] == "")
+    nth = kept.mutate(nth=ibis.row_number().over(group_by=("search_id", "sku"), order_by="line"))
+    clicks = keep(engine, "kept_clicks", nth.filter(nth["nth"] == 0).drop("nth", "fate"))
+    for lost in rows_of(engine, rows.filter(rows["fate"] != "").group_by("fate").aggregate(n=ibis._.count())):
+        writer.leave_out(lost["fate"], lost["n"])
+    writer.leave_out(REPEATED, count(engine, nth.filter(nth["nth"] > 0)))
+    return clicks
+
+
+def _impressions(engine: Backend, clicks: Table, n_negatives: int) -> Table:
+    clicked = engine.to_pyarrow(clicks.select("search_id", "sku", "category").order_by("search_id", "sku"))
+    triples = zip(*(clicked[name].to_pylist() for name in ("search_id", "sku", "category")), strict=True)
+    drawn: Table = ibis.memtable(sample_negatives(triples, n_negatives))
+    negatives = drawn.select("search_id", sku=drawn["product_id"], click=ibis.literal(0, "int8"))
+    positives = clicks.select("search_id", "sku", click=ibis.literal(1, "int8"))
+    searches = clicks.select("search_id", "timestamp", "user", "query").distinct()
+    page = ibis.window(group_by="search_id")
+    rows = positives.union(negatives).inner_join(searches, "search_id")
+    rows = rows.mutate(place=(rows["sku"] + ibis.literal("@") + rows["search_id"]).hexdigest("md5"))
+    impressions = rows.select(
+        *("search_id", "timestamp"),
+        customer_id=rows["user"],
+        query=rows["query"],
+        product_id=rows["sku"],
+        position=ibis.row_number().over(group_by="search_id", order_by=("place", "sku")).cast("int32") + 1,
+        click=rows["click"],
+        add_to_cart=ibis.null("int8"),
+        purchase=ibis.null("int8"),
+        n_sampled=(rows["click"] == 0).sum().over(page),
+    )
+    return keep(engine, "impressions", impressions.order_by("timestamp", "search_id", "position"))
+
+
+def _products(engine: Backend, writer: SearchLogWriter, clicks: Table, titles: pa.Table) -> Table:
+    first = clicks.group_by(product_id=clicks["sku"]).aggregate(category=clicks["category"].argmin(clicks["line"]))
+    named: Table = ibis.memtable(titles)
+    products = first.left_join(named, "product_id").select("product_id", "title", "category").order_by("product_id")
+    writer.leave_out(NO_TITLE, count(engine, products.filter(products["title"].isnull())))
+    return products
+
+
+def _read_names(path: Path | None) -> pa.Table:
+    """Reads `sku_name.tsv`, which has no line of column names; the first name of a product counts."""
+    names: dict[str, str] = {}
+    if path is not None:
+        raw_files(path)
+        try:
+            with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+                for number, line in enumerate(file, start=1):
+                    sku, tab, name = line.rstrip("\r\n").partition("\t")
+                    if not sku or not tab:
+                        raise UserError(
+                            f"{path} must hold a sku, a tab and a name per line, but line {number} does not"
+                        )
+                    if name.strip():
+                        names.setdefault(sku, name.strip())
+        except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+            reason = " ".join((str(error) or type(error).__name__).split())
+            raise UserError(f"{path} must be text in UTF-8, but it cannot be read: {reason}") from error
+    return pa.table({"product_id": pa.array(names, pa.string()), "title": pa.array(names.values(), pa.string())})

@@ -1,0 +1,206 @@
+"""Imports Home Depot Product Search Relevance: real queries and products, and how people graded the pairs.
+
+Each query becomes one judged list. Nobody was shown it, and nobody clicked: there are grades and no labels.
+"""
+
+import csv
+import gzip
+import zlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import ibis
+import pyarrow as pa
+from ibis.backends.duckdb import Backend
+
+from shelfrank.errors import UserError
+from shelfrank.logs.engine import Table, Value, keep, open_engine
+from shelfrank.logs.raw_files import (
+    column_names,
+    count,
+    raw_files,
+    read_raw,
+    readable,
+    require_columns,
+    sha256,
+    write_rows,
+)
+from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.schema import TASKS, Feature, Kind, Schema, Side
+
+COLUMNS = ("id", "product_uid", "product_title", "search_term", "relevance")
+DESCRIPTION_COLUMNS = ("product_uid", "product_description")
+ATTRIBUTE_COLUMNS = ("product_uid", "name", "value")
+
+TIMESTAMP = datetime(2016, 1, 1, tzinfo=UTC)
+"""The time of every search: the set has none, and the contract needs one."""
+
+LOWEST, HIGHEST = 1.0, 3.0
+
+DESCRIPTION = Feature(name="description", side=Side.PRODUCT, kind=Kind.TEXT)
+ATTRIBUTES = {
+    "MFG Brand Name": Feature(name="brand", side=Side.PRODUCT, kind=Kind.CATEGORICAL),
+    "Color Family": Feature(name="color", side=Side.PRODUCT, kind=Kind.CATEGORICAL),
+}
+"""What is taken of attributes.csv, by the name of the attribute."""
+
+UNREADABLE = "judgments without an id, a product, a query and a grade from 1 to 3"
+REPEATED = "judgments of a query and product that were judged already"
+NO_TITLE = "titles that are missing"
+
+NOTES = {
+    "grade": "human judgments of relevance from 1 to 3, in truth/impressions; there are no labels of behaviour",
+    "position": "the order of the judgments in the file; no such list was shown",
+    "timestamp": "the same for every search: the set has no times",
+    "search_id": "the id of the query's first judgment",
+    "title": "the first in the file, where judgments of one product differ in it",
+}
+
+
+def import_homedepot(path: Path, out: Path) -> bool:
+    """Turns the competition's `train.csv` (or `train.csv.gz`) into a log of judged lists.
+
+    Products get their description, brand and color where `product_descriptions.csv` and `attributes.csv` lie
+    beside the file, gzipped or not.
+
+    Args:
+        path: The file, or the folder that holds it.
+        out: The folder of the log.
+
+    Returns:
+        Whether the log was written; False where `out` already holds it.
+
+    Raises:
+        UserError: Where a file is missing, empty, truncated, or of another format.
+    """
+    judgments = _judgments_file(path)
+    rows = _read_judgments(judgments)
+    descriptions = _beside(judgments, "product_descriptions.csv", DESCRIPTION_COLUMNS)
+    attributes = _beside(judgments, "attributes.csv", ATTRIBUTE_COLUMNS)
+    inputs = {
+        "source": "homedepot",
+        "file": sha256(judgments),
+        "product_descriptions": sha256(descriptions) if descriptions else None,
+        "attributes": sha256(attributes) if attributes else None,
+    }
+    if log_is_current(out, inputs):
+        return False
+    described = (DESCRIPTION,) if descriptions else ()
+    features = (*described, *ATTRIBUTES.values()) if attributes else described
+    with write_search_log(out, Schema(name="homedepot", features=features), inputs) as writer, open_engine() as engine:
+        judged = _judged(engine, writer, rows)
+        write_rows(writer, "impressions", engine, _impressions(judged))
+        write_rows(writer, "truth/impressions", engine, judged.select("search_id", "product_id", "grade"))
+        write_rows(writer, "products", engine, _products(engine, writer, judged, descriptions, attributes))
+        writer.write("customers", pa.table({"customer_id": pa.array([], pa.string())}))
+        writer.notes.update(NOTES)
+    return True
+
+
+def _judgments_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    found = next((path / name for name in ("train.csv", "train.csv.gz") if (path / name).is_file()), None)
+    if found is None:
+        raise UserError(f"{path} must be the competition's train.csv or a folder that holds it, but it holds none")
+    return found
+
+
+def _beside(judgments: Path, name: str, columns: tuple[str, ...]) -> Path | None:
+    names = (name, f"{name}.gz")
+    found = next((judgments.with_name(file) for file in names if judgments.with_name(file).is_file()), None)
+    if found is not None:
+        require_columns(found, column_names(found), columns)
+    return found
+
+
+def _read_judgments(path: Path) -> pa.Table:
+    """Reads the file, whose text is in Latin-1, with the number of each line's row."""
+    raw_files(path)
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="latin-1", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            names = next(reader, [])
+            require_columns(path, names, COLUMNS)
+            rows = []
+            for row in reader:
+                if len(row) != len(names):
+                    raise csv.Error(f"line {reader.line_num} has {len(row)} cells, and the header {len(names)}")
+                rows.append(row)
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
+        reason = " ".join((str(error) or type(error).__name__).split())
+        raise UserError(f"{path} must be the competition's CSV file, but it cannot be read: {reason}") from error
+    if not rows:
+        raise UserError(f"{path} must hold rows, but it has only a line of column names")
+    cells = dict(zip(names, zip(*rows, strict=True), strict=True))
+    return pa.table({name: pa.array(cells[name], pa.string()) for name in COLUMNS}).append_column(
+        "line", pa.array(range(len(rows)), pa.int64())
+    )
+
+
+def _judged(engine: Backend, writer: SearchLogWriter, rows: pa.Table) -> Table:
+    """The judgments that are kept, query by query in the file's order."""
+    raw: Table = ibis.memtable(rows)
+    grade = raw["relevance"].try_cast("float64")
+    cells = raw.select(
+        "line",
+        id=raw["id"].nullif(""),
+        product_id=raw["product_uid"].nullif(""),
+        title=raw["product_title"].nullif(""),
+        query=raw["search_term"].nullif(""),
+        grade=grade.between(LOWEST, HIGHEST).ifelse(grade, ibis.null("float64")),
+    )
+    whole = cells["id"].notnull() & cells["product_id"].notnull() & cells["query"].notnull() & cells["grade"].notnull()
+    cells = keep(engine, "judgments", cells.mutate(whole=whole))
+    nth = ibis.row_number().over(group_by=("query", "product_id"), order_by="line")
+    pairs = cells.filter(cells["whole"]).mutate(nth=nth)
+    kept = pairs.filter(pairs["nth"] == 0)
+    in_query = ibis.window(group_by="query", order_by="line")
+    ranked = kept.mutate(
+        search_id=kept["id"].first().over(in_query),
+        first_line=kept["line"].first().over(in_query),
+        position=ibis.row_number().over(in_query).cast("int32") + 1,
+    )
+    judged = keep(engine, "judged", ranked.order_by("first_line", "line"))
+    writer.leave_out(UNREADABLE, count(engine, cells.filter(~cells["whole"])))
+    writer.leave_out(REPEATED, count(engine, pairs.filter(pairs["nth"] > 0)))
+    return judged
+
+
+def _impressions(judged: Table) -> Table:
+    time: Value = ibis.literal(TIMESTAMP)
+    return judged.select(
+        "search_id",
+        timestamp=time.cast("timestamp('UTC', 6)"),
+        customer_id=ibis.null("string"),
+        query=judged["query"],
+        product_id=judged["product_id"],
+        position=judged["position"],
+        **{task: ibis.null("int8") for task in TASKS},
+    )
+
+
+def _products(
+    engine: Backend, writer: SearchLogWriter, judged: Table, descriptions: Path | None, attributes: Path | None
+) -> Table:
+    title = judged["title"].argmin(judged["line"], where=judged["title"].notnull())
+    products = judged.group_by("product_id").aggregate(title=title)
+    writer.leave_out(NO_TITLE, count(engine, products.filter(products["title"].isnull())))
+    if descriptions is not None:
+        raw = read_raw(engine, descriptions)
+        with readable(descriptions):
+            text: Value = raw["product_description"].nullif("").min()
+            described = raw.group_by(product_id=raw["product_uid"]).aggregate(description=text)
+            described = keep(engine, "descriptions", described)
+        products = products.left_join(described, "product_id").drop("product_id_right")
+    if attributes is not None:
+        raw = read_raw(engine, attributes)
+        # Of several values of one attribute the same one is taken in every run.
+        taken: dict[str, Value] = {
+            feature.name: raw["value"].nullif("").min(where=raw["name"] == name) for name, feature in ATTRIBUTES.items()
+        }
+        with readable(attributes):
+            known = raw.group_by(product_id=raw["product_uid"]).aggregate(**taken)
+            known = keep(engine, "attributes", known)
+        products = products.left_join(known, "product_id").drop("product_id_right")
+    return products.order_by("product_id")

@@ -1,0 +1,147 @@
+"""Reads JSON lines one at a time, tells which line is wrong, and keeps what a source needs of them as Parquet."""
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shelfrank.errors import UserError
+from shelfrank.logs.raw_files import raw_files, require_columns
+from shelfrank.progress import progress
+
+SUFFIXES = (".jsonl", ".ndjson", ".json")
+LINE = pa.field("line", pa.int64())
+
+Record = dict[str, Any]
+"""A JSON object of one line, or one row that is made from it."""
+
+_ROWS_AT_ONCE = 20_000
+_LARGEST_INT64 = 2**63 - 1
+
+
+def find_json_lines(folder: Path, name: str) -> Path | None:
+    """Finds a file of JSON lines, gzipped or not, by its name without a suffix."""
+    names = (f"{name}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))
+    return next((folder / file for file in names if (folder / file).is_file()), None)
+
+
+def require_json_lines(folder: Path, name: str) -> Path:
+    """Finds a file of JSON lines that a source cannot do without; a missing one is a `UserError`."""
+    if not folder.is_dir():
+        what = "it is a file" if folder.exists() else "there is no such file or folder"
+        raise UserError(f"{folder} must be a folder that holds {name}.jsonl, but {what}")
+    found = find_json_lines(folder, name)
+    if found is None:
+        others = ", ".join(sorted(file.name for file in folder.iterdir())[:9]) or "nothing"
+        raise UserError(f"{folder} must hold {name}.jsonl or {name}.jsonl.gz, but it holds {others}")
+    return found
+
+
+def keep_json_lines(
+    path: Path, out: Path, schema: pa.Schema, row: Callable[[Record], Record], required: Collection[str] = ()
+) -> None:
+    """Turns each line into one row and writes the rows, with their line's number from 1, as one Parquet file.
+
+    Memory stays bounded by a batch of rows, whatever the file's size.
+
+    Args:
+        path: The file of JSON lines.
+        out: The Parquet file.
+        schema: The columns of the rows, without `line`.
+        row: Makes a row of a line's object; a column that it leaves out is null.
+        required: Keys that the first line must have, since it is of another format otherwise.
+
+    Raises:
+        UserError: Where the file is missing, empty, truncated, not in UTF-8, or a line is no JSON object.
+    """
+    (path,) = raw_files(path)
+    columns = pa.schema([LINE, *schema])
+    rows: list[Record] = []
+    n_rows, done = 0, 0
+    with (
+        path.open("rb") as raw,
+        pq.ParquetWriter(out, columns) as writer,
+        progress(f"Reading {path.name}", total=path.stat().st_size, unit="bytes") as advance,
+    ):
+        for number, record in _objects(path, raw):
+            if not n_rows:
+                require_columns(path, record, required)
+            rows.append({"line": number, **row(record)})
+            n_rows += 1
+            if len(rows) == _ROWS_AT_ONCE:
+                writer.write_batch(_batch(path, rows, columns))
+                rows.clear()
+                advance(raw.tell() - done)
+                done = raw.tell()
+        writer.write_batch(_batch(path, rows, columns))
+    if not n_rows:
+        raise UserError(f"{path} must hold rows, but all its lines are empty")
+
+
+def text_of(value: object) -> str | None:
+    """Reads an id or a name: a text that is not empty, or a whole number as text; None for anything else."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return None
+
+
+def number_of(value: object) -> float | None:
+    """Reads a finite number; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def whole_of(value: object) -> int | None:
+    """Reads a whole number that fits into 64 bits; None for anything else."""
+    number = number_of(value)
+    if number is None or not number.is_integer() or abs(number) > _LARGEST_INT64:
+        return None
+    return int(value) if isinstance(value, int) else int(number)
+
+
+def _objects(path: Path, raw: IO[bytes]) -> Iterator[tuple[int, Record]]:
+    number = 0
+    lines = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+    try:
+        for number, line in enumerate(lines, start=1):
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            if text.strip():
+                yield number, _object(path, number, text)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} must be text in UTF-8, but its line {number} is not: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        reason = " ".join((str(error) or type(error).__name__).split())
+        raise UserError(f"{path} must be complete, but it cannot be read after line {number}: {reason}") from error
+
+
+def _object(path: Path, number: int, text: str) -> Record:
+    try:
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} must hold one JSON object per line, but line {number} is none: {reason}") from error
+    if not isinstance(record, dict):
+        found = type(record).__name__
+        raise UserError(f"{path} must hold one JSON object per line, but line {number} holds a {found}")
+    return record
+
+
+def _batch(path: Path, rows: list[Record], columns: pa.Schema) -> pa.RecordBatch:
+    try:
+        return pa.RecordBatch.from_pylist(rows, columns)
+    except UnicodeEncodeError as error:
+        between = f"between lines {rows[0]['line']} and {rows[-1]['line']}"
+        raise UserError(f"{path} must hold text, but half a character stands {between}: {error}") from error

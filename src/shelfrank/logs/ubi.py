@@ -1,0 +1,126 @@
+"""Imports OpenSearch User Behavior Insights 1.3.0: what was searched, what came back, what was done with it.
+
+A query with its list becomes a search, and an event on a product of the list its label. What customers did elsewhere
+becomes history.
+"""
+
+import tempfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import ibis
+from ibis.backends.duckdb import Backend
+
+from shelfrank.logs.engine import Table, Value, open_engine, read_parquet, rows_of
+from shelfrank.logs.json_lines import find_json_lines, keep_json_lines, require_json_lines
+from shelfrank.logs.raw_files import count, sha256, write_rows
+from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.ubi_rows import (
+    EVENT_COLUMNS,
+    PRODUCT_COLUMNS,
+    PRODUCT_NAMES,
+    QUERY_COLUMNS,
+    event_row,
+    product_row,
+    query_row,
+)
+from shelfrank.logs.ubi_searches import Searches, make_searches
+from shelfrank.schema import Feature, Kind, Schema, Side
+
+FEATURES = (
+    *(Feature(name=name, side=Side.PRODUCT, kind=Kind.CATEGORICAL) for name in PRODUCT_NAMES),
+    Feature(name="price", side=Side.PRODUCT, kind=Kind.NUMERICAL, log1p=True),
+)
+
+NO_TITLE = "titles of products that products.jsonl lacks"
+NO_PRODUCT_ID = "rows of products without an id"
+REPEATED_PRODUCT = "rows of products with an id of an earlier row"
+
+NOTES = {
+    "customer_id": "the user_id of the query's events, else its client_id: a customer who logs in may have both",
+    "events": "what was done outside the lists, or without a query: history, never a label",
+    "query_attributes": "not used",
+}
+
+
+def import_ubi(path: Path, out: Path) -> bool:
+    """Turns a folder with `queries.jsonl` and `events.jsonl` into a search log.
+
+    Products get a title and features where `products.jsonl` lies beside the two. Each file may be called `.ndjson` or
+    `.json` and be gzipped; a line is a document, or a hit that holds it under `_source`.
+
+    Args:
+        path: The folder.
+        out: The folder of the log.
+
+    Returns:
+        Whether the log was written; False where `out` already holds it.
+
+    Raises:
+        UserError: Where a file is missing, empty, truncated, or a line of it is no JSON object.
+    """
+    queries, events = require_json_lines(path, "queries"), require_json_lines(path, "events")
+    products = find_json_lines(path, "products")
+    inputs = {
+        "source": "ubi",
+        "queries": sha256(queries),
+        "events": sha256(events),
+        "products": sha256(products) if products else None,
+    }
+    if log_is_current(out, inputs):
+        return False
+    with tempfile.TemporaryDirectory(prefix="shelfrank-") as scratch, open_engine() as engine:
+        kept = {name: Path(scratch) / f"{name}.parquet" for name in ("queries", "events", "products")}
+        if products is not None:
+            keep_json_lines(products, kept["products"], PRODUCT_COLUMNS, product_row)
+        catalogue = read_parquet(engine, [kept["products"]]) if products else None
+        features = _known_features(engine, catalogue)
+        with write_search_log(out, Schema(name="ubi", features=features), inputs) as writer:
+            keep_json_lines(queries, kept["queries"], QUERY_COLUMNS, query_row)
+            keep_json_lines(events, kept["events"], EVENT_COLUMNS, event_row)
+            asked, done = read_parquet(engine, [kept["queries"]]), read_parquet(engine, [kept["events"]])
+            searches = make_searches(engine, writer, asked, done)
+            write_rows(writer, "impressions", engine, searches.impressions)
+            if searches.has_events:
+                write_rows(writer, "events", engine, searches.events)
+            write_rows(writer, "products", engine, _products(engine, writer, searches, catalogue, features))
+            write_rows(writer, "customers", engine, _customers(searches))
+            writer.notes.update(NOTES)
+    return True
+
+
+def _known_features(engine: Backend, catalogue: Table | None) -> tuple[Feature, ...]:
+    """The features that some product of the catalogue has."""
+    if catalogue is None:
+        return ()
+    known = rows_of(engine, catalogue.aggregate(**{each.name: catalogue[each.name].count() for each in FEATURES}))[0]
+    return tuple(feature for feature in FEATURES if known[feature.name])
+
+
+def _products(
+    engine: Backend,
+    writer: SearchLogWriter,
+    searches: Searches,
+    catalogue: Table | None,
+    features: Collection[Feature],
+) -> Table:
+    seen = searches.impressions.select("product_id").union(searches.events.select("product_id")).distinct()
+    if catalogue is None:
+        products = seen.mutate(title=ibis.null("string"))
+    else:
+        nth = ibis.row_number().over(group_by="product_id", order_by="line")
+        rows = catalogue.filter(catalogue["product_id"].notnull()).mutate(nth=nth)
+        names = ["title", *(feature.name for feature in features)]
+        first = rows.filter(rows["nth"] == 0).select("product_id", *names)
+        missing: Mapping[str, Value] = {name: ibis.null(first[name].type()) for name in names}
+        products = first.union(seen.anti_join(first, "product_id").mutate(**missing))
+        writer.leave_out(NO_PRODUCT_ID, count(engine, catalogue.filter(catalogue["product_id"].isnull())))
+        writer.leave_out(REPEATED_PRODUCT, count(engine, rows.filter(rows["nth"] > 0)))
+    writer.leave_out(NO_TITLE, count(engine, products.filter(products["title"].isnull())))
+    return products.order_by("product_id")
+
+
+def _customers(searches: Searches) -> Table:
+    tables = (searches.impressions, searches.events)
+    searched, acted = (table.select("customer_id").drop_null("customer_id") for table in tables)
+    return searched.union(acted).distinct().order_by("customer_id")

@@ -1,0 +1,145 @@
+"""Reads one query, event or product of OpenSearch's User Behavior Insights from its JSON object."""
+
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from shelfrank.logs.json_lines import Record, number_of, text_of, whole_of
+from shelfrank.logs.rules import EARLIEST, LATEST
+
+TIMESTAMP = pa.timestamp("us", tz="UTC")
+
+QUERY_COLUMNS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("query_id", "client_id", "user_query")),
+        ("timestamp", TIMESTAMP),
+        ("hits", pa.list_(pa.string())),
+        ("n_hits_without_id", pa.int64()),
+        ("without_zone", pa.bool_()),
+    ]
+)
+EVENT_COLUMNS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("action", "query_id", "session_id", "client_id", "user_id", "object_id")),
+        ("timestamp", TIMESTAMP),
+        ("ordinal", pa.int64()),
+        ("without_zone", pa.bool_()),
+    ]
+)
+PRODUCT_NAMES = ("brand", "color", "age_group", "category")
+PRODUCT_COLUMNS = pa.schema(
+    [*((name, pa.string()) for name in ("product_id", "title", *PRODUCT_NAMES)), ("price", pa.float64())]
+)
+
+_ID_KEYS = ("product_id", "object_id", "id", "_id")
+_LARGEST_ORDINAL = 2**31 - 1
+
+
+def query_row(record: Record) -> Record:
+    """Reads a query; what is missing or malformed is null."""
+    source = _source(record)
+    given = source.get("query_response_hit_ids")
+    ids = [text_of(hit) for hit in given] if isinstance(given, list) else []
+    timestamp, without_zone = read_time(source.get("timestamp"))
+    query = source.get("user_query")
+    return {
+        "query_id": text_of(source.get("query_id")),
+        "client_id": text_of(source.get("client_id")),
+        "user_query": query if isinstance(query, str) else None,
+        "timestamp": timestamp,
+        # A hit without an id keeps its place, so that those after it keep theirs.
+        "hits": ids if any(ids) else None,
+        "n_hits_without_id": ids.count(None),
+        "without_zone": without_zone,
+    }
+
+
+def event_row(record: Record) -> Record:
+    """Reads an event; what is missing or malformed is null."""
+    source = _source(record)
+    attributes = _object(source, "event_attributes")
+    timestamp, without_zone = read_time(source.get("timestamp"))
+    names = {name: text_of(source.get(name)) for name in ("query_id", "session_id", "client_id", "user_id")}
+    return {
+        "action": text_of(source.get("action_name")),
+        **names,
+        "object_id": _object_id(attributes),
+        "timestamp": timestamp,
+        "ordinal": _ordinal(attributes),
+        "without_zone": without_zone,
+    }
+
+
+def product_row(record: Record) -> Record:
+    """Reads a product of a catalogue; what is missing or malformed is null."""
+    source = _source(record)
+    ids = (text_of(holder.get(key)) for holder in (source, record) for key in _ID_KEYS)
+    price = number_of(source.get("price"))
+    return {
+        "product_id": next((found for found in ids if found), None),
+        "title": text_of(source.get("title")) or text_of(source.get("name")),
+        "price": price if price is not None and price >= 0 else None,
+        **{name: _names(source.get(name)) for name in PRODUCT_NAMES},
+    }
+
+
+def read_time(value: object) -> tuple[datetime | None, bool]:
+    """Reads ISO 8601 or milliseconds since 1970.
+
+    Args:
+        value: What the JSON holds.
+
+    Returns:
+        The time, or None where it is neither or lies outside the data contract; and whether it names no time zone and
+        was read as UTC.
+    """
+    time: datetime | None = None
+    without_zone = False
+    if isinstance(value, str) and not value.isdecimal():
+        try:
+            time = datetime.fromisoformat(value)
+            without_zone = time.tzinfo is None
+            time = time.replace(tzinfo=UTC) if without_zone else time.astimezone(UTC)
+        except (ValueError, OverflowError):
+            return None, False
+    else:
+        millis = number_of(int(value) if isinstance(value, str) and value.isascii() and len(value) < 20 else value)
+        if millis is not None and abs(millis) < LATEST.timestamp() * 1000:
+            time = datetime.fromtimestamp(millis / 1000, UTC)
+    if time is None or not EARLIEST <= time < LATEST:
+        return None, False
+    return time, without_zone
+
+
+def _source(record: Record) -> Record:
+    """An export by scrolling wraps each document; what it says of the document itself lies beside."""
+    inner = record.get("_source")
+    return inner if isinstance(inner, dict) else record
+
+
+def _object(record: Record, key: str) -> Record:
+    value = record.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _object_id(attributes: Record) -> str | None:
+    shown = _object(attributes, "object")
+    field = shown.get("object_id_field")
+    # Where object_id is absent, object_id_field may name the key that holds the id.
+    return text_of(shown.get("object_id")) or (text_of(shown.get(field)) if isinstance(field, str) else None)
+
+
+def _ordinal(attributes: Record) -> int | None:
+    # UBI before 1.3 nested the number: position.ordinal.index, or position.index.
+    position = _object(attributes, "position")
+    given = position.get("ordinal", position.get("index"))
+    if isinstance(given, dict):
+        given = given.get("index")
+    ordinal = whole_of(given)
+    return ordinal if ordinal is not None and 1 <= ordinal <= _LARGEST_ORDINAL else None
+
+
+def _names(value: object) -> str | None:
+    if isinstance(value, list):
+        return " > ".join(name for name in map(text_of, value) if name) or None
+    return text_of(value)

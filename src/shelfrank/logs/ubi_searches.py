@@ -1,0 +1,225 @@
+"""Joins the queries and events of User Behavior Insights: searches with labels, and history."""
+
+from dataclasses import dataclass
+
+import ibis
+from ibis.backends.duckdb import Backend
+
+from shelfrank.logs.engine import Table, Value, keep, rows_of
+from shelfrank.logs.raw_files import count
+from shelfrank.logs.search_log import SearchLogWriter
+from shelfrank.schema import TASKS
+
+LABEL_OF = {"click": "click", "click_through": "click", "add_to_cart": "add_to_cart", "purchase": "purchase"}
+"""The label that an action on a product of the list sets; it sets no other."""
+
+IMPRESSION = "impression"
+HISTORY_ONLY = ("watch", "view")
+KNOWN_ACTIONS = (*LABEL_OF, IMPRESSION, *HISTORY_ONLY)
+
+NO_QUERY_ID = "queries without a query_id"
+NO_QUERY = "queries without a user_query"
+NO_TIME = "queries without a readable timestamp"
+REPEATED_QUERY = "queries with the query_id of an earlier one"
+NO_LIST = "queries without a shown list"
+NO_HIT_ID = "hits without an id"
+REPEATED_HIT = "hits that stand in the same list again"
+
+MALFORMED = "events without an action_name or a readable timestamp"
+NO_OBJECT = "events on a product that name no object_id"
+EARLY = "events earlier than their query"
+NOBODY = "events without a query's list, and of no user, client or session"
+NOT_NEEDED = "impression events of queries that have a list, or that are unknown"
+NO_ORDINAL = "impression events without an ordinal of 1 or more"
+REPEATED_IMPRESSION = "impression events of a product or position that the query showed already"
+NOT_SHOWN = "events on a product that is not in their query's list (kept as events)"
+UNKNOWN_QUERY = "events of a query that the log does not hold (kept as events)"
+
+LABEL, SHOWN, HISTORY = "label", "shown", "history"
+"""What becomes of an event that is not left out."""
+
+KEPT_AS_EVENTS = (HISTORY, NOT_SHOWN, UNKNOWN_QUERY)
+
+_LONGEST_ACTION = 60
+
+
+@dataclass(frozen=True)
+class Searches:
+    """What queries and events become.
+
+    Attributes:
+        impressions: The log's impressions, with their labels.
+        events: The log's events.
+        has_events: Whether there are any.
+    """
+
+    impressions: Table
+    events: Table
+    has_events: bool
+
+
+def make_searches(engine: Backend, writer: SearchLogWriter, queries: Table, events: Table) -> Searches:
+    """Makes searches of queries, labels of the events on their lists, and history of the other events.
+
+    Args:
+        engine: Where the tables are kept.
+        writer: Counts what is left out.
+        queries: Rows of `QUERY_COLUMNS`.
+        events: Rows of `EVENT_COLUMNS`.
+
+    Returns:
+        The tables of the log.
+    """
+    asked = _asked(engine, writer, queries)
+    done = _joined(engine, events, asked)
+    shown = _shown(engine, writer, asked, done)
+    fates = keep(engine, "fates", done.mutate(fate=_fate(done, shown)))
+    for row in rows_of(engine, fates.group_by("fate").aggregate(n=fates.count()).order_by("fate")):
+        if row["fate"] not in (LABEL, SHOWN, HISTORY):
+            writer.leave_out(row["fate"], row["n"])
+    for name, table in (("queries", queries), ("events", events)):
+        n = count(engine, table.filter("without_zone"))
+        if n:
+            writer.notes[f"timestamps of {name} without a time zone, read as UTC"] = n
+    kept = fates.filter(fates["fate"].isin(KEPT_AS_EVENTS)).order_by("timestamp", "line")
+    history = kept.select("timestamp", "session_id", "customer_id", product_id=kept["object_id"], action=kept["action"])
+    impressions = _impressions(engine, asked, shown, fates)
+    return Searches(impressions, history, has_events=bool(rows_of(engine, history.limit(1))))
+
+
+def _asked(engine: Backend, writer: SearchLogWriter, queries: Table) -> Table:
+    """The queries that can become searches, each id once."""
+    fate: Value = ibis.cases(
+        (queries["query_id"].isnull(), NO_QUERY_ID),
+        (queries["user_query"].isnull(), NO_QUERY),
+        (queries["timestamp"].isnull(), NO_TIME),
+        else_="",
+    )
+    # Only a query that could be a search makes a later one of its id a repeated one.
+    nth = ibis.row_number().over(group_by=("query_id", "fate"), order_by="line")
+    rows = queries.mutate(fate=fate).mutate(nth=nth)
+    again = (rows["fate"] == "") & (rows["nth"] > 0)
+    rows = keep(engine, "asked", rows.mutate(fate=again.ifelse(REPEATED_QUERY, rows["fate"])))
+    for row in rows_of(engine, rows.group_by("fate").aggregate(n=rows.count()).order_by("fate")):
+        if row["fate"]:
+            writer.leave_out(row["fate"], row["n"])
+    return rows.filter(rows["fate"] == "")
+
+
+def _joined(engine: Backend, events: Table, asked: Table) -> Table:
+    """The events with the time of their query and whether its hits are known."""
+    queries = asked.select("query_id", asked_at=asked["timestamp"], has_hits=asked["hits"].notnull())
+    customer = ibis.coalesce(events["user_id"], events["client_id"])
+    joined = events.mutate(customer_id=customer).left_join(queries, "query_id").drop("query_id_right")
+    return keep(engine, "events", joined)
+
+
+def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) -> Table:
+    """The lists: query, product, position, and the line of the impression event where one tells it."""
+    hits = asked["hits"]
+    places: Value = ibis.range(hits.length())
+    first = places.filter(lambda place: hits[place].notnull() & (hits.index(hits[place]) == place))
+    listed = asked.filter(hits.notnull()).select("query_id", "hits", "n_hits_without_id", kept=first)
+    listed = keep(engine, "listed", listed)
+    placed = listed.select("query_id", "hits", place=listed["kept"].unnest())
+    of_hits = placed.select(
+        "query_id",
+        product_id=placed["hits"][placed["place"]],
+        position=(placed["place"] + 1).cast("int32"),
+        line=ibis.null("int64"),
+    )
+    usable = _tells_a_place(done)
+    by_product = ibis.row_number().over(group_by=("query_id", "object_id"), order_by=("timestamp", "line"))
+    once = done.filter(usable).mutate(nth=by_product)
+    once = once.filter(once["nth"] == 0).drop("nth")
+    by_position = ibis.row_number().over(group_by=("query_id", "ordinal"), order_by=("timestamp", "line"))
+    once = once.mutate(nth=by_position)
+    told = once.filter(once["nth"] == 0)
+    of_events = told.select(
+        "query_id", product_id=told["object_id"], position=told["ordinal"].cast("int32"), line=told["line"]
+    )
+    shown = keep(engine, "shown", of_hits.union(of_events))
+    without_id = listed["n_hits_without_id"].sum()
+    again = (listed["hits"].length() - listed["n_hits_without_id"] - listed["kept"].length()).sum()
+    for lost in rows_of(engine, listed.aggregate(without_id=without_id, again=again)):
+        writer.leave_out(NO_HIT_ID, int(lost["without_id"] or 0))
+        writer.leave_out(REPEATED_HIT, int(lost["again"] or 0))
+    unlisted = asked.anti_join(shown, "query_id")
+    writer.leave_out(NO_LIST, count(engine, unlisted))
+    return shown
+
+
+def _tells_a_place(done: Table) -> Value:
+    """Whether an impression event says where its query, whose hits are not known, showed a product."""
+    in_time = done["timestamp"] >= done["asked_at"]
+    whole = done["object_id"].notnull() & done["ordinal"].notnull()
+    return (done["action"] == IMPRESSION) & (done["has_hits"] == ibis.literal(False)) & in_time.fill_null(False) & whole
+
+
+def _fate(done: Table, shown: Table) -> Value:
+    """What becomes of each event."""
+    impression = done["action"] == IMPRESSION
+    pair: Value = ibis.literal("\x1f")
+    in_list = (done["query_id"] + pair + done["object_id"]).isin(shown["query_id"] + pair + shown["product_id"])
+    searched = done["query_id"].isin(shown["query_id"])
+    return ibis.cases(
+        (done["action"].isnull() | done["timestamp"].isnull(), MALFORMED),
+        (done["action"].notin(KNOWN_ACTIONS), _unknown_action(done["action"])),
+        (done["object_id"].isnull(), NO_OBJECT),
+        (done["timestamp"] < done["asked_at"], EARLY),
+        (impression & done["line"].isin(shown["line"]).fill_null(False), SHOWN),
+        (impression & done["has_hits"].fill_null(True), NOT_NEEDED),
+        (impression & done["ordinal"].isnull(), NO_ORDINAL),
+        (impression, REPEATED_IMPRESSION),
+        (done["action"].isin(LABEL_OF) & in_list.fill_null(False), LABEL),
+        (done["customer_id"].isnull() & done["session_id"].isnull(), NOBODY),
+        (done["action"].isin(HISTORY_ONLY) | done["query_id"].isnull(), HISTORY),
+        (searched, NOT_SHOWN),
+        else_=UNKNOWN_QUERY,
+    )
+
+
+def _unknown_action(action: Value) -> Value:
+    before, after = ibis.literal("event action '"), ibis.literal("'")
+    return before + action.substr(0, _LONGEST_ACTION) + after
+
+
+def _impressions(engine: Backend, asked: Table, shown: Table, fates: Table) -> Table:
+    """The lists with the customer, the session and the labels of each."""
+    taken = fates.filter(fates["fate"] == LABEL)
+    acted = {
+        task: taken["action"].isin([action for action, label in LABEL_OF.items() if label == task]) for task in TASKS
+    }
+    labels = taken.group_by("query_id", product_id=taken["object_id"]).aggregate(
+        **{task: done.max() for task, done in acted.items()}
+    )
+    readable = fates.filter(fates["timestamp"].notnull() & fates["query_id"].notnull())
+    # Of several users or sessions of one query, the first in the file counts.
+    people = readable.group_by("query_id").aggregate(
+        **{
+            f"{name}_of_events": readable[name].argmin(readable["line"], where=readable[name].notnull())
+            for name in ("user_id", "client_id", "session_id")
+        }
+    )
+    present = _present_labels(engine, fates)
+    queries = asked.select("query_id", "client_id", "user_query", "timestamp", asked_line=asked["line"])
+    rows = shown.drop("line").inner_join(queries, "query_id")
+    rows = rows.left_join(people, "query_id").drop("query_id_right")
+    rows = rows.left_join(labels, ["query_id", "product_id"]).drop("query_id_right", "product_id_right")
+    impressions = rows.order_by("timestamp", "asked_line", "position").select(
+        "timestamp",
+        search_id=rows["query_id"],
+        customer_id=ibis.coalesce(rows["user_id_of_events"], rows["client_id"], rows["client_id_of_events"]),
+        session_id=rows["session_id_of_events"],
+        query=rows["user_query"],
+        product_id=rows["product_id"],
+        position=rows["position"],
+        **{task: rows[task].fill_null(False).cast("int8") if task in present else ibis.null("int8") for task in TASKS},
+    )
+    return keep(engine, "impressions", impressions)
+
+
+def _present_labels(engine: Backend, fates: Table) -> frozenset[str]:
+    """The labels that some event of the file sets; any other is a signal that the shop does not send."""
+    known = fates.filter(fates["timestamp"].notnull() & fates["action"].isin(LABEL_OF))
+    return frozenset(LABEL_OF[row["action"]] for row in rows_of(engine, known.select("action").distinct()))
