@@ -23,7 +23,7 @@ from shelfrank.rankers.neural import WEIGHTS
 from shelfrank.train import loop
 from shelfrank.train.checkpoint import FILE
 from small_log import small_tables, write_small_log
-from tiny import tiny
+from tiny import add_relevance, tiny
 
 # Eight steps an epoch, a checkpoint after each, and dropout, so that the state of the random numbers matters.
 DROPPING = ("neural.dropout=0.3", "train.checkpoint_every_s=1e-9", "train.epochs=3", "train.patience=10")
@@ -218,6 +218,31 @@ def test_excluded_sides_and_features_leave_the_problem(small_prepared: Path) -> 
     everything = (*prepared.numerical_columns, *prepared.categorical_columns)
     assert set(left) == {c.name for c in everything if c.side.value != "customer" and c.name != "price"}
     assert len(left) < len(everything) - 1
+
+
+def test_relevance_labels_are_learned_and_told(small_prepared: Path, tmp_path: Path) -> None:
+    graded, out = add_relevance(small_prepared, tmp_path / "prepared"), tmp_path / "run"
+    config = tiny("mmoe", "relevance_weight=0.25", "exclude_sides=[customer]")
+    train(graded, "mmoe", config, out)
+
+    fitted = Run.open(out).manifest.info["fitted"]
+    assert "relevance of 4 classes learned with weight 0.25" in fitted["choices"]
+    assert all(record["valid_relevance_loss"] > 0 for record in fitted["curve"])
+    assert fitted["parameters"]["relevance_tower"] > 0
+    evaluate(out, tmp_path / "evaluation", EvaluateConfig())
+
+
+def test_relevance_is_no_problem_of_data_without_it(small_prepared: Path, small_runs: dict[str, Path]) -> None:
+    prepared = PreparedData.open(small_prepared)
+    assert problem(prepared, tiny("mmoe", "relevance_weight=1")).relevance_classes == 0
+    fitted = Run.open(small_runs["mmoe"]).manifest.info["fitted"]
+    assert not any("relevance" in told for told in (*fitted["choices"], *fitted["curve"][0], *fitted["parameters"]))
+
+
+@pytest.mark.parametrize("weight", ["-0.1", ".nan", ".inf"])
+def test_a_relevance_weight_that_is_no_weight_is_refused(weight: str) -> None:
+    with pytest.raises(UserError, match="config: relevance_weight: Input should be"):
+        tiny("mmoe", f"relevance_weight={weight}")
 
 
 def test_an_unknown_excluded_feature_is_told(small_prepared: Path, tmp_path: Path) -> None:

@@ -1,11 +1,15 @@
 """Settings that make every ranker train in a moment, and splits made by hand."""
 
+import json
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from shelfrank.artifact import MANIFEST, publish, read_manifest
 from shelfrank.config import ExperimentConfig, NeuralConfig
-from shelfrank.data.prepared import Column, Split
+from shelfrank.data.prepared import KIND, SPLITS, Column, Split
 from shelfrank.experiment import resolve_experiment
 from shelfrank.schema import TASKS, Side
 
@@ -42,6 +46,8 @@ def hand_split(
     sizes: Sequence[int] | None = None,
     sides: Sequence[Side] = (),
     name: str = "train",
+    relevance: Sequence[int] = (-1,),
+    relevance_classes: int = 0,
 ) -> Split:
     """A split of the given labels, with one categorical column of two codes.
 
@@ -51,6 +57,8 @@ def hand_split(
         sizes: Rows of each search; one search of all rows if not given.
         sides: Whom each column of `numerical` describes; products if not given.
         name: Which split.
+        relevance: Its relevance classes, -1 where missing, or one for every row; all missing if not given.
+        relevance_classes: How many there are.
     """
     n_rows, n_tasks = len(labels), len(labels[0]) if len(labels) else len(TASKS)
     numbers = np.zeros((n_rows, 1), np.float32) if numerical is None else numerical.astype(np.float32)
@@ -70,15 +78,47 @@ def hand_split(
         search_offsets=np.cumsum([0, *([n_rows] if sizes is None else sizes)]).astype(np.int64),
         numerical_columns=tuple(Column(f"x{i}", side, 0, 0.0, 0.0) for i, side in enumerate(described)),
         categorical_columns=(Column("code", Side.PRODUCT, 2, 0.0, 0.0),),
+        relevance=np.array(relevance, dtype=np.int8),
+        relevance_classes=relevance_classes,
     )
 
 
-def random_split(n_rows: int, seed: int = 0, n_tasks: int = 3, missing: float = 0.0, name: str = "train") -> Split:
-    """Rows whose labels follow their first number, in searches of up to five rows."""
+def random_split(
+    n_rows: int,
+    seed: int = 0,
+    n_tasks: int = 3,
+    missing: float = 0.0,
+    name: str = "train",
+    relevance_classes: int = 0,
+) -> Split:
+    """Rows whose labels follow their first number, in searches of up to five rows.
+
+    Where there are relevance classes, they follow the second number, and every fourth row has none.
+    """
     rng = np.random.default_rng(seed)
     numbers = rng.normal(size=(n_rows, 4))
     chances = 1 / (1 + np.exp(1.0 - 2 * numbers[:, :1]))
     labels = (rng.random((n_rows, n_tasks)) < chances).astype(int)
     labels[rng.random((n_rows, n_tasks)) < missing] = -1
     sizes = [min(5, n_rows - start) for start in range(0, n_rows, 5)]
-    return hand_split(labels.tolist(), numbers, sizes, name=name)
+    relevance: list[int] = [-1]
+    if relevance_classes:
+        classes = np.floor(relevance_classes / (1 + np.exp(-2 * numbers[:, 1]))).astype(int)
+        relevance = np.where(np.arange(n_rows) % 4 == 0, -1, classes).tolist()
+    return hand_split(labels.tolist(), numbers, sizes, (), name, relevance, relevance_classes)
+
+
+def add_relevance(prepared: Path, out: Path, n_classes: int = 4) -> Path:
+    """Writes a copy of prepared data whose rows have a relevance class by their product; every fifth has none."""
+    manifest = read_manifest(prepared, KIND)
+    with publish(out, KIND, {**manifest.inputs, "relevance": n_classes}) as draft:
+        shutil.copytree(prepared, draft.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        columns = draft.path / "columns.json"
+        told = {**json.loads(columns.read_text(encoding="utf-8")), "relevance_classes": n_classes}
+        columns.write_text(json.dumps(told), encoding="utf-8")
+        for name in SPLITS:
+            product = np.load(draft.path / name / "product_idx.npy")
+            relevance = np.where(product % 5 == 0, -1, product % n_classes).astype(np.int8)
+            np.save(draft.path / name / "relevance.npy", relevance)
+        draft.info.update(manifest.info)
+    return out

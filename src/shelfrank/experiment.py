@@ -153,6 +153,7 @@ def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
         columns=tuple(column.name for column in left),
         n_numerical=sum(column.size == 0 for column in left),
         category_sizes=tuple(column.size for column in left if column.size),
+        relevance_classes=prepared.relevance_classes if config.relevance_weight > 0 else 0,
     )
 
 

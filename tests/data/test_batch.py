@@ -43,11 +43,17 @@ def test_an_epoch_can_begin_at_any_step(first_step: int) -> None:
 
 
 def test_a_batch_holds_its_rows_of_every_array() -> None:
-    split = random_split(20)
-    batch = gather(split, np.array([3, 17]))
-    assert batch.numerical.tolist() == split.numerical[[3, 17]].tolist()
-    assert batch.categorical.tolist() == split.categorical[[3, 17]].tolist()
-    assert batch.labels.tolist() == split.labels[[3, 17]].tolist()
+    split = random_split(20, relevance_classes=4)
+    batch = gather(split, np.array([3, 16]))
+    assert batch.numerical.tolist() == split.numerical[[3, 16]].tolist()
+    assert batch.categorical.tolist() == split.categorical[[3, 16]].tolist()
+    assert batch.labels.tolist() == split.labels[[3, 16]].tolist()
+    assert batch.relevance.tolist() == split.relevance[[3, 16]].tolist() == [split.relevance[3], -1]
+
+
+def test_a_batch_of_a_split_without_relevance_has_none() -> None:
+    batches = list(in_order(random_split(7), 5))
+    assert [batch.relevance.tolist() for batch in batches] == [[-1] * 5, [-1] * 2]
 
 
 def test_a_batch_has_memory_of_its_own() -> None:
@@ -64,7 +70,14 @@ def test_in_order_keeps_the_order() -> None:
     assert list(in_order(random_split(0), 40)) == []
 
 
-def test_tensors_of_different_lengths_are_no_batch() -> None:
+@pytest.mark.parametrize("rows", [(2, 3, 2, 2), (2, 2, 2, 3)], ids=["codes", "relevance"])
+def test_tensors_of_different_lengths_are_no_batch(rows: tuple[int, int, int, int]) -> None:
+    numbers, codes, labels, relevance = rows
     # A run that checks the signatures' shapes refuses them before our own check does.
     with pytest.raises((AssertionError, TypeError), match=r"same number of rows|rows"):
-        Batch(torch.zeros(2, 1), torch.zeros(3, 1, dtype=torch.int32), torch.zeros(2, 1, dtype=torch.int8))
+        Batch(
+            torch.zeros(numbers, 1),
+            torch.zeros(codes, 1, dtype=torch.int32),
+            torch.zeros(labels, 1, dtype=torch.int8),
+            torch.zeros(relevance, dtype=torch.int8),
+        )

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from shelfrank.artifact import publish
-from shelfrank.data.prepared import ARRAYS, KIND, Column, PreparedData, Split, id_hashes, save_columns, tie_keys
+from shelfrank.data.prepared import (
+    ARRAYS,
+    KIND,
+    ROW_ARRAYS,
+    Column,
+    PreparedData,
+    Split,
+    id_hashes,
+    save_columns,
+    tie_keys,
+)
 from shelfrank.errors import UserError
 from shelfrank.schema import Side
 
@@ -37,14 +47,17 @@ def make_split(sizes: tuple[int, ...] = (2, 0, 3, 1)) -> Split:
         search_offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         numerical_columns=NUMERICAL,
         categorical_columns=CATEGORICAL,
+        relevance=(ints % 4 - 1).astype(np.int8),
+        relevance_classes=3,
     )
 
 
 def write_prepared(out: Path, split: Split) -> Path:
     with publish(out, KIND, {}) as draft:
-        save_columns(draft.path, split.tasks, split.numerical_columns, split.categorical_columns)
+        columns = (split.numerical_columns, split.categorical_columns)
+        save_columns(draft.path, split.tasks, *columns, split.relevance_classes)
         (draft.path / "train").mkdir()
-        for name in ARRAYS:
+        for name in (*ARRAYS, "relevance") if split.relevance_classes else ARRAYS:
             np.save(draft.path / "train" / f"{name}.npy", getattr(split, name))
     return out
 
@@ -58,7 +71,7 @@ def test_neutral_touches_customer_columns_only(mode: Literal["zero", "mean"], lo
     assert set(neutral.numerical[:, 2].tolist()) == {0.0}
     np.testing.assert_array_equal(neutral.categorical[:, 0], split.categorical[:, 0])
     assert set(neutral.categorical[:, 1].tolist()) == {2}
-    for name in ARRAYS[2:]:
+    for name in (*ARRAYS[2:], "relevance", "relevance_classes"):
         assert getattr(neutral, name) is getattr(split, name)
     np.testing.assert_array_equal(split.numerical, make_split().numerical)
 
@@ -72,6 +85,8 @@ def test_select_leaves_out_sides_and_names() -> None:
     assert [c.name for c in chosen.numerical_columns] == ["loyalty", "loyalty__missing"]
     np.testing.assert_array_equal(chosen.numerical, split.numerical[:, 1:])
     np.testing.assert_array_equal(chosen.categorical, split.categorical[:, :1])
+    assert chosen.relevance is split.relevance
+    assert chosen.relevance_classes == 3
     assert split.select() is split
 
 
@@ -87,8 +102,9 @@ def test_select_of_an_unknown_name_lists_the_known_ones() -> None:
 def test_chosen_searches_keep_their_rows(chosen: list[int], rows: list[int]) -> None:
     split = make_split()
     some = split.searches(np.array(chosen, dtype=np.int64))
-    for name in ARRAYS[:-1]:
+    for name in ROW_ARRAYS:
         np.testing.assert_array_equal(getattr(some, name), getattr(split, name)[rows])
+    assert some.relevance_classes == 3
     assert np.diff(some.search_offsets).tolist() == [[2, 0, 3, 1][i] for i in chosen]
 
 
@@ -98,7 +114,7 @@ def test_a_column_by_name() -> None:
         make_split().column("query_in_title")
 
 
-@pytest.mark.parametrize("name", ARRAYS[:-1])
+@pytest.mark.parametrize("name", ROW_ARRAYS)
 def test_arrays_that_do_not_fit_together_are_refused(name: str) -> None:
     split = make_split()
     # A run that checks the signatures' shapes as well refuses before our own check does.
@@ -111,10 +127,40 @@ def test_a_finished_folder_opens_with_the_same_arrays(tmp_path: Path) -> None:
     data = PreparedData.open(write_prepared(tmp_path / "out", split))
     read = data.split("train")
     assert (data.tasks, data.numerical_columns, data.categorical_columns) == (("click",), NUMERICAL, CATEGORICAL)
-    for name in ARRAYS:
+    for name in (*ARRAYS, "relevance"):
         np.testing.assert_array_equal(getattr(read, name), getattr(split, name))
     assert isinstance(read.numerical, np.memmap)
     assert (read.n_rows, read.n_searches) == (6, 4)
+    assert (data.relevance_classes, read.relevance_classes) == (3, 3)
+
+
+def test_without_relevance_labels_every_row_lacks_one(tmp_path: Path) -> None:
+    unlabelled = replace(make_split(), relevance=np.array([-1], np.int8), relevance_classes=0)
+    data = PreparedData.open(write_prepared(tmp_path / "out", unlabelled))
+    read = data.split("train")
+    # The folder is as it was before there were such labels, and such a folder opens.
+    assert "relevance" not in (tmp_path / "out" / "columns.json").read_text()
+    assert not (tmp_path / "out" / "train" / "relevance.npy").exists()
+    assert (data.relevance_classes, read.relevance_classes) == (0, 0)
+    for split in (unlabelled, read):
+        assert split.relevance.dtype == np.int8
+        assert split.relevance.tolist() == [-1] * 6
+        assert split.searches(np.array([3, 0])).relevance.tolist() == [-1] * 3
+
+
+def test_a_split_may_lack_the_labels_that_another_has(tmp_path: Path) -> None:
+    split = make_split()
+    with publish(tmp_path / "out", KIND, {}) as draft:
+        save_columns(draft.path, split.tasks, NUMERICAL, CATEGORICAL, relevance_classes=3)
+        for folder in ("train", "valid"):
+            (draft.path / folder).mkdir()
+            for name in ARRAYS:
+                np.save(draft.path / folder / f"{name}.npy", getattr(split, name))
+        np.save(draft.path / "train" / "relevance.npy", split.relevance)
+    data = PreparedData.open(tmp_path / "out")
+    assert data.split("train").relevance.tolist() == [-1, 0, 1, 2, -1, 0]
+    assert data.split("valid").relevance.tolist() == [-1] * 6
+    assert data.split("valid").relevance_classes == 3
 
 
 def test_an_empty_split_opens(tmp_path: Path) -> None:

@@ -13,16 +13,19 @@ from plain_loops import array, block_of, linear_layers, random_columns, stack_la
 from shelfrank.config import NeuralConfig
 from shelfrank.nn.bottoms import BOTTOMS
 from shelfrank.nn.bottoms.dcn_v2 import DCNV2
+from shelfrank.nn.inputs import TabularInputs
+from shelfrank.nn.mmoe import MMoE
 from shelfrank.nn.model import MultiTaskRanker
+from shelfrank.nn.towers import Towers
 from tiny import tiny_network
 
-N_NUMERICAL, SIZES, N_TASKS = 4, (5, 3, 2), 3
+N_NUMERICAL, SIZES, N_TASKS, N_CLASSES = 4, (5, 3, 2), 3, 4
 every_bottom = pytest.mark.parametrize("bottom", BOTTOMS)
 
 
-def make(bottom: str, *assignments: str, seed: int = 5) -> MultiTaskRanker:
+def make(bottom: str, *assignments: str, seed: int = 5, n_classes: int = 0) -> MultiTaskRanker:
     torch.manual_seed(seed)
-    return MultiTaskRanker(N_NUMERICAL, SIZES, N_TASKS, tiny_network(bottom, *assignments))
+    return MultiTaskRanker(N_NUMERICAL, SIZES, N_TASKS, tiny_network(bottom, *assignments), n_classes)
 
 
 def columns(n_rows: int, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -91,9 +94,11 @@ def test_saved_weights_give_the_same_logits(bottom: str, tmp_path: Path) -> None
 
 
 @every_bottom
-def test_the_boxes_count_every_parameter_once(bottom: str) -> None:
-    model = make(bottom)
+@pytest.mark.parametrize("n_classes", [0, N_CLASSES])
+def test_the_boxes_count_every_parameter_once(bottom: str, n_classes: int) -> None:
+    model = make(bottom, n_classes=n_classes)
     counts = model.parameter_counts()
+    assert ("relevance_tower" in counts) == (n_classes > 0)
     assert sum(counts.values()) == sum(p.numel() for p in model.parameters())
     assert counts["embeddings"] == sum(SIZES) * 3
     assert (counts["bottom"] == 0) == (bottom == "none")
@@ -123,3 +128,75 @@ def test_the_whole_network_follows_equations_2_to_15() -> None:
         expected.append(logits)
 
     np.testing.assert_allclose(array(model(numerical, categorical)), expected, atol=1e-5)
+
+
+@every_bottom
+def test_without_the_relevance_task_the_network_is_the_three_tasks_alone(bottom: str) -> None:
+    class ThreeTasks(torch.nn.Module):
+        """The boxes in the order of the figure, with nothing beside them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            config = tiny_network(bottom)
+            self.inputs = TabularInputs(N_NUMERICAL, SIZES, config.d_embedding)
+            self.bottom = BOTTOMS[bottom](self.inputs, config)
+            shape = (self.bottom.d_out, config.mmoe.n_experts, config.mmoe.expert_layers, N_TASKS)
+            self.mmoe = MMoE(*shape, config.batch_norm, config.dropout)
+            self.towers = Towers(N_TASKS, self.mmoe.d_out, config.tower_layers, config.batch_norm, config.dropout)
+
+        def forward(self, numerical: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
+            return self.towers(self.mmoe(self.bottom(self.inputs(numerical, categorical))))
+
+    torch.manual_seed(5)
+    alone, model = ThreeTasks(), make(bottom)
+    numerical, categorical = columns(17)
+    for network in (alone, model):
+        network(numerical, categorical).square().sum().backward()
+
+    assert list(model.state_dict()) == list(alone.state_dict())
+    for ours, theirs in zip(model.parameters(), alone.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert torch.equal(ours.grad, theirs.grad)
+    assert torch.equal(model.eval()(numerical, categorical), alone.eval()(numerical, categorical))
+    with pytest.raises(AssertionError, match="built with relevance classes"):
+        model(numerical, categorical, with_relevance=True)
+
+
+@every_bottom
+@pytest.mark.parametrize("n_rows", [0, 1, 17])
+def test_the_relevance_classes_logits_come_behind_the_tasks(bottom: str, n_rows: int) -> None:
+    model = warmed(make(bottom, n_classes=N_CLASSES))
+    logits, tasks = model(*columns(n_rows), with_relevance=True), model(*columns(n_rows))
+    assert logits.shape == (n_rows, N_TASKS + N_CLASSES)
+    assert logits.dtype == torch.float32
+    assert tasks.shape == (n_rows, N_TASKS)
+    assert torch.equal(logits[:, :N_TASKS], tasks)
+
+
+def test_the_relevance_task_has_a_gate_and_a_tower_of_its_own() -> None:
+    model = make("dcn_v2", n_classes=N_CLASSES).eval()
+    numerical, categorical = columns(9)
+    x_final = model.bottom(model.inputs(numerical, categorical))
+    experts = model.mmoe.experts(x_final).view(9, model.mmoe.n_experts, -1)
+    own_gate = model.mmoe.gates.weight[-model.mmoe.n_experts :]
+    mixture = ((x_final @ own_gate.T).softmax(dim=1)[:, :, None] * experts).sum(dim=1)
+    assert model.relevance_tower is not None
+    expected = model.relevance_tower(mixture)
+
+    found = model(numerical, categorical, with_relevance=True)[:, N_TASKS:]
+
+    assert model.mmoe.gates.weight.shape[0] == (N_TASKS + 1) * model.mmoe.n_experts
+    torch.testing.assert_close(found, expected)
+
+
+@every_bottom
+def test_the_relevance_task_teaches_what_the_tasks_share_and_no_tower_of_theirs(bottom: str) -> None:
+    model = warmed(make(bottom, n_classes=N_CLASSES))
+    model(*columns(64), with_relevance=True)[:, N_TASKS:].square().sum().backward()
+    taught = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    tasks_towers = {name for name, _ in model.named_parameters() if name.startswith("towers.")}
+    assert taught == {name for name, _ in model.named_parameters()} - tasks_towers
+    assert model.mmoe.gates.weight.grad is not None
+    assert not model.mmoe.gates.weight.grad[: N_TASKS * model.mmoe.n_experts].any()

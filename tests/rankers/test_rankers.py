@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from shelfrank.data.prepared import ARRAYS, PreparedData, Split
+from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split
 from shelfrank.errors import UserError
 from shelfrank.experiment import Run, problem
 from shelfrank.rankers import RANKERS, ranker_spec
 from shelfrank.rankers.base import Ranker
 from shelfrank.rankers.lambdamart import LambdaMART
+from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.xgboost import XGBoost
 from shelfrank.schema import Side
-from tiny import tiny
+from tiny import add_relevance, tiny
 
 every_ranker = pytest.mark.parametrize("name", RANKERS)
 NO_PICKLES = {".json", ".jsonl", ".yaml", ".safetensors", ".ubj", ".txt"}
@@ -23,7 +25,7 @@ NO_PICKLES = {".json", ".jsonl", ".yaml", ".safetensors", ".ubj", ".txt"}
 
 def take(split: Split, rows: np.ndarray) -> Split:
     """Some rows, as one search."""
-    picked = {name: np.asarray(getattr(split, name))[rows] for name in ARRAYS[:-1]}
+    picked = {name: np.asarray(getattr(split, name))[rows] for name in ROW_ARRAYS}
     return replace(split, search_offsets=np.array([0, len(rows)], dtype=np.int64), **picked)
 
 
@@ -39,6 +41,12 @@ def fitted(prepared: PreparedData, name: str, *assignments: str, seed: int = 0) 
 @pytest.fixture
 def prepared(small_prepared: Path) -> PreparedData:
     return PreparedData.open(small_prepared)
+
+
+@pytest.fixture(scope="module")
+def graded(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    """The same data with relevance labels."""
+    return PreparedData.open(add_relevance(small_prepared, tmp_path_factory.mktemp("graded") / "prepared"))
 
 
 @pytest.fixture
@@ -168,3 +176,46 @@ def test_shown_order_scores_the_position_and_popularity_the_products_rates(
     popularity = Run.open(small_runs["popularity"]).ranker(prepared).score(rows)
     assert np.array_equal(shown[:, 1], -rows.position)
     assert np.array_equal(popularity[:, 2], rows.column("product_purchase_rate"))
+
+
+NETWORKS = ("mmoe", "mmoe_dcn_v2")
+
+
+@every_ranker
+def test_relevance_labels_change_what_networks_learn_and_nothing_else(
+    name: str, ranker: Ranker, graded: PreparedData
+) -> None:
+    other, rows = fitted(graded, name)
+    assert other.score(rows).shape == (rows.n_rows, 3)
+    assert other.scored_tasks == ranker.scored_tasks
+    assert np.array_equal(other.score(rows), ranker.score(rows)) == (name not in NETWORKS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_relevance_of_no_weight_leaves_every_bit(name: str, ranker: Ranker, graded: PreparedData) -> None:
+    other, rows = fitted(graded, name, "relevance_weight=0")
+    assert np.array_equal(other.score(rows), ranker.score(rows))
+    assert isinstance(other, NeuralRanker)
+    assert other.model.relevance_tower is None
+
+
+def test_the_relevance_logits_do_not_enter_the_scores(graded: PreparedData) -> None:
+    ranker, rows = fitted(graded, "mmoe_dcn_v2")
+    before = ranker.score(rows)
+    assert isinstance(ranker, NeuralRanker)
+    assert ranker.model.relevance_tower is not None
+    with torch.no_grad():
+        ranker.model.relevance_tower.out.bias.add_(100.0)
+        ranker.model.mmoe.gates.weight[-ranker.model.mmoe.n_experts :].mul_(-3.0)
+    assert np.array_equal(ranker.score(rows), before)
+
+
+def test_a_loaded_network_has_its_relevance_tower(graded: PreparedData, tmp_path: Path) -> None:
+    ranker, rows = fitted(graded, "mmoe_dcn_v2")
+    ranker.save(tmp_path)
+    loaded = ranker_spec("mmoe_dcn_v2").build(problem(graded, tiny("mmoe_dcn_v2")))
+    loaded.load(tmp_path)
+    assert np.array_equal(loaded.score(rows), ranker.score(rows))
+    without = ranker_spec("mmoe_dcn_v2").build(problem(graded, tiny("mmoe_dcn_v2", "relevance_weight=0")))
+    with pytest.raises(UserError, match="must fit the run's config and data"):
+        without.load(tmp_path)

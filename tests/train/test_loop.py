@@ -8,18 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
-from shelfrank.data.prepared import PreparedData
+from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
 from shelfrank.experiment import problem
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.train import loop
 from shelfrank.train.loop import Checkpoints, Trained, evaluate_losses, fit, predict_logits
-from shelfrank.train.losses import task_losses
+from shelfrank.train.losses import relevance_loss, task_losses
 from tiny import hand_split, random_split, tiny, tiny_network
 
 WEIGHTS = (0.5, 0.3, 0.2)
+N_CLASSES = 4
 TRAIN, VALID = random_split(200, seed=1), random_split(60, seed=2, name="valid")
+GRADED_TRAIN = random_split(200, seed=1, relevance_classes=N_CLASSES)
+GRADED_VALID = random_split(60, seed=2, name="valid", relevance_classes=N_CLASSES)
 
 
 class OneNumber(nn.Module):
@@ -42,16 +45,23 @@ def config(**changes: object) -> TrainConfig:
     return TrainConfig.model_validate(settings | changes)
 
 
-def make(*assignments: str) -> MultiTaskRanker:
+def make(*assignments: str, n_classes: int = 0) -> MultiTaskRanker:
     torch.manual_seed(0)
-    return MultiTaskRanker(4, (2,), 3, tiny_network("dcn_v2", *assignments))
+    return MultiTaskRanker(4, (2,), 3, tiny_network("dcn_v2", *assignments), n_classes)
 
 
 def train_tiny(
-    settings: TrainConfig, *assignments: str, seed: int = 0, checkpoints: Checkpoints | None = None
+    settings: TrainConfig,
+    *assignments: str,
+    seed: int = 0,
+    checkpoints: Checkpoints | None = None,
+    relevance_weight: float = 0.0,
+    train: Split = GRADED_TRAIN,
 ) -> tuple[MultiTaskRanker, Trained]:
-    model = make(*assignments)
-    return model, fit(model, TRAIN, VALID, settings, WEIGHTS, seed, checkpoints)
+    model = make(*assignments, n_classes=N_CLASSES if relevance_weight else 0)
+    splits = (train, GRADED_VALID) if relevance_weight else (TRAIN, VALID)
+    trained = fit(model, *splits, settings, WEIGHTS, seed, checkpoints, relevance_weight=relevance_weight)
+    return model, trained
 
 
 def assert_same_bits(a: nn.Module, b: nn.Module) -> None:
@@ -127,6 +137,52 @@ def test_the_seed_decides_every_bit_of_a_training() -> None:
     assert differs(one, other)
 
 
+def test_relevance_is_learned_beside_the_tasks_and_counts_in_the_loss_that_stops() -> None:
+    settings = config(learning_rate=0.01, epochs=12)
+    model, trained = train_tiny(settings, relevance_weight=0.4)
+    for record in trained.curve:
+        tasks = np.dot(WEIGHTS, record["valid_losses"])
+        assert record["valid_loss"] == pytest.approx(tasks + 0.4 * record["valid_relevance_loss"], rel=1e-5)
+    logits = predict_logits(model, GRADED_VALID, bf16=False, with_relevance=True)
+    relevance = torch.from_numpy(GRADED_VALID.relevance)
+    best = next(record for record in trained.curve if record["best"])
+    assert relevance_loss(logits[:, 3:], relevance).item() == pytest.approx(best["valid_relevance_loss"], rel=1e-5)
+    assert best["valid_relevance_loss"] < 0.95 * np.log(N_CLASSES)
+
+
+def test_the_training_loss_counts_relevance_by_its_weight() -> None:
+    # One step an epoch over every row, without what a draw could move: the first loss is that of the drawn weights.
+    settings = config(batch_size=1000, epochs=1)
+    untrained = make("neural.batch_norm=false", n_classes=N_CLASSES)
+    losses = evaluate_losses(untrained, GRADED_TRAIN, False, True)
+    _, trained = train_tiny(settings, "neural.batch_norm=false", relevance_weight=2.0)
+    expected = np.dot(WEIGHTS, losses[:3].numpy()) + 2.0 * losses[3].item()
+    assert trained.curve[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_weight_of_zero_trains_as_if_there_were_no_relevance_labels() -> None:
+    without, expected = train_tiny(config())
+    model = make()
+    found = fit(model, GRADED_TRAIN, GRADED_VALID, config(), WEIGHTS, seed=0)
+    assert_same_bits(model, without)
+    assert learned(found) == learned(expected)
+    assert "valid_relevance_loss" not in found.curve[0]
+
+
+def test_batches_without_a_relevance_label_leave_its_tower_unmoved() -> None:
+    before, (model, trained) = make(n_classes=N_CLASSES), train_tiny(config(), relevance_weight=0.4, train=TRAIN)
+    drawn, kept = dict(before.named_parameters()), dict(model.named_parameters())
+    unmoved = {name for name in drawn if torch.equal(drawn[name], kept[name])}
+    assert unmoved == {name for name in drawn if name.startswith("relevance_tower.")}
+    assert np.isfinite([record["train_loss"] for record in trained.curve]).all()
+
+
+def test_no_rows_have_logits_of_every_class() -> None:
+    none = random_split(0, relevance_classes=N_CLASSES)
+    model = make(n_classes=N_CLASSES)
+    assert predict_logits(model, none, bf16=False, with_relevance=True).shape == (0, 3 + N_CLASSES)
+
+
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Ends training before the step whose number is put into the list."""
@@ -143,18 +199,23 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return stop_before
 
 
+@pytest.mark.parametrize("relevance_weight", [0.0, 0.4], ids=["three tasks", "with relevance"])
 @pytest.mark.parametrize("stop_before", [2, 7, 8, 12], ids=["first epoch", "epoch's end", "epoch's begin", "second"])
 def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
-    stop_before: int, interrupt: list[int], tmp_path: Path
+    stop_before: int, relevance_weight: float, interrupt: list[int], tmp_path: Path
 ) -> None:
     settings = config(checkpoint_every_s=1e-9)  # seven steps an epoch, a checkpoint after each
-    uninterrupted, expected = train_tiny(settings, "neural.dropout=0.3")
+
+    def train(checkpoints: Checkpoints | None = None) -> tuple[MultiTaskRanker, Trained]:
+        return train_tiny(settings, "neural.dropout=0.3", checkpoints=checkpoints, relevance_weight=relevance_weight)
+
+    uninterrupted, expected = train()
     interrupt[0] = len(expected.curve) * 7 + stop_before
     with pytest.raises(StoppedError):
-        train_tiny(settings, "neural.dropout=0.3", checkpoints=Checkpoints(tmp_path, "owner", resume=False))
+        train(Checkpoints(tmp_path, "owner", resume=False))
     torch.manual_seed(99)
 
-    resumed, found = train_tiny(settings, "neural.dropout=0.3", checkpoints=Checkpoints(tmp_path, "owner", resume=True))
+    resumed, found = train(Checkpoints(tmp_path, "owner", resume=True))
 
     assert_same_bits(resumed, uninterrupted)
     assert learned(found) == learned(expected)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from shelfrank.train.losses import task_losses, weighted_loss
+from shelfrank.train.losses import all_losses, relevance_loss, task_losses, weighted_loss
 
 
 def losses_by_loop(logits: list[list[float]], labels: list[list[int]]) -> list[float]:
@@ -76,3 +76,50 @@ def test_no_rows_cost_nothing() -> None:
 def test_weighted_loss_is_the_weighted_sum() -> None:
     losses, weights = torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0.5, 0.25, 0.0])
     assert weighted_loss(losses, weights).item() == 1.25
+
+
+def test_the_relevance_loss_is_cross_entropy_over_the_labelled_rows() -> None:
+    rng = np.random.default_rng(1)
+    logits = torch.from_numpy(rng.normal(size=(50, 4)) * 3).requires_grad_()
+    relevance = torch.from_numpy(rng.integers(-1, 4, 50).astype(np.int8))
+    expected = torch.nn.functional.cross_entropy(logits, relevance.long(), ignore_index=-1)
+    found = relevance_loss(logits, relevance)
+
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(torch.autograd.grad(found, logits), torch.autograd.grad(expected, logits))
+
+
+@pytest.mark.parametrize(
+    ("logits", "relevance", "expected"),
+    [
+        pytest.param([[0.0] * 4, [9.0] * 4], [3, -1], math.log(4), id="undecided among four -> ln 4"),
+        pytest.param([[math.log(3), 0.0], [0.0, 0.0]], [0, 1], (math.log(4 / 3) + math.log(2)) / 2, id="mean of two"),
+        pytest.param([[0.0, 100.0]], [0], 100.0, id="far off -> the difference"),
+    ],
+)
+def test_the_relevance_loss_by_hand(logits: list[list[float]], relevance: list[int], expected: float) -> None:
+    found = relevance_loss(torch.tensor(logits), torch.tensor(relevance, dtype=torch.int8))
+    assert found.item() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_rows", [0, 5])
+def test_without_a_relevance_label_the_loss_is_zero_and_has_no_gradient(n_rows: int) -> None:
+    logits = (torch.ones(n_rows, 4) * 50).requires_grad_()
+    loss = relevance_loss(logits, torch.full((n_rows,), -1, dtype=torch.int8))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+def test_the_relevance_loss_stands_behind_the_tasks() -> None:
+    torch.manual_seed(0)
+    logits, relevance = torch.randn(6, 2 + 3), torch.tensor([0, 2, -1, 1, 1, -1], dtype=torch.int8)
+    labels = as_labels([[1, 0], [0, -1], [1, 1], [0, 0], [-1, 1], [0, 1]])
+    tasks = task_losses(logits[:, :2], labels)
+
+    assert torch.equal(all_losses(logits[:, :2], labels, relevance), tasks)
+    assert all_losses(logits, labels, relevance).tolist() == [
+        *tasks.tolist(),
+        relevance_loss(logits[:, 2:], relevance).item(),
+    ]

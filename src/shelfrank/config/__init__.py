@@ -2,7 +2,7 @@
 
 from shelfrank.config.base import Strict, normalised_weights, resolve
 from shelfrank.config.evaluate import EvaluateConfig
-from shelfrank.config.prepare import EngineConfig, HistoryConfig, PrepareConfig, SplitConfig
+from shelfrank.config.prepare import EngineConfig, HistoryConfig, PrepareConfig, SparkConfig, SplitConfig
 from shelfrank.config.rankers import (
     DCNV2Config,
     ExperimentConfig,
@@ -13,8 +13,12 @@ from shelfrank.config.rankers import (
     TrainConfig,
     XGBoostConfig,
 )
+from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
+from shelfrank.config.sampling import SamplingConfig
+from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
 
 __all__ = [
+    "AgreementConfig",
     "DCNV2Config",
     "EngineConfig",
     "EvaluateConfig",
@@ -25,6 +29,11 @@ __all__ = [
     "MMoEConfig",
     "NeuralConfig",
     "PrepareConfig",
+    "RelevanceConfig",
+    "SamplingConfig",
+    "SemanticConfig",
+    "SemanticTrainConfig",
+    "SparkConfig",
     "SplitConfig",
     "Strict",
     "TrainConfig",

@@ -1,22 +1,48 @@
 """Settings of `prepare`: from a search log to training arrays."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from shelfrank.config.base import Strict
+from shelfrank.config.relevance import RelevanceConfig
+from shelfrank.config.sampling import SamplingConfig
+
+
+class SparkConfig(Strict):
+    """How to reach a Spark cluster.
+
+    Attributes:
+        master: Its URL, as Spark spells it; `local[*]` runs inside this machine.
+        driver_memory: Memory of the driver's Java process; it counts only where this process starts Spark.
+        executor_memory: Memory of each executor.
+        log_url: Where the executors find the log's folder, such as `s3a://bucket/log`; None uses the log's own path.
+        scratch_url: A folder that driver and executors share, such as `hdfs://host/tmp`; None uses a local one.
+        settings: Further Spark settings by their names.
+    """
+
+    master: str = "local[*]"
+    driver_memory: str = "2g"
+    executor_memory: str = "4g"
+    log_url: str | None = None
+    scratch_url: str | None = None
+    settings: dict[str, str] = {}
 
 
 class EngineConfig(Strict):
-    """How the embedded engine may use the machine.
+    """The engine that runs joins, sorts and aggregates; the result is the same on each.
 
     Attributes:
+        name: `duckdb` runs inside this process, `spark` on a cluster.
         memory_limit: Most memory DuckDB may hold before it spills to disk, as DuckDB spells sizes.
         threads: Worker threads; None takes every core this process may use.
+        spark: Where Spark is.
     """
 
+    name: Literal["duckdb", "spark"] = "duckdb"
     memory_limit: str = Field(default="1000MB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
     threads: int | None = Field(default=None, ge=1)
+    spark: SparkConfig = SparkConfig()
 
 
 class SplitConfig(Strict):
@@ -53,6 +79,7 @@ class HistoryConfig(Strict):
         affinity: Product features whose values are matched with the customer's and the query's past clicks; None
             takes the declared categorical product features in their order, up to six.
         outcome_delay_s: Seconds after a search at which its clicks, carts and purchases count as known.
+        windows_days: Windows, in days, of product, query and pair statistics beside those of all time.
         prior_strength: Pseudo-impressions that pull a rate towards its prior.
         prior_rates: The prior of each task's rate. Constants, so that no later event can move an earlier row.
     """
@@ -64,6 +91,7 @@ class HistoryConfig(Strict):
     session: bool = True
     affinity: tuple[str, ...] | None = None
     outcome_delay_s: float = Field(default=0.0, ge=0)
+    windows_days: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 7.0, 30.0)
     prior_strength: float = Field(default=20.0, gt=0)
     prior_rates: dict[Literal["click", "add_to_cart", "purchase"], float] = {
         "click": 0.05,
@@ -77,21 +105,27 @@ class PrepareConfig(Strict):
 
     Attributes:
         split: How searches are split.
+        sampling: Which training rows are kept; None keeps all.
+        relevance: How relevance labels are made; None makes none.
+        semantic_scores: Folder that `shelfrank semantic score` wrote for this log; None makes no semantic score.
         history: Which statistics are made.
         upstream_order: Makes the order of the engine before re-ranking a context feature. Right where that order is
             known when serving; wrong where the logged position is the effect of an earlier version of this ranker.
         page: Price compared with the other products of the page, and the page's size.
-        text_overlap: Share of the query's words found in the product's words.
+        text: Similarity of the query's and the product's words.
         min_count: Training rows a category needs to get a code of its own.
         max_categories: Most codes a feature may have; the rarest categories beyond it share code 0.
         engine: The embedded engine's limits.
     """
 
     split: SplitConfig = SplitConfig()
+    sampling: SamplingConfig | None = None
+    relevance: RelevanceConfig | None = None
+    semantic_scores: str | None = None
     history: HistoryConfig = HistoryConfig()
     upstream_order: bool = False
     page: bool = True
-    text_overlap: bool = True
+    text: bool = True
     min_count: int = Field(default=5, ge=1)
     max_categories: int = Field(default=100_000, ge=1)
     engine: EngineConfig = EngineConfig()

@@ -139,6 +139,9 @@ class ExperimentConfig(Strict):
         seed: Decides initial weights, the order of rows and every other draw.
         task_weights: Weights of the loss (Paper: Sec. 3.1, Eq. (1)) over the tasks that the log has; they are scaled to
             sum to 1. None weighs them equally.
+        relevance_weight: Weight of the relevance label's loss (Paper: Sec. 3.5), beside task weights that sum to 1; it
+            never enters the score. Only the networks learn that label, where the prepared data has it; boosting
+            ignores it. 0 leaves it and its part of the network out. Unstated: the paper's weight.
         score_weights: Weights that fuse the tasks' probabilities into one score; None takes the loss's.
         exclude_sides: Sides whose features the ranker must not see.
         exclude_features: Features that the ranker must not see.
@@ -150,6 +153,7 @@ class ExperimentConfig(Strict):
 
     seed: int = Field(default=0, ge=0)
     task_weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
+    relevance_weight: float = Field(default=0.1, ge=0, allow_inf_nan=False)
     score_weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
     exclude_sides: tuple[Side, ...] = ()
     exclude_features: tuple[str, ...] = ()

@@ -18,9 +18,10 @@ class Batch:
     numerical: Float[Tensor, "rows n_num"]
     categorical: Int[Tensor, "rows n_cat"]
     labels: Int8[Tensor, "rows n_tasks"]
+    relevance: Int8[Tensor, " rows"]
 
     def __post_init__(self) -> None:
-        rows = {len(self.numerical), len(self.categorical), len(self.labels)}
+        rows = {len(self.numerical), len(self.categorical), len(self.labels), len(self.relevance)}
         assert len(rows) == 1, f"a batch's tensors must have the same number of rows, not {sorted(rows)}"
 
 
@@ -49,6 +50,7 @@ def gather(split: Split, rows: Int[np.ndarray, " rows"] | slice) -> Batch:
         numerical=torch.from_numpy(np.array(split.numerical[rows])),
         categorical=torch.from_numpy(np.array(split.categorical[rows])),
         labels=torch.from_numpy(np.array(split.labels[rows])),
+        relevance=torch.from_numpy(np.array(split.relevance[rows])),
     )
 
 

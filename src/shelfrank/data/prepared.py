@@ -7,7 +7,7 @@ shown. `columns.json` names the columns; `encoder.json` says how raw values beca
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +33,9 @@ ARRAYS = (
     "tie_keys",
     "search_offsets",
 )
+"""What every split's folder holds; `relevance` may lie beside them."""
+ROW_ARRAYS = (*ARRAYS[:-1], "relevance")
+"""The arrays of a `Split` that have a value per row."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,9 @@ class Split:
         search_offsets: Rows of search i are `search_offsets[i]` to `search_offsets[i + 1]`.
         numerical_columns: What each column of `numerical` is.
         categorical_columns: What each column of `categorical` is.
+        relevance: Class of each row's relevance, a higher one the more relevant, or -1 where the row has no label
+            (Paper: Sec. 3.5); one value stands for every row, and left out, no row has one.
+        relevance_classes: How many classes there are; 0 where the data has no relevance labels.
     """
 
     name: str
@@ -87,10 +93,15 @@ class Split:
     search_offsets: Int64[np.ndarray, " searches_plus_1"]
     numerical_columns: tuple[Column, ...]
     categorical_columns: tuple[Column, ...]
+    relevance: Int8[np.ndarray, "#rows"] = field(default_factory=lambda: np.full(1, -1, np.int8))
+    relevance_classes: int = 0
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
-        for name in ARRAYS[:-1]:
+        if len(self.relevance) == 1:
+            # A view that repeats the value: a split of many rows needs no memory for labels that it lacks.
+            object.__setattr__(self, "relevance", np.broadcast_to(self.relevance, rows))
+        for name in ROW_ARRAYS:
             assert len(getattr(self, name)) == rows, f"{name} must have {rows} rows"
         assert self.numerical.shape[1] == len(self.numerical_columns), "every numerical column must be named"
         assert self.categorical.shape[1] == len(self.categorical_columns), "every categorical column must be named"
@@ -157,7 +168,7 @@ class Split:
         sizes = ends - starts
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], sizes)
-        picked = {name: getattr(self, name)[rows] for name in ARRAYS[:-1]}
+        picked = {name: getattr(self, name)[rows] for name in ROW_ARRAYS}
         return replace(self, search_offsets=offsets, **picked)
 
 
@@ -170,6 +181,7 @@ class PreparedData:
     tasks: tuple[str, ...]
     numerical_columns: tuple[Column, ...]
     categorical_columns: tuple[Column, ...]
+    relevance_classes: int
 
     @classmethod
     def open(cls, path: Path) -> "PreparedData":
@@ -182,19 +194,24 @@ class PreparedData:
             numerical, categorical = (
                 tuple(_column(item) for item in data[kind]) for kind in ("numerical", "categorical")
             )
+            relevance_classes = int(data.get("relevance_classes", 0))
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{file} must name the columns, but it cannot be read: {error}; prepare again") from error
-        return cls(path, manifest, tasks, numerical, categorical)
+        return cls(path, manifest, tasks, numerical, categorical, relevance_classes)
 
     def split(self, name: str) -> Split:
         """One split's rows, memory-mapped."""
         assert name in SPLITS, name
-        arrays: dict[str, Any] = {array: _map(self.path / name / f"{array}.npy") for array in ARRAYS}
+        folder = self.path / name
+        arrays: dict[str, Any] = {array: _map(folder / f"{array}.npy") for array in ARRAYS}
+        if self.relevance_classes and (folder / "relevance.npy").is_file():
+            arrays["relevance"] = _map(folder / "relevance.npy")
         return Split(
             name=name,
             tasks=self.tasks,
             numerical_columns=self.numerical_columns,
             categorical_columns=self.categorical_columns,
+            relevance_classes=self.relevance_classes,
             **arrays,
         )
 
@@ -211,12 +228,20 @@ class PreparedData:
         return pq.read_table(self.path / "texts" / "products.parquet")
 
 
-def save_columns(path: Path, tasks: Sequence[str], numerical: Sequence[Column], categorical: Sequence[Column]) -> None:
+def save_columns(
+    path: Path,
+    tasks: Sequence[str],
+    numerical: Sequence[Column],
+    categorical: Sequence[Column],
+    relevance_classes: int = 0,
+) -> None:
     """Writes `columns.json` of a folder being prepared."""
     data = {
         "tasks": list(tasks),
         "numerical": [vars(column) for column in numerical],
         "categorical": [vars(column) for column in categorical],
+        # Data without relevance labels keeps the bytes, and so the fingerprint, that it had before there were any.
+        **({"relevance_classes": relevance_classes} if relevance_classes else {}),
     }
     (path / "columns.json").write_text(json.dumps(data, indent=1), encoding="utf-8")
 

@@ -16,7 +16,7 @@ class MMoE(nn.Module):
         d_in: Width of `x_final`.
         n_experts: Experts.
         expert_layers: Widths of an expert's layers.
-        n_tasks: Tasks, each with a gate.
+        n_tasks: Tasks, each with a gate; the relevance label is one of them where it is learned.
         batch_norm: Whether the experts normalise after each linear layer.
         dropout: Share of an expert's hidden units dropped in training.
 

@@ -79,6 +79,8 @@ class Problem:
         columns: Names of the input columns, numerical then categorical.
         n_numerical: How many of them are numerical.
         category_sizes: Codes of each categorical column.
+        relevance_classes: Classes of the relevance label that is learned beside the tasks; 0 where none is. Only the
+            networks learn it, and no ranker scores by it.
     """
 
     config: ExperimentConfig
@@ -87,3 +89,4 @@ class Problem:
     columns: tuple[str, ...]
     n_numerical: int
     category_sizes: tuple[int, ...]
+    relevance_classes: int = 0

@@ -17,7 +17,11 @@ WEIGHTS = "weights.safetensors"
 
 
 class NeuralRanker(Ranker):
-    """MMoE with its shared bottom, trained on the weighted sum of the tasks' losses."""
+    """MMoE with its shared bottom, trained on the weighted sum of the tasks' losses.
+
+    Where the prepared data has relevance labels, they are a further task (Paper: Sec. 3.5, Table 5): it shapes what the
+    tasks share and is left out of the scores.
+    """
 
     gives_probabilities = True  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
@@ -25,7 +29,11 @@ class NeuralRanker(Ranker):
         self.problem = problem
         torch.manual_seed(problem.config.seed)
         self.model = MultiTaskRanker(
-            problem.n_numerical, problem.category_sizes, len(problem.tasks), problem.config.neural
+            problem.n_numerical,
+            problem.category_sizes,
+            len(problem.tasks),
+            problem.config.neural,
+            problem.relevance_classes,
         )
 
     @property
@@ -37,11 +45,25 @@ class NeuralRanker(Ranker):
 
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
         """Trains with early stopping and keeps the best epoch's weights."""
-        config = self.problem.config
-        trained = fit(self.model, train, valid, config.train, self.problem.task_weights, config.seed, checkpoints)
+        config, n_classes = self.problem.config, self.problem.relevance_classes
+        trained = fit(
+            self.model,
+            train,
+            valid,
+            config.train,
+            self.problem.task_weights,
+            config.seed,
+            checkpoints,
+            relevance_weight=config.relevance_weight if n_classes else 0.0,
+        )
+        relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
         return Fitted(
             curve=trained.curve,
-            choices=[*trained.protocol.reasons, f"weights of epoch {trained.best_epoch} of {len(trained.curve)}"],
+            choices=[
+                *trained.protocol.reasons,
+                *([relevance] if n_classes else []),
+                f"weights of epoch {trained.best_epoch} of {len(trained.curve)}",
+            ],
             parameters=self.model.parameter_counts(),
             seconds=trained.seconds,
         )

@@ -15,7 +15,7 @@ from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.progress import progress
 from shelfrank.train.checkpoint import Progress, is_foreign, load_checkpoint, save_checkpoint
-from shelfrank.train.losses import task_losses, weighted_loss
+from shelfrank.train.losses import all_losses, weighted_loss
 from shelfrank.train.protocol import Protocol, pick_protocol
 
 SCORING_ROWS = 16_384
@@ -64,11 +64,13 @@ def fit(
     seed: int,
     checkpoints: Checkpoints | None = None,
     title: str = "Training",
+    relevance_weight: float = 0.0,
 ) -> Trained:
     """Trains a model and leaves the best epoch's weights in it.
 
     Args:
-        model: Maps numbers and codes to logits; its weights are already drawn.
+        model: Maps numbers and codes to logits; its weights are already drawn. Where relevance is learned, it takes
+            `with_relevance` as `MultiTaskRanker` does.
         train: Rows to learn from.
         valid: Rows whose weighted loss decides when to stop.
         config: The loop's settings.
@@ -76,6 +78,7 @@ def fit(
         seed: Decides the order of rows and the dropout.
         checkpoints: None trains without any.
         title: What the progress bar says.
+        relevance_weight: Weight of the relevance label's loss beside the tasks'; 0 does not learn it.
 
     Returns:
         The learning curve and what was picked.
@@ -87,7 +90,8 @@ def fit(
         torch.set_num_threads(config.threads)
     protocol = pick_protocol(config, train.n_rows)
     optimizer = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate, fused=True)
-    weights = torch.tensor(task_weights, dtype=torch.float32)
+    with_relevance = relevance_weight > 0
+    weights = torch.tensor([*task_weights, *([relevance_weight] if with_relevance else [])], dtype=torch.float32)
     batches = ShuffledBatches(train, protocol.batch_size, seed)
     state, best = Progress(), {}
     torch.manual_seed(seed)
@@ -115,13 +119,13 @@ def fit(
             advance(round(n_done / batches.n_steps * train.n_rows))
             saved = time.monotonic()
             for batch in batches.epoch(state.epoch, first_step=n_done):
-                state.loss_sum += _step(model, batch, weights, optimizer, protocol.bf16)
+                state.loss_sum += _step(model, batch, weights, optimizer, protocol.bf16, with_relevance)
                 state.step += 1
                 advance(len(batch.labels), note=f"loss {state.loss_sum / state.step:.4f}")
                 if time.monotonic() - saved >= config.checkpoint_every_s and state.step < batches.n_steps:
                     keep()
                     saved = time.monotonic()
-        valid_losses = evaluate_losses(model, valid, protocol.bf16)
+        valid_losses = evaluate_losses(model, valid, protocol.bf16, with_relevance)
         valid_loss = float(weighted_loss(valid_losses, weights))
         train_loss = state.loss_sum / state.step
         if not (torch.isfinite(torch.tensor([train_loss, valid_loss])).all()):
@@ -139,7 +143,8 @@ def fit(
                 "epoch": state.epoch + 1,
                 "train_loss": train_loss,
                 "valid_loss": valid_loss,
-                "valid_losses": valid_losses.tolist(),
+                "valid_losses": valid_losses[: len(task_weights)].tolist(),
+                **({"valid_relevance_loss": valid_losses[-1].item()} if with_relevance else {}),
                 "seconds": round(clock.seconds(), 2),
             }
         )
@@ -151,33 +156,44 @@ def fit(
     return Trained(curve, state.best_epoch + 1, protocol, state.seconds)
 
 
-def evaluate_losses(model: nn.Module, split: Split, bf16: bool) -> Tensor:
-    """Each task's loss over a whole split, averaged over the rows that have its label."""
+def evaluate_losses(model: nn.Module, split: Split, bf16: bool, with_relevance: bool = False) -> Tensor:
+    """Each task's loss over a whole split, averaged over the rows that have its label; then the relevance label's."""
     model.eval()
-    logits = predict_logits(model, split, bf16)
-    labels = torch.from_numpy(split.labels[:].copy())
-    return task_losses(logits, labels)
+    logits = predict_logits(model, split, bf16, with_relevance)
+    labels, relevance = torch.from_numpy(split.labels[:].copy()), torch.from_numpy(split.relevance[:].copy())
+    return all_losses(logits, labels, relevance)
 
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, split: Split, bf16: bool) -> Tensor:
+def predict_logits(model: nn.Module, split: Split, bf16: bool, with_relevance: bool = False) -> Tensor:
     """Logits of every row of a split, in eval mode; a row's logits do not depend on its neighbours."""
     model.eval()
-    outputs = []
-    for batch in in_order(split, SCORING_ROWS):
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            outputs.append(model(batch.numerical, batch.categorical))
-    return torch.cat(outputs) if outputs else torch.empty((0, split.labels.shape[1]))
+    outputs = [_logits(model, batch, bf16, with_relevance) for batch in in_order(split, SCORING_ROWS)]
+    n_logits = split.labels.shape[1] + with_relevance * split.relevance_classes
+    return torch.cat(outputs) if outputs else torch.empty((0, n_logits))
 
 
-def _step(model: nn.Module, batch: Batch, weights: Tensor, optimizer: torch.optim.Optimizer, bf16: bool) -> float:
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        logits = model(batch.numerical, batch.categorical)
-    loss = weighted_loss(task_losses(logits, batch.labels), weights)
+def _step(
+    model: nn.Module,
+    batch: Batch,
+    weights: Tensor,
+    optimizer: torch.optim.Optimizer,
+    bf16: bool,
+    with_relevance: bool,
+) -> float:
+    logits = _logits(model, batch, bf16, with_relevance)
+    loss = weighted_loss(all_losses(logits, batch.labels, batch.relevance), weights)
     loss.backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return float(loss.detach())
+
+
+def _logits(model: nn.Module, batch: Batch, bf16: bool, with_relevance: bool) -> Tensor:
+    # A model that never learns relevance need not know the word.
+    extra = {"with_relevance": True} if with_relevance else {}
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        return model(batch.numerical, batch.categorical, **extra)
 
 
 class _Clock:

@@ -24,12 +24,47 @@ def task_losses(
     return (each * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
 
 
-def weighted_loss(losses: Float[Tensor, " n_tasks"], weights: Float[Tensor, " n_tasks"]) -> Float[Tensor, ""]:
-    """Weighted sum of the tasks' losses (Paper: Sec. 3.1, Eq. (1)).
+def relevance_loss(logits: Float[Tensor, "rows n_classes"], relevance: Int8[Tensor, " rows"]) -> Float[Tensor, ""]:
+    """Categorical cross-entropy of the relevance label (Paper: Sec. 3.5), averaged over the rows that have one.
 
     Args:
-        losses: One per task.
-        weights: One per task.
+        logits: Before the softmax.
+        relevance: A class, or -1 where the label is missing.
+
+    Returns:
+        The loss; exactly 0, without gradient, where no row has a label.
+    """
+    # Numerics: the mean of no row would be NaN.
+    summed = torch.nn.functional.cross_entropy(logits, relevance.long(), ignore_index=-1, reduction="sum")
+    return summed / (relevance >= 0).sum().clamp(min=1)
+
+
+def all_losses(
+    logits: Float[Tensor, "rows n_logits"], labels: Int8[Tensor, "rows n_tasks"], relevance: Int8[Tensor, " rows"]
+) -> Float[Tensor, " n_losses"]:
+    """Each task's loss, with the relevance label's behind them where there are logits of its classes.
+
+    Args:
+        logits: One per task, then, where that label is learned, one per relevance class.
+        labels: As `task_losses` takes them.
+        relevance: As `relevance_loss` takes it.
+
+    Returns:
+        A loss per task, and one more where relevance is learned.
+    """
+    n_tasks = labels.shape[1]
+    losses = task_losses(logits[:, :n_tasks], labels)
+    if logits.shape[1] == n_tasks:
+        return losses
+    return torch.cat([losses, relevance_loss(logits[:, n_tasks:], relevance)[None]])
+
+
+def weighted_loss(losses: Float[Tensor, " n_losses"], weights: Float[Tensor, " n_losses"]) -> Float[Tensor, ""]:
+    """Weighted sum of the losses (Paper: Sec. 3.1, Eq. (1)).
+
+    Args:
+        losses: One per task, and the relevance label's where it is learned.
+        weights: One per loss.
 
     Returns:
         The loss that training minimises.

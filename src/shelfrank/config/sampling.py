@@ -1,0 +1,27 @@
+"""Settings of the stratified sampling of training rows."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shelfrank.config.base import Strict
+
+
+class SamplingConfig(Strict):
+    """Which training rows are kept (Paper: Sec. 3.4); validation and test rows always are.
+
+    Attributes:
+        alpha: Share of positive rows asked for in each bin.
+        beta: Share of each bin's rows asked for.
+        n_bins: Bins within a category, of equally many products each, by how often a product was shown.
+        category: Product feature whose values are the categories.
+        unit: `impression` samples rows, as the paper does; `search` keeps whole result pages.
+        seed: Decides which rows of a stratum are taken.
+    """
+
+    alpha: float = Field(default=0.5, gt=0, lt=1)
+    beta: float = Field(default=0.5, gt=0, le=1)
+    n_bins: int = Field(default=10, ge=1)
+    category: str = "category"
+    unit: Literal["impression", "search"] = "impression"
+    seed: int = Field(default=0, ge=0)

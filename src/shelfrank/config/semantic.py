@@ -1,0 +1,72 @@
+"""Settings of the semantic score."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shelfrank.config.base import Strict
+from shelfrank.config.prepare import SplitConfig
+
+
+class SemanticConfig(Strict):
+    """Query and product embeddings, and what both steps of the semantic score share (Paper: Sec. 3.2).
+
+    Attributes:
+        model: A local folder, a hub name, or `packaged`, the MiniLM that the extra `offline` installs.
+        document: Product columns that make up the document, in their order; the log's missing ones are skipped.
+        per_attribute: `mean` embeds each column by itself and averages, the paper's other reading; None embeds the
+            columns joined by spaces.
+        precision: How scoring computes; `bf16` is faster and moves a cosine by about 0.001.
+        threads: Processor threads; None leaves torch's choice.
+    """
+
+    model: str = "thenlper/gte-base"
+    document: tuple[str, ...] = Field(default=("title", "brand", "color", "age_group"), min_length=1)
+    per_attribute: Literal["mean"] | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = Field(default=None, ge=1)
+
+
+class SemanticTrainConfig(Strict):
+    """Contrastive fine-tuning of the text model on a shop's own searches (Paper: Sec. 3.2; the recipe is unstated).
+
+    Attributes:
+        model: The model to start from, named as in `SemanticConfig`.
+        document: Product columns that make up the document, joined by spaces.
+        split: How searches are split; pairs come from the training split only. None splits as `prepare` does by
+            itself, and a judged log, which has no times to go by, by `search_id`.
+        positive_grade: Least human grade of a positive pair, for a log of judgments; None takes clicks and purchases.
+        epochs: Passes over the pairs.
+        batch_size: Pairs per step; each pair has the others' products as negatives.
+        learning_rate: AdamW's rate at its highest.
+        warmup: Share of the steps over which the rate rises from 0; then it falls to 0 along a line.
+        weight_decay: AdamW's decay of all weights but biases and norms.
+        scale: Factor on the cosine before the softmax, the inverse of a temperature.
+        symmetric: Also tells a product's query from the other queries, half the loss.
+        precision: `auto` multiplies in bfloat16 where the processor does so in hardware.
+        checkpoint_every_s: Seconds between two checkpoints.
+        threads: Processor threads; None leaves torch's choice.
+        seed: Decides the order of pairs and the dropout.
+    """
+
+    model: str = "thenlper/gte-base"
+    document: tuple[str, ...] = Field(default=("title", "brand", "color", "age_group"), min_length=1)
+    split: SplitConfig | None = None
+    positive_grade: float | None = None
+    epochs: int = Field(default=1, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=5e-5, gt=0)
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    scale: float = Field(default=20.0, gt=0)
+    symmetric: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint_every_s: float = Field(default=120.0, ge=0)
+    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    def search_split(self) -> SplitConfig:
+        """How searches are split, with None resolved."""
+        if self.split is not None:
+            return self.split
+        return SplitConfig() if self.positive_grade is None else SplitConfig(by="search_id")
