@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check format clean help
+.PHONY: demo test test-spark check format clean help
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -14,6 +14,10 @@ demo: $(VENV)/.demo ## Makes a shop, trains rankers on it, compares them, writes
 
 test: $(VENV)/.test ## Runs the tests.
 	$(BIN)/python -m pytest
+
+test-spark: $(VENV)/.test ## Runs the tests that need Spark and Java 17.
+	$(PIP) install --quiet -c constraints.txt -e '.[spark]'
+	$(BIN)/python -m pytest -m spark -n 0 --timeout 900
 
 check: $(VENV)/.dev ## Format, lint, types, import layers, docstrings.
 	$(BIN)/ruff format --check .
@@ -34,7 +38,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet -c constraints.txt -e .
+	$(PIP) install --quiet -c constraints.txt -e '.[offline]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python

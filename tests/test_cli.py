@@ -259,7 +259,7 @@ def test_a_bad_source_is_told(what: str, shelfrank: Callable[..., Told], tmp_pat
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["import", "custm", "mapping.yaml"], "unknown source 'custm': choose one of custom, "),
+        (["import", "custm", "mapping.yaml"], "unknown source 'custm': choose one of bestbuy, custom, "),
         (["prepare", "nothing"], "nothing must be a finished search log, but it does not exist"),
         (["prepare", "LOG", "--set", "split.trian=0.5"], "config: split.trian: unknown key"),
         (["prepare", "LOG", "--set", "split.train=2"], "split.train: Input should be less than 1"),

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,7 @@ from shelfrank.artifact import read_manifest
 from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
 from shelfrank.errors import UserError
 from shelfrank.progress import console
+from shelfrank.semantic_commands import semantic_app
 
 app = typer.Typer(
     name="shelfrank",
@@ -22,6 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(semantic_app)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the result; a finished one of the same inputs is kept.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with any keys of this step's config.")]
@@ -71,7 +73,7 @@ def simulate(
 @app.command("import")
 def import_source(
     source: Annotated[str, typer.Argument(help="Name of the source's format.")],
-    path: Annotated[Path, typer.Argument(help="The source's file, or the mapping.yaml of a custom one.")],
+    path: Annotated[Path, typer.Argument(help="The source's file or folder, or the mapping.yaml of a custom one.")],
     out: Out,
     as_json: AsJson = False,
 ) -> None:
@@ -106,15 +108,43 @@ def validate(
 def prepare(
     log: Annotated[Path, typer.Argument(help="A search log's folder.")],
     out: Out,
+    engine: Annotated[
+        Literal["duckdb", "spark"] | None, typer.Option(help="What runs joins, sorts and aggregates.")
+    ] = None,
+    semantic: Annotated[
+        Path | None, typer.Option("--semantic", help="Semantic scores of this log, for the feature and the labels.")
+    ] = None,
     config: ConfigFile = None,
     assign: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Splits, computes point-in-time features, encodes: the arrays that training reads."""
+    """Splits, samples, computes point-in-time features and labels, encodes: the arrays that training reads."""
     from shelfrank.prepare.pipeline import prepare as run
 
-    changed = run(log, out, resolve(PrepareConfig, config, assign or []))
+    given = {"engine.name": engine, "semantic_scores": semantic}
+    settings = [*(assign or []), *(f"{name}={json.dumps(str(value))}" for name, value in given.items() if value)]
+    changed = run(log, out, resolve(PrepareConfig, config, settings))
     _tell("prepared_data", out, changed, as_json)
+
+
+@app.command()
+def relevance(
+    prepared: Annotated[Path, typer.Argument(help="Prepared data with relevance labels.")],
+    log: Annotated[Path, typer.Option("--log", help="Its log, with true grades.")],
+    out: Out,
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measures how well relevance labels agree with true grades, voter by voter, and writes a page."""
+    from shelfrank.config.relevance import AgreementConfig
+    from shelfrank.report.agreement import KIND
+    from shelfrank.report.agreement import relevance_agreement as run
+
+    changed = run(prepared, log, out, resolve(AgreementConfig, config, assign or []))
+    _tell(KIND, out, changed, as_json)
+    if not as_json:
+        typer.echo(f"page: {(out / 'agreement.html').resolve()}")
 
 
 @app.command()
@@ -264,8 +294,14 @@ def _prepared_facts(info: dict[str, Any]) -> list[str]:
         lines.append(f"{name}: {split['searches']:,} searches, {split['impressions']:,} impressions, {positives}")
     lines.append("features: " + ", ".join(f"{count} {side}" for side, count in sorted(info["features"].items())))
     lines += [f"feature left out: {name}: {why}" for name, why in sorted(info["left_out_features"].items())]
-    if info["texts_cut_for_overlap"]:
-        lines.append(f"{info['texts_cut_for_overlap']:,} texts had more words than the text overlap compares")
+    lines += [f"texts cut: {count:,} {reason}" for reason, count in sorted(info["cut_texts"].items()) if count]
+    if "sampling" in info:
+        from shelfrank.prepare.sampling_info import sampling_lines
+
+        lines += sampling_lines(info["sampling"])
+    labels = info.get("relevance", {"counts": {}, "notes": []})
+    lines += [f"relevance labels: {count:,} {what}" for what, count in labels["counts"].items()]
+    lines += [f"relevance labels: {note}" for note in labels["notes"]]
     return lines
 
 

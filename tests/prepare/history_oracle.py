@@ -10,6 +10,7 @@ from shelfrank.config import PrepareConfig
 from shelfrank.schema import TASKS
 
 HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
 
 
 @dataclass
@@ -107,25 +108,28 @@ def _rates_and_shares(
     of_query = [h for h in past if h.query == now.query]
     of_pair = [h for h in of_query if h.product == now.product]
     of_customer = [h for h in past if h.customer == now.customer]
-    clicks = tuple(task for task in tasks if task == "click")
+    windows = [(0.0, ""), *((days, f"_{days:g}d") for days in history.windows_days)]
     for name, wanted, some, counted in (
         ("product", history.product, of_product, tasks),
-        ("query", history.query, of_query, clicks),
+        ("query", history.query, of_query, tuple(task for task in tasks if task == "click")),
         ("query_product", history.query_product, of_pair, tasks),
     ):
         if wanted:
-            shown = sum(h.impression for h in some)
-            values[f"{name}_impressions"] = shown
-            for task in counted:
-                count = sum(h.outcomes.get(task, 0) for h in some)
-                strength, prior = history.prior_strength, priors[task]
-                values[f"{name}_{task}s"] = count
-                values[f"{name}_{task}_rate"] = (count + strength * prior) / (shown + strength)
-            if name != "query" and "click" in counted:
+            for days, suffix in windows:
+                recent = [h for h in some if not days or h.us >= now.us - round(days * DAY_US)]
+                shown = sum(h.impression for h in recent)
+                values[f"{name}_impressions{suffix}"] = shown
+                for task in counted:
+                    values[f"{name}_{task}s{suffix}"] = sum(h.outcomes.get(task, 0) for h in recent)
+                    values[f"{name}_{task}_rate{suffix}"] = _rate(recent, task, config, priors[task])
+            if name != "query" and "click" in tasks:
                 clicked = sum(h.outcomes.get("click", 0) for h in some)
                 attention = sum(h.impression / math.log2(1 + h.position) for h in some if h.impression)
                 strength = history.prior_strength
                 values[f"{name}_click_lift"] = (clicked + strength * priors["click"]) / (attention + strength)
+    for task in tasks if history.query_product else ():
+        backed = (_rate(of_product, task, config, priors[task]) + _rate(of_query, task, config, priors[task])) / 2
+        values[f"query_product_{task}_rate_backed_off"] = _rate(of_pair, task, config, backed)
     for name, wanted, some in (("query", history.query_product, of_query), ("customer", history.customer, of_customer)):
         for feature in affinity if wanted else ():
             like = [h for h in some if products[h.product][feature] == products[now.product][feature]]
@@ -133,6 +137,12 @@ def _rates_and_shares(
             values[f"{name}_{feature}_engaged"] = same
             values[f"{name}_{feature}_share"] = same / (sum(h.engaged for h in some) + 2)
     return values
+
+
+def _rate(some: list[Happening], task: str, config: PrepareConfig, prior: float) -> float:
+    strength = config.history.prior_strength
+    count, shown = sum(h.outcomes.get(task, 0) for h in some), sum(h.impression for h in some)
+    return (count + strength * prior) / (shown + strength)
 
 
 def _personal(

@@ -10,15 +10,17 @@ from random_log import SCHEMA, one_thread, random_tables, write_log
 
 from shelfrank.config import HistoryConfig
 from shelfrank.errors import UserError
-from shelfrank.prepare.interactions import OVERLAP_FEATURES
 from shelfrank.prepare.pipeline import prepare, raw_features
 
 BOTH = ("brand", "age_group")
-OVERLAP = {feature.name for feature in OVERLAP_FEATURES}
-
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "events_sessions_and_upstream_order": ({"n_searches": 40}, {"upstream_order": True}),
     "few_moments": ({"n_moments": 3}, {"upstream_order": True}),
+    "windows": ({"n_searches": 50}, {"history": HistoryConfig(windows_days=(0.01, 0.05, 7))}),
+    "windows_and_late_outcomes": (
+        {"n_searches": 50},
+        {"history": HistoryConfig(windows_days=(0.005, 0.02), outcome_delay_s=900)},
+    ),
     "late_outcomes": ({"some_unlabelled": True}, {"history": HistoryConfig(outcome_delay_s=1200.5)}),
     "no_events_one_affinity": ({"events": False}, {"history": HistoryConfig(affinity=("age_group",))}),
     "no_sessions_price_in_rows": ({"sessions": False, "price_in_rows": True}, {"upstream_order": True}),
@@ -33,12 +35,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_features_equal_the_plain_loops(case: str, tmp_path: Path) -> None:
     log_options, settings = CASES[case]
     tables = random_tables(seed=sorted(CASES).index(case), **log_options)
-    config = one_thread(**settings)
+    config = one_thread(text=False, **settings)
     affinity = BOTH if config.history.affinity is None else config.history.affinity
     expected = expected_features(tables, config, affinity)
     made = raw_features(write_log(tmp_path / "log", tables, n_parts=2), config).to_pydict()
 
-    assert set(made) - OVERLAP == set(expected[0])
+    assert set(made) == set(expected[0])
     by_row = {pair: index for index, pair in enumerate(zip(made["search_id"], made["product_id"], strict=True))}
     order = [by_row[row["search_id"], row["product_id"]] for row in expected]
     assert sorted(order) == list(range(len(tables["impressions"])))
@@ -51,9 +53,9 @@ def test_features_equal_the_plain_loops(case: str, tmp_path: Path) -> None:
 
 
 def test_the_random_logs_have_every_kind_of_past(tmp_path: Path) -> None:
-    made = raw_features(write_log(tmp_path / "log", random_tables(seed=1)), one_thread(upstream_order=True))
+    made = raw_features(write_log(tmp_path / "log", random_tables(seed=1)), one_thread(upstream_order=True, text=False))
     constant = [name for name in made.column_names if len(made[name].unique()) == 1]
-    assert set(constant) <= OVERLAP
+    assert not constant
 
 
 def test_anonymous_searches_share_no_past(tmp_path: Path) -> None:
@@ -84,6 +86,7 @@ def test_whole_pages_are_computed_whatever_the_batch(tmp_path: Path, monkeypatch
     log = write_log(tmp_path / "log", random_tables(seed=6))
     whole = raw_features(log, one_thread(upstream_order=True))
     monkeypatch.setattr("shelfrank.prepare.rows.BATCH_ROWS", 5)
+    monkeypatch.setattr("shelfrank.engine.embedded.BATCH_ROWS", 7)
     assert raw_features(log, one_thread(upstream_order=True)).equals(whole)
 
 

@@ -86,7 +86,7 @@ def test_the_order_of_rows_and_files_changes_no_bit() -> None:
 @pytest.mark.parametrize("altered", ["device", "click", "product_id", "customer_id"])
 def test_the_encoder_is_fitted_on_the_training_split_only(altered: str, tmp_path: Path) -> None:
     tables = random_tables(seed=13, n_searches=40, n_moments=40)
-    config = one_thread(text_overlap=False)
+    config = one_thread(text=False)
     prepare(write_log(tmp_path / "log", tables), tmp_path / "out", config)
     moments = sorted({row["search_id"]: row["timestamp"] for row in tables["impressions"]}.values())
     for row in tables["impressions"]:

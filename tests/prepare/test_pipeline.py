@@ -239,13 +239,13 @@ import os, signal, sys
 from pathlib import Path
 from random_log import one_thread
 from shelfrank import artifact
-from shelfrank.prepare import arrays, pipeline
+from shelfrank.prepare import arrays, pipeline, reading
 
 def die(*arguments, **settings):
     os.kill(os.getpid(), signal.SIGKILL)
 
 POINTS = {
-    "totals": (pipeline, "totals_of_key"),
+    "totals": (reading.ColumnFiles, "put"),
     "half_the_arrays": (arrays.SplitCounter, "add"),
     "hashing": (artifact, "_hash_files"),
     "swap": (artifact, "_swap_into_place"),

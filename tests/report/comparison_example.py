@@ -247,7 +247,38 @@ def _data() -> dict[str, Any]:
         },
         "features": {"customer": 12, "query": 3, "product": 10, "interaction": 6, "context": 4},
         "left_out": {"search without a known product": 128, "purchase_without_click": 37},
+        "sampling": _sampling(),
         "notes": ["The data is simulated; its truth is known and no feature reads it."],
+    }
+
+
+def _sampling() -> dict[str, Any]:
+    def rows(impressions: int, positives: int, **named: Any) -> dict[str, Any]:
+        asked = impressions // 4
+        taken = min(asked, positives)
+        return named | {
+            "products": 960,
+            "impressions": impressions,
+            "positives": positives,
+            "negatives": impressions - positives,
+            "asked_positive": asked,
+            "asked_negative": asked,
+            "taken_positive": taken,
+            "taken_negative": asked,
+            "short_positive": asked - taken,
+            "short_negative": 0,
+            "n_bins": 24,
+            "n_short_bins": 24 if taken < asked else 0,
+        }
+
+    by_bin = [rows(4_000 * i**3, 210 * i**3 + 40 * i, bin=i) for i in range(1, 11)]
+    totals = {name: sum(row[name] for row in by_bin) for name in by_bin[0] if name != "bin"}
+    names = ["sofas", "armchairs", None, *(f"kind {i}" for i in range(21))]
+    return {
+        "config": {"alpha": 0.5, "beta": 0.5, "n_bins": 10, "category": "category", "unit": "impression", "seed": 0},
+        "totals": totals,
+        "by_bin": by_bin,
+        "by_category": [rows(900_000 // (1 + i), 51_000 // (1 + i), category=name) for i, name in enumerate(names)],
     }
 
 

@@ -16,7 +16,7 @@ from shelfrank.errors import UserError
 from shelfrank.report import render, write_report
 from shelfrank.report.comparison import read_comparison
 
-SECTIONS = ["result", "data", "rankers", "learning", "calibration", "personalization", "cost", "provenance"]
+SECTIONS = ["result", "data", "sampling", "rankers", "learning", "calibration", "personalization", "cost", "provenance"]
 HOSTILE = "</title></style></svg>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;{{ 7*7 }}"
 
 

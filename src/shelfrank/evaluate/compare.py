@@ -90,6 +90,7 @@ def _comparison(
             "splits": {name: info["splits"][name] for name in SPLITS},
             "features": info["features"],
             "left_out": info["left_out"],
+            "sampling": info.get("sampling"),
             "notes": [f"feature {name} left out: {why}" for name, why in sorted(info["left_out_features"].items())],
         },
         "baseline": baseline,

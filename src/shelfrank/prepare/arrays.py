@@ -1,17 +1,17 @@
 """Writes the arrays of every split, some whole pages at a time."""
 
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32, Int8, Int32
+from jaxtyping import Float32, Int8, Int32, Int64
 
 from shelfrank.data.prepared import SPLITS, id_hashes, tie_keys
 from shelfrank.prepare.encode import Encoder, NumericalEncoding, numbers
 from shelfrank.prepare.features import EntityTables, Plan
+from shelfrank.prepare.relevance import RelevanceLabels
 from shelfrank.prepare.rows import Batch, RowReader
 from shelfrank.prepare.statistics import SplitCounter
 from shelfrank.schema import Feature
@@ -23,10 +23,11 @@ def write_arrays(
     entities: EntityTables,
     encoder: Encoder,
     searches: pa.Table,
-    splits: Int8[np.ndarray, " searches"],
+    sizes: Int64[np.ndarray, " searches"],
     plan: Plan,
+    relevance: RelevanceLabels | None,
 ) -> dict[str, Any]:
-    """Encodes all rows into memory-mapped arrays, one folder per split.
+    """Encodes all kept rows into arrays, one folder per split.
 
     Args:
         out: The folder being written.
@@ -34,8 +35,9 @@ def write_arrays(
         entities: Products and customers.
         encoder: The fitted encoder.
         searches: The searches by `search_idx`.
-        splits: The split of each search.
+        sizes: Kept rows of each search; a search of which no row is kept is in no split.
         plan: The tasks and the declared features.
+        relevance: The labels of the fourth task.
 
     Returns:
         Statistics by split.
@@ -43,32 +45,69 @@ def write_arrays(
     assembler = _Assembler(encoder, entities, plan, reader.features)
     search_hashes = id_hashes(searches["search_id"].to_pylist())
     product_hashes = id_hashes(entities.products["product_id"].to_pylist())
-    arrays = _open_arrays(out, encoder, searches, _page_sizes(reader, len(splits)), splits, len(plan.tasks))
-    counter = SplitCounter(plan.tasks)
-    filled = [0] * len(SPLITS)
-    for batch in reader.batches("Encoding"):
+
+    def encode(batch: Batch) -> tuple[Int8[np.ndarray, " rows"], dict[str, np.ndarray]]:
         encoded: dict[str, np.ndarray] = {
             name: batch.ints(name) for name in ("query_idx", "product_idx", "customer_idx", "position")
         }
         encoded["numerical"] = assembler.numerical(batch)
         encoded["categorical"] = assembler.categorical(batch)
-        encoded["labels"] = np.stack(
-            [batch.rows[task].fill_null(-1).to_numpy().astype(np.int8) for task in plan.tasks], axis=1
-        )
+        encoded["labels"] = batch.labels(plan.tasks)
+        if relevance is not None:
+            encoded["relevance"] = relevance.lookup(encoded["query_idx"], encoded["product_idx"])
         encoded["tie_keys"] = tie_keys(search_hashes[batch.ints("search_idx")], product_hashes[encoded["product_idx"]])
-        for index, name in enumerate(SPLITS):
-            chosen = batch.split == index
-            n = int(chosen.sum())
-            if n:
-                of_split = {array: values[chosen] for array, values in encoded.items()}
-                for array, values in of_split.items():
-                    arrays[index][array][filled[index] : filled[index] + n] = values
-                counter.add(name, of_split)
-                filled[index] += n
-    for of_split in arrays:
-        for array in of_split.values():
-            array.flush()
+        return batch.split, encoded
+
+    splits = np.where(sizes > 0, reader.splits, -1)
+    counter = SplitCounter(plan.tasks)
+    writers = [_SplitWriter(out / name, searches, sizes, splits == index) for index, name in enumerate(SPLITS)]
+    for split, encoded in reader.map("Encoding", encode):
+        for index, writer in enumerate(writers):
+            chosen = split == index
+            if chosen.any():
+                of_split = encoded if chosen.all() else {array: values[chosen] for array, values in encoded.items()}
+                writer.append(of_split)
+                counter.add(writer.folder.name, of_split)
+    for writer in writers:
+        writer.finish()
     return counter.finish(searches, splits)
+
+
+class _SplitWriter:
+    """Appends rows to one split's `.npy` files, whose headers are written when their length is known."""
+
+    def __init__(
+        self, folder: Path, searches: pa.Table, sizes: Int64[np.ndarray, " searches"], chosen: np.ndarray
+    ) -> None:
+        self.folder = folder
+        folder.mkdir()
+        of_split = np.flatnonzero(chosen)
+        offsets = np.concatenate([[0], np.cumsum(sizes[of_split])]).astype(np.int64)
+        np.save(folder / "search_offsets.npy", offsets)
+        known = searches.take(of_split).select(["search_id", "timestamp", "customer_id"])
+        pq.write_table(known, folder / "searches.parquet")
+        self.n_rows, self._written = int(offsets[-1]), 0
+        self._files: dict[str, Any] = {}
+
+    def append(self, arrays: dict[str, np.ndarray]) -> None:
+        """Appends rows to every array."""
+        for name, values in arrays.items():
+            if name not in self._files:
+                self._files[name] = (self.folder / f"{name}.npy").open("wb")
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(values.dtype),
+                    "fortran_order": False,
+                    "shape": (self.n_rows, *values.shape[1:]),
+                }
+                np.lib.format.write_array_header_1_0(self._files[name], header)
+            self._files[name].write(np.ascontiguousarray(values).data)
+        self._written += len(arrays["labels"])
+
+    def finish(self) -> None:
+        """Closes the files."""
+        for file in self._files.values():
+            file.close()
+        assert self._written == self.n_rows, f"{self.folder.name} must have {self.n_rows} rows, not {self._written}"
 
 
 class _Assembler:
@@ -119,57 +158,3 @@ class _Assembler:
                 assert not isinstance(raw, np.ndarray)
                 blocks.append(encoding.transform(raw))
         return np.stack(blocks, axis=1) if blocks else np.empty((batch.rows.num_rows, 0), np.int32)
-
-
-def _page_sizes(reader: RowReader, n_searches: int) -> np.ndarray:
-    sizes = np.zeros(n_searches, dtype=np.int64)
-    for batch in pq.ParquetFile(reader.files.rows).iter_batches(columns=["search_idx"]):
-        sizes += np.bincount(batch["search_idx"].to_numpy(), minlength=n_searches)
-    return sizes
-
-
-def _open_arrays(
-    out: Path,
-    encoder: Encoder,
-    searches: pa.Table,
-    sizes: np.ndarray,
-    splits: Int8[np.ndarray, " searches"],
-    n_tasks: int,
-) -> list[dict[str, np.memmap]]:
-    n_num = sum(len(encoding.columns()) for encoding in encoder.numerical)
-    shapes: dict[str, tuple[tuple[int, ...], type]] = {
-        "numerical": ((n_num,), np.float32),
-        "categorical": ((len(encoder.categorical),), np.int32),
-        "labels": ((n_tasks,), np.int8),
-        "query_idx": ((), np.int32),
-        "product_idx": ((), np.int32),
-        "customer_idx": ((), np.int32),
-        "position": ((), np.int32),
-        "tie_keys": ((), np.uint64),
-    }
-    arrays = []
-    for index, name in enumerate(SPLITS):
-        folder = out / name
-        folder.mkdir()
-        of_split = np.flatnonzero(splits == index)
-        offsets = np.concatenate([[0], np.cumsum(sizes[of_split])]).astype(np.int64)
-        np.save(folder / "search_offsets.npy", offsets)
-        known = searches.take(of_split).select(["search_id", "timestamp", "customer_id"])
-        pq.write_table(known, folder / "searches.parquet")
-        n_rows = int(offsets[-1])
-        arrays.append(
-            {
-                array: _allocate(folder / f"{array}.npy", dtype, (n_rows, *shape))
-                for array, (shape, dtype) in shapes.items()
-            }
-        )
-    return arrays
-
-
-def _allocate(file: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    array = np.lib.format.open_memmap(file, "w+", dtype, shape)
-    # Writing into a map of a full disk kills the process; taking the room first is an error that can be told.
-    if hasattr(os, "posix_fallocate"):
-        with file.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
-    return array

@@ -119,39 +119,45 @@ class Moments:
     """Count, missing count, mean and standard deviation of a stream of numbers."""
 
     def __init__(self) -> None:
-        self.n = self.missing = 0.0
-        self._shift: float | None = None
-        self._sum = self._squares = 0.0
+        self.n = self.missing = self.mean = self._spread = 0.0
 
     def add(self, values: Float64[np.ndarray, " rows"], weights: Float64[np.ndarray, " rows"] | None = None) -> None:
         """Adds values, NaN meaning missing; a weight counts a value that many times."""
-        weights = np.ones(len(values)) if weights is None else weights
         real = ~np.isnan(values)
-        self.missing += float(weights[~real].sum())
-        values, weights = values[real], weights[real]
-        if not weights.sum():
+        n_rows = float(len(values) if weights is None else weights.sum())
+        if not real.all():
+            values, weights = values[real], None if weights is None else weights[real]
+        n = float(len(values) if weights is None else weights.sum())
+        self.missing += n_rows - n
+        if not n:
             return
-        if self._shift is None:
-            # Numerics: squares of numbers far from 0, such as years, would swallow their own spread.
-            self._shift = float(values[np.flatnonzero(weights)[0]])
-        centred = values - self._shift
-        self.n += float(weights.sum())
-        self._sum += float((weights * centred).sum())
-        self._squares += float((weights * centred * centred).sum())
+        # Numerics: measured from one of the values, a column of equal numbers has a spread of exactly 0.
+        shift = float(values[0 if weights is None else np.flatnonzero(weights)[0]])
+        centred = values - shift
+        mean = float((centred if weights is None else centred * weights).sum()) / n
+        squares = centred * centred
+        spread = float((squares if weights is None else squares * weights).sum()) - n * mean * mean
+        self._merge(n, shift + mean, max(spread, 0.0))
 
-    @property
-    def mean(self) -> float:
-        """Mean of the present values; 0 where there is none."""
-        return (self._shift or 0.0) + self._sum / self.n if self.n else 0.0
+    def merge(self, other: "Moments") -> None:
+        """Adds what another has counted."""
+        self.missing += other.missing
+        if other.n:
+            self._merge(other.n, other.mean, other._spread)
 
     @property
     def std(self) -> float:
         """Standard deviation of the present values; 0 where they do not differ."""
         if not self.n:
             return 0.0
-        variance = self._squares / self.n - (self._sum / self.n) ** 2
-        scale = max(abs(self._squares / self.n), 1e-300)
-        return float(np.sqrt(variance)) if variance > 1e-12 * scale else 0.0
+        variance = self._spread / self.n
+        return float(np.sqrt(variance)) if variance > 1e-24 * self.mean * self.mean else 0.0
+
+    def _merge(self, n: float, mean: float, spread: float) -> None:
+        gap, together = mean - self.mean, self.n + n
+        self.mean = mean if not self.n else self.mean + gap * n / together
+        self._spread += spread + gap * gap * (self.n * n / together)
+        self.n = together
 
 
 def squash(values: Float64[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-from ibis.backends.duckdb import Backend
 
 from shelfrank.config import PrepareConfig
+from shelfrank.engine.base import Engine
 from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.index import KEYS, IndexedLog, tasks_with_labels
@@ -47,12 +47,12 @@ class EntityTables:
     queries: pa.Table
 
 
-def plan_features(log: SearchLog, backend: Backend, config: PrepareConfig) -> Plan:
+def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan:
     """Decides what is made of a log.
 
     Args:
         log: The log.
-        backend: The engine.
+        engine: The engine.
         config: Which features are wanted.
 
     Returns:
@@ -61,9 +61,9 @@ def plan_features(log: SearchLog, backend: Backend, config: PrepareConfig) -> Pl
     Raises:
         UserError: Where `history.affinity` names something that is no categorical feature of the products.
     """
-    impressions = backend.read_parquet(log.files("impressions"))
-    products = backend.read_parquet(log.files("products"))
-    homes = declared_features(log, backend)
+    impressions = engine.read(log.files("impressions"))
+    products = engine.read(log.files("products"))
+    homes = declared_features(log, engine)
     tasks = tasks_with_labels(impressions)
     possible = tuple(feature.name for feature in homes["products"] if feature.kind is Kind.CATEGORICAL)
     affinity = config.history.affinity
@@ -104,13 +104,13 @@ def refuse_taken_names(plan: Plan, computed: Sequence[Feature]) -> None:
         )
 
 
-def declared_features(log: SearchLog, backend: Backend) -> dict[str, tuple[Feature, ...]]:
+def declared_features(log: SearchLog, engine: Engine) -> dict[str, tuple[Feature, ...]]:
     """The declared categorical and numerical features by the table that holds them.
 
     A product's or customer's feature lives in its own table, or, where a source states it per impression, there.
     """
     columns = {
-        table: set(backend.read_parquet(log.files(table)).columns) if log.has(table) else set()
+        table: set(engine.read(log.files(table)).columns) if log.has(table) else set()
         for table in ("products", "customers", "impressions")
     }
     homes: dict[str, list[Feature]] = {table: [] for table in columns}
@@ -122,12 +122,12 @@ def declared_features(log: SearchLog, backend: Backend) -> dict[str, tuple[Featu
     return {table: tuple(features) for table, features in homes.items()}
 
 
-def entity_tables(indexed: IndexedLog, backend: Backend) -> EntityTables:
+def entity_tables(indexed: IndexedLog, engine: Engine) -> EntityTables:
     """Reads products, customers and queries in the order of their integer keys."""
     return EntityTables(
-        products=backend.to_pyarrow(indexed.products.order_by("product_idx")),
-        customers=backend.to_pyarrow(indexed.customers.order_by("customer_idx")),
-        queries=backend.to_pyarrow(indexed.queries.order_by("query_idx")),
+        products=engine.collect(indexed.products.order_by("product_idx")),
+        customers=engine.collect(indexed.customers.order_by("customer_idx")),
+        queries=engine.collect(indexed.queries.order_by("query_idx")),
     )
 
 

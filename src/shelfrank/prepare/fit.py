@@ -1,9 +1,11 @@
 """Fits the encoder on the training rows."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Bool
 
 from shelfrank.config import PrepareConfig
 from shelfrank.prepare.encode import (
@@ -18,7 +20,7 @@ from shelfrank.prepare.encode import (
     squash,
 )
 from shelfrank.prepare.features import EntityTables, Plan
-from shelfrank.prepare.rows import RowReader
+from shelfrank.prepare.rows import Batch, RowReader
 from shelfrank.schema import Feature, Kind
 
 
@@ -38,26 +40,23 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
         The encoder, with the features that it leaves out and why.
     """
     row_features = (*plan.row_features, *reader.features)
-    moments = {feature.name: Moments() for feature in row_features if feature.kind is Kind.NUMERICAL}
-    counts = {feature.name: Counter[str]() for feature in row_features if feature.kind is Kind.CATEGORICAL}
-    product_rows = np.zeros(entities.products.num_rows)
-    customer_rows = np.zeros(entities.customers.num_rows + 1)
-    for batch in reader.batches("Fitting the encoder"):
+    fitted = _Counts(row_features, entities)
+
+    def count(batch: Batch) -> _Counts | None:
         train = batch.split == 0
         if not train.any():
-            continue
-        product_rows += np.bincount(batch.ints("product_idx")[train], minlength=len(product_rows))
-        customer_rows += np.bincount(batch.ints("customer_idx")[train] + 1, minlength=len(customer_rows))
-        for feature in row_features:
-            raw = batch.raw(feature)
-            if isinstance(raw, np.ndarray):
-                moments[feature.name].add(squash(raw[train]) if feature.log1p else raw[train])
-            else:
-                counts[feature.name].update(count_values(raw.filter(pa.array(train))))
+            return None
+        counted = _Counts(row_features, entities)
+        counted.add(batch, train)
+        return counted
+
+    for counted in reader.map("Fitting the encoder", count):
+        fitted.merge(counted)
+    moments, counts = fitted.moments, fitted.counts
     # Entry 0 of the customers' weights counts anonymous rows, whose features are all missing.
     for features, table, weights, anonymous in (
-        (plan.product_features, entities.products, product_rows, 0.0),
-        (plan.customer_features, entities.customers, customer_rows[1:], float(customer_rows[0])),
+        (plan.product_features, entities.products, fitted.product_rows, 0.0),
+        (plan.customer_features, entities.customers, fitted.customer_rows[1:], float(fitted.customer_rows[0])),
     ):
         for feature in features:
             column = table[feature.name]
@@ -69,6 +68,40 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
             else:
                 counts[feature.name] = Counter(count_values(column, weights))
     return _encoder((*plan.product_features, *plan.customer_features, *row_features), moments, counts, config)
+
+
+class _Counts:
+    """What some training rows hold: moments of numbers, counts of categories, rows of products and customers."""
+
+    def __init__(self, features: Sequence[Feature], entities: EntityTables) -> None:
+        self.features = features
+        self.moments = {feature.name: Moments() for feature in features if feature.kind is Kind.NUMERICAL}
+        self.counts = {feature.name: Counter[str]() for feature in features if feature.kind is Kind.CATEGORICAL}
+        self.product_rows = np.zeros(entities.products.num_rows)
+        self.customer_rows = np.zeros(entities.customers.num_rows + 1)
+
+    def add(self, batch: Batch, train: Bool[np.ndarray, " rows"]) -> None:
+        """Counts a batch's training rows."""
+        everything = bool(train.all())
+        products, customers = batch.ints("product_idx")[train], batch.ints("customer_idx")[train] + 1
+        self.product_rows += np.bincount(products, minlength=len(self.product_rows))
+        self.customer_rows += np.bincount(customers, minlength=len(self.customer_rows))
+        for feature in self.features:
+            raw = batch.raw(feature)
+            if isinstance(raw, np.ndarray):
+                some = raw if everything else raw[train]
+                self.moments[feature.name].add(squash(some) if feature.log1p else some)
+            else:
+                self.counts[feature.name].update(count_values(raw.filter(pa.array(train))))
+
+    def merge(self, other: "_Counts") -> None:
+        """Adds what another has counted."""
+        for name, moments in other.moments.items():
+            self.moments[name].merge(moments)
+        for name, counts in other.counts.items():
+            self.counts[name].update(counts)
+        self.product_rows += other.product_rows
+        self.customer_rows += other.customer_rows
 
 
 def _encoder(

@@ -28,11 +28,13 @@ class Made:
         feature: Its declaration.
         totals: What it is computed from.
         compute: The formula, over the columns of some rows.
+        whole_pages: Whether the formula needs every row of a page, kept or not.
     """
 
     feature: Feature
     totals: tuple[Total, ...]
     compute: Callable[[Columns], Num[np.ndarray, " rows"]]
+    whole_pages: bool = False
 
 
 def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
@@ -45,6 +47,7 @@ def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
         made += _rates("query", Side.QUERY, clicks, config)
     if config.query_product:
         made += _rates("query_product", Side.INTERACTION, plan.tasks, config)
+        made += [_backed_off_rate(task, config) for task in plan.tasks]
         made += _shares("query", Side.INTERACTION, plan)
     if config.customer:
         made += _personal("customer", plan)
@@ -57,19 +60,39 @@ def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
 
 
 def _rates(key: str, side: Side, tasks: Sequence[str], config: HistoryConfig) -> list[Made]:
-    priors = {str(name): rate for name, rate in config.prior_rates.items()}
-    shown = Total(key, "impression")
-    made = [_count(f"{key}_impressions", side, shown)]
-    for task in tasks:
-        count = Total(key, task)
-        rate = _smoothed_rate(count, shown, config.prior_strength, priors.get(task, 0.0))
-        made.append(_count(f"{key}_{task}s", side, count))
-        made.append(_number(f"{key}_{task}_rate", side, (count, shown), rate))
+    made: list[Made] = []
+    for days in (0.0, *config.windows_days):
+        suffix = f"_{days:g}d" if days else ""
+        shown = Total(key, "impression", days)
+        made.append(_count(f"{key}_impressions{suffix}", side, shown))
+        for task in tasks:
+            count = Total(key, task, days)
+            rate = _smoothed_rate(count, shown, config.prior_strength, _prior(config, task))
+            made.append(_count(f"{key}_{task}s{suffix}", side, count))
+            made.append(_number(f"{key}_{task}_rate{suffix}", side, (count, shown), rate))
     if "click" in tasks and key != "query":
         count, attention = Total(key, "click"), Total(key, "attention")
-        lift = _smoothed_lift(count, attention, config.prior_strength, priors.get("click", 0.0))
+        lift = _smoothed_lift(count, attention, config.prior_strength, _prior(config, "click"))
         made.append(_number(f"{key}_click_lift", side, (count, attention), lift))
     return made
+
+
+def _prior(config: HistoryConfig, task: str) -> float:
+    return {str(name): rate for name, rate in config.prior_rates.items()}.get(task, 0.0)
+
+
+def _backed_off_rate(task: str, config: HistoryConfig) -> Made:
+    """The pair's rate with a prior of its own: the mean of the product's and the query's, so unseen pairs differ."""
+    strength, prior = config.prior_strength, _prior(config, task)
+    totals = {key: (Total(key, task), Total(key, "impression")) for key in ("query_product", "product", "query")}
+
+    def compute(columns: Columns) -> Float64[np.ndarray, " rows"]:
+        of_product, of_query = (_smoothed_rate(*totals[key], strength, prior)(columns) for key in ("product", "query"))
+        count, shown = (columns[total.column] for total in totals["query_product"])
+        return (count + strength * (of_product + of_query) / 2) / (shown + strength)
+
+    name = f"query_product_{task}_rate_backed_off"
+    return _number(name, Side.INTERACTION, tuple(total for pair in totals.values() for total in pair), compute)
 
 
 def _smoothed_rate(count: Total, shown: Total, strength: float, prior: float) -> Callable[[Columns], np.ndarray]:

@@ -7,12 +7,23 @@ from dataclasses import dataclass
 
 import ibis
 from ibis import _
-from ibis.backends.duckdb import Backend
 
+from shelfrank.engine.base import Engine
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.schema import TASKS
 
-KEYS = ("search_idx", "ts_us", "product_idx", "query_idx", "customer_idx", "session_idx", "row_id")
+KEYS = (
+    "search_idx",
+    "ts_us",
+    "product_idx",
+    "query_idx",
+    "customer_idx",
+    "session_idx",
+    "row",
+    "split",
+    "kept",
+    "search_key",
+)
 """Columns that the engine's rows are given; no column of a log may go by these names."""
 
 
@@ -38,29 +49,29 @@ class IndexedLog:
     events: ibis.Table | None
 
 
-def index_log(log: SearchLog, backend: Backend, searches: ibis.Table | None = None) -> IndexedLog:
+def index_log(log: SearchLog, engine: Engine, searches: ibis.Table | None = None) -> IndexedLog:
     """Gives every id of a log an integer key.
 
     Keys follow the sorted ids (searches: time, then id), so that they do not depend on the order of files or rows.
 
     Args:
         log: The log.
-        backend: The engine.
+        engine: The engine.
         searches: The `searches` of an earlier call, already computed; None computes them where they are used.
 
     Returns:
         The tables as expressions.
     """
-    impressions = backend.read_parquet(log.files("impressions"))
-    products = backend.read_parquet(log.files("products"))
-    events = backend.read_parquet(log.files("events")) if log.has("events") else None
+    impressions = engine.read(log.files("impressions"))
+    products = engine.read(log.files("products"))
+    events = engine.read(log.files("events")) if log.has("events") else None
 
     products = products.mutate(product_idx=_numbered(products.product_id))
     ids = impressions.select("customer_id").distinct()
     if events is not None and "customer_id" in events.columns:
         ids = ids.union(events.select("customer_id"), distinct=True)
     if log.has("customers"):
-        declared = backend.read_parquet(log.files("customers"))
+        declared = engine.read(log.files("customers"))
         ids = ids.union(declared.select("customer_id"), distinct=True)
         ids = ids.filter(_.customer_id.notnull())
         customers = ids.left_join(declared, "customer_id").drop("customer_id_right")
@@ -72,22 +83,15 @@ def index_log(log: SearchLog, backend: Backend, searches: ibis.Table | None = No
     sessions = _session_keys(impressions, events)
 
     if searches is None:
-        searches = _index_searches(impressions, customers, queries, sessions)
+        searches = _index_searches(engine, impressions, customers, queries, sessions)
     return IndexedLog(
         rows=_index_rows(impressions, searches, products),
         searches=searches,
         products=products,
         customers=customers,
         queries=queries,
-        events=None if events is None else _index_events(events, products, customers, sessions),
+        events=None if events is None else _index_events(engine, events, products, customers, sessions),
     )
-
-
-def microseconds(timestamp: ibis.expr.types.TimestampValue) -> ibis.expr.types.IntegerValue:
-    """Microseconds since 1970, the same on every engine."""
-    # Numerics: an engine may give the seconds as a fraction, which a cast would round up.
-    seconds = timestamp.truncate("s").epoch_seconds().cast("int64")
-    return seconds * 1_000_000 + timestamp.microsecond().cast("int64")
 
 
 def tasks_with_labels(impressions: ibis.Table) -> tuple[str, ...]:
@@ -97,7 +101,7 @@ def tasks_with_labels(impressions: ibis.Table) -> tuple[str, ...]:
 
 
 def _index_searches(
-    impressions: ibis.Table, customers: ibis.Table, queries: ibis.Table, sessions: ibis.Table | None
+    engine: Engine, impressions: ibis.Table, customers: ibis.Table, queries: ibis.Table, sessions: ibis.Table | None
 ) -> ibis.Table:
     searches = impressions.group_by("search_id").agg(
         timestamp=_.timestamp.min(),
@@ -107,7 +111,7 @@ def _index_searches(
     )
     searches = searches.mutate(
         search_idx=ibis.row_number().over(order_by=[searches.timestamp, searches.search_id]).cast("int32"),
-        ts_us=microseconds(searches.timestamp),
+        ts_us=engine.microseconds(searches.timestamp),
     )
     searches = searches.left_join(customers.select("customer_id", "customer_idx"), "customer_id").drop(
         "customer_id_right"
@@ -136,7 +140,8 @@ def _session_keys(impressions: ibis.Table, events: ibis.Table | None) -> ibis.Ta
 
 
 def _index_rows(impressions: ibis.Table, searches: ibis.Table, products: ibis.Table) -> ibis.Table:
-    keys = searches.select("search_id", "search_idx", "ts_us", "customer_idx", "query_idx", "session_idx")
+    given = [name for name in ("split", "search_key") if name in searches.columns]
+    keys = searches.select("search_id", "search_idx", "ts_us", "customer_idx", "query_idx", "session_idx", *given)
     dropped = {"timestamp", "customer_id", "query", "session_id", *KEYS} & set(impressions.columns)
     rows = impressions.drop(*dropped).inner_join(keys, "search_id").drop("search_id")
     rows = rows.inner_join(products.select("product_id", "product_idx"), "product_id").drop("product_id")
@@ -144,7 +149,7 @@ def _index_rows(impressions: ibis.Table, searches: ibis.Table, products: ibis.Ta
 
 
 def _index_events(
-    events: ibis.Table, products: ibis.Table, customers: ibis.Table, sessions: ibis.Table | None
+    engine: Engine, events: ibis.Table, products: ibis.Table, customers: ibis.Table, sessions: ibis.Table | None
 ) -> ibis.Table:
     events = events.drop(*(set(KEYS) & set(events.columns)))
     rows = events.inner_join(products.select("product_id", "product_idx"), "product_id")
@@ -157,6 +162,6 @@ def _index_events(
         product_idx=rows.product_idx,
         customer_idx=rows.customer_idx.fill_null(-1) if "customer_idx" in rows.columns else minus_one,
         session_idx=rows.session_idx.fill_null(-1) if "session_idx" in rows.columns else minus_one,
-        ts_us=microseconds(rows.timestamp),
+        ts_us=engine.microseconds(rows.timestamp),
         action=rows.action,
     )

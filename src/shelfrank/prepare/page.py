@@ -36,7 +36,8 @@ def upstream_features(plan: HistoryPlan, with_session: bool) -> list[Made]:
             ("session_last_nearness", _last_nearness),
             ("session_next_after_last", _next_after_last),
         ):
-            made.append(Made(Feature(name=name, side=Side.CUSTOMER, kind=Kind.NUMERICAL), totals, compute))
+            feature = Feature(name=name, side=Side.CUSTOMER, kind=Kind.NUMERICAL)
+            made.append(Made(feature, totals, compute, whole_pages=True))
     return made
 
 
@@ -110,4 +111,4 @@ def _pages(columns: Columns) -> tuple[Int64[np.ndarray, " pages"], Int64[np.ndar
 
 
 def _number(name: str, side: Side, compute: Callable[[Columns], np.ndarray], log1p: bool = False) -> Made:
-    return Made(Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=log1p), (), compute)
+    return Made(Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=log1p), (), compute, whole_pages=True)

@@ -1,120 +1,206 @@
-"""Streams of whole pages: the row files side by side, with everything that is computed from them."""
+"""Streams of whole pages: the log's rows in order, with everything that is computed from them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from jaxtyping import Float64, Int8, Int32
+from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Num
 
+from shelfrank.engine.base import ROW, Kept
+from shelfrank.engine.embedded import usable_cores
+from shelfrank.parallel import ordered_map
+from shelfrank.prepare.columns import ColumnFiles
 from shelfrank.prepare.encode import numbers
 from shelfrank.prepare.history import Made
-from shelfrank.prepare.interactions import OVERLAP_FEATURES, TextOverlap
 from shelfrank.progress import progress
 from shelfrank.schema import Feature, Kind
 
 BATCH_ROWS = 131_072
 PRICE = "price"
 
+Result = TypeVar("Result")
+
+
+@runtime_checkable
+class PairFeatures(Protocol):
+    """Features that only the query and the product decide."""
+
+    features: tuple[Feature, ...]
+
+    def compute(
+        self, query_idx: Int32[np.ndarray, " rows"], product_idx: Int32[np.ndarray, " rows"]
+    ) -> Float32[np.ndarray, "rows n"]:
+        """The features' values for pairs."""
+        ...
+
 
 @dataclass(frozen=True)
 class RowFiles:
-    """Files with one row per impression each, all in the same order: by search, then position.
+    """The log's rows by search, then position, and the totals of their history.
 
     Attributes:
-        rows: Integer keys, position, labels, and the declared columns of the impressions.
-        totals: One file per key of history.
+        rows: Integer keys, position, labels, and the declared columns of the impressions, of every row.
+        kept: Which rows are kept; the others only complete their pages.
+        totals: By key of history, columns over the kept rows or, for the keys of `whole`, over all.
+        whole: Keys whose totals cover every row.
     """
 
-    rows: Path
-    totals: tuple[Path, ...]
+    rows: Kept
+    kept: Bool[np.ndarray, " rows"]
+    totals: Mapping[str, ColumnFiles]
+    whole: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of some whole pages.
+    """Kept rows of some whole pages.
 
     Attributes:
-        rows: The row files' columns side by side.
+        rows: Their columns.
         split: Each row's split.
         made: The computed features' values.
     """
 
     rows: pa.Table
     split: Int8[np.ndarray, " rows"]
-    made: dict[str, Float64[np.ndarray, " rows"]]
+    made: dict[str, Num[np.ndarray, " rows"]]
 
     def ints(self, name: str) -> Int32[np.ndarray, " rows"]:
         """An integer column."""
         return self.rows[name].to_numpy().astype(np.int32)
 
+    def labels(self, tasks: Sequence[str]) -> Int8[np.ndarray, "rows n_tasks"]:
+        """1, 0, or -1 where the label is missing."""
+        return np.stack([self.rows[task].fill_null(-1).to_numpy().astype(np.int8) for task in tasks], axis=1)
+
     def raw(self, feature: Feature) -> pa.ChunkedArray | Float64[np.ndarray, " rows"]:
         """A row-level feature's raw values: numbers as floats, categories as Arrow values."""
         if feature.name in self.made:
-            return self.made[feature.name]
+            return np.asarray(self.made[feature.name], dtype=np.float64)
         column = self.rows[feature.name]
         return numbers(column) if feature.kind is Kind.NUMERICAL else column
 
 
 class RowReader:
-    """Reads the row files page by page and computes what is made of them."""
+    """Reads the rows page by page and computes what is made of them."""
 
     def __init__(
         self,
         files: RowFiles,
         splits: Int8[np.ndarray, " searches"],
-        made: list[Made],
-        overlap: TextOverlap | None,
+        made: Sequence[Made],
+        pairs: Sequence[PairFeatures],
         product_prices: Float64[np.ndarray, " products"] | None,
+        threads: int | None = None,
     ) -> None:
-        self.files, self.splits, self.made, self.overlap = files, splits, made, overlap
+        self.files, self.splits, self.made, self.pairs = files, splits, tuple(made), tuple(pairs)
         self.product_prices = product_prices
-        self.n_rows = pq.read_metadata(files.rows).num_rows
+        self.threads = threads or usable_cores()
+        self._kept_before = np.concatenate([[0], np.cumsum(files.kept, dtype=np.int64)])
 
     @property
     def features(self) -> tuple[Feature, ...]:
         """The computed features."""
-        return (*(made.feature for made in self.made), *(OVERLAP_FEATURES if self.overlap else ()))
+        return (*(made.feature for made in self.made), *(feature for pair in self.pairs for feature in pair.features))
 
-    def batches(self, title: str) -> Iterator[Batch]:
-        """The rows of all pages, in order, some whole pages at a time."""
-        with progress(title, total=self.n_rows, unit="rows") as advance:
-            for rows in self._whole_pages():
-                yield Batch(rows, self.splits[rows["search_idx"].to_numpy()], self._compute(rows))
-                advance(rows.num_rows)
+    def page_sizes(self, n_searches: int) -> Int64[np.ndarray, " searches"]:
+        """Kept rows of each search."""
+        sizes, start = np.zeros(n_searches, dtype=np.int64), 0
+        for part in self.files.rows.batches(["search_idx"]):
+            kept = self.files.kept[start : start + len(part)]
+            sizes += np.bincount(part["search_idx"].to_numpy()[kept], minlength=n_searches)
+            start += len(part)
+        return sizes
 
-    def _compute(self, rows: pa.Table) -> dict[str, Float64[np.ndarray, " rows"]]:
-        columns = {
-            name: rows[name].to_numpy()
-            for name in rows.column_names
-            if "." in name or name in ("ts_us", "position", "search_idx", "product_idx", "query_idx")
+    def map(self, title: str, function: Callable[[Batch], Result | None]) -> Iterator[Result]:
+        """A function of some whole pages at a time, several at once; the results come in the rows' order.
+
+        Args:
+            title: What the progress bar says.
+            function: Takes the kept rows of whole pages; None is passed over.
+
+        Yields:
+            What it returned.
+        """
+
+        def work(page_rows: tuple[int, pa.Table]) -> tuple[int, Result | None]:
+            start, rows = page_rows
+            batch = self._batch(start, rows)
+            return rows.num_rows, None if batch is None else function(batch)
+
+        with progress(title, total=self.files.rows.n_rows, unit="rows") as advance:
+            for n_rows, result in ordered_map(work, self._whole_pages(), self.threads):
+                if result is not None:
+                    yield result
+                advance(n_rows)
+
+    def _batch(self, start: int, rows: pa.Table) -> Batch | None:
+        kept = self.files.kept[start : start + rows.num_rows]
+        if not kept.any():
+            return None
+        columns = self._columns(rows)
+        made = self._whole_page_features(start, columns, kept)
+        everything = bool(kept.all())
+        if not everything:
+            columns = {name: values[kept] for name, values in columns.items()}
+            rows = rows.filter(pa.array(kept))
+        first, last = int(self._kept_before[start]), int(self._kept_before[start + len(kept)])
+        for key, totals in self.files.totals.items():
+            if key in self.files.whole:
+                some = totals.read(start, start + len(kept))
+                columns |= {name: values[kept] for name, values in some.items()}
+            else:
+                columns |= totals.read(first, last)
+        for each in self.made:
+            if not each.whole_pages:
+                made[each.feature.name] = np.asarray(each.compute(columns), dtype=np.float64)
+        for source in self.pairs:
+            values = source.compute(columns["query_idx"], columns["product_idx"])
+            made |= {feature.name: values[:, index] for index, feature in enumerate(source.features)}
+        return Batch(rows, self.splits[rows["search_idx"].to_numpy()], made)
+
+    def _whole_page_features(
+        self, start: int, columns: dict[str, Num[np.ndarray, " rows"]], kept: Bool[np.ndarray, " rows"]
+    ) -> dict[str, Num[np.ndarray, " kept"]]:
+        whole = dict(columns)
+        for key in self.files.whole:
+            whole |= self.files.totals[key].read(start, start + len(kept))
+        return {
+            each.feature.name: np.asarray(each.compute(whole), dtype=np.float64)[kept]
+            for each in self.made
+            if each.whole_pages
         }
+
+    def _columns(self, rows: pa.Table) -> dict[str, Num[np.ndarray, " rows"]]:
+        names = ("ts_us", "position", "search_idx", "product_idx", "query_idx")
+        columns = {name: rows[name].to_numpy() for name in names}
         if self.product_prices is not None:
             columns[PRICE] = self.product_prices[columns["product_idx"]]
         elif PRICE in rows.column_names:
             columns[PRICE] = numbers(rows[PRICE])
-        made = {each.feature.name: np.asarray(each.compute(columns), dtype=np.float64) for each in self.made}
-        if self.overlap:
-            shares = self.overlap.features(columns["query_idx"], columns["product_idx"]).astype(np.float64)
-            made |= {feature.name: shares[:, index] for index, feature in enumerate(OVERLAP_FEATURES)}
-        return made
+        return columns
 
-    def _whole_pages(self) -> Iterator[pa.Table]:
-        streams = [pq.ParquetFile(file).iter_batches(BATCH_ROWS) for file in (self.files.rows, *self.files.totals)]
-        rest: pa.Table | None = None
-        for parts in zip(*streams, strict=True):
-            sizes = {len(part) for part in parts}
-            assert len(sizes) == 1, f"every row file must be cut into the same batches, not {sorted(sizes)}"
-            columns = {name: part[name] for part in parts for name in part.schema.names}
-            table = pa.table(columns)
-            if rest is not None:
-                table = pa.concat_tables([rest, table]).combine_chunks()
-            search_idx = table["search_idx"].to_numpy()
-            last_page = int(np.searchsorted(search_idx, search_idx[-1]))
-            rest = table.slice(last_page)
-            if last_page:
-                yield table.slice(0, last_page)
-        if rest is not None:
-            yield rest
+    def _whole_pages(self) -> Iterator[tuple[int, pa.Table]]:
+        """Rows of whole pages with the number of the first; where they are cut depends on nothing but the rows."""
+        wanted = [name for name in self.files.rows.table.columns if name != ROW]
+        waiting: list[pa.RecordBatch] = []
+        start = n_waiting = 0
+        for part in self.files.rows.batches(wanted):
+            waiting.append(part)
+            n_waiting += len(part)
+            while n_waiting > BATCH_ROWS:
+                table = pa.Table.from_batches(waiting)
+                search_idx = table["search_idx"].to_numpy()
+                # The row at the grid's next line belongs to the next batch, with its whole page.
+                cut = int(np.searchsorted(search_idx, search_idx[BATCH_ROWS]))
+                if cut == 0:
+                    cut = int(np.searchsorted(search_idx, search_idx[0], side="right"))
+                    if cut == n_waiting:
+                        break
+                yield start, table.slice(0, cut).combine_chunks()
+                start, n_waiting = start + cut, n_waiting - cut
+                waiting = table.slice(cut).to_batches()
+        if n_waiting:
+            yield start, pa.Table.from_batches(waiting).combine_chunks()

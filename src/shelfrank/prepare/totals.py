@@ -1,8 +1,9 @@
-"""Point-in-time totals: what had happened to a key before each search, as integer sums on any ibis engine.
+"""Point-in-time totals: what had happened to a key before each search, as integer sums.
 
 A total sums one kind of happening over the rows of one key whose time lies strictly before the search's own, so
-neither the search's own rows nor anything later can reach it. Totals are integers: every engine, any order of rows
-and any number of threads give the same bits. `history.py` turns them into features.
+neither the search's own rows nor anything later can reach it; a window leaves out what lies too far back. The engine
+sorts each key's rows by time, and differences of running sums give every total at once. Totals are integers: every
+engine, any order of rows and any number of threads give the same bits. `history.py` turns them into features.
 
 Paper: Sec. 3.3 (interaction features), Sec. 3.1 (customer history).
 """
@@ -10,15 +11,22 @@ Paper: Sec. 3.3 (interaction features), Sec. 3.1 (customer history).
 # ibis's own annotations reject its operators and column methods.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ibis
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int64, Num, Shaped
 
-from shelfrank.config import HistoryConfig
+from shelfrank.engine.base import ROW
 from shelfrank.prepare.index import IndexedLog
+from shelfrank.schema import TASKS
 
 MILLIONTHS = 1_000_000
+DAY_US = 86_400_000_000
+LATE = frozenset({*TASKS, "clicked_price", "clicked_priced"})
+"""What becomes known only after the delay of outcomes."""
 
 KEYS = {
     "product": ("product_idx",),
@@ -41,15 +49,22 @@ class Total:
         of: What is summed: `impression`, a task, `event`, `engaged`, `attention` (millionths),
             `clicked_price` (millionths of ln price), or `clicked_priced`; or `last_us`, the latest moment of
             engagement.
+        days: How far back it looks; 0 sees all time.
     """
 
     key: str
     of: str
+    days: float = 0.0
 
     @property
     def column(self) -> str:
         """Its column in a batch of rows."""
-        return f"{self.key}.{self.of}"
+        return f"{self.key}.{self.of}" + (f".{self.days:g}d" if self.days else "")
+
+    @property
+    def dtype(self) -> type[np.signedinteger]:
+        """Type of its values."""
+        return np.int64 if self.of in {"attention", "clicked_price", "last_us"} else np.int32
 
 
 @dataclass(frozen=True)
@@ -71,42 +86,31 @@ class HistoryPlan:
     has_price: bool
 
 
-def timeline(log: IndexedLog, codes: ibis.Table, plan: HistoryPlan, config: HistoryConfig) -> ibis.Table:
-    """One narrow row per impression and, marked `row_id = -1`, one per happening that is history only.
+def timeline(log: IndexedLog, rows: ibis.Table, codes: ibis.Table, plan: HistoryPlan) -> ibis.Table:
+    """One narrow row per impression and, with `row` -1, one per happening that is history only.
 
     Args:
-        log: The indexed log; its rows carry `row_id` and, where the log has prices, `price`.
+        log: The indexed log, for its events.
+        rows: The log's rows with their number and, where the log has prices, `price`.
         codes: `product_idx` with an integer code for each affinity feature.
         plan: What the log has.
-        config: `outcome_delay_s` moves outcomes to rows of their own at a later time.
 
     Returns:
-        `row_id`, keys, `ts_us`, and what happened: `impression`, `attention`, the tasks, `event`, `engaged`, prices of
-        clicks.
+        `row`, keys, `ts_us`, and what happened: `attention`, the tasks, `event`, and ln price in millionths.
     """
-    delayed = config.outcome_delay_s > 0
-    one, zero = ibis.literal(1, "int8"), ibis.literal(0, "int8")
-    outcomes = {task: log.rows[task].fill_null(0).cast("int8") for task in plan.tasks}
-    nothing = dict.fromkeys(plan.tasks, zero)
-    price = {"log_price": _log_price(log.rows.price)} if plan.has_price else {}
+    zero = ibis.literal(0, "int8")
+    price = {"log_price": _log_price(rows.price)} if plan.has_price else {}
     keys = ("search_idx", "product_idx", "query_idx", "customer_idx", "session_idx")
-    rows = log.rows.select(
-        "row_id",
+    moments = rows.select(
+        ROW,
         "ts_us",
         *keys,
         **price,
-        **(nothing if delayed else outcomes),
-        attention=_attention(log.rows.position),
-        impression=one,
+        **{task: rows[task].fill_null(0).cast("int8") for task in plan.tasks},
+        attention=_attention(rows.position),
         event=zero,
     )
-    history_only = {"row_id": ibis.literal(-1, "int64"), "attention": ibis.literal(0, "int32")}
-    if delayed:
-        late = {"ts_us": log.rows.ts_us + round(config.outcome_delay_s * 1e6)}
-        happened = log.rows.select(*keys, **late, **price, **outcomes, **history_only, impression=zero, event=zero)
-        rows = rows.union(happened.filter(sum(happened[task] for task in plan.tasks) > 0).select(rows.columns))
     if log.events is not None:
-        no_price = {"log_price": ibis.null("int64")} if plan.has_price else {}
         nowhere = ibis.literal(-1, "int32")
         taken = log.events.select(
             "ts_us",
@@ -115,47 +119,161 @@ def timeline(log: IndexedLog, codes: ibis.Table, plan: HistoryPlan, config: Hist
             "session_idx",
             search_idx=nowhere,
             query_idx=nowhere,
-            **history_only,
-            **no_price,
-            **nothing,
-            impression=zero,
-            event=one,
+            attention=ibis.literal(0, "int32"),
+            event=ibis.literal(1, "int8"),
+            **{ROW: ibis.literal(-1, "int64")},
+            **({"log_price": ibis.null("int64")} if plan.has_price else {}),
+            **dict.fromkeys(plan.tasks, zero),
         )
-        rows = rows.union(taken.select(rows.columns))
+        moments = moments.union(taken.select(moments.columns))
     if plan.affinity:
-        rows = rows.left_join(codes, "product_idx").drop("product_idx_right")
+        moments = moments.left_join(codes, "product_idx").drop("product_idx_right")
     # An anonymous visitor has no past of its own: a key that no other search shares keeps the pasts apart.
-    own = -2 - rows.search_idx
-    clicks = rows.click if "click" in plan.tasks else zero
-    priced = {}
-    if plan.has_price:
-        counts = ((clicks > 0) & rows.log_price.notnull()).cast("int8")
-        priced = {"clicked_priced": counts, "clicked_price": counts * rows.log_price.fill_null(0)}
-    rows = rows.mutate(
-        customer_key=(rows.customer_idx < 0).ifelse(own, rows.customer_idx),
-        session_key=(rows.session_idx < 0).ifelse(own, rows.session_idx),
-        engaged=(clicks + rows.event).cast("int8"),
-        **priced,
+    own = -2 - moments.search_idx
+    return moments.mutate(
+        customer_key=(moments.customer_idx < 0).ifelse(own, moments.customer_idx),
+        session_key=(moments.session_idx < 0).ifelse(own, moments.session_idx),
     )
-    return rows.drop("search_idx", "customer_idx", "session_idx", *(["log_price"] if plan.has_price else []))
 
 
-def totals_of_key(rows: ibis.Table, key: str, totals: Iterable[Total]) -> ibis.Table:
-    """All totals of one key for every impression, by `row_id`, which is not among the columns."""
-    columns = KEYS.get(key)
-    if columns is None:
-        side, _, feature = key.partition("|")
-        columns = (*KEYS[side], f"{feature}_code")
-    before = ibis.range_window(preceding=(None, 1), group_by=[rows[name] for name in columns], order_by=rows.ts_us)
-    made = {}
+def columns_of(key: str) -> tuple[str, ...]:
+    """The timeline's columns that make a key."""
+    if key in KEYS:
+        return KEYS[key]
+    side, _, feature = key.partition("|")
+    return (*KEYS[side], f"{feature}_code")
+
+
+def measures_of(totals: Sequence[Total], tasks: Sequence[str]) -> tuple[str, ...]:
+    """The timeline's columns that some totals are sums of."""
+    needed: set[str] = set()
     for total in totals:
-        if total.of == "last_us":
-            made[total.column] = (rows.engaged > 0).ifelse(rows.ts_us, 0).max().over(before).fill_null(0)
-        else:
-            wide = "int64" if total.of in {"attention", "clicked_price"} else "int32"
-            made[total.column] = rows[total.of].cast("int64").sum().over(before).fill_null(0).cast(wide)
-    table = rows.select("row_id", **made)
-    return table.filter(table.row_id >= 0).order_by("row_id").drop("row_id")
+        if total.of in {"engaged", "last_us"}:
+            needed |= {"event", *(["click"] if "click" in tasks else [])}
+        elif total.of in {"clicked_price", "clicked_priced"}:
+            needed |= {"click", "log_price"}
+        elif total.of != "impression":
+            needed.add(total.of)
+    return tuple(sorted(needed))
+
+
+@dataclass(frozen=True)
+class TotalsOfGroups:
+    """Computes all totals of one key for rows of whole groups, as an engine hands them over.
+
+    Attributes:
+        keys: Columns that make a group.
+        totals: What is computed.
+        tasks: Tasks whose labels the log has.
+        delay_us: Time after a search at which its clicks, carts and purchases count as known.
+    """
+
+    keys: tuple[str, ...]
+    totals: tuple[Total, ...]
+    tasks: tuple[str, ...]
+    delay_us: int
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The number of each impression's row, and its totals."""
+        columns = [(total.column, pa.from_numpy_dtype(total.dtype)) for total in self.totals]
+        return pa.schema([(ROW, pa.int64()), *columns])
+
+    def __call__(self, groups: pa.RecordBatch) -> pa.RecordBatch:
+        """The totals of the groups' impressions."""
+        columns = {name: groups[name].to_numpy(zero_copy_only=False) for name in groups.schema.names}
+        begins = np.zeros(groups.num_rows, dtype=bool)
+        begins[:1] = True
+        for key in self.keys:
+            begins[1:] |= columns[key][1:] != columns[key][:-1]
+        starts = np.flatnonzero(begins)
+        # Numerics: group and time make one sorted number of 62 bits; spans of years leave room for fewer groups.
+        span_us = 4 * (int(np.ptp(columns["ts_us"])) + 2) if groups.num_rows else 4
+        most = max((1 << 62) // span_us, 1)
+        parts = []
+        for first in range(0, len(starts), most):
+            end = starts[first + most] if first + most < len(starts) else groups.num_rows
+            part = {name: values[starts[first] : end] for name, values in columns.items()}
+            parts.append(self._totals(part, begins[starts[first] : end], span_us))
+        made = {name: np.concatenate([part[name] for part in parts]) for name in self.schema.names} if parts else {}
+        return pa.record_batch([pa.array(made.get(name, np.empty(0))) for name in self.schema.names], self.schema)
+
+    def _totals(
+        self, columns: dict[str, Num[np.ndarray, " moments"]], begins: Bool[np.ndarray, " moments"], span_us: int
+    ) -> dict[str, Num[np.ndarray, " rows"]]:
+        past = _Past(columns, begins, span_us, self.delay_us)
+        made = {ROW: columns[ROW][past.asked]}
+        for total in self.totals:
+            if total.of == "last_us":
+                values = past.last_engagement()
+            elif total.of == "engaged":
+                values = past.total("click", total.days) + past.total("event", total.days)
+            else:
+                values = past.total(total.of, total.days)
+            made[total.column] = values.astype(total.dtype)
+        return made
+
+
+class _Past:
+    """Running sums over sorted groups, and where each impression's past begins and ends in them."""
+
+    def __init__(
+        self,
+        columns: dict[str, Num[np.ndarray, " moments"]],
+        begins: Bool[np.ndarray, " moments"],
+        span_us: int,
+        delay_us: int,
+    ) -> None:
+        self.columns, self.delay_us = columns, delay_us
+        self.asked = np.flatnonzero(columns[ROW] >= 0)
+        since_first = columns["ts_us"] - columns["ts_us"].min(initial=np.iinfo(np.int64).max)
+        self._longest = span_us // 4
+        group = np.cumsum(begins) - 1
+        self._time = group * span_us + 2 * self._longest + since_first
+        self._asked_time = self._time[self.asked]
+        self._group_start = np.flatnonzero(begins)[group[self.asked]]
+        self._bounds: dict[int, Int64[np.ndarray, " rows"]] = {}
+        self._sums: dict[int, Int64[np.ndarray, " moments_plus_1"]] = {}
+
+    def total(self, of: str, days: float) -> Int64[np.ndarray, " rows"]:
+        """Sum over what was known strictly before each impression and, with a window, became known within it."""
+        if of not in self._sums:
+            self._sums[of] = np.zeros(len(self._time) + 1, dtype=np.int64)
+            np.cumsum(_happened(self.columns, of), out=self._sums[of][1:])
+        sums = self._sums[of]
+        delay_us = self.delay_us if of in LATE else 0
+        begin = self._before(delay_us + round(days * DAY_US)) if days else self._group_start
+        return sums[self._before(delay_us)] - sums[begin]
+
+    def last_engagement(self) -> Int64[np.ndarray, " rows"]:
+        """The latest moment, strictly before each impression, at which an engagement was known; 0 if never."""
+        return np.maximum(self._last("click", self.delay_us), self._last("event", 0))
+
+    def _last(self, of: str, delay_us: int) -> Int64[np.ndarray, " rows"]:
+        happened = _happened(self.columns, of)
+        latest = np.maximum.accumulate(np.where(happened > 0, np.arange(len(happened)), -1))
+        end = self._before(delay_us)
+        at = np.where(end > self._group_start, latest[np.maximum(end, 1) - 1], -1)
+        return np.where(at >= self._group_start, self.columns["ts_us"][at] + delay_us, 0)
+
+    def _before(self, back_us: int) -> Int64[np.ndarray, " rows"]:
+        """How many moments lie strictly before the time that is so far back from each impression."""
+        # A step further back than all the times there are stays within the group's own range of numbers.
+        back_us = min(back_us, self._longest)
+        if back_us not in self._bounds:
+            self._bounds[back_us] = np.searchsorted(self._time, self._asked_time - back_us)
+        return self._bounds[back_us]
+
+
+def _happened(columns: dict[str, Num[np.ndarray, " moments"]], of: str) -> Shaped[np.ndarray, " moments"]:
+    if of == "impression":
+        return columns[ROW] >= 0
+    if of in {"clicked_price", "clicked_priced"}:
+        # A missing price comes from the engine as NaN; whole millionths stay exact as a float.
+        price = columns["log_price"].astype(np.float64)
+        clicked = (columns["click"] > 0) & ~np.isnan(price)
+        return clicked if of == "clicked_priced" else np.where(clicked, price, 0.0).astype(np.int64)
+    return columns.get(of, np.zeros(len(columns[ROW]), dtype=np.int8))
 
 
 def _attention(position: ibis.Value) -> ibis.Value:

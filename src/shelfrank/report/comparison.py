@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ValidationError
 
 from shelfrank.errors import UserError
 from shelfrank.report.measured import Bounds, ByTask, Counts, Interval, Measure, Measured, Numbers, Part, present
+from shelfrank.report.sampling import Sampling
 from shelfrank.schema import one_sentence
 
 # XML allows no other control characters, and UTF-8 no lone surrogate; JSON can carry both.
@@ -37,6 +38,7 @@ class Data(Part):
     splits: Annotated[dict[str, Split], BeforeValidator(present)] = {}
     features: Counts = {}
     left_out: Counts | None = None
+    sampling: Sampling | None = None
     notes: list[str] = []
 
 

@@ -3,7 +3,7 @@
 import base64
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from shelfrank.artifact import write_atomic
 from shelfrank.errors import UserError
+from shelfrank.report.blocks import Section
 from shelfrank.report.comparison import read_comparison
 from shelfrank.report.formats import day
 from shelfrank.report.sections.calibration import calibration_section
@@ -23,6 +24,7 @@ from shelfrank.report.sections.personalization import personalization_section
 from shelfrank.report.sections.provenance import provenance_section
 from shelfrank.report.sections.rankers import rankers_section
 from shelfrank.report.sections.result import result_section
+from shelfrank.report.sections.sampling import sampling_section
 from shelfrank.report.verdict import judge, lead
 
 
@@ -46,6 +48,7 @@ def render(comparison: Mapping[str, Any]) -> str:
     sections = [
         result_section(known, verdicts),
         data_section(known),
+        sampling_section(known),
         rankers_section(known),
         learning_section(known),
         calibration_section(known),
@@ -53,13 +56,48 @@ def render(comparison: Mapping[str, Any]) -> str:
         cost_section(known),
         provenance_section(known),
     ]
-    style = files("shelfrank.report").joinpath("page.css").read_text(encoding="utf-8")
-    return _template().render(
-        title=known.title,
+    return render_page(
+        known.title,
+        "comparison of rankers",
+        sections,
+        conclusion=lead(known, verdicts),
+        data_line=data_line(known),
         version=known.shelfrank,
         created=known.created and day(known.created),
-        lead=lead(known, verdicts),
-        data_line=data_line(known),
+    )
+
+
+def render_page(
+    title: str,
+    subject: str,
+    sections: Sequence[Section],
+    conclusion: str = "",
+    data_line: str = "",
+    version: str | None = None,
+    created: str | None = None,
+) -> str:
+    """A self-contained page of sections; every text is escaped.
+
+    Args:
+        title: Its heading.
+        subject: What kind of report it is.
+        sections: Its content.
+        conclusion: What the page finds, in a sentence or two.
+        data_line: What it rests on, in one line.
+        version: The version that made it.
+        created: The day it was made.
+
+    Returns:
+        The HTML.
+    """
+    style = files("shelfrank.report").joinpath("page.css").read_text(encoding="utf-8")
+    return _template().render(
+        title=title,
+        subject=subject,
+        version=version,
+        created=created,
+        lead=conclusion,
+        data_line=data_line,
         sections=sections,
         style=Markup(style),
         style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),

@@ -5,14 +5,17 @@ from shelfrank.report.charts.calibration import reliability_chart
 from shelfrank.report.charts.curves import curve_chart
 from shelfrank.report.charts.intervals import Dot, Reference, interval_chart
 from shelfrank.report.charts.moves import move_histogram, order_links
+from shelfrank.report.charts.pairs import Pair, pair_chart
 
 __all__ = [
     "Dot",
+    "Pair",
     "Reference",
     "curve_chart",
     "interval_chart",
     "move_histogram",
     "order_links",
+    "pair_chart",
     "reliability_chart",
     "share_bar",
 ]

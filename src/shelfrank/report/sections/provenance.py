@@ -1,5 +1,7 @@
 """Provenance: versions, seeds, fingerprints, resolved settings, and what the measures mean."""
 
+from collections.abc import Mapping
+
 import yaml
 
 from shelfrank.report.blocks import (
@@ -72,7 +74,7 @@ def provenance_section(comparison: Comparison) -> Section:
     if comparison.rankers:
         blocks.append(_rankers(comparison))
     configs: list[Block] = [
-        Details(f"Resolved settings of {ranker.title}", [Code(_as_yaml(ranker.config))])
+        Details(f"Resolved settings of {ranker.title}", [Code(as_yaml(ranker.config))])
         for ranker in comparison.rankers
         if ranker.config
     ]
@@ -97,5 +99,6 @@ def _rankers(comparison: Comparison) -> Table:
     return Table("Rankers by name, seed and fingerprint", "Ranker", ["Name", "Seed", "Fingerprint", "Parameters"], rows)
 
 
-def _as_yaml(config: dict[str, object]) -> str:
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True).rstrip()
+def as_yaml(config: Mapping[str, object]) -> str:
+    """Settings as people write them."""
+    return yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True).rstrip()

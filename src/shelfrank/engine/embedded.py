@@ -1,0 +1,182 @@
+"""The embedded engine: ibis on DuckDB with bounded memory, and progress while a query runs."""
+
+# ibis's own annotations reject its operators and column methods.
+# pyright: reportArgumentType=false
+
+import contextlib
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+
+import duckdb
+import ibis
+import ibis.expr.datatypes as dt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from ibis.backends.duckdb import Backend
+
+from shelfrank.config import EngineConfig
+from shelfrank.engine.base import ROW, Advance, plain, whole_groups
+from shelfrank.errors import UserError
+from shelfrank.parallel import ordered_map
+
+POLL_S = 0.2
+BATCH_ROWS = 262_144
+
+
+@ibis.udf.scalar.builtin(name="epoch_us", signature=((dt.Timestamp("UTC"),), dt.int64))
+def _epoch_us(moment):
+    """DuckDB's own function."""
+
+
+@dataclass(frozen=True)
+class EmbeddedTable:
+    """A kept table: one Parquet file."""
+
+    file: Path
+    n_rows: int
+    table: ibis.Table
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in their order."""
+        with pq.ParquetFile(self.file) as file:
+            yield from file.iter_batches(BATCH_ROWS, columns=None if columns is None else list(columns))
+
+
+class EmbeddedEngine:
+    """DuckDB inside this process; tables are kept in a scratch folder."""
+
+    def __init__(self, backend: Backend, scratch: Path, threads: int) -> None:
+        self.backend, self.scratch, self.threads = backend, scratch, threads
+
+    def read(self, files: Sequence[str]) -> ibis.Table:
+        """A table of Parquet files."""
+        # DuckDB takes paths for patterns and folders named a=b for columns; neither is meant here.
+        paths = [escape(file) for file in files]
+        return self.backend.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+
+    def microseconds(self, moment: ibis.Value) -> ibis.Value:
+        """Microseconds since 1970 of a timestamp."""
+        return _epoch_us(moment)
+
+    def collect(self, expression: ibis.Table) -> pa.Table:
+        """Computes a small table here."""
+        return plain(self.backend.to_pyarrow(expression))
+
+    def stream(self, expression: ibis.Table) -> Iterator[pa.RecordBatch]:
+        """Computes a table here in pieces, in the expression's order if it has one."""
+        yield from self.backend.to_pyarrow_batches(expression, chunk_size=BATCH_ROWS)
+
+    def share(self, table: pa.Table, name: str) -> ibis.Table:
+        """Hands a small table to the engine."""
+        file = self.scratch / f"{name}.parquet"
+        pq.write_table(table, file)
+        return self.read([str(file)])
+
+    def keep(
+        self, expression: ibis.Table, name: str, order_by: Sequence[str], advance: Advance, rows: float
+    ) -> EmbeddedTable:
+        """Computes a table once, in this order; its progress moves the bar by `rows` in all."""
+        file = self.scratch / f"{name}.parquet"
+        ordered = expression.order_by(*order_by)
+        with self._watched(advance, rows):
+            self.backend.to_parquet(ordered, file, compression="zstd", compression_level=1, row_group_size=131_072)
+        numbered = self.backend.read_parquet(escape(str(file)), file_row_number=True)
+        return EmbeddedTable(file, pq.read_metadata(file).num_rows, numbered.rename({ROW: "file_row_number"}))
+
+    def map_groups(
+        self,
+        expression: ibis.Table,
+        keys: Sequence[str],
+        order_by: str,
+        function: Callable[[pa.RecordBatch], pa.RecordBatch],
+        schema: pa.Schema,
+    ) -> Iterator[pa.RecordBatch]:
+        """Hands whole groups, several at a time, to a function; see `Engine`."""
+        sorted_rows = self.stream(expression.order_by(*keys, order_by))
+        for made in ordered_map(function, whole_groups(sorted_rows, keys), self.threads):
+            yield made.cast(schema)
+
+    @contextlib.contextmanager
+    def _watched(self, advance: Advance, rows: float) -> Iterator[None]:
+        finished = threading.Event()
+        shown = 0.0
+
+        def watch() -> None:
+            nonlocal shown
+            while not finished.wait(POLL_S):
+                done = min(max(self.backend.con.query_progress(), 0.0), 100.0) / 100 * rows
+                if done > shown:
+                    advance(done - shown)
+                    shown = done
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            watcher.join()
+        advance(rows - shown)
+
+
+@contextlib.contextmanager
+def open_embedded(config: EngineConfig, scratch: Path) -> Iterator[EmbeddedEngine]:
+    """Opens the embedded engine.
+
+    Args:
+        config: Its limits.
+        scratch: Where it keeps tables and spills what memory does not hold.
+
+    Yields:
+        The engine, closed at the end of the block.
+
+    Raises:
+        UserError: Where the disk is full, a Parquet file cannot be read, or the memory limit is too small.
+    """
+    threads = config.threads or usable_cores()
+    with warnings.catch_warnings():
+        # ibis still calls methods that DuckDB 2 has renamed; nothing that a caller of ours could mend.
+        warnings.filterwarnings("ignore", message=r"fetch_\w+\(\) is deprecated", category=DeprecationWarning)
+        backend = ibis.duckdb.connect(
+            memory_limit=config.memory_limit,
+            temp_directory=str(scratch / "spill"),
+            threads=threads,
+        )
+        # Without its time zone extension the engine is in UTC anyway and refuses the setting.
+        with contextlib.suppress(duckdb.Error):
+            backend.raw_sql("SET TimeZone = 'UTC'")
+        try:
+            with engine_errors():
+                yield EmbeddedEngine(backend, scratch, threads)
+        finally:
+            backend.disconnect()
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turns the engine's errors that a user can act on into one sentence each."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise UserError(
+            "the engine must fit its work into engine.memory_limit and the free disk, but it ran out: "
+            f"raise the limit or free some disk ({_first_line(error)})"
+        ) from error
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise UserError(
+            f"every table must be readable and the disk must have room, but the engine says: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

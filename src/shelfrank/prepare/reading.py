@@ -1,0 +1,242 @@
+"""What the engine makes of a log: rows in order, their history, the sample, the pairs behind relevance labels."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
+# ibis's own annotations reject its operators and column methods.
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ibis
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Num
+
+from shelfrank.config import PrepareConfig, SamplingConfig
+from shelfrank.engine import open_engine
+from shelfrank.engine.base import ROW, Advance, Engine, Kept
+from shelfrank.errors import UserError
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.prepare.columns import ColumnFiles
+from shelfrank.prepare.encode import numbers
+from shelfrank.prepare.features import PRICE, EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
+from shelfrank.prepare.history import history_features
+from shelfrank.prepare.index import IndexedLog, index_log
+from shelfrank.prepare.page import page_features, upstream_features
+from shelfrank.prepare.pairs import PairTable, pair_counts
+from shelfrank.prepare.relevance import RelevanceLabels, label
+from shelfrank.prepare.rows import RowFiles, RowReader
+from shelfrank.prepare.sampling import keys as sampling_keys
+from shelfrank.prepare.sampling import sample
+from shelfrank.prepare.split import assign_splits
+from shelfrank.prepare.texts import Texts
+from shelfrank.prepare.totals import Total, TotalsOfGroups, columns_of, measures_of, timeline
+from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_voters
+from shelfrank.progress import progress
+from shelfrank.schema import TASKS
+from shelfrank.text.scores import SemanticScores
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the engine left: the row files behind a reader, and the small tables in memory."""
+
+    reader: RowReader
+    searches: pa.Table
+    entities: EntityTables
+    texts: "Texts"
+    plan: Plan
+    bins: pa.Table | None
+    relevance: tuple[RelevanceLabels, PairTable] | None
+
+
+def read(
+    log: SearchLog, config: PrepareConfig, scratch: Path, scores: SemanticScores | None, split: bool = True
+) -> Reading:
+    """Lets the engine do what takes joins, sorts and aggregates.
+
+    Args:
+        log: The log.
+        config: What to make of it.
+        scratch: An empty folder for as long as the reading is used.
+        scores: Semantic scores of this log.
+        split: Whether searches are split; where they are not, all are training searches.
+
+    Returns:
+        The rows with their history behind a reader, and the small tables.
+
+    Raises:
+        UserError: Where the log is unusable or a setting names something that the log has not.
+    """
+    n_rows = int(log.manifest.info["rows"]["impressions"])
+    with open_engine(config.engine, scratch, log.path) as engine:
+        plan = plan_features(log, engine, config)
+        made = history_features(plan.history, config.history)
+        if config.page:
+            made += page_features(plan.history)
+        if config.upstream_order:
+            made += upstream_features(plan.history, config.history.session)
+        by_key: dict[str, list[Total]] = {}
+        for total in sorted({total for each in made for total in each.totals}):
+            by_key.setdefault(total.key, []).append(total)
+        steps = 2 + len(by_key) + (config.sampling is not None) + (config.relevance is not None)
+        with progress("Reading the log", total=n_rows * steps, unit="rows") as advance:
+            indexed, searches = _index(log, engine, config, split)
+            advance(n_rows)
+            entities = entity_tables(indexed, engine)
+            texts = Texts(log, entities, config, scores)
+            refuse_taken_names(
+                plan,
+                [
+                    *(each.feature for each in made),
+                    *(feature for source in texts.pairs for feature in source.features),
+                ],
+            )
+            rows = _rows(indexed, engine, plan, config, advance, n_rows)
+            kept, bins, relevance = np.ones(rows.n_rows, dtype=bool), None, None
+            if config.sampling is not None:
+                kept, bins = _sample(rows, indexed, engine, plan, config.sampling)
+                advance(n_rows)
+            if config.relevance is not None:
+                relevance = _relevance(rows, engine, plan, config, texts, entities)
+                advance(n_rows)
+            moments = timeline(
+                indexed, _with_price(rows.table, indexed, plan), _codes(indexed, engine, plan), plan.history
+            )
+            everything = np.ones(rows.n_rows, dtype=bool)
+            whole = frozenset(total.key for each in made if each.whole_pages for total in each.totals)
+            files = {
+                key: _totals(engine, moments, key, totals, plan, config, everything if key in whole else kept, scratch)
+                for key, totals in _told(by_key, advance, n_rows)
+            }
+    splits = searches["split"].to_numpy()
+    in_products = plan.history.has_price and not plan.price_in_rows
+    prices = numbers(entities.products[PRICE]) if in_products else None
+    reader = RowReader(RowFiles(rows, kept, files, whole), splits, made, texts.pairs, prices, config.engine.threads)
+    return Reading(reader, searches, entities, texts, plan, bins, relevance)
+
+
+def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
+    """Integer keys; the searches with their split are computed here once and handed back to the engine."""
+    indexed = index_log(log, engine)
+    searches = engine.collect(indexed.searches.order_by("search_idx"))
+    ids = searches["search_id"].to_pylist()
+    splits = np.zeros(len(ids), dtype=np.int8)
+    if split:
+        splits = assign_splits(searches["ts_us"].to_numpy(), ids, config.split)
+    searches = searches.append_column("split", pa.array(splits, pa.int8()))
+    if config.sampling is not None:
+        searches = searches.append_column("search_key", pa.array(sampling_keys(ids, config.sampling.seed, "search")))
+    return index_log(log, engine, searches=engine.share(searches, "searches")), searches
+
+
+def _rows(
+    indexed: IndexedLog, engine: Engine, plan: Plan, config: PrepareConfig, advance: Advance, n_rows: int
+) -> Kept:
+    declared = [feature.name for feature in plan.row_features]
+    price = [PRICE] if plan.history.has_price and plan.price_in_rows else []
+    keys = ["search_idx", "ts_us", "product_idx", "query_idx", "customer_idx", "session_idx", "position", "split"]
+    keys += ["search_key"] if config.sampling is not None else []
+    rows = indexed.rows.select(*keys, *TASKS, *dict.fromkeys([*declared, *price]))
+    return engine.keep(rows, "rows", ("search_idx", "position"), advance, n_rows)
+
+
+def _sample(
+    rows: Kept, indexed: IndexedLog, engine: Engine, plan: Plan, config: SamplingConfig
+) -> tuple[Bool[np.ndarray, " rows"], pa.Table]:
+    narrow = ("search_idx", "product_idx", "position", "split", "search_key", *plan.tasks)
+    products = engine.share(_sampling_products(indexed, engine, config), "sampling_products")
+    sampled = sample(rows.table.select(ROW, *narrow), products, config, plan.tasks)
+    kept = np.zeros(rows.n_rows, dtype=bool)
+    for part in engine.stream(sampled.rows.filter(sampled.rows.kept).select(ROW)):
+        kept[part[ROW].to_numpy()] = True
+    if not kept[_column(rows, "split") == 0].any():
+        raise UserError("sampling must keep training rows, but it keeps none; raise sampling.beta")
+    return kept, sampled.bins
+
+
+def _sampling_products(indexed: IndexedLog, engine: Engine, config: SamplingConfig) -> pa.Table:
+    if config.category not in indexed.products.columns:
+        raise UserError(
+            f"sampling.category must name a column of the products table, but {config.category!r} is none of "
+            f"{', '.join(sorted(indexed.products.columns))}"
+        )
+    category = indexed.products[config.category].cast("string")
+    products = engine.collect(indexed.products.select("product_idx", "product_id", category=category))
+    keys = sampling_keys(products["product_id"].to_pylist(), config.seed, "product")
+    return products.drop_columns("product_id").append_column("product_key", pa.array(keys))
+
+
+def _column(rows: Kept, name: str) -> Num[np.ndarray, " rows"]:
+    return np.concatenate([part[name].to_numpy(zero_copy_only=False) for part in rows.batches([name])])
+
+
+def _relevance(
+    rows: Kept, engine: Engine, plan: Plan, config: PrepareConfig, texts: Texts, entities: EntityTables
+) -> tuple[RelevanceLabels, PairTable]:
+    assert config.relevance is not None
+    if "click" not in plan.tasks:
+        raise UserError("relevance labels must come from clicks, but the log has none; set relevance to null")
+    counts, clicked = pair_counts(rows.table.filter(rows.table.split == 0), plan.tasks)
+    pairs = PairTable.from_arrow(engine.collect(counts), engine.collect(clicked))
+    voters: list[Any] = [CTRVoter(config.relevance.position_weight)]
+    if texts.semantic is not None:
+        voters.append(SemanticVoter(texts.semantic.cosine, config.relevance.semantic_scale))
+    voters += load_voters(config.relevance.voters, PairTexts(texts.queries, texts.table(entities.products)))
+    return label(pairs, voters, config.relevance), pairs
+
+
+def _with_price(rows: ibis.Table, indexed: IndexedLog, plan: Plan) -> ibis.Table:
+    if not plan.history.has_price:
+        return rows
+    if plan.price_in_rows:
+        return rows.mutate(price=rows.price.cast("float64"))
+    prices = indexed.products.select("product_idx", price=indexed.products.price.cast("float64"))
+    return rows.left_join(prices, "product_idx").drop("product_idx_right")
+
+
+def _codes(indexed: IndexedLog, engine: Engine, plan: Plan) -> ibis.Table:
+    products = indexed.products
+    codes = {
+        f"{name}_code": ibis.dense_rank().over(order_by=products[name].cast("string")).cast("int32")
+        for name in plan.history.affinity
+    }
+    return engine.share(engine.collect(products.select("product_idx", **codes)), "codes")
+
+
+def _told(by_key: dict[str, list[Total]], advance: Advance, n_rows: int) -> Iterator[tuple[str, list[Total]]]:
+    for key, totals in by_key.items():
+        yield key, totals
+        advance(n_rows)
+
+
+def _totals(
+    engine: Engine,
+    moments: ibis.Table,
+    key: str,
+    totals: list[Total],
+    plan: Plan,
+    config: PrepareConfig,
+    kept: Bool[np.ndarray, " rows"],
+    scratch: Path,
+) -> ColumnFiles:
+    keys = columns_of(key)
+    if "query_idx" in keys:
+        # Nothing outside the result pages has a query.
+        moments = moments.filter(moments[ROW] >= 0)
+    moments = moments.select(ROW, "ts_us", *keys, *measures_of(totals, plan.tasks))
+    compute = TotalsOfGroups(keys, tuple(totals), plan.tasks, round(config.history.outcome_delay_s * 1e6))
+    place = np.cumsum(kept) - 1
+    dtypes = {total.column: total.dtype for total in totals}
+    folder = scratch / "totals" / str(len(list((scratch / "totals").glob("*"))))
+    columns = ColumnFiles(folder, dtypes, int(kept.sum()))
+    for part in engine.map_groups(moments, keys, "ts_us", compute, compute.schema):
+        rows = part[ROW].to_numpy()
+        values = {name: part[name].to_numpy() for name in dtypes}
+        chosen = kept[rows]
+        if not chosen.all():
+            rows, values = rows[chosen], {name: column[chosen] for name, column in values.items()}
+        columns.put(place[rows], values)
+    columns.finish()
+    return columns

@@ -1,0 +1,145 @@
+"""The finished folder of semantic scores: embeddings on disk, cosines on demand."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Float16, Float32, Int, Int64
+
+from shelfrank.artifact import Manifest, read_manifest
+from shelfrank.errors import UserError
+
+KIND = "semantic_scores"
+QUERIES = "queries.parquet"
+PRODUCTS = "products.parquet"
+PAIRS = "pairs.parquet"
+QUERY_EMBEDDINGS = "query_embeddings.npy"
+PRODUCT_EMBEDDINGS = "product_embeddings.npy"
+CHUNK_ROWS = 65_536
+"""Cosines computed at a time, which bounds the memory."""
+
+
+@dataclass(frozen=True)
+class SemanticScores:
+    """Embeddings of a log's queries and products.
+
+    Attributes:
+        path: The folder.
+        manifest: Model, counts, cost.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: Path) -> "SemanticScores":
+        """Opens a finished folder; a missing, half-written or truncated one is a `UserError`."""
+        return cls(path, read_manifest(path, KIND))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over the scores and what decided them."""
+        return self.manifest.fingerprint
+
+    def align(self, queries: Sequence[str], product_ids: Sequence[str]) -> "AlignedScores":
+        """Looks up the embeddings of someone else's queries and products.
+
+        Args:
+            queries: Queries, in the order that `query_idx` refers to later.
+            product_ids: Products, likewise.
+
+        Returns:
+            Scores by the caller's own indices.
+
+        Raises:
+            UserError: Where one has no embedding here.
+        """
+        query_rows = self._rows(QUERIES, "query", queries)
+        product_rows = self._rows(PRODUCTS, "product_id", product_ids)
+        return AlignedScores(
+            np.load(self.path / QUERY_EMBEDDINGS, mmap_mode="r"),
+            np.load(self.path / PRODUCT_EMBEDDINGS, mmap_mode="r"),
+            query_rows,
+            product_rows,
+        )
+
+    def _rows(self, file: str, column: str, wanted: Sequence[str]) -> Int64[np.ndarray, " wanted"]:
+        known = pq.read_table(self.path / file, columns=[column])[column]
+        asked = pa.array(wanted, known.type)
+        rows = pc.index_in(asked, value_set=known)  # pyright: ignore[reportAttributeAccessIssue]
+        if rows.null_count:
+            absent = asked.filter(rows.is_null()).unique()
+            named = ", ".join(repr(value) for value in absent[:3].to_pylist())
+            raise UserError(
+                f"{self.path} must hold an embedding of every {column}, but it lacks {len(absent):,} of them, such as "
+                f"{named}; score the same log with `shelfrank semantic score`"
+            )
+        return rows.to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class AlignedScores:
+    """Cosines of queries and products, by the indices of whoever aligned them.
+
+    Attributes:
+        query_embeddings: The folder's, memory-mapped.
+        product_embeddings: The folder's, memory-mapped; NaN where a product has no text.
+        query_rows: Where each of the caller's queries is.
+        product_rows: Where each of the caller's products is.
+    """
+
+    query_embeddings: Float16[np.ndarray, "stored_queries d"]
+    product_embeddings: Float16[np.ndarray, "stored_products d"]
+    query_rows: Int64[np.ndarray, " queries"]
+    product_rows: Int64[np.ndarray, " products"]
+
+    def cosine(
+        self, query_idx: Int[np.ndarray, " rows"], product_idx: Int[np.ndarray, " rows"]
+    ) -> Float32[np.ndarray, " rows"]:
+        """Computes the semantic score of each row: the cosine of its query and its product's document.
+
+        Paper: Sec. 3.2.
+
+        Args:
+            query_idx: Each row's query, an index into the aligned queries.
+            product_idx: Each row's product, an index into the aligned products.
+
+        Returns:
+            From -1 to 1; NaN where the query is blank or the product has no text.
+        """
+        return row_cosines(
+            self.query_embeddings, self.product_embeddings, self.query_rows[query_idx], self.product_rows[product_idx]
+        )
+
+
+def row_cosines(
+    query_embeddings: Float16[np.ndarray, "queries d"],
+    product_embeddings: Float16[np.ndarray, "products d"],
+    query_rows: Int[np.ndarray, " rows"],
+    product_rows: Int[np.ndarray, " rows"],
+) -> Float32[np.ndarray, " rows"]:
+    """Computes the cosine of each pair of rows, a chunk at a time.
+
+    Numerics: float16 leaves lengths of 1 by a few parts in 10,000, so the lengths are divided out again.
+
+    Args:
+        query_embeddings: Of length about 1.
+        product_embeddings: Of length about 1.
+        query_rows: Rows of the first.
+        product_rows: Rows of the second.
+
+    Returns:
+        One cosine per pair.
+    """
+    cosines = np.empty(len(query_rows), dtype=np.float32)
+    for start in range(0, len(cosines), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        q = query_embeddings[query_rows[rows]].astype(np.float32)
+        p = product_embeddings[product_rows[rows]].astype(np.float32)
+        lengths = np.sqrt(np.einsum("nd,nd->n", q, q) * np.einsum("nd,nd->n", p, p))
+        cosines[rows] = np.einsum("nd,nd->n", q, p) / lengths
+    return cosines
