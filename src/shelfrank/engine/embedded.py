@@ -55,9 +55,7 @@ class EmbeddedEngine:
 
     def read(self, files: Sequence[str]) -> ibis.Table:
         """A table of Parquet files."""
-        # DuckDB takes paths for patterns and folders named a=b for columns; neither is meant here.
-        paths = [escape(file) for file in files]
-        return self.backend.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+        return read_parquet(self.backend, files)
 
     def microseconds(self, moment: ibis.Value) -> ibis.Value:
         """Microseconds since 1970 of a timestamp."""
@@ -139,22 +137,33 @@ def open_embedded(config: EngineConfig, scratch: Path) -> Iterator[EmbeddedEngin
         UserError: Where the disk is full, a Parquet file cannot be read, or the memory limit is too small.
     """
     threads = config.threads or usable_cores()
+    with connect(config.memory_limit, threads, scratch / "spill") as backend, engine_errors():
+        yield EmbeddedEngine(backend, scratch, threads)
+
+
+@contextlib.contextmanager
+def connect(memory_limit: str, threads: int, spill: Path) -> Iterator[Backend]:
+    """Opens DuckDB in memory, in UTC, and quiet; what memory does not hold is spilled into a folder."""
     with warnings.catch_warnings():
         # ibis still calls methods that DuckDB 2 has renamed; nothing that a caller of ours could mend.
         warnings.filterwarnings("ignore", message=r"fetch_\w+\(\) is deprecated", category=DeprecationWarning)
-        backend = ibis.duckdb.connect(
-            memory_limit=config.memory_limit,
-            temp_directory=str(scratch / "spill"),
-            threads=threads,
-        )
+        backend = ibis.duckdb.connect(":memory:", memory_limit=memory_limit, temp_directory=str(spill), threads=threads)
+        # The bar is ours; DuckDB would print one of its own.
+        backend.raw_sql("SET enable_progress_bar_print = false")
         # Without its time zone extension the engine is in UTC anyway and refuses the setting.
         with contextlib.suppress(duckdb.Error):
             backend.raw_sql("SET TimeZone = 'UTC'")
         try:
-            with engine_errors():
-                yield EmbeddedEngine(backend, scratch, threads)
+            yield backend
         finally:
             backend.disconnect()
+
+
+def read_parquet(backend: Backend, files: Sequence[str | Path]) -> ibis.Table:
+    """Reads Parquet files, whatever characters stand in their paths, as one table."""
+    # DuckDB takes paths for patterns and folders named a=b for columns; neither is meant here.
+    paths = [escape(str(file)) for file in files]
+    return backend.read_parquet(paths, hive_partitioning=False, union_by_name=True)
 
 
 def usable_cores() -> int:

@@ -3,17 +3,15 @@
 import contextlib
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
-from glob import escape
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import ibis
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
+from shelfrank.engine import embedded
 from shelfrank.errors import UserError
 
 Table = Any
@@ -36,32 +34,21 @@ def open_engine() -> Iterator[Backend]:
     Raises:
         UserError: Where neither memory nor the temporary folder suffices.
     """
-    with tempfile.TemporaryDirectory(prefix="shelfrank-") as spill, warnings.catch_warnings():
-        # ibis still calls methods that DuckDB 2 has renamed; nothing that a caller of ours could mend.
-        warnings.filterwarnings("ignore", message=r"fetch_\w+\(\) is deprecated", category=DeprecationWarning)
+    with tempfile.TemporaryDirectory(prefix="shelfrank-") as spill:
         limit_mb = int(available_bytes() * MEMORY_SHARE / 1e6)
-        engine = ibis.duckdb.connect(
-            ":memory:",
-            memory_limit=f"{limit_mb}MB",
-            temp_directory=spill,
-            threads=_n_cores(),
-        )
         try:
-            yield engine
+            with embedded.connect(f"{limit_mb}MB", embedded.usable_cores(), Path(spill)) as engine:
+                yield engine
         except duckdb.OutOfMemoryException as error:
             raise UserError(
                 f"this step must fit into {limit_mb:,} MB of memory and the free disk of {spill}, but it "
                 "does not; give it more memory, or set TMPDIR to a folder on a larger disk"
             ) from error
-        finally:
-            engine.disconnect()
 
 
 def read_parquet(engine: Backend, files: Sequence[str | Path]) -> Table:
     """Reads Parquet files, whatever characters stand in their paths, as one table."""
-    # DuckDB takes paths for patterns and folders named a=b for columns; neither is meant here.
-    paths = [escape(str(file)) for file in files]
-    return engine.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+    return embedded.read_parquet(engine, files)
 
 
 def keep(engine: Backend, name: str, rows: Table) -> Table:
@@ -92,9 +79,3 @@ def available_bytes() -> int:
     with contextlib.suppress(OSError, ValueError):
         return min(machine, int(_CGROUP_LIMIT.read_text()))
     return machine
-
-
-def _n_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

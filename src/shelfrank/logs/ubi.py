@@ -37,7 +37,8 @@ NO_PRODUCT_ID = "rows of products without an id"
 REPEATED_PRODUCT = "rows of products with an id of an earlier row"
 
 NOTES = {
-    "customer_id": "the user_id of the query's events, else its client_id: a customer who logs in may have both",
+    "customer_id": "the client_id, or the user_id where the client was only that user in the whole file",
+    "session_id": "made of each client's queries, at most 30 minutes apart; that of events is not used",
     "events": "what was done outside the lists, or without a query: history, never a label",
     "query_attributes": "not used",
 }

@@ -20,7 +20,7 @@ QUERY_COLUMNS = pa.schema(
 )
 EVENT_COLUMNS = pa.schema(
     [
-        *((name, pa.string()) for name in ("action", "query_id", "session_id", "client_id", "user_id", "object_id")),
+        *((name, pa.string()) for name in ("action", "query_id", "client_id", "user_id", "object_id")),
         ("timestamp", TIMESTAMP),
         ("ordinal", pa.int64()),
         ("without_zone", pa.bool_()),
@@ -59,7 +59,7 @@ def event_row(record: Record) -> Record:
     source = _source(record)
     attributes = _object(source, "event_attributes")
     timestamp, without_zone = read_time(source.get("timestamp"))
-    names = {name: text_of(source.get(name)) for name in ("query_id", "session_id", "client_id", "user_id")}
+    names = {name: text_of(source.get(name)) for name in ("query_id", "client_id", "user_id")}
     return {
         "action": text_of(source.get("action_name")),
         **names,

@@ -8,6 +8,7 @@ from ibis.backends.duckdb import Backend
 from shelfrank.logs.engine import Table, Value, keep, rows_of
 from shelfrank.logs.raw_files import count
 from shelfrank.logs.search_log import SearchLogWriter
+from shelfrank.logs.ubi_people import name_customers, name_sessions
 from shelfrank.schema import TASKS
 
 LABEL_OF = {"click": "click", "click_through": "click", "add_to_cart": "add_to_cart", "purchase": "purchase"}
@@ -71,7 +72,8 @@ def make_searches(engine: Backend, writer: SearchLogWriter, queries: Table, even
         The tables of the log.
     """
     asked = _asked(engine, writer, queries)
-    done = _joined(engine, events, asked)
+    asked, done = name_sessions(*name_customers(engine, writer, asked, _joined(events, asked)))
+    asked, done = keep(engine, "asked_in_session", asked), keep(engine, "events", done)
     shown = _shown(engine, writer, asked, done)
     fates = keep(engine, "fates", done.mutate(fate=_fate(done, shown)))
     for row in rows_of(engine, fates.group_by("fate").aggregate(n=fates.count()).order_by("fate")):
@@ -96,7 +98,7 @@ def _asked(engine: Backend, writer: SearchLogWriter, queries: Table) -> Table:
         else_="",
     )
     # Only a query that could be a search makes a later one of its id a repeated one.
-    nth = ibis.row_number().over(group_by=("query_id", "fate"), order_by="line")
+    nth = ibis.row_number().over(group_by=("query_id", "fate"), order_by=("timestamp", "line"))
     rows = queries.mutate(fate=fate).mutate(nth=nth)
     again = (rows["fate"] == "") & (rows["nth"] > 0)
     rows = keep(engine, "asked", rows.mutate(fate=again.ifelse(REPEATED_QUERY, rows["fate"])))
@@ -106,12 +108,15 @@ def _asked(engine: Backend, writer: SearchLogWriter, queries: Table) -> Table:
     return rows.filter(rows["fate"] == "")
 
 
-def _joined(engine: Backend, events: Table, asked: Table) -> Table:
-    """The events with the time of their query and whether its hits are known."""
-    queries = asked.select("query_id", asked_at=asked["timestamp"], has_hits=asked["hits"].notnull())
-    customer = ibis.coalesce(events["user_id"], events["client_id"])
-    joined = events.mutate(customer_id=customer).left_join(queries, "query_id").drop("query_id_right")
-    return keep(engine, "events", joined)
+def _joined(events: Table, asked: Table) -> Table:
+    """The events with the time of their query, whether its hits are known, and its client where they name none."""
+    queries = asked.select(
+        "query_id", asked_at=asked["timestamp"], has_hits=asked["hits"].notnull(), client_of_query=asked["client_id"]
+    )
+    joined = events.left_join(queries, "query_id").drop("query_id_right")
+    return joined.mutate(client_id=ibis.coalesce(joined["client_id"], joined["client_of_query"])).drop(
+        "client_of_query"
+    )
 
 
 def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) -> Table:
@@ -193,24 +198,15 @@ def _impressions(engine: Backend, asked: Table, shown: Table, fates: Table) -> T
     labels = taken.group_by("query_id", product_id=taken["object_id"]).aggregate(
         **{task: done.max() for task, done in acted.items()}
     )
-    readable = fates.filter(fates["timestamp"].notnull() & fates["query_id"].notnull())
-    # Of several users or sessions of one query, the first in the file counts.
-    people = readable.group_by("query_id").aggregate(
-        **{
-            f"{name}_of_events": readable[name].argmin(readable["line"], where=readable[name].notnull())
-            for name in ("user_id", "client_id", "session_id")
-        }
-    )
     present = _present_labels(engine, fates)
-    queries = asked.select("query_id", "client_id", "user_query", "timestamp", asked_line=asked["line"])
+    queries = asked.select("query_id", "customer_id", "session_id", "user_query", "timestamp", asked_line=asked["line"])
     rows = shown.drop("line").inner_join(queries, "query_id")
-    rows = rows.left_join(people, "query_id").drop("query_id_right")
     rows = rows.left_join(labels, ["query_id", "product_id"]).drop("query_id_right", "product_id_right")
     impressions = rows.order_by("timestamp", "asked_line", "position").select(
         "timestamp",
         search_id=rows["query_id"],
-        customer_id=ibis.coalesce(rows["user_id_of_events"], rows["client_id"], rows["client_id_of_events"]),
-        session_id=rows["session_id_of_events"],
+        customer_id=rows["customer_id"],
+        session_id=rows["session_id"],
         query=rows["user_query"],
         product_id=rows["product_id"],
         position=rows["position"],

@@ -1,6 +1,5 @@
 """Handcrafted features of a query's and a product's texts (Paper: Sec. 3.3, interaction features)."""
 
-from shelfrank.prepare.textual.arrow import as_arrow_function
 from shelfrank.prepare.textual.features import TextFeatures
 
-__all__ = ["TextFeatures", "as_arrow_function"]
+__all__ = ["TextFeatures"]
