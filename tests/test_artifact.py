@@ -150,7 +150,7 @@ def test_a_folder_of_somebody_else_is_never_replaced(manifest: str | bytes | Non
 def test_a_file_is_never_replaced_and_an_empty_folder_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="choose another --out"):
-        refuse_foreign(tmp_path / "file")
+        refuse_foreign(tmp_path / "file", "run")
     (tmp_path / "empty").mkdir()
     assert read(write(tmp_path / "empty")) == "one"
 
@@ -251,3 +251,14 @@ def test_an_atomic_write_that_fails_leaves_the_older_file(tmp_path: Path, monkey
     write_atomic(file, json.dumps([2]).encode())
     assert file.read_bytes() == b"[2]"
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_a_finished_folder_of_another_kind_is_never_replaced(tmp_path: Path) -> None:
+    with publish(tmp_path / "a", "search_log", {"n": 1}) as draft:
+        (draft.path / "rows").write_text("1")
+    with (
+        pytest.raises(UserError, match="must be new or an older run, but it is a search log; choose another --out"),
+        publish(tmp_path / "a", "run", {}),
+    ):
+        pass
+    assert (tmp_path / "a" / "rows").read_text() == "1"

@@ -56,9 +56,9 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
         The draft: write files under `draft.path` and facts into `draft.info`.
 
     Raises:
-        UserError: Where `path` holds something that no step of ours wrote, or another process is writing it.
+        UserError: Where `path` holds something that no step of this kind wrote, or another process is writing it.
     """
-    refuse_foreign(path)
+    refuse_foreign(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _writer_lock(path):
         _clear_after_a_crash(path)
@@ -146,11 +146,18 @@ def is_current(path: Path, kind: str, inputs: dict[str, Any]) -> bool:
     return manifest.inputs == json.loads(json.dumps(inputs))
 
 
-def refuse_foreign(path: Path) -> None:
-    """Raises a `UserError` where `path` holds something that shelfrank did not write, so that it is never replaced."""
-    if path.exists() and not _is_ours(path) and not (path.is_dir() and not any(path.iterdir())):
+def refuse_foreign(path: Path, kind: str) -> None:
+    """Raises a `UserError` where `path` holds anything but an older folder of this kind, which may be replaced."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not _is_ours(path):
         raise UserError(
             f"{path} must be new or a folder that shelfrank wrote, but it holds something else; choose another --out"
+        )
+    found = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["kind"]
+    if found != kind:
+        raise UserError(
+            f"{path} must be new or an older {_spoken(kind)}, but it is a {_spoken(found)}; choose another --out"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from shelfrank.artifact import is_current, publish, refuse_foreign
+from shelfrank.artifact import is_current, publish, read_manifest, refuse_foreign
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
 from shelfrank.data.prepared import SPLITS
 from shelfrank.errors import UserError
@@ -43,14 +43,16 @@ def train_semantic(log_path: Path, out: Path, config: SemanticTrainConfig) -> bo
         UserError: Where the log has too few pairs, or the model cannot be loaded.
     """
     log = SearchLog.open(log_path)
-    refuse_foreign(out)
+    refuse_foreign(out, MODEL_KIND)
     settings = config.model_dump(mode="json", exclude={"threads", "checkpoint_every_s", "model"})
     settings["split"] = config.search_split().model_dump(mode="json")
     start = model_fingerprint(find_model(config.model))
     inputs = {"log": log.manifest.fingerprint, "model": start, "config": settings}
-    if is_current(out, MODEL_KIND, inputs):
-        return False
     checkpoints = _beside(out, "checkpoint")
+    if is_current(out, MODEL_KIND, inputs):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        return False
+    log.verify()
     with publish(out, MODEL_KIND, inputs) as draft, measured() as cost:
         pairs, facts = _training_pairs(log, config)
         encoder = load_encoder(config.model)
@@ -89,15 +91,22 @@ def score_semantic(log_path: Path, out: Path, config: SemanticConfig, cache: Pat
         UserError: Where the model cannot be loaded, or the products have none of the document's columns.
     """
     log = SearchLog.open(log_path)
-    refuse_foreign(out)
+    refuse_foreign(out, KIND)
     settings = config.model_dump(mode="json", exclude={"threads", "model"})
-    model = model_fingerprint(find_model(config.model))
-    inputs = {"log": log.manifest.fingerprint, "model": model, "config": settings}
+    folder = find_model(config.model)
+    inputs = {
+        "log": log.manifest.fingerprint,
+        "model": model_fingerprint(folder),
+        "tuned_on": _tuned_on(folder),
+        "config": settings,
+    }
+    shards = cache or _beside(out, "shards")
     if is_current(out, KIND, inputs):
+        _remove_shards(shards, cache)
         return False
+    log.verify()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    shards = cache or _beside(out, "shards")
     with publish(out, KIND, inputs) as draft, measured() as cost, open_engine() as engine:
         encoder = load_encoder(config.model)
         queries, documents = read_queries(log, engine), read_documents(log, engine, config.document)
@@ -125,9 +134,23 @@ def score_semantic(log_path: Path, out: Path, config: SemanticConfig, cache: Pat
             texts_per_s=round(computed / seconds, 1),
             cost=cost.as_dict(),
         )
+    _remove_shards(shards, cache)
+    return True
+
+
+def _remove_shards(shards: Path, cache: Path | None) -> None:
+    # A run that was killed after it had published left them beside its result.
     if cache is None:
         shutil.rmtree(shards, ignore_errors=True)
-    return True
+
+
+def _tuned_on(model: Path) -> dict[str, Any] | None:
+    """The log and the split whose training searches a model was fine-tuned on; None where `train` did not make it."""
+    try:
+        inputs = read_manifest(model, MODEL_KIND).inputs
+    except UserError:
+        return None
+    return {"log": inputs["log"], "split": inputs["config"]["split"]}
 
 
 def _training_pairs(log: SearchLog, config: SemanticTrainConfig) -> tuple[Pairs, dict[str, Any]]:

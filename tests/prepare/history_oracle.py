@@ -26,10 +26,12 @@ class Happening:
     position: int
     event: int
     outcomes: dict[str, int]
+    known: tuple[str, ...]
+    engaging: str
 
     @property
     def engaged(self) -> int:
-        return self.outcomes.get("click", 0) + self.event
+        return self.outcomes.get(self.engaging, 0) + self.event
 
 
 def microseconds(row: dict[str, Any]) -> int:
@@ -76,6 +78,8 @@ def _impression(row: dict[str, Any], products: dict[str, dict[str, Any]]) -> Hap
         position=row["position"],
         event=0,
         outcomes={},
+        known=tuple(task for task in TASKS if row[task] is not None),
+        engaging="",
     )
 
 
@@ -86,11 +90,14 @@ def _happenings(tables: Tables, tasks: tuple[str, ...], config: PrepareConfig) -
     for row in tables["impressions"]:
         shown, acted = _impression(row, products), _impression(row, products)
         acted.outcomes, acted.impression = {task: row[task] or 0 for task in tasks}, 0
+        acted.engaging = tasks[0]
         acted.us += delay_us
         made += [shown, acted]
     for index, row in enumerate(tables["events"]):
         customer, session = row.get("customer_id") or ("event", index), row.get("session_id") or ("event", index)
-        made.append(Happening(microseconds(row), None, row["product_id"], None, customer, session, None, 0, 0, 1, {}))
+        made.append(
+            Happening(microseconds(row), None, row["product_id"], None, customer, session, None, 0, 0, 1, {}, (), "")
+        )
     return made
 
 
@@ -124,7 +131,9 @@ def _rates_and_shares(
                     values[f"{name}_{task}_rate{suffix}"] = _rate(recent, task, config, priors[task])
             if name != "query" and "click" in tasks:
                 clicked = sum(h.outcomes.get("click", 0) for h in some)
-                attention = sum(h.impression / math.log2(1 + h.position) for h in some if h.impression)
+                attention = sum(
+                    h.impression / math.log2(1 + h.position) for h in some if h.impression and "click" in h.known
+                )
                 strength = history.prior_strength
                 values[f"{name}_click_lift"] = (clicked + strength * priors["click"]) / (attention + strength)
     for task in tasks if history.query_product else ():
@@ -141,7 +150,7 @@ def _rates_and_shares(
 
 def _rate(some: list[Happening], task: str, config: PrepareConfig, prior: float) -> float:
     strength = config.history.prior_strength
-    count, shown = sum(h.outcomes.get(task, 0) for h in some), sum(h.impression for h in some)
+    count, shown = sum(h.outcomes.get(task, 0) for h in some), sum(h.impression for h in some if task in h.known)
     return (count + strength * prior) / (shown + strength)
 
 

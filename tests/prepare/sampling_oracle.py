@@ -68,10 +68,17 @@ def oracle(rows: Rows, products: Rows, config: SamplingConfig) -> tuple[set[tupl
 
     kept = {(row["search_idx"], row["product_idx"]) for row in rows if row["split"] != 0}
     bins = []
-    for place, count in n_products.items():
+    n_so_far = asked_so_far = 0
+    for place in sorted(n_products, key=lambda place: (place[0] is None, place[0] or "", place[1])):
+        count = n_products[place]
         sides = {side: members_of[place, side] for side in (True, False)}
-        n = half_up(Decimal(str(config.beta)) * sum(map(len, sides.values())))
-        n_positive = half_up(Decimal(str(config.alpha)) * n)
+        # What the rounding of the bins before took or gave counts here.
+        n_before, n_so_far = n_so_far, n_so_far + sum(map(len, sides.values()))
+        asked_before = asked_so_far
+        asked_so_far = half_up(Decimal(str(config.beta)) * n_so_far)
+        n = asked_so_far - half_up(Decimal(str(config.beta)) * n_before)
+        alpha = Decimal(str(config.alpha))
+        n_positive = half_up(alpha * asked_so_far) - half_up(alpha * asked_before)
         asked = {True: n_positive, False: n - n_positive}
         for side, members in sides.items():
             for unit in sorted(members, key=lambda unit: _order(unit, product_of))[: asked[side]]:

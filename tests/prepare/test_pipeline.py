@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from random_log import SCHEMA, Tables, one_thread, random_tables, write_log
 
-from shelfrank.config import EngineConfig, PrepareConfig, SplitConfig
+from shelfrank.config import EngineConfig, PrepareConfig, SamplingConfig, SplitConfig
 from shelfrank.data.prepared import SPLITS, PreparedData
 from shelfrank.errors import UserError
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding, numbers
@@ -232,6 +233,59 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
     with pytest.raises(UserError, match="must be a finished prepared data, but it does not exist"):
         PreparedData.open(tmp_path / "out")
+
+
+def test_changed_bytes_of_the_log_are_refused(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", random_tables(33))
+    part = next((log / "impressions").glob("*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    with pytest.raises(UserError, match="its bytes have changed"):
+        prepare(log, tmp_path / "out", one_thread())
+    assert [path.name for path in tmp_path.iterdir()] == ["log"]
+
+
+def test_the_log_is_never_replaced(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", random_tables(34))
+    before = contents(log)
+    with pytest.raises(UserError, match="must be new or an older prepared data, but it is a search log"):
+        prepare(log, log, one_thread())
+    assert contents(log) == before
+
+
+def test_sampling_keeps_its_rows_and_the_features_of_all(example: Example, tmp_path: Path) -> None:
+    config = one_thread(sampling=SamplingConfig(category="brand", alpha=0.3, beta=0.5, n_bins=2))
+    assert prepare(example.log, tmp_path / "out", config)
+    some = PreparedData.open(tmp_path / "out")
+    for split in ("valid", "test"):
+        np.testing.assert_array_equal(some.split(split).labels, example.data.split(split).labels)
+    kept, every = some.split("train"), example.data.split("train")
+    bins = pq.read_table(tmp_path / "out" / "sampling_bins.parquet")
+    taken = {side: sum(bins[f"taken_{side}"].to_pylist()) for side in ("positive", "negative")}
+    positive = (kept.labels == 1).any(axis=1)
+    assert (positive.sum(), (~positive).sum()) == (taken["positive"], taken["negative"])
+    assert 0 < kept.n_rows < every.n_rows
+    # Every kept row has the features that it has among all rows, up to the other fit of the encoder.
+    place = {int(tie): row for row, tie in enumerate(every.tie_keys)}
+    rows = [place[int(tie)] for tie in kept.tie_keys]
+    encoders = [Encoder.load(folder / "encoder.json") for folder in (example.out, tmp_path / "out")]
+    raw = []
+    for encoder, split, chosen in zip(encoders, (every, kept), (rows, slice(None)), strict=True):
+        fitted = {encoding.name: encoding for encoding in encoder.numerical}
+        names = [column.name for column in split.numerical_columns]
+        raw.append(
+            {
+                name: np.asarray(split.numerical[chosen, names.index(name)], float) * each.std + each.mean
+                for name, each in fitted.items()
+                # A missing value becomes the training mean, which is another one.
+                if not each.flags_missing
+            }
+        )
+    shared = raw[0].keys() & raw[1].keys()
+    assert len(shared) > 60
+    for name in shared:
+        np.testing.assert_allclose(raw[1][name], raw[0][name], atol=1e-4, rtol=1e-4, err_msg=name)
 
 
 KILLED = """

@@ -14,7 +14,7 @@ from shelfrank.config import SamplingConfig
 from shelfrank.prepare import sampling, strata
 from shelfrank.prepare.sampling import keys, sample
 from shelfrank.prepare.sampling_info import sampling_info, sampling_lines
-from shelfrank.prepare.strata import portion
+from shelfrank.prepare.strata import portions
 
 TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(("search_idx", "product_idx", "position"), pa.int32()),
@@ -239,9 +239,16 @@ def test_columns_of_the_rows_keep_their_names_and_order() -> None:
 
 
 @settings(deadline=None)
-@given(st.integers(0, 10**9), st.decimals("0.001", 1, places=3))
-def test_portions_are_those_of_decimal_arithmetic(n: int, share: Any) -> None:
-    assert portion(n, float(share)) == half_up(share * n)
+@given(st.lists(st.integers(0, 10**7), min_size=1, max_size=30), st.decimals("0.001", 1, places=3))
+def test_portions_are_those_of_decimal_arithmetic(counts: list[int], share: Any) -> None:
+    found = portions(np.array(counts), float(share)).tolist()
+    assert sum(found) == half_up(share * sum(counts))
+    assert all(0 <= n <= count and abs(n - share * count) < 1 for n, count in zip(found, counts, strict=True))
+
+
+def test_many_small_bins_do_not_lean_to_one_side() -> None:
+    asked = portions(np.ones(1000, dtype=np.int64), 0.1)
+    assert (asked.sum(), portions(asked, 0.5).sum()) == (100, 50)
 
 
 def test_portion_examples() -> None:

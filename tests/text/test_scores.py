@@ -15,10 +15,13 @@ from shelfrank.text.scores import KIND, SemanticScores, row_cosines
 RNG = np.random.default_rng(0)
 QUERIES, PRODUCTS = RNG.normal(size=(4, 6)).astype(np.float16), RNG.normal(size=(5, 6)).astype(np.float16)
 
+SPLIT = {"by": "time", "train": 0.8, "valid": 0.1}
+INPUTS = {"log": "this log", "tuned_on": {"log": "this log", "split": SPLIT}}
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    with publish(tmp_path / "scores", KIND, {}) as draft:
+    with publish(tmp_path / "scores", KIND, INPUTS) as draft:
         pq.write_table(pa.table({"query": ["a", "b", "c", "d"]}), draft.path / scores.QUERIES)
         ids = ["p0", "p1", "p2", "p3", "p4"]
         pq.write_table(pa.table({"product_id": ids, "document": ids}), draft.path / scores.PRODUCTS)
@@ -68,3 +71,21 @@ def test_a_truncated_folder_is_refused(folder: Path) -> None:
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(UserError, match="must have"):
         SemanticScores.open(folder)
+
+
+def test_scores_belong_to_one_log_and_to_one_split(folder: Path) -> None:
+    found = SemanticScores.open(folder)
+    found.check("this log", SPLIT)
+    with pytest.raises(UserError, match="must be the scores of this log, but they are of another"):
+        found.check("another log", SPLIT)
+    with pytest.raises(UserError, match="must be tuned on the training searches of the same split"):
+        found.check("this log", SPLIT | {"train": 0.5})
+
+
+def test_changed_embeddings_are_refused(folder: Path) -> None:
+    file = folder / scores.QUERY_EMBEDDINGS
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="its bytes have changed"):
+        SemanticScores.open(folder).check("this log", SPLIT)

@@ -181,7 +181,7 @@ def engine_errors() -> Iterator[None]:
             "the engine must fit its work into engine.memory_limit and the free disk, but it ran out: "
             f"raise the limit or free some disk ({_first_line(error)})"
         ) from error
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+    except duckdb.Error as error:
         raise UserError(
             f"every table must be readable and the disk must have room, but the engine says: {_first_line(error)}"
         ) from error

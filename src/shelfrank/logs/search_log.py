@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shelfrank.artifact import Draft, Manifest, is_current, publish, read_manifest
+from shelfrank.artifact import Draft, Manifest, is_current, publish, read_manifest, verify_files
 from shelfrank.errors import UserError
 from shelfrank.progress import measured
 from shelfrank.schema import TASKS, Schema
@@ -68,6 +68,10 @@ class SearchLog:
         """Opens a finished log; a missing, half-written or truncated one is a `UserError`."""
         manifest = read_manifest(path, KIND)
         return cls(path=path, schema=Schema.load(path / SCHEMA_FILE), manifest=manifest)
+
+    def verify(self) -> None:
+        """Compares the bytes of every file with what was written; a difference is a `UserError`."""
+        verify_files(self.path, self.manifest)
 
     def has(self, table: str) -> bool:
         """Whether the log holds this table."""

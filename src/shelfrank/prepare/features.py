@@ -64,7 +64,7 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
     impressions = engine.read(log.files("impressions"))
     products = engine.read(log.files("products"))
     homes = declared_features(log, engine)
-    tasks = tasks_with_labels(impressions)
+    tasks, partly = tasks_with_labels(impressions)
     possible = tuple(feature.name for feature in homes["products"] if feature.kind is Kind.CATEGORICAL)
     affinity = config.history.affinity
     if affinity is None:
@@ -85,6 +85,7 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
         price_in_rows=price_in_rows,
         history=HistoryPlan(
             tasks=tasks,
+            partly=partly,
             affinity=affinity,
             has_events=log.has("events"),
             has_sessions="session_id" in impressions.columns,

@@ -42,12 +42,12 @@ def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
     clicks = tuple(task for task in plan.tasks if task == "click")
     made: list[Made] = []
     if config.product:
-        made += _rates("product", Side.PRODUCT, plan.tasks, config)
+        made += _rates("product", Side.PRODUCT, plan.tasks, plan, config)
     if config.query:
-        made += _rates("query", Side.QUERY, clicks, config)
+        made += _rates("query", Side.QUERY, clicks, plan, config)
     if config.query_product:
-        made += _rates("query_product", Side.INTERACTION, plan.tasks, config)
-        made += [_backed_off_rate(task, config) for task in plan.tasks]
+        made += _rates("query_product", Side.INTERACTION, plan.tasks, plan, config)
+        made += [_backed_off_rate(task, plan, config) for task in plan.tasks]
         made += _shares("query", Side.INTERACTION, plan)
     if config.customer:
         made += _personal("customer", plan)
@@ -59,7 +59,7 @@ def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
     return made
 
 
-def _rates(key: str, side: Side, tasks: Sequence[str], config: HistoryConfig) -> list[Made]:
+def _rates(key: str, side: Side, tasks: Sequence[str], plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
     made: list[Made] = []
     for days in (0.0, *config.windows_days):
         suffix = f"_{days:g}d" if days else ""
@@ -67,9 +67,10 @@ def _rates(key: str, side: Side, tasks: Sequence[str], config: HistoryConfig) ->
         made.append(_count(f"{key}_impressions{suffix}", side, shown))
         for task in tasks:
             count = Total(key, task, days)
-            rate = _smoothed_rate(count, shown, config.prior_strength, _prior(config, task))
+            known = _known(key, task, days, plan)
+            rate = _smoothed_rate(count, known, config.prior_strength, _prior(config, task))
             made.append(_count(f"{key}_{task}s{suffix}", side, count))
-            made.append(_number(f"{key}_{task}_rate{suffix}", side, (count, shown), rate))
+            made.append(_number(f"{key}_{task}_rate{suffix}", side, (count, known), rate))
     if "click" in tasks and key != "query":
         count, attention = Total(key, "click"), Total(key, "attention")
         lift = _smoothed_lift(count, attention, config.prior_strength, _prior(config, "click"))
@@ -77,14 +78,19 @@ def _rates(key: str, side: Side, tasks: Sequence[str], config: HistoryConfig) ->
     return made
 
 
+def _known(key: str, task: str, days: float, plan: HistoryPlan) -> Total:
+    """Impressions that tell something about a task: those whose label is known."""
+    return Total(key, f"known_{task}" if task in plan.partly else "impression", days)
+
+
 def _prior(config: HistoryConfig, task: str) -> float:
     return {str(name): rate for name, rate in config.prior_rates.items()}.get(task, 0.0)
 
 
-def _backed_off_rate(task: str, config: HistoryConfig) -> Made:
+def _backed_off_rate(task: str, plan: HistoryPlan, config: HistoryConfig) -> Made:
     """The pair's rate with a prior of its own: the mean of the product's and the query's, so unseen pairs differ."""
     strength, prior = config.prior_strength, _prior(config, task)
-    totals = {key: (Total(key, task), Total(key, "impression")) for key in ("query_product", "product", "query")}
+    totals = {key: (Total(key, task), _known(key, task, 0.0, plan)) for key in ("query_product", "product", "query")}
 
     def compute(columns: Columns) -> Float64[np.ndarray, " rows"]:
         of_product, of_query = (_smoothed_rate(*totals[key], strength, prior)(columns) for key in ("product", "query"))

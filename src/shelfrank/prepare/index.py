@@ -94,10 +94,12 @@ def index_log(log: SearchLog, engine: Engine, searches: ibis.Table | None = None
     )
 
 
-def tasks_with_labels(impressions: ibis.Table) -> tuple[str, ...]:
-    """The tasks for which the log has at least one label that is not null."""
-    counts = impressions.aggregate(**{task: impressions[task].count() for task in TASKS}).to_pyarrow().to_pylist()[0]
-    return tuple(task for task in TASKS if counts[task])
+def tasks_with_labels(impressions: ibis.Table) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tasks for which the log has any label, and those of them whose label some impressions lack."""
+    counts = {task: impressions[task].count() for task in TASKS}
+    found = impressions.aggregate(rows=impressions.count(), **counts).to_pyarrow().to_pylist()[0]
+    tasks = tuple(task for task in TASKS if found[task])
+    return tasks, tuple(task for task in tasks if found[task] < found["rows"])
 
 
 def _index_searches(

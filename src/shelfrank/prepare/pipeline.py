@@ -53,7 +53,7 @@ def prepare(log_path: Path, out: Path, config: PrepareConfig) -> bool:
     log = SearchLog.open(log_path)
     # Which engine, and within which limits, changes how fast the result comes, never what it is.
     settings = config.model_dump(mode="json", exclude={"engine", "semantic_scores"})
-    scores = _semantic_scores(config)
+    scores = _semantic_scores(log, config)
     inputs = {
         "log": log.manifest.fingerprint,
         "config": settings,
@@ -62,6 +62,7 @@ def prepare(log_path: Path, out: Path, config: PrepareConfig) -> bool:
     }
     if is_current(out, KIND, inputs):
         return False
+    log.verify()
     with publish(out, KIND, inputs) as draft, measured() as cost, _scratch(out) as scratch:
         reading = read(log, config, scratch, scores)
         info = _write(draft.path, log, reading, config)
@@ -82,7 +83,7 @@ def raw_features(log_path: Path, config: PrepareConfig) -> pa.Table:
     log = SearchLog.open(log_path)
     config = config.model_copy(update={"sampling": None, "relevance": None})
     with tempfile.TemporaryDirectory() as folder:
-        reading = read(log, config, Path(folder), _semantic_scores(config), split=False)
+        reading = read(log, config, Path(folder), _semantic_scores(log, config), split=False)
         parts = reading.reader.map(
             "Computing features",
             lambda batch: pa.table(
@@ -96,8 +97,12 @@ def raw_features(log_path: Path, config: PrepareConfig) -> pa.Table:
         return pa.concat_tables(parts)
 
 
-def _semantic_scores(config: PrepareConfig) -> SemanticScores | None:
-    return SemanticScores.open(Path(config.semantic_scores)) if config.semantic_scores else None
+def _semantic_scores(log: SearchLog, config: PrepareConfig) -> SemanticScores | None:
+    if config.semantic_scores is None:
+        return None
+    scores = SemanticScores.open(Path(config.semantic_scores))
+    scores.check(log.manifest.fingerprint, config.split.model_dump(mode="json"))
+    return scores
 
 
 def _write(out: Path, log: SearchLog, reading: Reading, config: PrepareConfig) -> dict[str, Any]:

@@ -94,6 +94,11 @@ def read(
                 ],
             )
             rows = _rows(indexed, engine, plan, config, advance, n_rows)
+            if rows.n_rows != n_rows:
+                raise UserError(
+                    f"every impression must have a product and a search of the log, but {n_rows - rows.n_rows:,} of "
+                    f"{n_rows:,} have not; run `shelfrank validate`"
+                )
             kept, bins, relevance = np.ones(rows.n_rows, dtype=bool), None, None
             if config.sampling is not None:
                 kept, bins = _sample(rows, indexed, engine, plan, config.sampling)

@@ -68,8 +68,9 @@ def stratify(shown: pa.Table, n_bins: int) -> Strata:
 def with_targets(strata: Strata, counted: pa.Table, config: SamplingConfig) -> pa.Table:
     """Counts each bin's rows, and how many of them are asked for and taken (Paper: Sec. 3.4, steps 2 to 5).
 
-    n = beta * |B| and n+ = alpha * n are rounded half up from the settings' decimal digits, so that 0.3 of 10 is 3;
-    n- is what n+ leaves of n. Where a side has fewer rows than asked for, all of them are taken and none twice.
+    n = beta * |B| and n+ = alpha * n are rounded so that what a bin's rounding takes or gives, the next bin's gives or
+    takes: every bin has its size to within 1, and so has their sum, however many bins hold a row or two. n- is what n+
+    leaves of n. Where a side has fewer rows than asked for, all of them are taken and none twice.
 
     Args:
         strata: The bins.
@@ -85,8 +86,8 @@ def with_targets(strata: Strata, counted: pa.Table, config: SamplingConfig) -> p
         for name in ("impressions", "positives")
     )
     negatives = impressions - positives
-    asked = np.array([portion(n, config.beta) for n in impressions.tolist()], dtype=np.int64)
-    asked_positive = np.array([portion(n, config.alpha) for n in asked.tolist()], dtype=np.int64)
+    asked = portions(impressions, config.beta)
+    asked_positive = portions(asked, config.alpha)
     asked_negative = asked - asked_positive
     columns = {
         "impressions": impressions,
@@ -103,23 +104,26 @@ def with_targets(strata: Strata, counted: pa.Table, config: SamplingConfig) -> p
     return bins
 
 
-def portion(n: int, share: float) -> int:
-    """A share of a count, rounded half up, by the share's decimal digits.
+def portions(counts: Int64[np.ndarray, " bins"], share: float) -> Int64[np.ndarray, " bins"]:
+    """A share of each count, by the share's decimal digits: differences of the rounded shares of the running sum.
 
     Args:
-        n: The count.
-        share: The share, at least 0.
+        counts: The counts.
+        share: The share, from 0 to 1.
 
     Returns:
-        The nearest whole number.
+        Whole numbers, each less than 1 from its exact share, none above its count; they sum to the rounded share of
+        the sum.
 
     Example:
-        >>> portion(10, 0.3), portion(5, 0.5), portion(35, 0.7)
-        (3, 3, 25)
+        >>> portions(np.array([10, 1, 1, 1]), 0.5).tolist()
+        [5, 1, 0, 1]
     """
     # Numerics: 35 * 0.7 is 24.499999999999996 in floating point.
-    exact = Fraction(str(share)) * n
-    return (2 * exact.numerator + exact.denominator) // (2 * exact.denominator)
+    exact = Fraction(str(share))
+    sums = np.cumsum(counts).tolist()
+    rounded = [(2 * exact.numerator * n + exact.denominator) // (2 * exact.denominator) for n in sums]
+    return np.diff(np.array([0, *rounded], dtype=np.int64))
 
 
 def _coded(category: pa.ChunkedArray) -> tuple[Sequence[str | None], Int64[np.ndarray, " products"]]:

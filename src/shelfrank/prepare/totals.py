@@ -46,9 +46,9 @@ class Total:
 
     Attributes:
         key: A name in `KEYS`, or `query|` or `customer|` with an affinity feature's name.
-        of: What is summed: `impression`, a task, `event`, `engaged`, `attention` (millionths),
-            `clicked_price` (millionths of ln price), or `clicked_priced`; or `last_us`, the latest moment of
-            engagement.
+        of: What is summed: `impression`, a task, `known_<task>` (impressions whose label is known), `event`,
+            `engaged`, `attention` (millionths), `clicked_price` (millionths of ln price), or `clicked_priced`; or
+            `last_us`, the latest moment of engagement.
         days: How far back it looks; 0 sees all time.
     """
 
@@ -73,6 +73,7 @@ class HistoryPlan:
 
     Attributes:
         tasks: Tasks whose labels the log has.
+        partly: Those of them whose labels some impressions lack.
         affinity: Product features, as integer codes `<name>_code`, whose values are matched with past engagement.
         has_events: Whether the log has events outside its result pages.
         has_sessions: Whether the log has sessions.
@@ -80,6 +81,7 @@ class HistoryPlan:
     """
 
     tasks: tuple[str, ...]
+    partly: tuple[str, ...]
     affinity: tuple[str, ...]
     has_events: bool
     has_sessions: bool
@@ -107,7 +109,8 @@ def timeline(log: IndexedLog, rows: ibis.Table, codes: ibis.Table, plan: History
         *keys,
         **price,
         **{task: rows[task].fill_null(0).cast("int8") for task in plan.tasks},
-        attention=_attention(rows.position),
+        **{f"known_{task}": rows[task].notnull().cast("int8") for task in plan.partly},
+        attention=_attention(rows, plan),
         event=zero,
     )
     if log.events is not None:
@@ -123,7 +126,7 @@ def timeline(log: IndexedLog, rows: ibis.Table, codes: ibis.Table, plan: History
             event=ibis.literal(1, "int8"),
             **{ROW: ibis.literal(-1, "int64")},
             **({"log_price": ibis.null("int64")} if plan.has_price else {}),
-            **dict.fromkeys(plan.tasks, zero),
+            **dict.fromkeys((*plan.tasks, *(f"known_{task}" for task in plan.partly)), zero),
         )
         moments = moments.union(taken.select(moments.columns))
     if plan.affinity:
@@ -149,7 +152,7 @@ def measures_of(totals: Sequence[Total], tasks: Sequence[str]) -> tuple[str, ...
     needed: set[str] = set()
     for total in totals:
         if total.of in {"engaged", "last_us"}:
-            needed |= {"event", *(["click"] if "click" in tasks else [])}
+            needed |= {"event", *tasks[:1]}
         elif total.of in {"clicked_price", "clicked_priced"}:
             needed |= {"click", "log_price"}
         elif total.of != "impression":
@@ -164,7 +167,7 @@ class TotalsOfGroups:
     Attributes:
         keys: Columns that make a group.
         totals: What is computed.
-        tasks: Tasks whose labels the log has.
+        tasks: Tasks whose labels the log has; the first one, the click if it is there, counts as engagement.
         delay_us: Time after a search at which its clicks, carts and purchases count as known.
     """
 
@@ -205,9 +208,9 @@ class TotalsOfGroups:
         made = {ROW: columns[ROW][past.asked]}
         for total in self.totals:
             if total.of == "last_us":
-                values = past.last_engagement()
+                values = past.last_engagement(self.tasks[0])
             elif total.of == "engaged":
-                values = past.total("click", total.days) + past.total("event", total.days)
+                values = past.total(self.tasks[0], total.days) + past.total("event", total.days)
             else:
                 values = past.total(total.of, total.days)
             made[total.column] = values.astype(total.dtype)
@@ -245,9 +248,9 @@ class _Past:
         begin = self._before(delay_us + round(days * DAY_US)) if days else self._group_start
         return sums[self._before(delay_us)] - sums[begin]
 
-    def last_engagement(self) -> Int64[np.ndarray, " rows"]:
+    def last_engagement(self, task: str) -> Int64[np.ndarray, " rows"]:
         """The latest moment, strictly before each impression, at which an engagement was known; 0 if never."""
-        return np.maximum(self._last("click", self.delay_us), self._last("event", 0))
+        return np.maximum(self._last(task, self.delay_us), self._last("event", 0))
 
     def _last(self, of: str, delay_us: int) -> Int64[np.ndarray, " rows"]:
         happened = _happened(self.columns, of)
@@ -273,12 +276,14 @@ def _happened(columns: dict[str, Num[np.ndarray, " moments"]], of: str) -> Shape
         price = columns["log_price"].astype(np.float64)
         clicked = (columns["click"] > 0) & ~np.isnan(price)
         return clicked if of == "clicked_priced" else np.where(clicked, price, 0.0).astype(np.int64)
-    return columns.get(of, np.zeros(len(columns[ROW]), dtype=np.int8))
+    return columns[of]
 
 
-def _attention(position: ibis.Value) -> ibis.Value:
+def _attention(rows: ibis.Table, plan: HistoryPlan) -> ibis.Value:
     """Millionths of the attention that a position gets, 1 / log2(1 + position): the discount of NDCG."""
-    return (MILLIONTHS / (1.0 + position).log2()).round().cast("int32")
+    attention = (MILLIONTHS / (1.0 + rows.position).log2()).round().cast("int32")
+    # Attention whose clicks are not known says nothing about clicks.
+    return rows.click.notnull().ifelse(attention, 0) if "click" in plan.partly else attention
 
 
 def _log_price(price: ibis.Value) -> ibis.Value:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int8
 
-from shelfrank.artifact import is_current, publish
+from shelfrank.artifact import is_current, publish, verify_files
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.data.prepared import PreparedData
 from shelfrank.errors import UserError
@@ -62,6 +62,8 @@ def relevance_agreement(prepared_path: Path, log_path: Path, out: Path, config: 
     }
     if is_current(out, KIND, inputs):
         return False
+    log.verify()
+    verify_files(prepared_path, prepared.manifest)
     with publish(out, KIND, inputs) as draft, measured() as cost:
         table, about = read_pairs(prepared_path / PAIRS_FILE)
         labels = RelevanceConfig.model_validate(about["config"])

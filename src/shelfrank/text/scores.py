@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float16, Float32, Int, Int64
 
-from shelfrank.artifact import Manifest, read_manifest
+from shelfrank.artifact import Manifest, read_manifest, verify_files
 from shelfrank.errors import UserError
 
 KIND = "semantic_scores"
@@ -44,6 +45,29 @@ class SemanticScores:
     def fingerprint(self) -> str:
         """Hash over the scores and what decided them."""
         return self.manifest.fingerprint
+
+    def check(self, log: str, split: dict[str, Any]) -> None:
+        """Makes sure that these are the scores of a log, and that their model has seen none of its later searches.
+
+        Args:
+            log: Fingerprint of the log.
+            split: How its searches are split, as plain data.
+
+        Raises:
+            UserError: Where the scores are of another log, their model was tuned on another split of this log, or the
+                files have changed.
+        """
+        if self.manifest.inputs["log"] != log:
+            raise UserError(
+                f"{self.path} must be the scores of this log, but they are of another; run `shelfrank semantic score`"
+            )
+        tuned = self.manifest.inputs["tuned_on"]
+        if tuned is not None and tuned["log"] == log and tuned["split"] != split:
+            raise UserError(
+                f"the text model of {self.path} must be tuned on the training searches of the same split, but it was "
+                f"tuned by {tuned['split']} and the split is {split}; give `shelfrank semantic train` the same split"
+            )
+        verify_files(self.path, self.manifest)
 
     def align(self, queries: Sequence[str], product_ids: Sequence[str]) -> "AlignedScores":
         """Looks up the embeddings of someone else's queries and products.
