@@ -129,6 +129,7 @@ def test_one_number_that_is_sometimes_missing_is_kept_for_its_flag() -> None:
 
 
 COUNTS = {"acme": 9, "bolt": 5, "cedar": 5, "dune": 2}
+N_ROWS = sum(COUNTS.values())
 
 
 @pytest.mark.parametrize(
@@ -136,13 +137,13 @@ COUNTS = {"acme": 9, "bolt": 5, "cedar": 5, "dune": 2}
     [(1, 10, "acme bolt cedar dune"), (3, 10, "acme bolt cedar"), (1, 2, "acme bolt"), (5, 1, "acme")],
 )
 def test_frequent_categories_are_kept_ties_by_name(min_count: int, max_categories: int, kept: str) -> None:
-    encoding = fit_categorical(categorical(), COUNTS, min_count, max_categories)
+    encoding = fit_categorical(categorical(), COUNTS, N_ROWS, min_count, max_categories)
     assert isinstance(encoding, CategoricalEncoding)
     assert encoding.values == tuple(kept.split())
 
 
 def test_unknown_rare_and_missing_categories_have_code_zero() -> None:
-    encoding = fit_categorical(categorical(), COUNTS, 3, 10)
+    encoding = fit_categorical(categorical(), COUNTS, N_ROWS, 3, 10)
     assert isinstance(encoding, CategoricalEncoding)
     codes = encoding.transform(pa.array(["cedar", "dune", "never seen", None, "acme"]))
     assert codes.tolist() == [3, 0, 0, 0, 1]
@@ -150,14 +151,14 @@ def test_unknown_rare_and_missing_categories_have_code_zero() -> None:
 
 
 def test_a_missing_category_takes_the_declared_default() -> None:
-    encoding = fit_categorical(categorical(default="bolt"), COUNTS, 3, 10)
+    encoding = fit_categorical(categorical(default="bolt"), COUNTS, N_ROWS, 3, 10)
     assert isinstance(encoding, CategoricalEncoding)
     assert encoding.transform(pa.array(["never seen", None])).tolist() == [0, 2]
     assert encoding.column().zero == 2
 
 
 def test_a_default_too_rare_for_a_code_is_code_zero() -> None:
-    encoding = fit_categorical(categorical(default="dune"), COUNTS, 3, 10)
+    encoding = fit_categorical(categorical(default="dune"), COUNTS, N_ROWS, 3, 10)
     assert isinstance(encoding, CategoricalEncoding)
     assert encoding.transform(pa.array([None], pa.string())).tolist() == [0]
 
@@ -171,7 +172,7 @@ def test_a_default_too_rare_for_a_code_is_code_zero() -> None:
     ],
 )
 def test_useless_categories_are_left_out_with_the_reason(counts: dict[str, int], reason: str) -> None:
-    assert fit_categorical(categorical(), counts, 3, 10) == reason
+    assert fit_categorical(categorical(), counts, sum(counts.values()), 3, 10) == reason
 
 
 def test_integers_and_booleans_are_categories_too() -> None:
@@ -205,3 +206,10 @@ def test_save_and_load_give_the_same_encoder(tmp_path: Path) -> None:
 def test_few_rows(rows: int) -> None:
     assert fitted([1.0, 3.0]).transform(np.ones(rows)).shape == (rows, 1)
     assert CategoricalEncoding("b", Side.PRODUCT, ("x",), 0).transform(pa.array(["x"] * rows)).shape == (rows,)
+
+
+def test_one_category_beside_missing_values_tells_presence() -> None:
+    encoding = fit_categorical(categorical(), {"yes": 5}, 9, 3, 10)
+    assert isinstance(encoding, CategoricalEncoding)
+    assert encoding.values == ("yes",)
+    assert encoding.transform(pa.array(["yes", None])).tolist() == [1, 0]

@@ -1,8 +1,8 @@
 """Settings of `prepare`: from a search log to training arrays."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from shelfrank.config.base import Strict
 from shelfrank.config.relevance import RelevanceConfig
@@ -67,6 +67,10 @@ class SplitConfig(Strict):
         return self
 
 
+PRIOR_RATES: dict[Any, float] = {"click": 0.05, "add_to_cart": 0.01, "purchase": 0.005}
+MOST_DAYS = 36_500
+
+
 class HistoryConfig(Strict):
     """Which point-in-time statistics are made (Paper: Sec. 3.3; every one sees earlier events only).
 
@@ -81,7 +85,8 @@ class HistoryConfig(Strict):
         outcome_delay_s: Seconds after a search at which its clicks, carts and purchases count as known.
         windows_days: Windows, in days, of product, query and pair statistics beside those of all time.
         prior_strength: Pseudo-impressions that pull a rate towards its prior.
-        prior_rates: The prior of each task's rate. Constants, so that no later event can move an earlier row.
+        prior_rates: The prior of each task's rate; a task that is not named keeps its own. Constants, so that no later
+            event can move an earlier row.
     """
 
     product: bool = True
@@ -90,14 +95,27 @@ class HistoryConfig(Strict):
     customer: bool = True
     session: bool = True
     affinity: tuple[str, ...] | None = None
-    outcome_delay_s: float = Field(default=0.0, ge=0)
-    windows_days: tuple[Annotated[float, Field(gt=0)], ...] = (1.0, 7.0, 30.0)
-    prior_strength: float = Field(default=20.0, gt=0)
-    prior_rates: dict[Literal["click", "add_to_cart", "purchase"], float] = {
-        "click": 0.05,
-        "add_to_cart": 0.01,
-        "purchase": 0.005,
-    }
+    outcome_delay_s: float = Field(default=0.0, ge=0, le=MOST_DAYS * 86_400)
+    windows_days: tuple[Annotated[float, Field(gt=0, le=MOST_DAYS)], ...] = (1.0, 7.0, 30.0)
+    prior_strength: float = Field(default=20.0, gt=0, allow_inf_nan=False)
+    prior_rates: dict[Literal["click", "add_to_cart", "purchase"], Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=PRIOR_RATES
+    )
+
+    @field_validator("prior_rates", mode="after")
+    @classmethod
+    def _fill_in(cls, rates: dict[Any, float]) -> dict[Any, float]:
+        return PRIOR_RATES | rates
+
+    @model_validator(mode="after")
+    def _check(self) -> "HistoryConfig":
+        for name, values in (
+            ("windows_days", [f"{days:g}" for days in self.windows_days]),
+            ("affinity", self.affinity),
+        ):
+            if values is not None and len(set(values)) < len(values):
+                raise ValueError(f"{name} must name each value once, but it is {', '.join(values)}")
+        return self
 
 
 class PrepareConfig(Strict):

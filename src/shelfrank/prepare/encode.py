@@ -193,13 +193,14 @@ def fit_numerical(feature: Feature, moments: Moments) -> NumericalEncoding | str
 
 
 def fit_categorical(
-    feature: Feature, counts: Mapping[str, int], min_count: int, max_categories: int
+    feature: Feature, counts: Mapping[str, int], n_rows: float, min_count: int, max_categories: int
 ) -> CategoricalEncoding | str:
     """Fits one categorical feature; the reason where it is left out.
 
     Args:
         feature: The feature.
         counts: Training rows by category.
+        n_rows: Training rows in all, those without a value included.
         min_count: Rows that a category needs.
         max_categories: Most categories; the most frequent stay, ties by name.
 
@@ -210,7 +211,7 @@ def fit_categorical(
     kept = sorted(sorted(frequent, key=lambda value: (-counts[value], value))[:max_categories])
     if not kept:
         return f"no category with {min_count} training rows"
-    if len(counts) == 1:
+    if len(counts) == 1 and counts[kept[0]] == n_rows:
         return "one value only in the training split"
     default = (
         kept.index(str(feature.default)) + 1 if feature.default is not None and str(feature.default) in kept else 0

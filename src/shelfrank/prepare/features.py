@@ -9,9 +9,10 @@ from shelfrank.config import PrepareConfig
 from shelfrank.engine.base import Engine
 from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
+from shelfrank.prepare.encode import MISSING_SUFFIX
 from shelfrank.prepare.index import KEYS, IndexedLog, tasks_with_labels
 from shelfrank.prepare.totals import HistoryPlan
-from shelfrank.schema import Feature, Kind, Schema, Side
+from shelfrank.schema import TASKS, Feature, Kind, Schema, Side
 
 PRICE = "price"
 MOST_AFFINITIES = 6
@@ -59,12 +60,18 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
         The plan.
 
     Raises:
-        UserError: Where `history.affinity` names something that is no categorical feature of the products.
+        UserError: Where the log has no label at all, or `history.affinity` names something that is no categorical
+            feature of the products.
     """
     impressions = engine.read(log.files("impressions"))
     products = engine.read(log.files("products"))
     homes = declared_features(log, engine)
     tasks, partly = tasks_with_labels(impressions)
+    if not tasks:
+        raise UserError(
+            f"a log to prepare must have labels of at least one task, but {', '.join(TASKS)} are missing in every row; "
+            "a log of human judgments serves `shelfrank semantic train` with positive_grade"
+        )
     possible = tuple(feature.name for feature in homes["products"] if feature.kind is Kind.CATEGORICAL)
     affinity = config.history.affinity
     if affinity is None:
@@ -97,11 +104,12 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
 def refuse_taken_names(plan: Plan, computed: Sequence[Feature]) -> None:
     """Raises a `UserError` where a declared feature goes by the name of a computed feature or of an engine's key."""
     declared = {feature.name for feature in (*plan.product_features, *plan.customer_features, *plan.row_features)}
-    taken = sorted(declared & {*KEYS, *(feature.name for feature in computed)})
+    flags = {name + MISSING_SUFFIX for name in declared}
+    taken = sorted(declared & {*KEYS, *flags, *(feature.name for feature in computed)})
     if taken:
         raise UserError(
-            f"declared features must not go by the names of computed ones, but {', '.join(taken)} do; "
-            "rename the columns or switch those computed features off"
+            f"declared features must not go by the names of computed ones, but {', '.join(taken)} "
+            f"{'does' if len(taken) == 1 else 'do'}; rename the columns or switch those computed features off"
         )
 
 

@@ -67,7 +67,8 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
                 moments[feature.name].missing += anonymous
             else:
                 counts[feature.name] = Counter(count_values(column, weights))
-    return _encoder((*plan.product_features, *plan.customer_features, *row_features), moments, counts, config)
+    features = (*plan.product_features, *plan.customer_features, *row_features)
+    return _encoder(features, moments, counts, float(fitted.product_rows.sum()), config)
 
 
 class _Counts:
@@ -108,6 +109,7 @@ def _encoder(
     features: tuple[Feature, ...],
     moments: dict[str, Moments],
     counts: dict[str, Counter[str]],
+    n_rows: float,
     config: PrepareConfig,
 ) -> Encoder:
     numerical: list[NumericalEncoding] = []
@@ -117,7 +119,7 @@ def _encoder(
         if feature.kind is Kind.NUMERICAL:
             fitted = fit_numerical(feature, moments[feature.name])
         else:
-            fitted = fit_categorical(feature, counts[feature.name], config.min_count, config.max_categories)
+            fitted = fit_categorical(feature, counts[feature.name], n_rows, config.min_count, config.max_categories)
         if isinstance(fitted, str):
             left_out[feature.name] = fitted
         elif isinstance(fitted, NumericalEncoding):

@@ -3,6 +3,7 @@
 # ibis's own annotations reject plain numbers where it takes values.
 # pyright: reportArgumentType=false
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import ibis
@@ -10,7 +11,7 @@ from ibis import _
 
 from shelfrank.engine.base import Engine
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.schema import TASKS
+from shelfrank.schema import RESERVED_COLUMNS, TASKS
 
 KEYS = (
     "search_idx",
@@ -49,7 +50,9 @@ class IndexedLog:
     events: ibis.Table | None
 
 
-def index_log(log: SearchLog, engine: Engine, searches: ibis.Table | None = None) -> IndexedLog:
+def index_log(
+    log: SearchLog, engine: Engine, searches: ibis.Table | None = None, also: tuple[str, ...] = ()
+) -> IndexedLog:
     """Gives every id of a log an integer key.
 
     Keys follow the sorted ids (searches: time, then id), so that they do not depend on the order of files or rows.
@@ -58,20 +61,25 @@ def index_log(log: SearchLog, engine: Engine, searches: ibis.Table | None = None
         log: The log.
         engine: The engine.
         searches: The `searches` of an earlier call, already computed; None computes them where they are used.
+        also: Columns that are needed beside the reserved and the declared ones.
 
     Returns:
         The tables as expressions.
     """
-    impressions = engine.read(log.files("impressions"))
-    products = engine.read(log.files("products"))
-    events = engine.read(log.files("events")) if log.has("events") else None
+    # Columns that nobody declared may go by any name, an engine's key in other letters among them.
+    needed = RESERVED_COLUMNS | {"action", *also} | {feature.name for feature in log.schema.features}
+    impressions, products, declared, events = (
+        _select(engine.read(log.files(table)), needed) if log.has(table) else None
+        for table in ("impressions", "products", "customers", "events")
+    )
+    assert impressions is not None
+    assert products is not None
 
     products = products.mutate(product_idx=_numbered(products.product_id))
     ids = impressions.select("customer_id").distinct()
     if events is not None and "customer_id" in events.columns:
         ids = ids.union(events.select("customer_id"), distinct=True)
-    if log.has("customers"):
-        declared = engine.read(log.files("customers"))
+    if declared is not None:
         ids = ids.union(declared.select("customer_id"), distinct=True)
         ids = ids.filter(_.customer_id.notnull())
         customers = ids.left_join(declared, "customer_id").drop("customer_id_right")
@@ -125,6 +133,10 @@ def _index_searches(
         customer_idx=searches.customer_idx.fill_null(-1),
         session_idx=searches.session_idx.fill_null(-1) if sessions is not None else ibis.literal(-1, "int32"),
     )
+
+
+def _select(table: ibis.Table, needed: Set[str]) -> ibis.Table:
+    return table.select(*(name for name in table.columns if name in needed))
 
 
 def _numbered(column: ibis.expr.types.Column) -> ibis.expr.types.Column:

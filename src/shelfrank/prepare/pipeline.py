@@ -29,6 +29,7 @@ from shelfrank.prepare.fit import fit_encoder
 from shelfrank.prepare.reading import Reading, read
 from shelfrank.prepare.relevance import PAIRS_FILE
 from shelfrank.prepare.sampling_info import sampling_info
+from shelfrank.prepare.voters import voter_sources
 from shelfrank.progress import measured
 from shelfrank.text.scores import SemanticScores
 
@@ -58,6 +59,7 @@ def prepare(log_path: Path, out: Path, config: PrepareConfig) -> bool:
         "log": log.manifest.fingerprint,
         "config": settings,
         "semantic_scores": scores.fingerprint if scores else None,
+        "voters": voter_sources(config.relevance.voters) if config.relevance else {},
         "version": PREPARE_VERSION,
     }
     if is_current(out, KIND, inputs):

@@ -30,7 +30,7 @@ from shelfrank.prepare.rows import RowFiles, RowReader
 from shelfrank.prepare.sampling import keys as sampling_keys
 from shelfrank.prepare.sampling import sample
 from shelfrank.prepare.split import assign_splits
-from shelfrank.prepare.texts import Texts
+from shelfrank.prepare.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, Texts
 from shelfrank.prepare.totals import Total, TotalsOfGroups, columns_of, measures_of, timeline
 from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_voters
 from shelfrank.progress import progress
@@ -118,13 +118,17 @@ def read(
     splits = searches["split"].to_numpy()
     in_products = plan.history.has_price and not plan.price_in_rows
     prices = numbers(entities.products[PRICE]) if in_products else None
-    reader = RowReader(RowFiles(rows, kept, files, whole), splits, made, texts.pairs, prices, config.engine.threads)
+    in_rows = plan.history.has_price and plan.price_in_rows
+    row_files = RowFiles(rows, kept, files, whole)
+    reader = RowReader(row_files, splits, made, texts.pairs, prices, in_rows, config.engine.threads)
     return Reading(reader, searches, entities, texts, plan, bins, relevance)
 
 
 def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
     """Integer keys; the searches with their split are computed here once and handed back to the engine."""
-    indexed = index_log(log, engine)
+    also = (*SHOWN_PRODUCT_COLUMNS, *TEXT_ATTRIBUTES)
+    also += () if config.sampling is None else (config.sampling.category,)
+    indexed = index_log(log, engine, also=also)
     searches = engine.collect(indexed.searches.order_by("search_idx"))
     ids = searches["search_id"].to_pylist()
     splits = np.zeros(len(ids), dtype=np.int8)
@@ -133,7 +137,7 @@ def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -
     searches = searches.append_column("split", pa.array(splits, pa.int8()))
     if config.sampling is not None:
         searches = searches.append_column("search_key", pa.array(sampling_keys(ids, config.sampling.seed, "search")))
-    return index_log(log, engine, searches=engine.share(searches, "searches")), searches
+    return index_log(log, engine, engine.share(searches, "searches"), also), searches
 
 
 def _rows(
@@ -165,7 +169,7 @@ def _sampling_products(indexed: IndexedLog, engine: Engine, config: SamplingConf
     if config.category not in indexed.products.columns:
         raise UserError(
             f"sampling.category must name a column of the products table, but {config.category!r} is none of "
-            f"{', '.join(sorted(indexed.products.columns))}"
+            f"{', '.join(sorted(set(indexed.products.columns) - {'product_idx'}))}"
         )
     category = indexed.products[config.category].cast("string")
     products = engine.collect(indexed.products.select("product_idx", "product_id", category=category))

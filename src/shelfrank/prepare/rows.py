@@ -93,10 +93,11 @@ class RowReader:
         made: Sequence[Made],
         pairs: Sequence[PairFeatures],
         product_prices: Float64[np.ndarray, " products"] | None,
+        price_in_rows: bool,
         threads: int | None = None,
     ) -> None:
         self.files, self.splits, self.made, self.pairs = files, splits, tuple(made), tuple(pairs)
-        self.product_prices = product_prices
+        self.product_prices, self.price_in_rows = product_prices, price_in_rows
         self.threads = threads or usable_cores()
         self._kept_before = np.concatenate([[0], np.cumsum(files.kept, dtype=np.int64)])
 
@@ -178,7 +179,7 @@ class RowReader:
         columns = {name: rows[name].to_numpy() for name in names}
         if self.product_prices is not None:
             columns[PRICE] = self.product_prices[columns["product_idx"]]
-        elif PRICE in rows.column_names:
+        elif self.price_in_rows:
             columns[PRICE] = numbers(rows[PRICE])
         return columns
 

@@ -12,6 +12,9 @@ from shelfrank.prepare.textual import TextFeatures
 from shelfrank.schema import Feature, Kind, Side
 from shelfrank.text.scores import AlignedScores, SemanticScores
 
+SHOWN_PRODUCT_COLUMNS = ("brand", "price", "category")
+"""Product columns that pages show beside the title."""
+
 TEXT_ATTRIBUTES = ("brand", "color", "age_group")
 """Product columns whose values a query may name."""
 
@@ -57,7 +60,7 @@ class Texts:
 
     def table(self, products: pa.Table) -> pa.Table:
         """`product_id`, what the pages show of products, and their documents."""
-        shown = [name for name in ("brand", "price", "category") if name in products.column_names]
+        shown = [name for name in SHOWN_PRODUCT_COLUMNS if name in products.column_names]
         table = products.select(["product_id", *shown])
         table = table.append_column("title", pa.array(self.titles, pa.string()))
         return table.append_column("document", pa.array(self.documents, pa.string()))

@@ -3,9 +3,12 @@
 A language model as a voter, the paper's future work, is a `FunctionVoter` around a call to it.
 """
 
+import hashlib
 import importlib
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -123,7 +126,14 @@ class FunctionVoter:
         """
         votes = np.empty(len(pairs))
         for rows in _calls(pairs):
-            votes[rows] = self._checked(self.function(self._table(pairs, rows)), rows.stop - rows.start)
+            try:
+                given = self.function(self._table(pairs, rows))
+            except Exception as error:
+                raise UserError(
+                    f"voter {self.name!r} must return a vote for each row, but it fails: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+            votes[rows] = self._checked(given, rows.stop - rows.start)
         return votes
 
     def _table(self, pairs: PairTable, rows: slice) -> pa.Table:
@@ -177,13 +187,34 @@ def load_voters(voters: Mapping[str, str], texts: PairTexts) -> list[FunctionVot
     return [FunctionVoter(name, _load(name, place), texts) for name, place in voters.items()]
 
 
+def voter_sources(voters: Mapping[str, str]) -> dict[str, str]:
+    """The sha256 of each voter's own module file, by the voter's name, so that a changed voter is asked again.
+
+    Args:
+        voters: Name to `package.module:callable`.
+
+    Returns:
+        The hashes; empty where a module has no file of source.
+
+    Raises:
+        UserError: Where a name does not lead to a callable.
+    """
+    sources = {}
+    for name, place in voters.items():
+        _load(name, place)
+        spec = importlib.util.find_spec(place.partition(":")[0])
+        file = Path(spec.origin) if spec is not None and spec.origin and spec.has_location else None
+        sources[name] = hashlib.sha256(file.read_bytes()).hexdigest() if file else ""
+    return sources
+
+
 def _load(name: str, place: str) -> Callable[[pa.Table], Any]:
     module, colon, attribute = place.partition(":")
     try:
         if not colon:
             raise ValueError("there is no colon")
         function = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, SyntaxError) as error:
         raise UserError(
             f"voters.{name} must be an importable package.module:callable, but {place!r} is not: {error}; "
             "is its folder on PYTHONPATH?"
