@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import duckdb
 import ibis
 import numpy as np
 import pyarrow as pa
@@ -88,6 +89,11 @@ def test_a_corrupt_file_is_one_sentence(tmp_path: Path) -> None:
         open_engine(CONFIG, tmp_path, tmp_path) as engine,
     ):
         engine.collect(engine.read([str(file)]))
+
+
+def test_a_wrong_expression_is_not_told_as_a_broken_file(tmp_path: Path) -> None:
+    with pytest.raises(duckdb.CatalogException), open_engine(CONFIG, tmp_path, tmp_path) as engine:
+        engine.collect(ibis.table({"n": "int64"}, name="nowhere"))
 
 
 def test_spark_that_is_not_installed_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

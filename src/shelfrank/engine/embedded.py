@@ -182,6 +182,9 @@ def engine_errors() -> Iterator[None]:
             f"raise the limit or free some disk ({_first_line(error)})"
         ) from error
     except duckdb.Error as error:
+        # A wrong expression is our fault and must not be told as a broken file.
+        if isinstance(error, duckdb.ProgrammingError) and not isinstance(error, duckdb.InvalidInputException):
+            raise
         raise UserError(
             f"every table must be readable and the disk must have room, but the engine says: {_first_line(error)}"
         ) from error
