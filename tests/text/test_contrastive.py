@@ -11,10 +11,10 @@ pytest.importorskip("sentence_transformers", reason="the extra `text` is not ins
 from shelfrank.config.semantic import SemanticTrainConfig
 from shelfrank.errors import UserError
 from shelfrank.text import contrastive
-from shelfrank.text.checkpoint import FILE
 from shelfrank.text.contrastive import contrastive_loss, fine_tune
 from shelfrank.text.encoder import load_encoder
 from shelfrank.text.pairs import Pairs
+from shelfrank.training_state import FILE
 from tiny_encoder import save_tiny_encoder
 
 COLORS, NOUNS = ("red", "blue", "green", "small", "large"), ("sofa", "chair", "lamp", "desk", "shelf")

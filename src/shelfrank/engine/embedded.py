@@ -4,7 +4,6 @@
 # pyright: reportArgumentType=false
 
 import contextlib
-import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from shelfrank.config import EngineConfig
 from shelfrank.engine.base import ROW, Advance, plain, whole_groups
 from shelfrank.errors import UserError
 from shelfrank.parallel import ordered_map
+from shelfrank.processor import usable_cores
 
 POLL_S = 0.2
 BATCH_ROWS = 262_144
@@ -164,11 +164,6 @@ def read_parquet(backend: Backend, files: Sequence[str | Path]) -> ibis.Table:
     # DuckDB takes paths for patterns and folders named a=b for columns; neither is meant here.
     paths = [escape(str(file)) for file in files]
     return backend.read_parquet(paths, hive_partitioning=False, union_by_name=True)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager

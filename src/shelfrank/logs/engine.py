@@ -13,6 +13,7 @@ from ibis.backends.duckdb import Backend
 
 from shelfrank.engine import embedded
 from shelfrank.errors import UserError
+from shelfrank.processor import usable_cores
 
 Table = Any
 """An ibis table. ibis picks a column's methods by its type at run time, which no static checker follows."""
@@ -37,7 +38,7 @@ def open_engine() -> Iterator[Backend]:
     with tempfile.TemporaryDirectory(prefix="shelfrank-") as spill:
         limit_mb = int(available_bytes() * MEMORY_SHARE / 1e6)
         try:
-            with embedded.connect(f"{limit_mb}MB", embedded.usable_cores(), Path(spill)) as engine:
+            with embedded.connect(f"{limit_mb}MB", usable_cores(), Path(spill)) as engine:
                 yield engine
         except duckdb.OutOfMemoryException as error:
             raise UserError(

@@ -9,11 +9,11 @@ import pyarrow as pa
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Num
 
 from shelfrank.engine.base import ROW, Kept
-from shelfrank.engine.embedded import usable_cores
 from shelfrank.parallel import ordered_map
 from shelfrank.prepare.columns import ColumnFiles
 from shelfrank.prepare.encode import numbers
 from shelfrank.prepare.history import Made
+from shelfrank.processor import usable_cores
 from shelfrank.progress import progress
 from shelfrank.schema import Feature, Kind
 

@@ -5,14 +5,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
-from shelfrank.artifact import write_atomic
-from shelfrank.errors import UserError
-
-FILE = "checkpoint.safetensors"
+from shelfrank.training_state import read_state, restore, save_state
 
 
 @dataclass
@@ -46,14 +41,8 @@ def save_checkpoint(
         optimizer: Its state.
         standing: Where fine-tuning stands.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    tensors["rng"] = torch.get_rng_state()
-    folder.mkdir(parents=True, exist_ok=True)
     metadata = {"owner": owner, "standing": json.dumps(asdict(standing))}
-    # Cloned, since safetensors refuses tensors that share memory.
-    write_atomic(folder / FILE, save({name: tensor.detach().clone() for name, tensor in tensors.items()}, metadata))
+    save_state(folder, model, optimizer, metadata)
 
 
 def load_checkpoint(folder: Path, owner: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Standing | None:
@@ -71,28 +60,9 @@ def load_checkpoint(folder: Path, owner: str, model: nn.Module, optimizer: torch
     Raises:
         UserError: Where the checkpoint cannot be read.
     """
-    file = folder / FILE
-    if not file.is_file():
+    found = read_state(folder)
+    if found is None or found[0].get("owner") != owner:
         return None
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            if metadata.get("owner") != owner:
-                return None
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{file} must be a checkpoint, but it cannot be read: {error}; delete it to start afresh"
-        ) from error
-    model.load_state_dict(_part(tensors, "model."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(tensors, "optimizer.").items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["rng"])
+    metadata, tensors = found
+    restore(tensors, model, optimizer)
     return Standing(**json.loads(metadata["standing"]))
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -12,9 +12,10 @@ from torch import Tensor
 from shelfrank.artifact import fingerprint
 from shelfrank.config.semantic import SemanticTrainConfig
 from shelfrank.errors import UserError
+from shelfrank.processor import has_fast_bf16
 from shelfrank.progress import progress
 from shelfrank.text.checkpoint import Standing, load_checkpoint, save_checkpoint
-from shelfrank.text.encoder import TextEncoder, has_fast_bf16
+from shelfrank.text.encoder import TextEncoder
 from shelfrank.text.pairs import Pairs
 
 FORWARD_TEXTS = 32

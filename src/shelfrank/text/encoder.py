@@ -209,9 +209,3 @@ def _require(package: str, extra: str) -> None:
             f"the semantic score needs the package {package}, which is not installed; "
             f"install it with: pip install 'shelfrank[{extra}]'"
         )
-
-
-def has_fast_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

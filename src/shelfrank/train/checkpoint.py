@@ -7,13 +7,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from shelfrank.artifact import write_atomic
 from shelfrank.errors import UserError
-
-FILE = "checkpoint.safetensors"
+from shelfrank.training_state import FILE, part, read_state, restore, save_state
 
 
 @dataclass
@@ -61,17 +58,8 @@ def save_checkpoint(
         optimizer: Its state.
         progress: Where training stands.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-    tensors["rng"] = torch.get_rng_state()
     metadata = {"owner": owner, "progress": json.dumps(asdict(progress))}
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(
-        folder / FILE,
-        save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, metadata),
-    )
+    save_state(folder, model, optimizer, metadata, {f"best.{name}": tensor for name, tensor in best.items()})
 
 
 def is_foreign(folder: Path, owner: str) -> bool:
@@ -101,31 +89,14 @@ def load_checkpoint(
     Raises:
         UserError: Where the checkpoint belongs to other data or another config, or cannot be read.
     """
-    file = folder / FILE
-    if not file.is_file():
+    found = read_state(folder)
+    if found is None:
         return None
-    try:
-        with safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{file} must be a checkpoint, but it cannot be read: {error}; delete it to start afresh"
-        ) from error
+    metadata, tensors = found
     if metadata.get("owner") != owner:
         raise UserError(
-            f"{file} must belong to the same data and config to be resumed, but it belongs to others; "
+            f"{folder / FILE} must belong to the same data and config to be resumed, but it belongs to others; "
             "train without --resume, or delete it, to start afresh"
         )
-    model.load_state_dict(_part(tensors, "model."))
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _part(tensors, "optimizer.").items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["rng"])
-    return Progress(**json.loads(metadata["progress"])), _part(tensors, "best.")
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    restore(tensors, model, optimizer)
+    return Progress(**json.loads(metadata["progress"])), part(tensors, "best.")

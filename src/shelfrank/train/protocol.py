@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from shelfrank.config import TrainConfig
+from shelfrank.processor import has_fast_bf16
 
 PAPER_BATCH_SIZE = 16_384
 PAPER_LEARNING_RATE = 1e-3
@@ -65,9 +64,3 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16())
     reasons.append(f"matrix products in {'bfloat16' if bf16 else 'float32'} (precision {config.precision})")
     return Protocol(batch_size, rate, bf16, tuple(reasons))
-
-
-def has_fast_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
