@@ -1,7 +1,7 @@
 """Fits the encoder on the training rows."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -68,7 +68,43 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
             else:
                 counts[feature.name] = Counter(count_values(column, weights))
     features = (*plan.product_features, *plan.customer_features, *row_features)
-    return _encoder(features, moments, counts, float(fitted.product_rows.sum()), config)
+    return fit_features(features, moments, counts, float(fitted.product_rows.sum()), config)
+
+
+def fit_features(
+    features: Sequence[Feature],
+    moments: Mapping[str, Moments],
+    counts: Mapping[str, Mapping[str, int]],
+    n_rows: float,
+    config: PrepareConfig,
+) -> Encoder:
+    """Fits every feature on what was counted of the training rows.
+
+    Args:
+        features: The features.
+        moments: Of each numerical feature, after `squash` where it is heavy-tailed.
+        counts: Rows by category of each categorical feature.
+        n_rows: Rows in all.
+        config: How rare a category may be.
+
+    Returns:
+        The encoder, with the features that it leaves out and why.
+    """
+    numerical: list[NumericalEncoding] = []
+    categorical: list[CategoricalEncoding] = []
+    left_out: dict[str, str] = {}
+    for feature in features:
+        if feature.kind is Kind.NUMERICAL:
+            fitted = fit_numerical(feature, moments[feature.name])
+        else:
+            fitted = fit_categorical(feature, counts[feature.name], n_rows, config.min_count, config.max_categories)
+        if isinstance(fitted, str):
+            left_out[feature.name] = fitted
+        elif isinstance(fitted, NumericalEncoding):
+            numerical.append(fitted)
+        else:
+            categorical.append(fitted)
+    return Encoder(tuple(numerical), tuple(categorical), left_out)
 
 
 class _Counts:
@@ -103,27 +139,3 @@ class _Counts:
             self.counts[name].update(counts)
         self.product_rows += other.product_rows
         self.customer_rows += other.customer_rows
-
-
-def _encoder(
-    features: tuple[Feature, ...],
-    moments: dict[str, Moments],
-    counts: dict[str, Counter[str]],
-    n_rows: float,
-    config: PrepareConfig,
-) -> Encoder:
-    numerical: list[NumericalEncoding] = []
-    categorical: list[CategoricalEncoding] = []
-    left_out: dict[str, str] = {}
-    for feature in features:
-        if feature.kind is Kind.NUMERICAL:
-            fitted = fit_numerical(feature, moments[feature.name])
-        else:
-            fitted = fit_categorical(feature, counts[feature.name], n_rows, config.min_count, config.max_categories)
-        if isinstance(fitted, str):
-            left_out[feature.name] = fitted
-        elif isinstance(fitted, NumericalEncoding):
-            numerical.append(fitted)
-        else:
-            categorical.append(fitted)
-    return Encoder(tuple(numerical), tuple(categorical), left_out)
