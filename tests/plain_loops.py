@@ -7,15 +7,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from shelfrank.nn.inputs import Inputs, TabularInputs
+from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
 from shelfrank.nn.layers import ParallelDense, ParallelLinear
 
 Layer = tuple[np.ndarray, np.ndarray]
 Vector = list[float]
 
 
-def random_inputs(n_rows: int, tabular: TabularInputs, sizes: Sequence[int], seed: int = 0) -> Inputs:
-    return tabular(*random_columns(n_rows, tabular.n_numerical, sizes, seed))
+def random_inputs(n_rows: int, shape: InputShape, sizes: Sequence[int], seed: int = 0) -> Inputs:
+    numerical, categorical = random_columns(n_rows, shape.n_numerical, sizes, seed)
+    tabular = TabularInputs(sizes, shape.d_embedding)
+    return Inputs(numerical, tabular(categorical), torch.randn(n_rows, shape.d_matching))
 
 
 def random_columns(n_rows: int, n_numerical: int, sizes: Sequence[int], seed: int = 0) -> tuple[torch.Tensor, ...]:

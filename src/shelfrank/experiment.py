@@ -14,11 +14,12 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
 from shelfrank.progress import measured
 from shelfrank.rankers import RankerSpec, ranker_spec
-from shelfrank.rankers.base import Problem, Ranker
+from shelfrank.rankers.base import Problem, Ranker, TextTables
+from shelfrank.text.encoder import find_model, model_fingerprint
 from shelfrank.train.loop import Checkpoints
 
 KIND = "run"
-RUN_VERSION = 1
+RUN_VERSION = 2
 """Part of every run's inputs: raise it when the same data and config give another model."""
 
 
@@ -103,6 +104,9 @@ def train(
     prepared = PreparedData.open(prepared_path)
     settings = config.model_dump(mode="json")
     inputs = {"prepared": prepared.manifest.fingerprint, "ranker": name, "config": settings, "version": RUN_VERSION}
+    if config.neural.text.matching != "none":
+        # A local folder may hold another model by now.
+        inputs["text_model"] = model_fingerprint(find_model(config.neural.text.model))
     if is_current(out, KIND, inputs):
         return False
     # Hours of training on damaged arrays cost more than reading every byte once.
@@ -154,6 +158,7 @@ def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
         n_numerical=sum(column.size == 0 for column in left),
         category_sizes=tuple(column.size for column in left if column.size),
         relevance_classes=prepared.relevance_classes if config.relevance_weight > 0 else 0,
+        texts=TextTables(prepared, prepared.path.parent / f".{prepared.path.name}.text_states"),
     )
 
 

@@ -34,6 +34,8 @@ def save_state(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     tensors["rng"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["rng_cuda"] = torch.cuda.get_rng_state()
     folder.mkdir(parents=True, exist_ok=True)
     # Cloned, since safetensors refuses tensors that share memory.
     cloned = {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
@@ -74,6 +76,8 @@ def restore(tensors: Mapping[str, Tensor], model: nn.Module, optimizer: torch.op
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     torch.set_rng_state(tensors["rng"])
+    if "rng_cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng_cuda"])
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from shelfrank.data.batch import Batch, ShuffledBatches, gather, in_order
+from shelfrank.data.batch import Batch, Rows, ShuffledBatches
 from tiny import hand_split, random_split
 
 N_ROWS = 103
@@ -20,7 +20,7 @@ def rows_of(batches: ShuffledBatches, epoch: int, first_step: int = 0) -> list[l
 
 @pytest.mark.parametrize(("batch_size", "n_steps"), [(10, 11), (103, 1), (1000, 1), (1, 103), (102, 2)])
 def test_every_row_once_an_epoch_in_nearly_equal_batches(batch_size: int, n_steps: int) -> None:
-    batches = ShuffledBatches(numbered(), batch_size, seed=0)
+    batches = ShuffledBatches(Rows(numbered()), batch_size, seed=0)
     rows = rows_of(batches, epoch=0)
     sizes = {len(batch) for batch in rows}
     assert sorted(row for batch in rows for row in batch) == list(range(N_ROWS))
@@ -30,44 +30,70 @@ def test_every_row_once_an_epoch_in_nearly_equal_batches(batch_size: int, n_step
 
 
 def test_seed_and_epoch_decide_the_order() -> None:
-    batches = ShuffledBatches(numbered(), 10, seed=0)
-    assert rows_of(batches, 1) == rows_of(ShuffledBatches(numbered(), 10, seed=0), 1)
+    batches = ShuffledBatches(Rows(numbered()), 10, seed=0)
+    assert rows_of(batches, 1) == rows_of(ShuffledBatches(Rows(numbered()), 10, seed=0), 1)
     assert rows_of(batches, 1) != rows_of(batches, 2)
-    assert rows_of(batches, 1) != rows_of(ShuffledBatches(numbered(), 10, seed=1), 1)
+    assert rows_of(batches, 1) != rows_of(ShuffledBatches(Rows(numbered()), 10, seed=1), 1)
 
 
 @pytest.mark.parametrize("first_step", [0, 4, 11])
 def test_an_epoch_can_begin_at_any_step(first_step: int) -> None:
-    batches = ShuffledBatches(numbered(), 10, seed=0)
+    batches = ShuffledBatches(Rows(numbered()), 10, seed=0)
     assert rows_of(batches, 3, first_step) == rows_of(batches, 3)[first_step:]
 
 
 def test_a_batch_holds_its_rows_of_every_array() -> None:
     split = random_split(20, relevance_classes=4)
-    batch = gather(split, np.array([3, 16]))
+    batch = Rows(split).gather(np.array([3, 16]))
     assert batch.numerical.tolist() == split.numerical[[3, 16]].tolist()
     assert batch.categorical.tolist() == split.categorical[[3, 16]].tolist()
     assert batch.labels.tolist() == split.labels[[3, 16]].tolist()
     assert batch.relevance.tolist() == split.relevance[[3, 16]].tolist() == [split.relevance[3], -1]
 
 
+def test_arrays_that_lie_on_the_device_give_the_same_batches() -> None:
+    split = random_split(20, relevance_classes=4)
+    mapped, resident = Rows(split), Rows(split, resident=True)
+    for rows in (np.array([3, 16]), slice(5, 9), slice(18, 40), slice(0, 0)):
+        ours, theirs = vars(resident.gather(rows)), vars(mapped.gather(rows))
+        assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(("batch_size", "n_steps"), [(10, 11), (103, 1), (1, 21), (60, 2)])
+def test_whole_searches_stay_together(batch_size: int, n_steps: int) -> None:
+    split = random_split(N_ROWS)
+    split.numerical[:, 0] = np.arange(N_ROWS)
+    batches = ShuffledBatches(Rows(split), batch_size, seed=0, whole_searches=True)
+    rows = rows_of(batches, epoch=0)
+    assert sorted(row for batch in rows for row in batch) == list(range(N_ROWS))
+    assert len(rows) == batches.n_steps == n_steps
+    assert min(len(batch) for batch in rows) > 0
+    assert max(len(batch) for batch in rows) <= N_ROWS / n_steps + 10
+    of_batch = {row: number for number, batch in enumerate(rows) for row in batch}
+    for start, end in zip(split.search_offsets[:-1], split.search_offsets[1:], strict=True):
+        assert len({of_batch[row] for row in range(start, end)}) == 1
+    assert rows_of(batches, 0) == rows
+    assert rows_of(batches, 0, first_step=n_steps // 2) == rows[n_steps // 2 :]
+    assert n_steps == 1 or rows_of(batches, 1) != rows
+
+
 def test_a_batch_of_a_split_without_relevance_has_none() -> None:
-    batches = list(in_order(random_split(7), 5))
+    batches = list(Rows(random_split(7)).in_order(5))
     assert [batch.relevance.tolist() for batch in batches] == [[-1] * 5, [-1] * 2]
 
 
 def test_a_batch_has_memory_of_its_own() -> None:
     split = random_split(20)
     before = split.numerical.copy()
-    gather(split, slice(0, 5)).numerical.zero_()
+    Rows(split).gather(slice(0, 5)).numerical.zero_()
     assert np.array_equal(split.numerical, before)
 
 
 def test_in_order_keeps_the_order() -> None:
-    batches = list(in_order(numbered(), 40))
+    batches = list(Rows(numbered()).in_order(40))
     assert [len(batch.labels) for batch in batches] == [40, 40, 23]
     assert torch.cat([batch.numerical[:, 0] for batch in batches]).tolist() == list(range(N_ROWS))
-    assert list(in_order(random_split(0), 40)) == []
+    assert list(Rows(random_split(0)).in_order(40)) == []
 
 
 @pytest.mark.parametrize("rows", [(2, 3, 2, 2), (2, 2, 2, 3)], ids=["codes", "relevance"])
@@ -80,4 +106,6 @@ def test_tensors_of_different_lengths_are_no_batch(rows: tuple[int, int, int, in
             torch.zeros(codes, 1, dtype=torch.int32),
             torch.zeros(labels, 1, dtype=torch.int8),
             torch.zeros(relevance, dtype=torch.int8),
+            np.zeros(2, np.int32),
+            np.zeros(2, np.int32),
         )

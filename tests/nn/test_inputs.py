@@ -1,38 +1,31 @@
-"""Every code of every feature finds its own embedding, and numbers pass unchanged."""
+"""Every code of every feature finds its own embedding, and all inputs make one vector."""
 
 import torch
 
-from shelfrank.nn.inputs import TabularInputs
+from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
 
 
 def test_each_feature_has_its_own_rows_of_the_table() -> None:
     torch.manual_seed(0)
-    tabular = TabularInputs(n_numerical=2, category_sizes=[3, 2], d_embedding=4)
-    numerical = torch.tensor([[0.5, -1.0], [2.0, 3.0]])
-    categorical = torch.tensor([[2, 0], [0, 1]], dtype=torch.int32)
+    tabular = TabularInputs(category_sizes=[3, 2], d_embedding=4)
 
-    inputs = tabular(numerical, categorical)
+    embedded = tabular(torch.tensor([[2, 0], [0, 1]], dtype=torch.int32))
 
     table = tabular.table.weight
     assert table.shape == (5, 4)
-    assert torch.equal(inputs.embedded, torch.stack([table[[2, 3]], table[[0, 4]]]))
-    assert torch.equal(inputs.numerical, numerical)
+    assert torch.equal(embedded, torch.stack([table[[2, 3]], table[[0, 4]]]))
 
 
-def test_flat_is_the_numbers_then_the_embeddings_in_order() -> None:
-    tabular = TabularInputs(n_numerical=2, category_sizes=[3, 2], d_embedding=1)
-    with torch.no_grad():
-        tabular.table.weight.copy_(torch.tensor([[10.0], [11.0], [12.0], [20.0], [21.0]]))
+def test_flat_is_the_numbers_the_matching_features_and_the_embeddings() -> None:
+    embedded = torch.tensor([[[11.0], [21.0]]])
+    inputs = Inputs(torch.tensor([[0.5, -1.0]]), embedded, torch.tensor([[7.0, 8.0, 9.0]]))
 
-    flat = tabular(torch.tensor([[0.5, -1.0]]), torch.tensor([[1, 1]], dtype=torch.int32)).flat()
-
-    assert flat.tolist() == [[0.5, -1.0, 11.0, 21.0]]
-    assert tabular.d_flat == 4
+    assert inputs.flat().tolist() == [[0.5, -1.0, 7.0, 8.0, 9.0, 11.0, 21.0]]
+    assert InputShape(n_numerical=2, n_categorical=2, d_embedding=1, d_matching=3).d_flat == 7
 
 
 def test_features_of_one_kind_only() -> None:
-    numbers_only = TabularInputs(n_numerical=2, category_sizes=[], d_embedding=3)
-    codes_only = TabularInputs(n_numerical=0, category_sizes=[2], d_embedding=3)
+    without_codes = TabularInputs(category_sizes=[], d_embedding=3)(torch.empty(5, 0, dtype=torch.int32))
 
-    assert numbers_only(torch.ones(5, 2), torch.empty(5, 0, dtype=torch.int32)).flat().shape == (5, 2)
-    assert codes_only(torch.empty(5, 0), torch.ones(5, 1, dtype=torch.int32)).flat().shape == (5, 3)
+    assert without_codes.shape == (5, 0, 3)
+    assert Inputs(torch.ones(5, 2), without_codes, torch.empty(5, 0)).flat().shape == (5, 2)

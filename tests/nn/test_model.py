@@ -13,8 +13,8 @@ from plain_loops import array, block_of, linear_layers, random_columns, stack_la
 from shelfrank.config import NeuralConfig
 from shelfrank.nn.bottoms import BOTTOMS
 from shelfrank.nn.bottoms.dcn_v2 import DCNV2
-from shelfrank.nn.inputs import TabularInputs
-from shelfrank.nn.mmoe import MMoE
+from shelfrank.nn.heads.mmoe import MMoE
+from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.nn.towers import Towers
 from tiny import tiny_network
@@ -47,7 +47,7 @@ def test_the_config_names_every_bottom() -> None:
 @pytest.mark.parametrize("n_rows", [0, 1, 17])
 def test_one_logit_per_row_and_task(bottom: str, n_rows: int) -> None:
     model = warmed(make(bottom))
-    logits = model(*columns(n_rows))
+    logits = model(*columns(n_rows)).logits
     assert logits.shape == (n_rows, N_TASKS)
     assert logits.dtype == torch.float32
     assert torch.isfinite(logits).all()
@@ -60,19 +60,19 @@ def test_a_row_is_not_moved_by_its_neighbours(bottom: str) -> None:
     other_numerical, other_categorical = columns(17, seed=1)
     other_numerical[6], other_categorical[6] = numerical[6], categorical[6]
 
-    among, elsewhere = model(numerical, categorical), model(other_numerical, other_categorical)
+    among, elsewhere = model(numerical, categorical).logits, model(other_numerical, other_categorical).logits
 
     assert torch.equal(among[6], elsewhere[6])
     assert (among[7] != elsewhere[7]).any()
     # Alone, the products of matrices are summed in another order.
-    torch.testing.assert_close(model(numerical[6:7], categorical[6:7])[0], among[6], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(model(numerical[6:7], categorical[6:7]).logits[0], among[6], atol=1e-6, rtol=1e-5)
 
 
 @every_bottom
 def test_a_gradient_reaches_every_parameter(bottom: str) -> None:
     # In eval mode, since in training mode batch normalisation takes every bias before it out again.
     model = warmed(make(bottom))
-    model(*columns(64)).square().sum().backward()
+    model(*columns(64)).logits.square().sum().backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert without == []
 
@@ -81,8 +81,8 @@ def test_a_gradient_reaches_every_parameter(bottom: str) -> None:
 def test_the_seed_decides_every_bit(bottom: str) -> None:
     one, same, other = make(bottom), make(bottom), make(bottom, seed=6)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
-    assert torch.equal(one.eval()(*columns(9)), same.eval()(*columns(9)))
-    assert not torch.equal(one(*columns(9)), other.eval()(*columns(9)))
+    assert torch.equal(one.eval()(*columns(9)).logits, same.eval()(*columns(9)).logits)
+    assert not torch.equal(one(*columns(9)).logits, other.eval()(*columns(9)).logits)
 
 
 @every_bottom
@@ -90,7 +90,7 @@ def test_saved_weights_give_the_same_logits(bottom: str, tmp_path: Path) -> None
     model, other = warmed(make(bottom)), make(bottom, seed=6).eval()
     save_file(model.state_dict(), tmp_path / "weights.safetensors")
     other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    assert torch.equal(model(*columns(9)), other(*columns(9)))
+    assert torch.equal(model(*columns(9)).logits, other(*columns(9)).logits)
 
 
 @every_bottom
@@ -106,8 +106,9 @@ def test_the_boxes_count_every_parameter_once(bottom: str, n_classes: int) -> No
 
 def test_the_whole_network_follows_equations_2_to_15() -> None:
     model = make("dcn_v2", "neural.batch_norm=false")
-    bottom, mmoe, towers = model.bottom, model.mmoe, model.towers
+    bottom, mmoe, towers = model.bottom, model.head, model.towers
     assert isinstance(bottom, DCNV2)
+    assert isinstance(mmoe, MMoE)
     numerical, categorical = columns(6)
     table, gate_weight = array(model.inputs.table.weight), array(mmoe.gates.weight)
     starts = np.cumsum([0, *SIZES])
@@ -127,7 +128,7 @@ def test_the_whole_network_follows_equations_2_to_15() -> None:
             logits += plain_loops.linear(hidden, block_of(towers.out, task))
         expected.append(logits)
 
-    np.testing.assert_allclose(array(model(numerical, categorical)), expected, atol=1e-5)
+    np.testing.assert_allclose(array(model(numerical, categorical).logits), expected, atol=1e-5)
 
 
 @every_bottom
@@ -138,20 +139,21 @@ def test_without_the_relevance_task_the_network_is_the_three_tasks_alone(bottom:
         def __init__(self) -> None:
             super().__init__()
             config = tiny_network(bottom)
-            self.inputs = TabularInputs(N_NUMERICAL, SIZES, config.d_embedding)
-            self.bottom = BOTTOMS[bottom](self.inputs, config)
+            self.inputs = TabularInputs(SIZES, config.d_embedding)
+            self.bottom = BOTTOMS[bottom](InputShape(N_NUMERICAL, len(SIZES), config.d_embedding), config)
             shape = (self.bottom.d_out, config.mmoe.n_experts, config.mmoe.expert_layers, N_TASKS)
-            self.mmoe = MMoE(*shape, config.batch_norm, config.dropout)
-            self.towers = Towers(N_TASKS, self.mmoe.d_out, config.tower_layers, config.batch_norm, config.dropout)
+            self.head = MMoE(*shape, config.batch_norm, config.dropout)
+            self.towers = Towers(N_TASKS, self.head.d_out, config.tower_layers, config.batch_norm, config.dropout)
 
         def forward(self, numerical: torch.Tensor, categorical: torch.Tensor) -> torch.Tensor:
-            return self.towers(self.mmoe(self.bottom(self.inputs(numerical, categorical))))
+            inputs = Inputs(numerical, self.inputs(categorical), torch.empty(len(numerical), 0))
+            return self.towers(self.head(self.bottom(inputs).x_final))
 
     torch.manual_seed(5)
     alone, model = ThreeTasks(), make(bottom)
     numerical, categorical = columns(17)
-    for network in (alone, model):
-        network(numerical, categorical).square().sum().backward()
+    alone(numerical, categorical).square().sum().backward()
+    model(numerical, categorical).logits.square().sum().backward()
 
     assert list(model.state_dict()) == list(alone.state_dict())
     for ours, theirs in zip(model.parameters(), alone.parameters(), strict=True):
@@ -159,44 +161,48 @@ def test_without_the_relevance_task_the_network_is_the_three_tasks_alone(bottom:
         assert ours.grad is not None
         assert theirs.grad is not None
         assert torch.equal(ours.grad, theirs.grad)
-    assert torch.equal(model.eval()(numerical, categorical), alone.eval()(numerical, categorical))
-    with pytest.raises(AssertionError, match="built with relevance classes"):
-        model(numerical, categorical, with_relevance=True)
+    outputs = model.eval()(numerical, categorical)
+    assert torch.equal(outputs.logits, alone.eval()(numerical, categorical))
+    assert outputs.relevance is None
 
 
 @every_bottom
 @pytest.mark.parametrize("n_rows", [0, 1, 17])
-def test_the_relevance_classes_logits_come_behind_the_tasks(bottom: str, n_rows: int) -> None:
+def test_the_relevance_classes_have_logits_beside_the_tasks(bottom: str, n_rows: int) -> None:
     model = warmed(make(bottom, n_classes=N_CLASSES))
-    logits, tasks = model(*columns(n_rows), with_relevance=True), model(*columns(n_rows))
-    assert logits.shape == (n_rows, N_TASKS + N_CLASSES)
-    assert logits.dtype == torch.float32
-    assert tasks.shape == (n_rows, N_TASKS)
-    assert torch.equal(logits[:, :N_TASKS], tasks)
+    outputs = model(*columns(n_rows))
+    assert outputs.relevance is not None
+    assert outputs.relevance.shape == (n_rows, N_CLASSES)
+    assert outputs.relevance.dtype == torch.float32
+    assert outputs.logits.shape == (n_rows, N_TASKS)
 
 
 def test_the_relevance_task_has_a_gate_and_a_tower_of_its_own() -> None:
     model = make("dcn_v2", n_classes=N_CLASSES).eval()
     numerical, categorical = columns(9)
-    x_final = model.bottom(model.inputs(numerical, categorical))
-    experts = model.mmoe.experts(x_final).view(9, model.mmoe.n_experts, -1)
-    own_gate = model.mmoe.gates.weight[-model.mmoe.n_experts :]
+    mmoe = model.head
+    assert isinstance(mmoe, MMoE)
+    x_final = model.bottom(model.gather_inputs(numerical, categorical)).x_final
+    experts = mmoe.experts(x_final).view(9, mmoe.n_experts, -1)
+    own_gate = mmoe.gates.weight[-mmoe.n_experts :]
     mixture = ((x_final @ own_gate.T).softmax(dim=1)[:, :, None] * experts).sum(dim=1)
     assert model.relevance_tower is not None
     expected = model.relevance_tower(mixture)
 
-    found = model(numerical, categorical, with_relevance=True)[:, N_TASKS:]
+    found = model(numerical, categorical).relevance
 
-    assert model.mmoe.gates.weight.shape[0] == (N_TASKS + 1) * model.mmoe.n_experts
+    assert mmoe.gates.weight.shape[0] == (N_TASKS + 1) * mmoe.n_experts
     torch.testing.assert_close(found, expected)
 
 
 @every_bottom
 def test_the_relevance_task_teaches_what_the_tasks_share_and_no_tower_of_theirs(bottom: str) -> None:
     model = warmed(make(bottom, n_classes=N_CLASSES))
-    model(*columns(64), with_relevance=True)[:, N_TASKS:].square().sum().backward()
+    model(*columns(64)).relevance.square().sum().backward()
     taught = {name for name, p in model.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     tasks_towers = {name for name, _ in model.named_parameters() if name.startswith("towers.")}
     assert taught == {name for name, _ in model.named_parameters()} - tasks_towers
-    assert model.mmoe.gates.weight.grad is not None
-    assert not model.mmoe.gates.weight.grad[: N_TASKS * model.mmoe.n_experts].any()
+    mmoe = model.head
+    assert isinstance(mmoe, MMoE)
+    assert mmoe.gates.weight.grad is not None
+    assert not mmoe.gates.weight.grad[: N_TASKS * mmoe.n_experts].any()

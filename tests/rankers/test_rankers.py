@@ -206,7 +206,7 @@ def test_the_relevance_logits_do_not_enter_the_scores(graded: PreparedData) -> N
     assert ranker.model.relevance_tower is not None
     with torch.no_grad():
         ranker.model.relevance_tower.out.bias.add_(100.0)
-        ranker.model.mmoe.gates.weight[-ranker.model.mmoe.n_experts :].mul_(-3.0)
+        ranker.model.head.gates.weight[-ranker.model.head.n_experts :].mul_(-3.0)
     assert np.array_equal(ranker.score(rows), before)
 
 

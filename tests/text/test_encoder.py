@@ -71,7 +71,7 @@ def test_a_hub_that_cannot_be_reached_names_the_offline_choice(monkeypatch: pyte
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
-    with pytest.raises(UserError, match="no route to host; offline, take `--set model=packaged` or a local folder"):
+    with pytest.raises(UserError, match="no route to host; offline, name the model `packaged` or a local folder"):
         load_encoder("thenlper/gte-base")
 
 

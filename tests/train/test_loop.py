@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
+from shelfrank.data.batch import Rows
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
 from shelfrank.experiment import problem
-from shelfrank.nn.model import MultiTaskRanker
+from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.train import loop
-from shelfrank.train.loop import Checkpoints, Trained, evaluate_losses, fit, predict_logits
+from shelfrank.train.loop import Checkpoints, Trained, evaluate_losses, fit, predict
 from shelfrank.train.losses import relevance_loss, task_losses
 from tiny import hand_split, random_split, tiny, tiny_network
 
@@ -32,8 +33,8 @@ class OneNumber(nn.Module):
         super().__init__()
         self.logit = nn.Parameter(torch.zeros(()))
 
-    def forward(self, numerical: Tensor, categorical: Tensor) -> Tensor:
-        return self.logit.expand(len(numerical), 1)
+    def forward(self, numerical: Tensor, categorical: Tensor, texts: None = None) -> Outputs:
+        return Outputs(self.logit.expand(len(numerical), 1), None, None)
 
 
 class StoppedError(Exception):
@@ -110,18 +111,20 @@ def test_the_validation_loss_is_each_tasks_mean_over_the_split() -> None:
     model = make()
     some_missing = random_split(40, missing=0.3)
     with torch.no_grad():
-        logits = model.eval()(torch.from_numpy(some_missing.numerical), torch.from_numpy(some_missing.categorical))
+        logits = model.eval()(
+            torch.from_numpy(some_missing.numerical), torch.from_numpy(some_missing.categorical)
+        ).logits
     expected = task_losses(logits, torch.from_numpy(some_missing.labels))
-    torch.testing.assert_close(evaluate_losses(model.train(), some_missing, bf16=False), expected)
+    torch.testing.assert_close(evaluate_losses(model.train(), Rows(some_missing), bf16=False), expected)
 
 
 def test_logits_do_not_depend_on_how_rows_are_cut_into_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make()
-    whole = predict_logits(model, TRAIN, bf16=False)
+    whole = predict(model, Rows(TRAIN), bf16=False).logits
     monkeypatch.setattr(loop, "SCORING_ROWS", 7)
-    torch.testing.assert_close(predict_logits(model, TRAIN, bf16=False), whole)
+    torch.testing.assert_close(predict(model, Rows(TRAIN), bf16=False).logits, whole)
     none = random_split(0)
-    assert predict_logits(model, none, bf16=False).shape == (0, 3)
+    assert predict(model, Rows(none), bf16=False).logits.shape == (0, 3)
 
 
 def test_a_tasks_weight_of_zero_leaves_its_tower_unmoved() -> None:
@@ -143,10 +146,11 @@ def test_relevance_is_learned_beside_the_tasks_and_counts_in_the_loss_that_stops
     for record in trained.curve:
         tasks = np.dot(WEIGHTS, record["valid_losses"])
         assert record["valid_loss"] == pytest.approx(tasks + 0.4 * record["valid_relevance_loss"], rel=1e-5)
-    logits = predict_logits(model, GRADED_VALID, bf16=False, with_relevance=True)
+    classes = predict(model, Rows(GRADED_VALID), bf16=False).relevance
+    assert classes is not None
     relevance = torch.from_numpy(GRADED_VALID.relevance)
     best = next(record for record in trained.curve if record["best"])
-    assert relevance_loss(logits[:, 3:], relevance).item() == pytest.approx(best["valid_relevance_loss"], rel=1e-5)
+    assert relevance_loss(classes, relevance).item() == pytest.approx(best["valid_relevance_loss"], rel=1e-5)
     assert best["valid_relevance_loss"] < 0.95 * np.log(N_CLASSES)
 
 
@@ -154,7 +158,7 @@ def test_the_training_loss_counts_relevance_by_its_weight() -> None:
     # One step an epoch over every row, without what a draw could move: the first loss is that of the drawn weights.
     settings = config(batch_size=1000, epochs=1)
     untrained = make("neural.batch_norm=false", n_classes=N_CLASSES)
-    losses = evaluate_losses(untrained, GRADED_TRAIN, False, True)
+    losses = evaluate_losses(untrained, Rows(GRADED_TRAIN), False)
     _, trained = train_tiny(settings, "neural.batch_norm=false", relevance_weight=2.0)
     expected = np.dot(WEIGHTS, losses[:3].numpy()) + 2.0 * losses[3].item()
     assert trained.curve[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
@@ -180,7 +184,9 @@ def test_batches_without_a_relevance_label_leave_its_tower_unmoved() -> None:
 def test_no_rows_have_logits_of_every_class() -> None:
     none = random_split(0, relevance_classes=N_CLASSES)
     model = make(n_classes=N_CLASSES)
-    assert predict_logits(model, none, bf16=False, with_relevance=True).shape == (0, 3 + N_CLASSES)
+    outputs = predict(model, Rows(none), bf16=False)
+    assert outputs.relevance is not None
+    assert (outputs.logits.shape, outputs.relevance.shape) == ((0, 3), (0, N_CLASSES))
 
 
 @pytest.fixture
@@ -189,7 +195,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     steps, stop_before = [0], [0]
     step = loop._step
 
-    def counted(*args: object) -> float:
+    def counted(*args: object) -> Tensor:
         steps[0] += 1
         if steps[0] == stop_before[0]:
             raise StoppedError
@@ -243,8 +249,8 @@ def test_a_diverged_loss_is_told(tmp_path: Path) -> None:
             super().__init__()
             self.linear = model
 
-        def forward(self, numerical: Tensor, categorical: Tensor) -> Tensor:
-            return self.linear(numerical) * 10.0
+        def forward(self, numerical: Tensor, categorical: Tensor, texts: None = None) -> Outputs:
+            return Outputs(self.linear(numerical) * 10.0, None, None)
 
     with pytest.raises(UserError, match=r"loss must stay finite, .* epoch 1; lower train\.learning_rate"):
         fit(Explosive(), huge, huge, config(), (1.0,), seed=0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from shelfrank.nn.model import Outputs
 from shelfrank.train.losses import all_losses, relevance_loss, task_losses, weighted_loss
 
 
@@ -118,8 +119,8 @@ def test_the_relevance_loss_stands_behind_the_tasks() -> None:
     labels = as_labels([[1, 0], [0, -1], [1, 1], [0, 0], [-1, 1], [0, 1]])
     tasks = task_losses(logits[:, :2], labels)
 
-    assert torch.equal(all_losses(logits[:, :2], labels, relevance), tasks)
-    assert all_losses(logits, labels, relevance).tolist() == [
+    assert torch.equal(all_losses(Outputs(logits[:, :2], None, None), labels, relevance), tasks)
+    assert all_losses(Outputs(logits[:, :2], logits[:, 2:], None), labels, relevance).tolist() == [
         *tasks.tolist(),
         relevance_loss(logits[:, 2:], relevance).item(),
     ]

@@ -2,17 +2,15 @@
 
 from shelfrank.config.base import Strict, normalised_weights, resolve
 from shelfrank.config.evaluate import EvaluateConfig
-from shelfrank.config.prepare import EngineConfig, HistoryConfig, PrepareConfig, SparkConfig, SplitConfig
-from shelfrank.config.rankers import (
+from shelfrank.config.neural import (
     DCNV2Config,
-    ExperimentConfig,
-    LambdaMARTConfig,
     MLPConfig,
     MMoEConfig,
     NeuralConfig,
-    TrainConfig,
-    XGBoostConfig,
+    TextConfig,
 )
+from shelfrank.config.prepare import EngineConfig, HistoryConfig, PrepareConfig, SparkConfig, SplitConfig
+from shelfrank.config.rankers import ExperimentConfig, LambdaMARTConfig, TrainConfig, XGBoostConfig
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.config.sampling import SamplingConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
@@ -36,6 +34,7 @@ __all__ = [
     "SparkConfig",
     "SplitConfig",
     "Strict",
+    "TextConfig",
     "TrainConfig",
     "XGBoostConfig",
     "normalised_weights",

@@ -5,65 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from shelfrank.config.base import Strict
+from shelfrank.config.neural import NeuralConfig
 from shelfrank.schema import TASKS, Side
-
-
-class DCNV2Config(Strict):
-    """The deep and cross network (Paper: Sec. 3.3, Eq. (6)-(8)).
-
-    Attributes:
-        n_cross_layers: Cross layers.
-        deep_layers: Widths of the deep layers.
-    """
-
-    n_cross_layers: int = Field(default=2, ge=1)
-    deep_layers: tuple[int, ...] = (256, 128)
-
-
-class MLPConfig(Strict):
-    """A plain shared bottom of dense layers.
-
-    Attributes:
-        layers: Widths.
-    """
-
-    layers: tuple[int, ...] = (256, 128)
-
-
-class MMoEConfig(Strict):
-    """Experts and gates (Paper: Sec. 3.3, Eq. (13)-(14)).
-
-    Attributes:
-        n_experts: Experts shared by all tasks; the paper wants more experts than tasks.
-        expert_layers: Widths of an expert's layers.
-    """
-
-    n_experts: int = Field(default=6, ge=1)
-    expert_layers: tuple[int, ...] = Field(default=(128, 64), min_length=1)
-
-
-class NeuralConfig(Strict):
-    """inputs -> bottom -> MMoE -> towers.
-
-    Attributes:
-        d_embedding: Width of every categorical embedding.
-        bottom: Shared bottom; `none` hands the inputs to the experts.
-        dcn_v2: Settings of that bottom.
-        mlp: Settings of that bottom.
-        mmoe: Experts and gates.
-        tower_layers: Widths of a tower's hidden layers.
-        batch_norm: Batch normalisation after each hidden linear layer of bottom, experts and towers.
-        dropout: Share of hidden units dropped in training, after each hidden layer.
-    """
-
-    d_embedding: int = Field(default=16, ge=1)
-    bottom: Literal["none", "mlp", "dcn_v2"] = "dcn_v2"
-    dcn_v2: DCNV2Config = DCNV2Config()
-    mlp: MLPConfig = MLPConfig()
-    mmoe: MMoEConfig = MMoEConfig()
-    tower_layers: tuple[int, ...] = (32,)
-    batch_norm: bool = True
-    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class TrainConfig(Strict):
@@ -78,6 +21,8 @@ class TrainConfig(Strict):
         precision: `bf16` computes matrix products in bfloat16; `auto` uses it where the processor has it.
         checkpoint_every_s: Seconds between checkpoints within an epoch.
         threads: Threads of the numerical library; None takes every core this process may use.
+        device: What trains and scores: `cpu`, or `cuda`, where the arrays lie whole while they are used.
+        compile: Compiles the network's forward and backward pass; it needs a C++ compiler and pays off on long runs.
     """
 
     protocol: Literal["auto", "paper"] = "auto"
@@ -88,6 +33,8 @@ class TrainConfig(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_every_s: float = Field(default=30.0, gt=0)
     threads: int | None = Field(default=None, ge=1)
+    device: Literal["cpu", "cuda"] = "cpu"
+    compile: bool = False
 
 
 class XGBoostConfig(Strict):

@@ -5,56 +5,119 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int, Int8, Int32, Int64
 from torch import Tensor
 
 from shelfrank.data.prepared import Split
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows as tensors; refuses shapes that do not fit together."""
+    """Some rows as tensors; refuses shapes that do not fit together.
+
+    Attributes:
+        numerical: Standardised numbers.
+        categorical: Codes.
+        labels: 1, 0, or -1 where the label is missing.
+        relevance: A class, or -1 where the label is missing.
+        query_idx: Each row's query among the data's texts.
+        product_idx: Each row's product among them.
+    """
 
     numerical: Float[Tensor, "rows n_num"]
     categorical: Int[Tensor, "rows n_cat"]
     labels: Int8[Tensor, "rows n_tasks"]
     relevance: Int8[Tensor, " rows"]
+    query_idx: Int32[np.ndarray, " rows"]
+    product_idx: Int32[np.ndarray, " rows"]
 
     def __post_init__(self) -> None:
-        rows = {len(self.numerical), len(self.categorical), len(self.labels), len(self.relevance)}
-        assert len(rows) == 1, f"a batch's tensors must have the same number of rows, not {sorted(rows)}"
+        arrays = (self.numerical, self.categorical, self.labels, self.relevance, self.query_idx, self.product_idx)
+        rows = {len(array) for array in arrays}
+        assert len(rows) == 1, f"a batch's arrays must have the same number of rows, not {sorted(rows)}"
+
+
+TENSORS = ("numerical", "categorical", "labels", "relevance")
+"""The arrays that networks read as they are."""
+
+
+class Rows:
+    """A split's rows as batches.
+
+    Args:
+        split: The rows.
+        device: Where the batches' tensors lie.
+        resident: Whether the arrays are copied to the device once and lie there whole, instead of being gathered from
+            the memory-mapped files; None does so on every device but the processor.
+    """
+
+    def __init__(self, split: Split, device: torch.device = CPU, resident: bool | None = None) -> None:
+        self.split, self.device = split, device
+        self._resident: dict[str, Tensor] | None = None
+        if resident or (resident is None and device.type != "cpu"):
+            self._resident = {name: torch.from_numpy(np.array(getattr(split, name))).to(device) for name in TENSORS}
+
+    def gather(self, rows: Int[np.ndarray, " rows"] | slice) -> Batch:
+        """The given rows as a batch of their own memory."""
+        split = self.split
+        if self._resident is None:
+            tensors = {name: torch.from_numpy(np.array(getattr(split, name)[rows])).to(self.device) for name in TENSORS}
+        else:
+            picked = torch.arange(split.n_rows)[rows] if isinstance(rows, slice) else torch.from_numpy(rows)
+            tensors = {name: array[picked.to(self.device)] for name, array in self._resident.items()}
+        return Batch(
+            **tensors, query_idx=np.array(split.query_idx[rows]), product_idx=np.array(split.product_idx[rows])
+        )
+
+    def in_order(self, batch_size: int) -> Iterator[Batch]:
+        """The rows in their own order, for scoring."""
+        for start in range(0, self.split.n_rows, batch_size):
+            yield self.gather(slice(start, start + batch_size))
 
 
 class ShuffledBatches:
-    """One split in batches of nearly equal size, in an order that seed and epoch alone decide.
+    """Rows in batches of nearly equal size, in an order that seed and epoch alone decide.
 
-    Sizes differ by one row at most, so no batch is tiny and no row is dropped.
+    Sizes differ by one row at most, or, where searches stay whole, by about a search; no batch is tiny and no row is
+    dropped.
+
+    Args:
+        rows: The rows.
+        batch_size: Rows of a batch, at most where searches are cut.
+        seed: Decides the orders.
+        whole_searches: Keeps a search's rows together, so that few texts serve a batch.
     """
 
-    def __init__(self, split: Split, batch_size: int, seed: int) -> None:
-        self.split, self.seed = split, seed
-        self.n_steps = max(1, -(-split.n_rows // batch_size))
+    def __init__(self, rows: Rows, batch_size: int, seed: int, whole_searches: bool = False) -> None:
+        self.rows, self.seed, self.whole_searches = rows, seed, whole_searches
+        units = rows.split.n_searches if whole_searches else rows.split.n_rows
+        self.n_steps = max(1, min(-(-rows.split.n_rows // batch_size), units))
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from a step on."""
-        order = np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(self.split.n_rows)
-        ends = np.linspace(0, self.split.n_rows, self.n_steps + 1).astype(np.int64)
+        random = np.random.Generator(np.random.PCG64([self.seed, epoch]))
+        n_rows = self.rows.split.n_rows
+        ends = np.linspace(0, n_rows, self.n_steps + 1).astype(np.int64)
+        if self.whole_searches:
+            order, ends = self._searches(random, ends)
+        else:
+            order = random.permutation(n_rows)
         for step in range(first_step, self.n_steps):
             # Rows in ascending order make the gather walk memory forwards; within a batch the order means nothing.
-            yield gather(self.split, np.sort(order[ends[step] : ends[step + 1]]))
+            yield self.rows.gather(np.sort(order[ends[step] : ends[step + 1]]))
 
-
-def gather(split: Split, rows: Int[np.ndarray, " rows"] | slice) -> Batch:
-    """The given rows of a split as a batch of their own memory."""
-    return Batch(
-        numerical=torch.from_numpy(np.array(split.numerical[rows])),
-        categorical=torch.from_numpy(np.array(split.categorical[rows])),
-        labels=torch.from_numpy(np.array(split.labels[rows])),
-        relevance=torch.from_numpy(np.array(split.relevance[rows])),
-    )
-
-
-def in_order(split: Split, batch_size: int) -> Iterator[Batch]:
-    """A split's rows in their own order, for scoring."""
-    for start in range(0, split.n_rows, batch_size):
-        yield gather(split, slice(start, start + batch_size))
+    def _searches(
+        self, random: np.random.Generator, ends: Int64[np.ndarray, " steps_plus_1"]
+    ) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " steps_plus_1"]]:
+        """Rows by shuffled search, and the ends of batches moved to ends of searches, a search a batch at least."""
+        offsets = np.asarray(self.rows.split.search_offsets)
+        chosen = random.permutation(len(offsets) - 1)
+        sizes = np.diff(offsets)[chosen]
+        after = np.concatenate([[0], np.cumsum(sizes)])
+        cuts = np.searchsorted(after, ends)
+        for step in range(1, self.n_steps):
+            cuts[step] = min(max(cuts[step], cuts[step - 1] + 1), len(chosen) - (self.n_steps - step))
+        order = np.arange(after[-1]) + np.repeat(offsets[chosen] - after[:-1], sizes)
+        return order, after[cuts]

@@ -202,7 +202,9 @@ def sample_searches(n: int, config: EvaluateConfig) -> Int64[np.ndarray, " chose
 
 
 def _parameters(run: Run) -> dict[str, Any] | None:
-    parts = run.manifest.info["fitted"]["parameters"]
+    fitted = run.manifest.info["fitted"]
+    parts = fitted["parameters"]
     if parts is None:
         return None
-    return {"trainable": sum(parts.values()), "total": sum(parts.values()), "parts": parts}
+    trainable = sum(parts.values())
+    return {"trainable": trainable, "total": trainable + fitted["frozen_parameters"], "parts": parts}

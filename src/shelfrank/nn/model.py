@@ -1,20 +1,35 @@
 """The architecture figure, a line per box (Paper: Sec. 3.3, Fig. 1)."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
 from shelfrank.nn.bottoms import BOTTOMS
-from shelfrank.nn.inputs import TabularInputs
-from shelfrank.nn.mmoe import MMoE
+from shelfrank.nn.heads import HEADS
+from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
+from shelfrank.nn.matching import RowTexts, TextMatching, TrainedLayers
 from shelfrank.nn.towers import RelevanceTower, Towers
 
 
+class Outputs(NamedTuple):
+    """What the network says of some rows.
+
+    Attributes:
+        logits: One per task.
+        relevance: One per relevance class; None where that label is not learned.
+        penalty: Added to the loss in training; None where the bottom has none.
+    """
+
+    logits: Float[Tensor, "rows n_tasks"]
+    relevance: Float[Tensor, "rows n_classes"] | None
+    penalty: Float[Tensor, ""] | None
+
+
 class MultiTaskRanker(nn.Module):
-    """inputs -> shared bottom -> MMoE -> towers -> one logit per task.
+    """inputs and text -> shared bottom -> head -> towers -> one logit per task.
 
     Args:
         n_numerical: Numerical columns.
@@ -23,6 +38,7 @@ class MultiTaskRanker(nn.Module):
         config: Widths of the boxes.
         n_relevance_classes: Classes of the relevance label (Paper: Sec. 3.5), which gets a gate and a tower of its
             own; 0 leaves that task out.
+        trained_layers: The text encoder's trained layers, where `config.text` wants text.
     """
 
     def __init__(
@@ -32,43 +48,53 @@ class MultiTaskRanker(nn.Module):
         n_tasks: int,
         config: NeuralConfig,
         n_relevance_classes: int = 0,
+        trained_layers: TrainedLayers | None = None,
     ) -> None:
         super().__init__()
         self.n_tasks = n_tasks
-        self.inputs = TabularInputs(n_numerical, category_sizes, config.d_embedding)
-        self.bottom = BOTTOMS[config.bottom](self.inputs, config)
-        self.mmoe = MMoE(
-            self.bottom.d_out,
-            config.mmoe.n_experts,
-            config.mmoe.expert_layers,
-            n_tasks + bool(n_relevance_classes),
-            config.batch_norm,
-            config.dropout,
-        )
-        self.towers = Towers(n_tasks, self.mmoe.d_out, config.tower_layers, config.batch_norm, config.dropout)
+        self.inputs = TabularInputs(category_sizes, config.d_embedding)
+        self.text = None
+        if config.text.matching != "none":
+            assert trained_layers is not None, "text matching needs the encoder's trained layers"
+            self.text = TextMatching(trained_layers, config.text.matching, config.batch_norm)
+        d_matching = self.text.d_out if self.text else 0
+        shape = InputShape(n_numerical, len(category_sizes), config.d_embedding, d_matching)
+        self.bottom = BOTTOMS[config.bottom](shape, config)
+        self.head = HEADS[config.head](self.bottom.d_out, n_tasks + bool(n_relevance_classes), config)
+        self.towers = Towers(n_tasks, self.head.d_out, config.tower_layers, config.batch_norm, config.dropout)
         self.relevance_tower = None
         if n_relevance_classes:
             self.relevance_tower = RelevanceTower(
-                n_relevance_classes, self.mmoe.d_out, config.tower_layers, config.batch_norm, config.dropout
+                n_relevance_classes, self.head.d_out, config.tower_layers, config.batch_norm, config.dropout
             )
 
     def forward(
         self,
         numerical: Float[Tensor, "rows n_num"],
         categorical: Int[Tensor, "rows n_cat"],
-        with_relevance: bool = False,
-    ) -> Float[Tensor, "rows n_logits"]:
-        """Computes the logits of every task; `with_relevance` puts those of the relevance classes behind them."""
-        mixtures = self.mmoe(self.bottom(self.inputs(numerical, categorical)))
-        logits = self.towers(mixtures[:, : self.n_tasks]).float()
-        if not with_relevance:
-            return logits
-        assert self.relevance_tower is not None, "the model must be built with relevance classes"
-        return torch.cat([logits, self.relevance_tower(mixtures[:, -1]).float()], dim=1)
+        texts: RowTexts | None = None,
+    ) -> Outputs:
+        """Computes the logits of every task and of the relevance classes."""
+        x_final, penalty = self.bottom(self.gather_inputs(numerical, categorical, texts))
+        views = self.head(x_final)
+        logits = self.towers(views[:, : self.n_tasks]).float()
+        relevance = self.relevance_tower(views[:, -1]).float() if self.relevance_tower else None
+        return Outputs(logits, relevance, penalty)
+
+    def gather_inputs(
+        self,
+        numerical: Float[Tensor, "rows n_num"],
+        categorical: Int[Tensor, "rows n_cat"],
+        texts: RowTexts | None = None,
+    ) -> Inputs:
+        """Embeds codes and compares texts: what the bottom receives."""
+        assert (texts is None) == (self.text is None), "a network with text needs texts, and one without takes none"
+        matching = numerical.new_empty(len(numerical), 0) if texts is None or self.text is None else self.text(texts)
+        return Inputs(numerical, self.inputs(categorical), matching)
 
     def parameter_counts(self) -> dict[str, int]:
-        """Parameters by box; frozen ones would count too."""
-        boxes = {"embeddings": self.inputs, "bottom": self.bottom, "mmoe": self.mmoe, "towers": self.towers}
-        if self.relevance_tower is not None:
-            boxes["relevance_tower"] = self.relevance_tower
-        return {name: sum(p.numel() for p in box.parameters()) for name, box in boxes.items()}
+        """Trainable parameters by box."""
+        boxes = {"embeddings": self.inputs, "bottom": self.bottom, "head": self.head, "towers": self.towers}
+        boxes |= {"text": self.text} if self.text else {}
+        boxes |= {"relevance_tower": self.relevance_tower} if self.relevance_tower else {}
+        return {name: sum(p.numel() for p in box.parameters() if p.requires_grad) for name, box in boxes.items()}

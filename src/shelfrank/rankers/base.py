@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from shelfrank.config import ExperimentConfig
-from shelfrank.data.prepared import Split
+from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.train.loop import Checkpoints
 
 
@@ -22,12 +22,14 @@ class Fitted:
         choices: What was picked and why, for people.
         parameters: Trainable parameters by part; None for a model that has none.
         seconds: Wall time of the fitting itself.
+        frozen_parameters: Parameters that stay as they are.
     """
 
     curve: list[dict[str, Any]] = field(default_factory=list)
     choices: list[str] = field(default_factory=list)
     parameters: dict[str, int] | None = None
     seconds: float = 0.0
+    frozen_parameters: int = 0
 
 
 class Ranker(ABC):
@@ -69,6 +71,27 @@ class Ranker(ABC):
 
 
 @dataclass(frozen=True)
+class TextTables:
+    """Where a problem's texts are, read when they are asked for.
+
+    Attributes:
+        prepared: The prepared data; row i of its texts is index i of a split's rows.
+        cache: Folder in which what is computed of texts is kept.
+    """
+
+    prepared: PreparedData
+    cache: Path
+
+    def queries(self) -> list[str]:
+        """The unique queries."""
+        return self.prepared.queries()["query"].to_pylist()
+
+    def documents(self) -> list[str]:
+        """Each product's texts as one string (Paper: Sec. 3.2)."""
+        return [document or "" for document in self.prepared.products()["document"].to_pylist()]
+
+
+@dataclass(frozen=True)
 class Problem:
     """What a ranker is built for.
 
@@ -81,6 +104,7 @@ class Problem:
         category_sizes: Codes of each categorical column.
         relevance_classes: Classes of the relevance label that is learned beside the tasks; 0 where none is. Only the
             networks learn it, and no ranker scores by it.
+        texts: Its queries and documents; None where there are none.
     """
 
     config: ExperimentConfig
@@ -90,3 +114,4 @@ class Problem:
     n_numerical: int
     category_sizes: tuple[int, ...]
     relevance_classes: int = 0
+    texts: TextTables | None = None

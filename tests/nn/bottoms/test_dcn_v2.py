@@ -6,7 +6,7 @@ import torch
 import plain_loops
 from plain_loops import array, linear_layers, random_inputs
 from shelfrank.nn.bottoms.dcn_v2 import DCNV2, CrossNetwork
-from shelfrank.nn.inputs import TabularInputs
+from shelfrank.nn.inputs import InputShape
 from tiny import tiny_network
 
 
@@ -31,10 +31,10 @@ def test_cross_network_follows_equation_6() -> None:
 def test_cross_and_deep_see_the_same_input_and_are_concatenated() -> None:
     torch.manual_seed(2)
     sizes = [4, 3]
-    tabular = TabularInputs(3, sizes, d_embedding=2)
+    shape = InputShape(3, len(sizes), d_embedding=2, d_matching=4)
     config = tiny_network("dcn_v2", "neural.batch_norm=false", "neural.dcn_v2.deep_layers=[6, 5]")
-    bottom = DCNV2(tabular, config)
-    inputs = random_inputs(8, tabular, sizes)
+    bottom = DCNV2(shape, config)
+    inputs = random_inputs(8, shape, sizes)
     crosses = linear_layers(bottom.cross.layers)
 
     expected = [
@@ -42,6 +42,6 @@ def test_cross_and_deep_see_the_same_input_and_are_concatenated() -> None:
         for row in array(inputs.flat()).tolist()
     ]
 
-    np.testing.assert_allclose(array(bottom(inputs)), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(array(bottom(inputs).x_final), expected, rtol=1e-5, atol=1e-5)
     assert len(crosses) == config.dcn_v2.n_cross_layers
-    assert bottom.d_out == 3 + 2 * 2 + 5
+    assert bottom.d_out == 3 + 4 + 2 * 2 + 5

@@ -7,9 +7,9 @@ from shelfrank.nn.bottoms.base import Bottom
 from shelfrank.nn.bottoms.dcn_v2 import DCNV2
 from shelfrank.nn.bottoms.mlp import MLP
 from shelfrank.nn.bottoms.none import NoBottom
-from shelfrank.nn.inputs import TabularInputs
+from shelfrank.nn.inputs import InputShape
 
-BOTTOMS: dict[str, Callable[[TabularInputs, NeuralConfig], Bottom]] = {
+BOTTOMS: dict[str, Callable[[InputShape, NeuralConfig], Bottom]] = {
     "none": NoBottom,
     "mlp": MLP,
     "dcn_v2": DCNV2,

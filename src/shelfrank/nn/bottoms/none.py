@@ -1,20 +1,17 @@
 """No shared bottom: the MMoE baseline, whose experts see the inputs themselves."""
 
-from jaxtyping import Float
-from torch import Tensor
-
 from shelfrank.config import NeuralConfig
-from shelfrank.nn.bottoms.base import Bottom
-from shelfrank.nn.inputs import Inputs, TabularInputs
+from shelfrank.nn.bottoms.base import Bottom, Shared
+from shelfrank.nn.inputs import Inputs, InputShape
 
 
 class NoBottom(Bottom):
     """Hands the concatenated inputs on (Paper: Sec. 3.6, MMoE)."""
 
-    def __init__(self, inputs: TabularInputs, config: NeuralConfig) -> None:
+    def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
         super().__init__()
-        self.d_out = inputs.d_flat
+        self.d_out = shape.d_flat
 
-    def forward(self, inputs: Inputs) -> Float[Tensor, "rows d_out"]:
+    def forward(self, inputs: Inputs) -> Shared:
         """Concatenates."""
-        return inputs.flat()
+        return Shared(inputs.flat())

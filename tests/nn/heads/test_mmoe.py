@@ -5,7 +5,7 @@ import torch
 
 import plain_loops
 from plain_loops import array, stack_layers
-from shelfrank.nn.mmoe import MMoE
+from shelfrank.nn.heads.mmoe import MMoE
 
 N_EXPERTS, N_TASKS = 4, 3
 

@@ -6,10 +6,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from shelfrank.nn.heads.base import Head
 from shelfrank.nn.layers import ParallelDense
 
 
-class MMoE(nn.Module):
+class MMoE(Head):
     """Experts shared by all tasks, mixed by one softmax gate per task (Paper: Sec. 3.3, Eq. (13)-(14)).
 
     Args:

@@ -1,0 +1,99 @@
+"""Settings of the networks."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shelfrank.config.base import Strict
+
+
+class DCNV2Config(Strict):
+    """The deep and cross network (Paper: Sec. 3.3, Eq. (6)-(8)).
+
+    Attributes:
+        n_cross_layers: Cross layers.
+        deep_layers: Widths of the deep layers.
+    """
+
+    n_cross_layers: int = Field(default=2, ge=1)
+    deep_layers: tuple[int, ...] = (256, 128)
+
+
+class MLPConfig(Strict):
+    """A plain shared bottom of dense layers.
+
+    Attributes:
+        layers: Widths.
+    """
+
+    layers: tuple[int, ...] = (256, 128)
+
+
+class MMoEConfig(Strict):
+    """Experts and gates (Paper: Sec. 3.3, Eq. (13)-(14)).
+
+    Attributes:
+        n_experts: Experts shared by all tasks; the paper wants more experts than tasks.
+        expert_layers: Widths of an expert's layers.
+    """
+
+    n_experts: int = Field(default=6, ge=1)
+    expert_layers: tuple[int, ...] = Field(default=(128, 64), min_length=1)
+
+
+class TextConfig(Strict):
+    """The text encoder and what it gives the network (Paper: Sec. 3.3, Eq. (3)-(4)).
+
+    Attributes:
+        matching: `cross` multiplies the query's and the product's vector, `dot` adds the products up, `none` leaves
+            text out.
+        model: A BERT-like encoder: a local folder, a hub name, or `packaged`, the MiniLM of the extra `offline`.
+        trained_layers: Encoder layers that are trained, counted from the last; the others and the embeddings stay as
+            they are.
+        max_tokens: Tokens that are read of a text.
+        learning_rate: Adam's rate for these layers; None takes that of the rest.
+        dropout: Share of units dropped in the trained layers; None keeps what the encoder was made with.
+        cache_mb: Most megabytes on disk for the frozen layers' output; texts beyond it are encoded anew at each step.
+        cache_dtype: Numbers in which that output is kept.
+    """
+
+    matching: Literal["none", "cross", "dot"] = "none"
+    model: str = "huawei-noah/TinyBERT_General_6L_768D"
+    trained_layers: int = Field(default=1, ge=0)
+    max_tokens: int = Field(default=64, ge=3)
+    learning_rate: float | None = Field(default=None, gt=0)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    cache_mb: float = Field(default=4096.0, ge=0)
+    cache_dtype: Literal["fp16", "bf16"] = "fp16"
+
+
+class NeuralConfig(Strict):
+    """inputs -> bottom -> head -> towers.
+
+    Attributes:
+        d_embedding: Width of every categorical embedding.
+        bottom: Shared bottom; `none` hands the inputs on.
+        head: What each task's tower sees: its mixture of experts, or, with `none`, the bottom's output itself.
+        single_task: Learns this task alone; `auto` takes add_to_cart where the log has it, else the log's first task.
+            None learns all tasks together.
+        dcn_v2: Settings of that bottom.
+        mlp: Settings of that bottom.
+        mmoe: Experts and gates.
+        text: The text encoder.
+        tower_layers: Widths of a tower's hidden layers.
+        batch_norm: Batch normalisation after each hidden linear layer of bottom, experts and towers, and of the
+            matching features.
+        dropout: Share of hidden units dropped in training, after each hidden layer.
+    """
+
+    d_embedding: int = Field(default=16, ge=1)
+    bottom: Literal["none", "mlp", "dcn_v2"] = "dcn_v2"
+    head: Literal["none", "mmoe"] = "mmoe"
+    single_task: str | None = None
+    dcn_v2: DCNV2Config = DCNV2Config()
+    mlp: MLPConfig = MLPConfig()
+    mmoe: MMoEConfig = MMoEConfig()
+    text: TextConfig = TextConfig()
+    tower_layers: tuple[int, ...] = (32,)
+    batch_norm: bool = True
+    dropout: float = Field(default=0.0, ge=0, lt=1)

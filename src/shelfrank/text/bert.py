@@ -1,0 +1,156 @@
+"""BERT-like encoders cut in two: layers that stay as they are, and the last ones, which a ranker trains."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from shelfrank.errors import UserError
+from shelfrank.text.encoder import PICKLED_WEIGHTS, find_model, model_fingerprint, require
+
+DEFAULT_TYPE = "bert"
+"""What a model is whose settings do not say so, as TinyBERT's do not."""
+
+
+@dataclass(frozen=True)
+class CutEncoder:
+    """A BERT-like encoder without its pooler, cut before the layers that are trained.
+
+    Attributes:
+        name: As it was asked for.
+        fingerprint: sha256 over the contents of the model's files.
+        tokenizer: Its tokenizer, of the transformers library.
+        frozen: Embeddings and all layers before the cut, in eval mode and without gradients.
+        trained: The layers after it, which take hidden states and an additive mask.
+        d: Width of a token's vector.
+        max_tokens: Tokens that it can read of a text.
+    """
+
+    name: str
+    fingerprint: str
+    tokenizer: Any
+    frozen: nn.Module
+    trained: tuple[nn.Module, ...]
+    d: int
+    max_tokens: int
+
+    @property
+    def n_frozen(self) -> int:
+        """Parameters that stay as they are."""
+        return sum(parameter.numel() for parameter in self.frozen.parameters())
+
+    def tokenize(self, texts: Sequence[str], max_tokens: int) -> tuple[list[list[int]], int]:
+        """Token ids of each text, special ones included, and how many texts had to be cut."""
+        if not texts:
+            return [], 0
+        whole = self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+        most = min(max_tokens, self.max_tokens)
+        cut = self.tokenizer(list(texts), truncation=True, max_length=most)["input_ids"]
+        return cut, sum(len(ids) > most for ids in whole)
+
+    @torch.inference_mode()
+    def hidden(
+        self, ids: Sequence[Sequence[int]]
+    ) -> tuple[Float[Tensor, "texts tokens d"], Bool[Tensor, "texts tokens"]]:
+        """Runs the frozen layers on some texts, padded to the longest; the mask tells real tokens.
+
+        In float32, so that a text's vectors hardly depend on the texts beside it.
+        """
+        longest = max(len(text) for text in ids)
+        device = next(self.frozen.parameters()).device
+        tokens = torch.full((len(ids), longest), self.tokenizer.pad_token_id or 0)
+        mask = torch.zeros(len(ids), longest, dtype=torch.bool)
+        for row, text in enumerate(ids):
+            tokens[row, : len(text)] = torch.tensor(text)
+            mask[row, : len(text)] = True
+        output = self.frozen(input_ids=tokens.to(device), attention_mask=mask.long().to(device))
+        return output.last_hidden_state, mask.to(device)
+
+
+def load_cut_encoder(model: str, trained_layers: int, dropout: float | None = None) -> CutEncoder:
+    """Loads an encoder and cuts it.
+
+    Args:
+        model: `packaged`, a local folder, or the name of a model on the hub.
+        trained_layers: Layers after the cut.
+        dropout: Share of units dropped in these in training; None keeps the encoder's own.
+
+    Returns:
+        The encoder.
+
+    Raises:
+        UserError: Where a library is missing, the model cannot be had, is not BERT-like or has too few layers.
+    """
+    require("transformers", "text")
+    folder = find_model(model)
+    return cut_encoder(model, folder, trained_layers, dropout)
+
+
+def cut_encoder(model: str, folder: Path, trained_layers: int, dropout: float | None) -> CutEncoder:
+    """The same from a folder of model files; see `load_cut_encoder`."""
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    # The bar over a model's few hundred tensors says nothing that ours do not, and would garble JSON lines.
+    transformers_logging.disable_progress_bar()
+    try:
+        config = read_config(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False)
+        whole = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            # PyTorch reads the older format without running any of it.
+            use_safetensors=not (folder / PICKLED_WEIGHTS).is_file() or None,
+            add_pooling_layer=False,
+            attn_implementation="eager",
+        )
+    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+        raise UserError(
+            f"model {model!r} must be a BERT-like encoder that loads without running code of its own, but {folder} "
+            f"does not load: {' '.join(str(error).split())[:200]}; choose another model"
+        ) from error
+    layers = getattr(getattr(whole, "encoder", None), "layer", None)
+    if not isinstance(layers, nn.ModuleList) or trained_layers > len(layers):
+        found = "none" if layers is None else str(len(layers))
+        raise UserError(
+            f"model {model!r} must have at least trained_layers ({trained_layers}) encoder layers like BERT's, but it "
+            f"has {found}; lower trained_layers or choose another model"
+        )
+    cut = len(layers) - trained_layers
+    trained = tuple(layers[cut:])
+    whole.encoder.layer = layers[:cut]
+    frozen = whole.float().eval().requires_grad_(False)
+    for layer in trained:
+        layer.float().requires_grad_(True)
+        if dropout is not None:
+            for part in layer.modules():
+                if isinstance(part, nn.Dropout):
+                    part.p = dropout
+    most = int(min(config.max_position_embeddings, tokenizer.model_max_length))
+    return CutEncoder(model, model_fingerprint(folder), tokenizer, frozen, trained, int(config.hidden_size), most)
+
+
+def read_config(folder: Path) -> Any:
+    """A model's settings; one that does not say what it is is a BERT.
+
+    Args:
+        folder: The model's files.
+
+    Returns:
+        The settings, of the transformers library.
+
+    Raises:
+        OSError: Where there are none.
+        ValueError: Where they cannot be read, or are those of a model that is not known.
+    """
+    from transformers import AutoConfig
+
+    settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return AutoConfig.for_model(settings.pop("model_type", DEFAULT_TYPE), **settings)
