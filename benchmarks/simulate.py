@@ -20,6 +20,11 @@ select count(*) searches, sum(n) impressions, avg(n) products_per_search,
     avg(click) with_click, avg(cart) with_cart, avg(purchase) with_purchase from pages
 """
 
+KINDS = """
+select avg((query_kind = 'plain')::int) plain, avg((query_kind = 'synonym')::int) synonym,
+    avg((query_kind = 'typo')::int) typo from searches
+"""
+
 BOUNDS = """
 with rows as (select * from impressions join truth using (search_id, product_id)),
 ranked as (
@@ -56,7 +61,9 @@ def main() -> None:
         connection = duckdb.connect()
         connection.read_parquet(log.files("impressions")).create_view("impressions")
         connection.read_parquet(log.files("truth/impressions")).create_view("truth")
+        connection.read_parquet(log.files("truth/searches")).create_view("searches")
         _print(connection, "rates", RATES)
+        _print(connection, "kinds of queries", KINDS)
         for task in ("click", "add_to_cart", "purchase"):
             _print(connection, f"bounds of {task}", BOUNDS.format(task=task))
 

@@ -70,7 +70,7 @@ def test_finished_log_is_left_alone_and_another_configuration_replaces_it(tmp_pa
 def test_more_searches_leave_catalogue_and_customers_as_they_are(tmp_path: Path) -> None:
     simulate(tmp_path / "a", TINY)
     simulate(tmp_path / "b", TINY.model_copy(update={"searches": 120}))
-    same = [name for name in written(tmp_path / "a") if "impressions" not in name]
+    same = [name for name in written(tmp_path / "a") if "impressions" not in name and "searches" not in name]
     assert len(same) == 5
     assert [written(tmp_path / "a")[name] for name in same] == [written(tmp_path / "b")[name] for name in same]
 
@@ -148,6 +148,8 @@ def test_truth_is_no_feature(log: SearchLog) -> None:
         listed = {"brand", "color", "material", "age_group"} if table == "products" else set()
         assert hidden & (columns["impressions"] | columns["products"] | columns["customers"]) == listed
         assert declared & hidden == listed
+    of_searches = set(pq.read_schema(log.files("truth/searches")[0]).names) - shared
+    assert not of_searches & (declared | set.union(*columns.values()))
     assert declared <= set.union(*columns.values())
 
 
@@ -218,6 +220,7 @@ def test_searches_that_find_nothing_are_counted(tmp_path: Path, monkeypatch: pyt
     assert log.manifest.info["left_out"] == {"searches that found no product": 7}
     shown = pq.read_table(log.path / "impressions")["search_id"].to_pylist()
     assert len(set(shown)) == TINY.searches - 7
+    assert pq.read_table(log.path / "truth" / "searches")["search_id"].to_pylist() == sorted(set(shown))
     assert min(shown) == "s0000008"
 
 

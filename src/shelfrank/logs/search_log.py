@@ -30,7 +30,7 @@ from shelfrank.schema import TASKS, Schema
 
 KIND = "search_log"
 TABLES = ("impressions", "products", "customers", "events")
-TRUTH_TABLES = ("truth/impressions", "truth/products", "truth/customers")
+TRUTH_TABLES = ("truth/impressions", "truth/searches", "truth/products", "truth/customers")
 SCHEMA_FILE = "schema.yaml"
 
 REQUIRED_COLUMNS: Mapping[str, tuple[str, ...]] = {

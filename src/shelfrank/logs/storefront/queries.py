@@ -1,6 +1,7 @@
 """What people type: needs from broad to narrow, each worded in several ways, some misspelt."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int32
@@ -36,6 +37,8 @@ class Intents:
         cumulative: Running sum of popularity over all intents.
         start: Where each category's intents begin, and where the last one's end.
         texts: The wordings, `N_WORDINGS` for each intent, misspelt ones last.
+        meant: The same wordings without the slips of the fingers.
+        nouns: What each wording calls the product type or, where it names none, the category; spelt right.
     """
 
     category: Int32[np.ndarray, " intents"]
@@ -44,6 +47,8 @@ class Intents:
     cumulative: Float64[np.ndarray, " intents"]
     start: Int32[np.ndarray, " bounds"]
     texts: list[str]
+    meant: list[str]
+    nouns: list[str]
 
     @property
     def n_stated(self) -> Int32[np.ndarray, " intents"]:
@@ -81,13 +86,16 @@ def make_intents(config: StorefrontConfig, catalogue: Catalogue) -> Intents:
     stated = np.where((place < pick(rng.random(n), BREADTH)[:, None]) & (values >= 0), values, -1)
     rows = np.unique(np.column_stack([category, kind, stated]), axis=0).astype(np.int32)
     popularity = _popularity(config, rows, rng)
+    wordings = [wording for row in rows.tolist() for wording in _wordings(assortment, row[0], row[1], row[2:], rng)]
     return Intents(
         category=rows[:, 0].copy(),
         kind=rows[:, 1].copy(),
         stated=rows[:, 2:].copy(),
         cumulative=np.cumsum(popularity),
         start=np.searchsorted(rows[:, 0], np.arange(n_categories + 1)).astype(np.int32),
-        texts=[text for row in rows.tolist() for text in _wordings(assortment, row[0], row[1], row[2:], rng)],
+        texts=[wording.text for wording in wordings],
+        meant=[wording.meant for wording in wordings],
+        nouns=[wording.noun for wording in wordings],
     )
 
 
@@ -96,6 +104,14 @@ def draw_wordings(config: StorefrontConfig, draws: Float[np.ndarray, " searches"
     typo = config.queries.typo
     shares = [(1 - typo) * share for share in CLEAN_SHARES] + [typo * share for share in TYPO_SHARES]
     return pick(draws, np.array(shares))
+
+
+class _Wording(NamedTuple):
+    """What is typed, what was meant to be typed, and the noun in it, all in lower case."""
+
+    text: str
+    meant: str
+    noun: str
 
 
 def _popularity(
@@ -113,10 +129,10 @@ def _popularity(
 
 def _wordings(
     assortment: Assortment, category: int, kind: int, stated: list[int], rng: np.random.Generator
-) -> list[str]:
+) -> list[_Wording]:
     draws = rng.random((N_WORDINGS, len(ATTRIBUTES) + 4)).tolist()
     nouns = assortment.kinds[kind] if kind >= 0 else (assortment.categories[category].name,)
-    texts = []
+    wordings = []
     for number, draw in enumerate(draws):
         before, after = [], []
         for place, (name, value) in enumerate(zip(ATTRIBUTES, stated, strict=True)):
@@ -131,9 +147,10 @@ def _wordings(
         noun = nouns[int(draw[-1] ** 1.5 * len(nouns))]
         if kind >= 0 and draw[-2] < 0.2 and not noun.endswith("s"):
             noun += "s"
-        text = " ".join([*before, noun, *after]).lower()
-        texts.append(text if number < N_CLEAN else _misspell(text, draw[-3], draw[-4]))
-    return texts
+        meant = " ".join([*before, noun, *after]).lower()
+        text = meant if number < N_CLEAN else _misspell(meant, draw[-3], draw[-4])
+        wordings.append(_Wording(text, meant, noun.lower()))
+    return wordings
 
 
 def _misspell(text: str, where: float, how: float) -> str:

@@ -14,16 +14,17 @@ from shelfrank.logs.storefront.catalogue import discount_share, make_catalogue
 from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.logs.storefront.customers import make_customers
 from shelfrank.logs.storefront.fit import personal_fit, show
-from shelfrank.logs.storefront.queries import N_WORDINGS, make_intents
+from shelfrank.logs.storefront.queries import make_intents
+from shelfrank.logs.storefront.query_kinds import QueryKinds
 from shelfrank.logs.storefront.randomness import stream
 from shelfrank.logs.storefront.ranking import rank_pages
 from shelfrank.logs.storefront.retrieval import Engine
 from shelfrank.logs.storefront.tables import SCHEMA, customer_tables, names, product_tables, search_table
 from shelfrank.logs.storefront.titles import make_titles
-from shelfrank.logs.storefront.visits import Visits, day_of
+from shelfrank.logs.storefront.visits import Visits, day_of, forms_of
 from shelfrank.progress import progress
 
-SOURCE = {"source": "storefront", "version": 1}
+SOURCE = {"source": "storefront", "version": 2}
 """The version rises with every change that gives the same configuration other logs."""
 
 
@@ -64,8 +65,7 @@ class Storefront:
             the chunk), `product`, `position`, `discount`, the labels, and every one of `TRUTH_COLUMNS`.
         """
         config, catalogue, day = self.config, self.catalogue, day_of(searches)
-        forms = searches["intent"] * N_WORDINGS + searches["wording"]
-        rng = stream(config.seed, "ranking", chunk)
+        forms, rng = forms_of(searches), stream(config.seed, "ranking", chunk)
         search, product, position = rank_pages(config, catalogue, self._engine, forms, day, searches["device"], rng)
         asked = searches[search]
         discount = discount_share(config, product, day[search])
@@ -123,10 +123,12 @@ def simulate(out: Path, config: StorefrontConfig) -> bool:
             writer.write(name, listed)
             writer.write(f"truth/{name}", truth)
         product_ids = names("p", np.arange(config.products))
+        query_kinds = QueryKinds(shop.catalogue, shop.titles, shop.intents)
         done = 0
         for chunk, searches in enumerate(shop.visits.chunks()):
             rows = shop.serve(searches, chunk)
-            shared = search_table(config, shop.intents, searches, done).take(pa.array(rows["search"]))
+            of_search = search_table(config, shop.intents, searches, done)
+            shared = of_search.take(pa.array(rows["search"]))
             ids = {
                 "search_id": shared["search_id"],
                 "product_id": product_ids.take(pa.array(rows["product"])),
@@ -137,8 +139,10 @@ def simulate(out: Path, config: StorefrontConfig) -> bool:
             columns = dict(zip(shared.column_names, shared.columns, strict=True)) | ids | logged
             writer.write("impressions", pa.table(columns))
             writer.write("truth/impressions", pa.table(ids | {name: pa.array(rows[name]) for name in TRUTH_COLUMNS}))
-            n_empty = len(searches) - len(np.unique(rows["search"]))
-            writer.leave_out("searches that found no product", n_empty)
+            told = query_kinds.tell(searches, rows["search"], rows["product"])
+            shown = np.unique(rows["search"])
+            writer.write("truth/searches", pa.table({"search_id": of_search["search_id"], **told}).take(shown))
+            writer.leave_out("searches that found no product", len(searches) - len(shown))
             done += len(searches)
             advance(len(searches))
         writer.notes.update(truth="known: truth/ holds relevance, examination, fit and the best possible orders")

@@ -8,9 +8,9 @@ from shelfrank.logs.storefront.catalogue import Catalogue
 from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.logs.storefront.customers import Customers
 from shelfrank.logs.storefront.needs import first_day
-from shelfrank.logs.storefront.queries import N_WORDINGS, Intents
+from shelfrank.logs.storefront.queries import Intents
 from shelfrank.logs.storefront.randomness import hashed_uniform
-from shelfrank.logs.storefront.visits import DEVICES
+from shelfrank.logs.storefront.visits import DEVICES, forms_of
 from shelfrank.logs.storefront.words import AGE_GROUPS, COLORS
 from shelfrank.schema import Feature, Kind, Schema, Side
 
@@ -124,14 +124,13 @@ def search_table(
     begin = np.datetime64(first_day(config).replace(tzinfo=None), "us")
     time = begin + (searches["second"] * 1e6).astype(np.int64) * np.timedelta64(1, "us")
     customer = names("c", searches["customer"]).to_numpy(zero_copy_only=False)
-    forms = (searches["intent"] * N_WORDINGS + searches["wording"]).tolist()
     return pa.table(
         {
             "search_id": names("s", first_search + np.arange(len(searches))),
             "timestamp": pa.array(time).cast(pa.timestamp("us", tz="UTC")),
             "customer_id": pa.array(customer, pa.string(), mask=searches["anonymous"]),
             "session_id": names("v", searches["visit"]),
-            "query": pa.array([intents.texts[form] for form in forms], pa.string()),
+            "query": pa.array([intents.texts[form] for form in forms_of(searches).tolist()], pa.string()),
             "device": _words(searches["device"], DEVICES),
         }
     )

@@ -10,7 +10,7 @@ from shelfrank.logs.storefront.choices import choose_intents
 from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.logs.storefront.customers import Customers
 from shelfrank.logs.storefront.needs import NEED, draw_categories, draw_needs, first_day, season_weights
-from shelfrank.logs.storefront.queries import Intents, draw_wordings
+from shelfrank.logs.storefront.queries import N_WORDINGS, Intents, draw_wordings
 from shelfrank.logs.storefront.randomness import hashed_uniform, pick, pick_rows, stream
 
 DAY_S = 86_400
@@ -144,6 +144,11 @@ class Visits:
 def day_of(searches: Shaped[np.ndarray, " searches"]) -> Int32[np.ndarray, " searches"]:
     """Whole days since the log's first midnight."""
     return (searches["second"] // DAY_S).astype(np.int32)
+
+
+def forms_of(searches: Shaped[np.ndarray, " searches"]) -> Int32[np.ndarray, " searches"]:
+    """The place of each search's wording in the lists of `Intents`."""
+    return searches["intent"] * N_WORDINGS + searches["wording"]
 
 
 def _cumulative_traffic(config: StorefrontConfig) -> Float64[np.ndarray, " hours"]:
