@@ -14,12 +14,13 @@ from shelfrank.config import EvaluateConfig
 from shelfrank.data.prepared import SPLITS, PreparedData, Split
 from shelfrank.errors import UserError, unknown_name
 from shelfrank.evaluate.bounds import truth_bounds
+from shelfrank.evaluate.differences import differences
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.evaluate.moves import moves
+from shelfrank.evaluate.segments import segment_figures, segmentations
 from shelfrank.logs import search_log
-from shelfrank.metrics import METRICS, bootstrap_auc_difference, bootstrap_difference, left_out_searches
-from shelfrank.metrics.interval import Difference
-from shelfrank.progress import measured, progress
+from shelfrank.metrics import left_out_searches
+from shelfrank.progress import measured
 
 KIND = "comparison"
 
@@ -97,6 +98,11 @@ def _comparison(
         "counts": _counts(split),
         "rankers": rankers,
         "differences": differences(evaluations, split, config, baseline),
+        "segments": {
+            name: segment_figures(segments, evaluations, split, config, baseline)
+            for name, segments in segmentations(log, prepared, split_name).items()
+        }
+        or None,
         "bounds": bounds,
         "moves": {
             name: found
@@ -106,44 +112,6 @@ def _comparison(
         or None,
         "steps": _steps(log, prepared, evaluations),
     }
-
-
-def differences(
-    evaluations: dict[str, Evaluation], split: Split, config: EvaluateConfig, baseline: str
-) -> dict[str, Any]:
-    """Every ranker's paired difference to the baseline, on the same searches and the same resamples."""
-    base = np.asarray(evaluations[baseline].array("fused"))
-    base_tasks = np.asarray(evaluations[baseline].array("tasks"))
-    result: dict[str, Any] = {}
-    others = [name for name in evaluations if name != baseline]
-    each = len(METRICS) * len(config.ks) * len(split.tasks) + len(split.tasks)
-    with progress("Comparing", total=max(1, each * len(others)), unit="differences") as advance:
-        for name in others:
-            fused, tasks = np.asarray(evaluations[name].array("fused")), np.asarray(evaluations[name].array("tasks"))
-            found: dict[str, Any] = {metric: {str(k): {} for k in config.ks} for metric in METRICS} | {"auc": {}}
-            for index, task in enumerate(split.tasks):
-                labels = np.ascontiguousarray(split.labels[:, index])
-                for metric, values in METRICS.items():
-                    for k in config.ks:
-                        own, its = (values(s, labels, split.search_offsets, split.tie_keys, k) for s in (fused, base))
-                        paired = bootstrap_difference(own, its, config.n_resamples, config.seed, config.confidence)
-                        found[metric][str(k)][task] = _plain(paired)
-                        advance(1)
-                found["auc"][task] = None
-                if all(evaluations[each_name].report["auc"][task] for each_name in (name, baseline)):
-                    paired = bootstrap_auc_difference(
-                        np.ascontiguousarray(tasks[:, index]),
-                        np.ascontiguousarray(base_tasks[:, index]),
-                        labels,
-                        split.search_offsets,
-                        config.n_resamples_auc,
-                        config.seed,
-                        config.confidence,
-                    )
-                    found["auc"][task] = _plain(paired)
-                advance(1)
-            result[name] = found
-    return result
 
 
 def share_of_possible(
@@ -220,9 +188,3 @@ def _steps(log: Path, prepared: PreparedData, evaluations: dict[str, Evaluation]
             }
         )
     return steps
-
-
-def _plain(difference: Difference) -> dict[str, Any]:
-    plain = difference.as_dict()
-    plain["p"] = plain.pop("p_value")
-    return plain
