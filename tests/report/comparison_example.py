@@ -19,6 +19,7 @@ RANKERS = (
 )
 TASK_SHIFT = {"click": 0.0, "add_to_cart": 0.043, "purchase": 0.058}
 CUTOFF_SHIFT = {1: -0.151, 5: -0.021, 10: 0.0}
+KINDS_OF_QUERY = {"plain": 0.82, "synonym": 0.1, "typo": 0.08}
 BRANDS = ("Northby", "Halden", "Casa Lino", "Ferro & Sohn", "Umbra Oak", "Littlewood")
 KINDS = (
     "2-seat sofa",
@@ -83,6 +84,7 @@ def full_comparison(n_rankers: int = len(RANKERS)) -> dict[str, Any]:
             {"name": "evaluate", "wall_s": 33.5, "peak_rss_mb": 1105.0, "rows": 804_000},
             {"name": "compare", "wall_s": 9.4, "peak_rss_mb": 640.0, "rows": None},
         ],
+        "segments": {"query_kind": {kind: _segment(rng, rankers, share) for kind, share in KINDS_OF_QUERY.items()}},
     }
 
 
@@ -217,6 +219,41 @@ def _difference(rng: random.Random, ranker: dict[str, Any], baseline: dict[str, 
         "mrr": {k: {t: paired(t, ranker["mrr"][k], baseline["mrr"][k]) for t in TASKS} for k in map(str, KS)},
         "ndcg": {k: {t: paired(t, ranker["ndcg"][k], baseline["ndcg"][k]) for t in TASKS} for k in map(str, KS)},
         "auc": {t: paired(t, ranker["auc"], baseline["auc"]) for t in TASKS},
+    }
+
+
+def _segment(rng: random.Random, rankers: list[dict[str, Any]], share: float) -> dict[str, Any]:
+    counts = {task: int(share * n) for task, n in EVALUATED.items()}
+
+    def moved(figure: dict[str, Any], task: str) -> dict[str, Any]:
+        return _interval(figure["value"] - rng.random() / 10, 0.5 / counts[task] ** 0.5, counts[task])
+
+    figures = {
+        ranker["name"]: {"mrr": {k: {task: moved(ranker["mrr"][k][task], task) for task in TASKS} for k in ("1", "10")}}
+        for ranker in rankers
+    }
+    base = figures[rankers[0]["name"]]
+    return {
+        "searches": int(40_210 * share),
+        "with_positive": counts,
+        "rankers": figures,
+        "differences": {
+            name: {
+                "mrr": {
+                    k: {
+                        task: _interval(
+                            own["mrr"][k][task]["value"] - base["mrr"][k][task]["value"],
+                            0.4 / counts[task] ** 0.5,
+                            counts[task],
+                        )
+                        for task in TASKS
+                    }
+                    for k in ("1", "10")
+                }
+            }
+            for name, own in figures.items()
+            if own is not base
+        },
     }
 
 

@@ -144,6 +144,18 @@ class Moves(Part):
     examples: list[Example] = []
 
 
+class Segment(Part):
+    """A part of the evaluated searches: how many, every ranker's figures there, and its differences to the baseline."""
+
+    searches: int | None = None
+    with_positive: Counts = {}
+    rankers: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
+    differences: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
+
+
+Segments = Annotated[dict[str, Segment], BeforeValidator(present)]
+
+
 class Step(Part):
     """One step of the pipeline."""
 
@@ -168,6 +180,7 @@ class Comparison(Part):
     counts: EvaluatedCounts = EvaluatedCounts()
     rankers: list[Ranker] = []
     differences: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
+    segments: Annotated[dict[str, Segments], BeforeValidator(present)] = {}
     bounds: Bounds = Bounds()
     moves: Annotated[dict[str, Moves], BeforeValidator(present)] = {}
     steps: list[Step] = []
@@ -190,9 +203,13 @@ class Comparison(Part):
         return next((ranker for ranker in self.rankers if ranker.name == self.baseline), None)
 
     def difference(self, ranker: Ranker, measure: Measure, task: str) -> Interval | None:
-        """A ranker's paired difference to the baseline, None where it is not known."""
-        measured = self.differences.get(ranker.name)
-        return None if measured is None else measured.get(measure, task)
+        """A ranker's paired difference to the baseline; None where it is not known, and for the baseline itself."""
+        return None if ranker.name == self.baseline else figure_of(self.differences, ranker, measure, task)
+
+
+def figure_of(measured: Mapping[str, Measured], ranker: Ranker, measure: Measure, task: str) -> Interval | None:
+    """A ranker's figure among those of all rankers by name, None where it is not known."""
+    return measured[ranker.name].get(measure, task) if ranker.name in measured else None
 
 
 def read_comparison(data: Mapping[str, Any]) -> Comparison:

@@ -7,10 +7,9 @@ from markupsafe import Markup
 from shelfrank.report.blocks import Block, Figure, Figures, Missing, Tabs
 from shelfrank.report.charts import Dot, Reference, interval_chart
 from shelfrank.report.comparison import Comparison
-from shelfrank.report.formats import number, signed, task_title
+from shelfrank.report.formats import number, task_title
 from shelfrank.report.measured import Measure
-
-TONES = {1: "up", -1: "down", 0: "level", None: "plain"}
+from shelfrank.report.sections.ranker_rows import HOW_TO_READ_DIFFERENCES, difference_dot
 
 Draw = Callable[[str, Comparison, Measure, str], Markup | None]
 """Draws the chart of an id, a comparison, a measure and a task; None where nothing is known."""
@@ -31,8 +30,8 @@ def value_charts(comparison: Comparison) -> Block:
 
 def difference_charts(comparison: Comparison) -> Block:
     """Each ranker's paired difference to the baseline with its interval, by task, for every measure."""
-    caption = "Coloured: the interval excludes 0, blue above and orange below. Hollow: it includes 0."
-    return _choice("differences", "Paired differences to the baseline", comparison, _differences, caption) or Missing(
+    legend = "Paired differences to the baseline"
+    return _choice("differences", legend, comparison, _differences, HOW_TO_READ_DIFFERENCES) or Missing(
         "Paired differences to a baseline are not part of this comparison."
     )
 
@@ -83,25 +82,11 @@ def _references(comparison: Comparison, measure: Measure, task: str) -> list[Ref
 
 
 def _differences(chart_id: str, comparison: Comparison, measure: Measure, task: str) -> Markup | None:
-    dots = []
-    for ranker in comparison.rankers:
-        if ranker.name == comparison.baseline:
-            continue
-        difference = comparison.difference(ranker, measure, task)
-        if difference is None:
-            dots.append(Dot(ranker.title, number(None), None))
-            continue
-        tone = TONES[difference.sign]
-        dots.append(
-            Dot(
-                ranker.title,
-                signed(difference.value),
-                difference.value,
-                difference.low,
-                difference.high,
-                tone,
-            )
-        )
+    dots = [
+        difference_dot(ranker.title, comparison.difference(ranker, measure, task))
+        for ranker in comparison.rankers
+        if ranker.name != comparison.baseline
+    ]
     if not any(item.known for item in dots):
         return None
     title = f"Difference in {measure.label} to the baseline, {task_title(task)}"

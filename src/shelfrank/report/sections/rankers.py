@@ -3,22 +3,10 @@
 from shelfrank.report.blocks import Block, Cell, Details, Listing, Missing, Row, Section, Table
 from shelfrank.report.charts import share_bar
 from shelfrank.report.comparison import Comparison, Ranker
-from shelfrank.report.formats import (
-    brief,
-    compact,
-    duration,
-    listed,
-    memory,
-    number,
-    percent,
-    signed,
-    task_title,
-)
-from shelfrank.report.measured import Interval, Measure
+from shelfrank.report.formats import brief, compact, duration, listed, memory, number, percent, task_title
+from shelfrank.report.measured import Interval
 from shelfrank.report.sections.ranker_charts import difference_charts, value_charts
-
-TONES = {1: "up", -1: "down"}
-MARKS = {1: "▲ ", -1: "▼ "}
+from shelfrank.report.sections.ranker_rows import HOW_TO_READ, best_of, figure_cell, ranker_role
 
 
 def rankers_section(comparison: Comparison) -> Section:
@@ -40,49 +28,25 @@ def rankers_section(comparison: Comparison) -> Section:
 
 def _quality(comparison: Comparison) -> Table:
     columns = [(task, measure) for task in comparison.tasks for measure in comparison.measures]
-    best = {(task, measure): _best(comparison, measure, task) for task, measure in columns}
+    best = {
+        (task, measure): best_of(ranker.get(measure, task) for ranker in comparison.rankers)
+        for task, measure in columns
+    }
     rows = [
         Row(
             ranker.title,
-            [_quality_cell(comparison, ranker, measure, task, best[task, measure]) for task, measure in columns],
-            _role(comparison, ranker),
+            [
+                figure_cell(
+                    ranker.get(measure, task), comparison.difference(ranker, measure, task), best[task, measure]
+                )
+                for task, measure in columns
+            ],
+            ranker_role(comparison, ranker),
         )
         for ranker in comparison.rankers
     ]
     groups = [(task_title(task), len(comparison.measures)) for task in comparison.tasks]
-    legend = (
-        "Below each value stand its interval and the paired difference to the baseline: ▲ or ▼ where the "
-        "interval of the difference excludes 0, no mark where it includes 0. Shaded: the highest value of the column, "
-        "which is not a test."
-    )
-    return Table("Ranking quality by task", "Ranker", [m.label for _, m in columns], rows, groups, legend)
-
-
-def _quality_cell(comparison: Comparison, ranker: Ranker, measure: Measure, task: str, best: str | None) -> Cell:
-    interval = ranker.get(measure, task)
-    notes = [(brief(interval), "")] if interval and interval.low is not None else []
-    difference = comparison.difference(ranker, measure, task)
-    if difference is not None and ranker.name != comparison.baseline:
-        notes.append(_difference_note(difference))
-    text = number(interval.value if interval else None)
-    return Cell(text, notes, best=text == best)
-
-
-def _best(comparison: Comparison, measure: Measure, task: str) -> str | None:
-    # As printed, so that two values that read alike are both marked.
-    values = [i.value for ranker in comparison.rankers if (i := ranker.get(measure, task)) and i.value is not None]
-    return number(max(values)) if len(values) > 1 else None
-
-
-def _difference_note(difference: Interval) -> tuple[str, str]:
-    sign = difference.sign or 0
-    return MARKS.get(sign, "") + signed(difference.value), TONES.get(sign, "")
-
-
-def _role(comparison: Comparison, ranker: Ranker) -> str:
-    if ranker.name == comparison.baseline:
-        return "baseline"
-    return "not learned" if ranker.learned is False else ""
+    return Table("Ranking quality by task", "Ranker", [m.label for _, m in columns], rows, groups, HOW_TO_READ)
 
 
 def _possible(comparison: Comparison) -> Block:

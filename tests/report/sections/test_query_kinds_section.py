@@ -1,0 +1,86 @@
+from typing import Any
+
+import pytest
+from html_checks import drawings
+
+from shelfrank.report.blocks import Figures, Missing, Section, Table, Tabs
+from shelfrank.report.comparison import read_comparison
+from shelfrank.report.sections.query_kinds import query_kinds_section
+
+
+def _section(comparison: dict[str, Any]) -> Section:
+    return query_kinds_section(read_comparison(comparison))
+
+
+def _tables(section: Section) -> list[Table]:
+    return [block for block in section.blocks if isinstance(block, Table)]
+
+
+def _figure(value: float, half: float) -> dict[str, Any]:
+    return {"value": value, "low": value - half, "high": value + half, "n": 90}
+
+
+def test_kinds_are_told_with_their_searches(full: dict[str, Any]) -> None:
+    full["counts"]["searches"] = 1000
+    full["segments"]["query_kind"]["typo"] |= {
+        "searches": 80,
+        "with_positive": {"click": 40, "add_to_cart": 11, "purchase": 3},
+    }
+    table = _tables(_section(full))[0]
+    assert [row.head for row in table.rows] == ["Plain", "Synonym", "Typo"]
+    assert [cell.text for cell in table.rows[-1].cells] == [
+        "A typing error left other words than were meant.", "80", "8.0 %", "40", "11", "3",
+    ]  # fmt: skip
+
+
+def test_a_kind_that_the_page_has_no_words_for_is_still_shown(full: dict[str, Any]) -> None:
+    kinds = full["segments"]["query_kind"]
+    full["segments"]["query_kind"] = {"voice": kinds["plain"]}
+    meanings, quality = _tables(_section(full))
+    assert (meanings.rows[0].head, meanings.rows[0].cells[0].text) == ("Voice", "–")
+    assert list(quality.columns) == ["Voice"] * 3
+
+
+def test_each_kind_shows_value_interval_and_difference_at_the_largest_cutoff(full: dict[str, Any]) -> None:
+    synonym = full["segments"]["query_kind"]["synonym"]
+    synonym["rankers"]["lambdamart"]["mrr"] = {"1": {}, "10": {"add_to_cart": _figure(0.9, 0.05)}}
+    synonym["differences"]["lambdamart"]["mrr"] = {"10": {"add_to_cart": _figure(0.2, 0.1)}}
+    quality = _tables(_section(full))[1]
+    assert quality.caption == "MRR@10 by task and kind of query"
+    assert list(quality.columns) == ["Plain", "Synonym", "Typo"] * 3
+    assert list(quality.groups) == [("Click", 3), ("Add to cart", 3), ("Purchase", 3)]
+    row = next(row for row in quality.rows if row.head == "LambdaMART")
+    cell = row.cells[4]
+    assert (cell.text, cell.best) == ("0.900", True)
+    assert list(cell.notes) == [("0.850–0.950", ""), ("▲ +0.200", "up")]
+    # The same ranker's clicks on such searches were taken away.
+    assert row.cells[1].text == "–"
+    baseline = next(row for row in quality.rows if row.note == "baseline")
+    assert {len(cell.notes) for cell in baseline.cells} == {1}
+
+
+def test_charts_hold_every_kind_of_every_ranker_but_the_baseline(full: dict[str, Any]) -> None:
+    full["segments"]["query_kind"]["typo"]["differences"]["lambdamart"]["mrr"]["10"]["click"] = _figure(-0.3, 0.1)
+    (tabs,) = [block for block in _section(full).blocks if isinstance(block, Tabs)]
+    assert [label for label, _ in tabs.items] == ["Click", "Add to cart", "Purchase"]
+    (figures,) = tabs.items[0][1]
+    assert isinstance(figures, Figures)
+    titles = [ranker["label"] for ranker in full["rankers"] if ranker["name"] != full["baseline"]]
+    assert [figure.heading for figure in figures.items] == titles
+    chart = figures.items[titles.index("LambdaMART")].chart
+    (said,) = ("".join(drawing.itertext()) for drawing in drawings(str(chart)))
+    assert "Typo: −0.300" in said
+    assert 'class="dot down"' in chart
+
+
+def test_no_differences_give_no_charts(full: dict[str, Any]) -> None:
+    for segment in full["segments"]["query_kind"].values():
+        segment["differences"] = {}
+    assert not any(isinstance(block, Tabs) for block in _section(full).blocks)
+
+
+@pytest.mark.parametrize("segments", [None, {}, {"query_kind": None}, {"another": {}}])
+def test_unknown_kinds_are_said_to_be_unknown(full: dict[str, Any], segments: Any) -> None:
+    full["segments"] = segments
+    (block,) = _section(full).blocks
+    assert isinstance(block, Missing)
