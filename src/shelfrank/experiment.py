@@ -4,17 +4,18 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from shelfrank.artifact import Manifest, fingerprint, is_current, publish, read_manifest, verify_files
-from shelfrank.config import ExperimentConfig, normalised_weights, resolve
+from shelfrank.config import ExperimentConfig, merge, normalised_weights, resolve
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
 from shelfrank.progress import measured
 from shelfrank.rankers import RankerSpec, ranker_spec
 from shelfrank.rankers.base import Problem, Ranker, TextTables
+from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.text.encoder import find_model, model_fingerprint
 from shelfrank.train.loop import Checkpoints
 
@@ -135,11 +136,36 @@ def train(
     return True
 
 
-def resolve_experiment(name: str, file: Path | None, overrides: list[str], seed: int | None) -> ExperimentConfig:
-    """The config of a named ranker: its preset, then a file, then assignments, then the seed."""
+def resolve_experiment(
+    name: str,
+    file: Path | None,
+    overrides: list[str],
+    seed: int | None,
+    preset: Literal["default", "paper"] = "default",
+) -> ExperimentConfig:
+    """Resolves the config of a named ranker: its preset, then a file, then assignments, then the seed.
+
+    Args:
+        name: A name in `RANKERS`.
+        file: YAML with any keys of the config.
+        overrides: Assignments such as `train.epochs=3`.
+        seed: Seed of every draw; None leaves it to the others.
+        preset: `paper` takes sizes near to those of the ranker's row in the paper's Table 2.
+
+    Returns:
+        The config.
+
+    Raises:
+        UserError: Where the ranker is unknown or has no such preset, or a setting is not as it must be.
+    """
     spec: RankerSpec = ranker_spec(name)
+    base = dict(spec.preset)
+    if preset == "paper":
+        if name not in PAPER_ROWS or not PAPER_ROWS[name].sizes:
+            raise UserError(f"the preset paper needs a network of the paper's Table 2, which {name} is not")
+        base = merge(base, {"neural": PAPER_ROWS[name].sizes})
     seeds = [] if seed is None else [f"seed={seed}"]
-    return resolve(ExperimentConfig, file, [*overrides, *seeds], base=dict(spec.preset))
+    return resolve(ExperimentConfig, file, [*overrides, *seeds], base=base)
 
 
 def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:

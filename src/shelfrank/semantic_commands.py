@@ -1,15 +1,13 @@
 """The commands of the semantic score: `shelfrank semantic train` and `shelfrank semantic score`."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from shelfrank.artifact import read_manifest
+from shelfrank.command_options import AsJson, ConfigFile, Out, Set, tell
 from shelfrank.config import resolve
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
-from shelfrank.progress import console
 
 semantic_app = typer.Typer(
     name="semantic",
@@ -18,10 +16,6 @@ semantic_app = typer.Typer(
 )
 
 Log = Annotated[Path, typer.Argument(help="A search log's folder.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder of the result; a finished one of the same inputs is kept.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with any keys of this step's config.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="One key; may be given again.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 
 @semantic_app.command()
@@ -30,7 +24,7 @@ def train(log: Log, out: Out, config: ConfigFile = None, assign: Set = None, as_
     from shelfrank.semantic import MODEL_KIND, train_semantic
 
     changed = train_semantic(log, out, resolve(SemanticTrainConfig, config, assign or []))
-    _tell(MODEL_KIND, out, changed, as_json)
+    tell(MODEL_KIND, out, changed, as_json, _trained)
 
 
 @semantic_app.command()
@@ -49,22 +43,7 @@ def score(
     from shelfrank.text.scores import KIND
 
     changed = score_semantic(log, out, resolve(SemanticConfig, config, assign or []), cache)
-    _tell(KIND, out, changed, as_json)
-
-
-def _tell(kind: str, out: Path, changed: bool, as_json: bool) -> None:
-    manifest = read_manifest(out, kind)
-    if as_json:
-        facts = {"path": str(out), "changed": changed, "fingerprint": manifest.fingerprint, **manifest.info}
-        typer.echo(json.dumps(facts))
-        return
-    if not changed:
-        console.print(f"{out}: unchanged, nothing to do", highlight=False)
-        return
-    for line in _trained(manifest.info) if "losses" in manifest.info else _scored(manifest.info):
-        console.print(f"  {line}", highlight=False, markup=False)
-    cost = manifest.info["cost"]
-    console.print(f"{out}: done in {cost['wall_s']:.1f} s, at most {cost['peak_rss_mb']:,.0f} MB", highlight=False)
+    tell(KIND, out, changed, as_json, _scored)
 
 
 def _trained(info: dict[str, Any]) -> list[str]:

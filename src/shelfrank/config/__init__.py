@@ -1,6 +1,6 @@
 """The whole configuration as one tree; the resolved tree is written into every folder it decides."""
 
-from shelfrank.config.base import Strict, normalised_weights, resolve
+from shelfrank.config.base import Strict, merge, normalised_weights, resolve
 from shelfrank.config.evaluate import EvaluateConfig
 from shelfrank.config.neural import (
     DCNV2Config,
@@ -37,6 +37,7 @@ __all__ = [
     "TextConfig",
     "TrainConfig",
     "XGBoostConfig",
+    "merge",
     "normalised_weights",
     "resolve",
 ]

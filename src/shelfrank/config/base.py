@@ -1,6 +1,6 @@
 """What every part of the configuration shares, and how a part is put together from files and overrides."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ def resolve(
         loaded = load_yaml(file)
         if not isinstance(loaded, dict):
             raise UserError(f"{file} must hold keys and values, but it holds {type(loaded).__name__}")
-        data = _merge(data, loaded)
+        data = merge(data, loaded)
         where = str(file)
     for item in overrides:
         path, equals, value = item.partition("=")
@@ -57,7 +57,7 @@ def resolve(
             raise UserError(f"--set {path} must have a YAML value, but it is {value!r}") from error
         for part in reversed(path.strip().split(".")):
             parsed = {part: parsed}
-        data = _merge(data, parsed)
+        data = merge(data, parsed)
     try:
         return model.model_validate(data)
     except ValidationError as error:
@@ -91,10 +91,11 @@ def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -
     return {task: weight / total for task, weight in chosen.items()}
 
 
-def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """One part's values over another's, key by key; task weights are replaced whole."""
     merged = dict(base)
     for key, value in top.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
         replaces = key in {"task_weights", "score_weights"}
-        merged[key] = _merge(merged[key], value) if both and not replaces else value
+        merged[key] = merge(merged[key], value) if both and not replaces else value
     return merged

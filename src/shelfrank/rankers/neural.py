@@ -35,6 +35,8 @@ class NeuralRanker(Ranker):
         self.problem, self.config = problem, problem.config.neural
         single = pick_task(self.config.single_task, problem.tasks)
         self.learned_tasks = problem.tasks if single is None else (single,)
+        # A single task is alone: the relevance label is a further one.
+        self.n_classes = problem.relevance_classes if single is None else 0
         self.texts = None if self.config.text.matching == "none" else ProblemTexts(problem)
         trained = None if self.texts is None else TrainedLayers(self.texts.encoder.trained, self.texts.encoder.d)
         torch.manual_seed(problem.config.seed)
@@ -43,7 +45,7 @@ class NeuralRanker(Ranker):
             problem.category_sizes,
             len(self.learned_tasks),
             self.config,
-            problem.relevance_classes,
+            self.n_classes,
             trained,
         )
 
@@ -54,7 +56,7 @@ class NeuralRanker(Ranker):
 
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
         """Trains with early stopping and keeps the best epoch's weights."""
-        config, n_classes = self.problem.config, self.problem.relevance_classes
+        config, n_classes = self.problem.config, self.n_classes
         feed = None if self.texts is None else self.texts.feed(pick_device(config.train.device), train)
         trained = fit(
             self.model,

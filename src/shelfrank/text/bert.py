@@ -1,7 +1,8 @@
 """BERT-like encoders cut in two: layers that stay as they are, and the last ones, which a ranker trains."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,18 @@ from shelfrank.text.encoder import PICKLED_WEIGHTS, find_model, model_fingerprin
 
 DEFAULT_TYPE = "bert"
 """What a model is whose settings do not say so, as TinyBERT's do not."""
+
+
+KNOWN_SHAPES = {
+    "huawei-noah/TinyBERT_General_6L_768D": {
+        "num_hidden_layers": 6,
+        "hidden_size": 768,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "vocab_size": 30522,
+    }
+}
+"""Settings of the paper's text model, so that it can be described and imitated without a hub."""
 
 
 @dataclass(frozen=True)
@@ -94,39 +107,28 @@ def load_cut_encoder(model: str, trained_layers: int, dropout: float | None = No
 def cut_encoder(model: str, folder: Path, trained_layers: int, dropout: float | None) -> CutEncoder:
     """The same from a folder of model files; see `load_cut_encoder`."""
     from transformers import AutoModel, AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
-    # The bar over a model's few hundred tensors says nothing that ours do not, and would garble JSON lines.
-    transformers_logging.disable_progress_bar()
     try:
-        config = read_config(folder)
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False)
-        whole = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            local_files_only=True,
-            trust_remote_code=False,
-            # PyTorch reads the older format without running any of it.
-            use_safetensors=not (folder / PICKLED_WEIGHTS).is_file() or None,
-            add_pooling_layer=False,
-            attn_implementation="eager",
-        )
+        with _quiet_library():
+            config = read_config(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder, config=config, trust_remote_code=False)
+            whole = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                local_files_only=True,
+                trust_remote_code=False,
+                # PyTorch reads the older format without running any of it.
+                use_safetensors=not (folder / PICKLED_WEIGHTS).is_file() or None,
+                add_pooling_layer=False,
+                attn_implementation="eager",
+            )
     except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
         raise UserError(
             f"model {model!r} must be a BERT-like encoder that loads without running code of its own, but {folder} "
             f"does not load: {' '.join(str(error).split())[:200]}; choose another model"
         ) from error
-    layers = getattr(getattr(whole, "encoder", None), "layer", None)
-    if not isinstance(layers, nn.ModuleList) or trained_layers > len(layers):
-        found = "none" if layers is None else str(len(layers))
-        raise UserError(
-            f"model {model!r} must have at least trained_layers ({trained_layers}) encoder layers like BERT's, but it "
-            f"has {found}; lower trained_layers or choose another model"
-        )
-    cut = len(layers) - trained_layers
-    trained = tuple(layers[cut:])
-    whole.encoder.layer = layers[:cut]
-    frozen = whole.float().eval().requires_grad_(False)
+    frozen, trained = _cut(model, whole, trained_layers)
+    frozen.float().eval().requires_grad_(False)
     for layer in trained:
         layer.float().requires_grad_(True)
         if dropout is not None:
@@ -135,6 +137,45 @@ def cut_encoder(model: str, folder: Path, trained_layers: int, dropout: float | 
                     part.p = dropout
     most = int(min(config.max_position_embeddings, tokenizer.model_max_length))
     return CutEncoder(model, model_fingerprint(folder), tokenizer, frozen, trained, int(config.hidden_size), most)
+
+
+def shape_of_cut(model: str, trained_layers: int) -> tuple[nn.Module, tuple[nn.Module, ...], int]:
+    """Builds an encoder without its weights, for a look at its shape.
+
+    Args:
+        model: As for `load_cut_encoder`.
+        trained_layers: Layers after the cut.
+
+    Returns:
+        The frozen part, the trained layers, and the width of a token's vector.
+
+    Raises:
+        UserError: Where the model's shape is neither known nor to be had.
+    """
+    require("transformers", "text")
+    from transformers import AutoConfig, AutoModel
+
+    if model in KNOWN_SHAPES:
+        config = AutoConfig.for_model(DEFAULT_TYPE, **KNOWN_SHAPES[model])
+    else:
+        config = read_config(find_model(model))
+    with torch.device("meta"):
+        whole = AutoModel.from_config(config, add_pooling_layer=False)
+    return *_cut(model, whole, trained_layers), int(config.hidden_size)
+
+
+def _cut(model: str, whole: nn.Module, trained_layers: int) -> tuple[nn.Module, tuple[nn.Module, ...]]:
+    encoder = getattr(whole, "encoder", None)
+    layers = getattr(encoder, "layer", None)
+    if encoder is None or not isinstance(layers, nn.ModuleList) or trained_layers > len(layers):
+        found = str(len(layers)) if isinstance(layers, nn.ModuleList) else "none"
+        raise UserError(
+            f"model {model!r} must have at least trained_layers ({trained_layers}) encoder layers like BERT's, but it "
+            f"has {found}; lower trained_layers or choose another model"
+        )
+    cut = len(layers) - trained_layers
+    encoder.layer = layers[:cut]
+    return whole, tuple(layers[cut:])
 
 
 def read_config(folder: Path) -> Any:
@@ -154,3 +195,18 @@ def read_config(folder: Path) -> Any:
 
     settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return AutoConfig.for_model(settings.pop("model_type", DEFAULT_TYPE), **settings)
+
+
+@contextlib.contextmanager
+def _quiet_library() -> Iterator[None]:
+    """Keeps the library from telling which weights it left out: the pooler's, always."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    # The bar over a model's few hundred tensors says nothing that ours do not, and would garble JSON lines.
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

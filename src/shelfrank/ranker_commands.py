@@ -1,0 +1,69 @@
+"""The commands of rankers: `shelfrank train`, `describe` and `rankers`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shelfrank.command_options import AsJson, ConfigFile, Out, Set, tell
+
+Ranker = Annotated[str, typer.Option("--ranker", help="Name of the ranker; `shelfrank rankers` lists them.")]
+Preset = Annotated[
+    Literal["default", "paper"], typer.Option(help="Sizes: the ranker's own, or near to the paper's parameter counts.")
+]
+
+rankers_app = typer.Typer()
+
+
+@rankers_app.command()
+def train(
+    prepared: Annotated[Path, typer.Argument(help="A folder of prepared data.")],
+    out: Out,
+    ranker: Ranker,
+    preset: Preset = "default",
+    config: ConfigFile = None,
+    assign: Set = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
+    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="What trains and scores.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Trains one ranker."""
+    from shelfrank.experiment import resolve_experiment
+    from shelfrank.experiment import train as run
+
+    settings = [*(assign or []), *([f"train.device={device}"] if device else [])]
+    changed = run(prepared, ranker, resolve_experiment(ranker, config, settings, seed, preset), out, resume)
+    tell("run", out, changed, as_json, lambda info: info["fitted"]["choices"])
+
+
+@rankers_app.command()
+def rankers() -> None:
+    """Lists the rankers that `train` knows."""
+    from shelfrank.rankers import RANKERS
+
+    width = max(map(len, RANKERS))
+    for name, spec in RANKERS.items():
+        typer.echo(f"{name:<{width}}  {spec.label}")
+
+
+@rankers_app.command()
+def describe(
+    ranker: Annotated[str, typer.Argument(help="Name of a network.")],
+    prepared: Annotated[
+        Path | None, typer.Option("--prepared", help="Data that it is sized for; else a schema of the paper's kind.")
+    ] = None,
+    preset: Preset = "default",
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Counts a network's trainable and frozen parameters, box by box, beside the paper's figure."""
+    from shelfrank.data.prepared import PreparedData
+    from shelfrank.describe import describe as run
+    from shelfrank.experiment import resolve_experiment
+
+    data = None if prepared is None else PreparedData.open(prepared)
+    found = run(ranker, resolve_experiment(ranker, config, assign or [], None, preset), data)
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
