@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ class CutEncoder:
         cut = self.tokenizer(list(texts), truncation=True, max_length=most)["input_ids"]
         return cut, sum(len(ids) > most for ids in whole)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def hidden(
         self, ids: Sequence[Sequence[int]]
     ) -> tuple[Float[Tensor, "texts tokens d"], Bool[Tensor, "texts tokens"]]:
@@ -122,7 +123,7 @@ def cut_encoder(model: str, folder: Path, trained_layers: int, dropout: float | 
                 add_pooling_layer=False,
                 attn_implementation="eager",
             )
-    except (OSError, ValueError, KeyError, ImportError, TypeError) as error:
+    except (OSError, ValueError, KeyError, ImportError, TypeError, pickle.UnpicklingError) as error:
         raise UserError(
             f"model {model!r} must be a BERT-like encoder that loads without running code of its own, but {folder} "
             f"does not load: {' '.join(str(error).split())[:200]}; choose another model"

@@ -93,8 +93,14 @@ class FrozenTexts:
         self._segment = np.full(len(texts), -1, np.int32)
         self._start = np.zeros(len(texts), np.int64)
         number = {digest: index for index, digest in enumerate(hashes)}
-        found, damaged, free = self._open_segments(number, cache_mb)
+        found, damaged, used, useless = self._open_segments(number)
         missing = np.array([index for index in set(number.values()) if self._segment[index] < 0], dtype=np.int64)
+        wanted = int(self.lengths[missing].sum()) * encoder.d * _BYTES
+        for folder, size in useless:
+            if used + wanted > cache_mb * 1e6:
+                shutil.rmtree(folder, ignore_errors=True)
+                used -= size
+        free = cache_mb * 1e6 - used
         rank = missing if priority is None else -priority[missing]
         kept = missing[np.lexsort((missing, rank))]
         kept = kept[np.cumsum(self.lengths[kept].astype(np.int64)) * encoder.d * _BYTES <= free]
@@ -127,18 +133,18 @@ class FrozenTexts:
             hidden[place] = values.float()
         return hidden, mask
 
-    def _open_segments(self, number: dict[str, int], cache_mb: float) -> tuple[int, int, float]:
-        """Finds the texts that are there; frees room where segments are broken or of no use here.
+    def _open_segments(self, number: dict[str, int]) -> tuple[int, int, int, list[tuple[Path, int]]]:
+        """Finds the texts that are there and removes broken segments.
 
         Args:
             number: Which text each hash is.
-            cache_mb: Most megabytes that the cache may take.
 
         Returns:
-            Texts found, broken segments, and bytes that may still be written.
+            Texts found, broken segments, bytes in use, and the segments without any of the texts, oldest first, with
+            their bytes.
         """
         found = damaged = 0
-        used, useless = 0.0, []
+        used, useless = 0, []
         folders = sorted(self._folder.glob("segment-*"), key=lambda folder: folder.stat().st_mtime)
         for folder in folders:
             try:
@@ -163,12 +169,7 @@ class FrozenTexts:
                 found += hits
             else:
                 useless.append((folder, size))
-        for folder, size in useless:
-            if used <= cache_mb * 1e6:
-                break
-            shutil.rmtree(folder, ignore_errors=True)
-            used -= size
-        return found, damaged, cache_mb * 1e6 - used
+        return found, damaged, used, useless
 
     def _compute(self, kept: Int64[np.ndarray, " kept"], hashes: list[str]) -> None:
         # By length, so that little is padding; longest first, so that too little memory shows at once.

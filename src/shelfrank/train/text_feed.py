@@ -14,7 +14,7 @@ from shelfrank.text.frozen import FrozenTexts
 
 MOST_PADDING = 0.1
 """Share of a bucket's tokens that may be padding."""
-READ_TEXTS = 4096
+READ_TEXTS = 512
 """Texts that are read at a time where a whole split's are; bounds the memory."""
 
 
