@@ -11,6 +11,7 @@ import typer
 
 from shelfrank import __version__
 from shelfrank.artifact import read_manifest
+from shelfrank.census.command import census
 from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
 from shelfrank.errors import UserError
 from shelfrank.progress import console
@@ -24,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(semantic_app)
+app.command()(census)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the result; a finished one of the same inputs is kept.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with any keys of this step's config.")]
