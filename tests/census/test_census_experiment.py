@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from census_files import write_census
+from census_files import random_people, write_census
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
@@ -163,3 +163,15 @@ def test_the_command_prints_a_line_per_task_and_model(folder: Path, figures: dic
     assert "census.json" in told.stdout
     plain = CliRunner().invoke(app, [*words, "--json"])
     assert json.loads(plain.stdout) == figures
+
+
+def test_the_command_tells_who_was_prepared_and_what_is_no_feature(folder: Path, tmp_path: Path) -> None:
+    settings = [word for setting in FEW_NETWORKS for word in ("--set", setting)]
+    words = ["census", str(folder), "--out", str(tmp_path / "out"), "--seeds", "1", "--group", "education", *settings]
+    told = CliRunner().invoke(app, words, env={"COLUMNS": "120"})
+    people = random_people(200, 0)
+    n_college = sum(person["education"] != "High school graduate" for person in people)
+    n_never_married = sum(person["marital_status"] == "Never married" for person in people)
+    assert f"train: 200 people, {n_college} education, {n_never_married} never_married" in told.stderr
+    for name in ("instance_weight", "income", "education", "marital_status"):
+        assert f"no feature: {name}: " in told.stderr

@@ -63,6 +63,12 @@ IS_HEAVY_TAILED = {
 }
 """The continuous columns; heavy-tailed are the amounts, 0 for nine people in ten and up to 99,999 for the others."""
 
+NO_ATTRIBUTES = {
+    INSTANCE_WEIGHT: "how many people the person stands for",
+    INCOME: "the data's own label",
+}
+"""The columns that are never features, and why."""
+
 FEATURES = tuple(
     Feature(
         name=name,
@@ -71,7 +77,7 @@ FEATURES = tuple(
         log1p=IS_HEAVY_TAILED.get(name, False),
     )
     for name in COLUMNS
-    if name not in (INSTANCE_WEIGHT, INCOME)
+    if name not in NO_ATTRIBUTES
 )
 """The 40 attributes of a person; codes of industry, occupation, year and the like are categories."""
 
@@ -151,5 +157,10 @@ def group_features(group: str) -> tuple[Feature, ...]:
     Differs: the MMoE paper takes education from the inputs of the income group too; here it stays, as no task of that
     group is made of it. `exclude_features` takes it out.
     """
-    taken = {TARGETS[task].column for task in GROUPS[group]}
-    return tuple(feature for feature in FEATURES if feature.name not in taken)
+    return tuple(feature for feature in FEATURES if feature.name not in left_out_columns(group))
+
+
+def left_out_columns(group: str) -> dict[str, str]:
+    """The columns that are no features of a group, and why."""
+    targets = {TARGETS[task].column: "a task is made of it" for task in GROUPS[group]}
+    return NO_ATTRIBUTES | targets

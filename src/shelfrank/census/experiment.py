@@ -12,7 +12,7 @@ from shelfrank.artifact import is_current, publish
 from shelfrank.census.columns import GROUPS
 from shelfrank.census.prepare import prepare_census
 from shelfrank.config import EvaluateConfig
-from shelfrank.data.prepared import SPLITS
+from shelfrank.data.prepared import SPLITS, PreparedData
 from shelfrank.errors import unknown_name
 from shelfrank.experiment import Run, resolve_experiment, train
 from shelfrank.metrics import bootstrap_auc
@@ -106,7 +106,11 @@ def compare_census(
     groups = [group] if group else list(GROUPS)
     trainings = list(_trainings(groups, n_seeds))
     for name in groups:
-        _said(f"prepare {name}", prepare_census(folder, out / name / "prepared", name))
+        prepared = out / name / "prepared"
+        changed = prepare_census(folder, prepared, name)
+        _said(f"prepare {name}", changed)
+        if changed:
+            _describe(PreparedData.open(prepared).manifest.info)
     for training in trainings:
         settings = [*SETTINGS, *MODELS[training.model].settings, *overrides]
         if training.task:
@@ -218,6 +222,14 @@ def summarise(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
                     }
                 )
     return summary
+
+
+def _describe(info: dict[str, Any]) -> None:
+    for name, split in info["splits"].items():
+        positives = ", ".join(f"{count:,} {task}" for task, count in split["positives"].items())
+        console.print(f"  {name}: {split['customers']:,} people, {positives}", highlight=False)
+    for name, why in info["left_out_features"].items():
+        console.print(f"  no feature: {name}: {why}", highlight=False)
 
 
 def _said(step: str, changed: bool) -> None:

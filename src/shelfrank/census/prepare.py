@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int8
 
 from shelfrank.artifact import is_current, publish
-from shelfrank.census.columns import FEATURES, GROUPS, TARGETS, group_features
+from shelfrank.census.columns import GROUPS, TARGETS, group_features, left_out_columns
 from shelfrank.census.read import PARTS, census_file, read_people
 from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import KIND, SPLITS, id_hashes, save_columns, tie_keys
@@ -69,11 +69,10 @@ def prepare_census(folder: Path, out: Path, group: str) -> bool:
         save_columns(draft.path, tasks, columns, codes)
         _save_texts(draft.path)
         pq.write_table(people.select(["customer_id"]), draft.path / "customers.parquet")
-        targets = {name: "a task is made of it" for name in _names(FEATURES) if name not in _names(features)}
         draft.info.update(
             splits=statistics,
             features=dict(Counter(column.side.value for column in (*columns, *codes))),
-            left_out_features={**targets, **encoder.left_out},
+            left_out_features=left_out_columns(group) | encoder.left_out,
             left_out={},
             cut_texts={},
             log=str(folder),
@@ -81,10 +80,6 @@ def prepare_census(folder: Path, out: Path, group: str) -> bool:
             cost=cost.stop().as_dict(),
         )
     return True
-
-
-def _names(features: tuple[Feature, ...]) -> list[str]:
-    return [feature.name for feature in features]
 
 
 def _read_split(folder: Path) -> tuple[pa.Table, Int8[np.ndarray, " people"]]:
