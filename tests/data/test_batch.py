@@ -77,6 +77,20 @@ def test_whole_searches_stay_together(batch_size: int, n_steps: int) -> None:
     assert n_steps == 1 or rows_of(batches, 1) != rows
 
 
+def test_searches_that_share_products_lie_together() -> None:
+    # Forty pages of five rows, four of each kind; a kind's pages show the same five products.
+    split = hand_split([[0, 1]] * 200, np.arange(200, dtype=np.float32)[:, None], [5] * 40)
+    kinds = np.tile(np.arange(10), 4)
+    split.product_idx[:] = (5 * kinds[:, None] + np.arange(5)).ravel()
+    batches = ShuffledBatches(Rows(split), 40, seed=0, whole_searches=True)
+    together = [{kinds[row // 5] for row in batch} for batch in rows_of(batches, 0)]
+    alone = ShuffledBatches(Rows(split), 40, seed=0)
+    assert np.mean([len(some) for some in together]) <= 3.5
+    assert np.mean([len({kinds[row // 5] for row in batch}) for batch in rows_of(alone, 0)]) > 7
+    # Another epoch brings other groups together.
+    assert together != [{kinds[row // 5] for row in batch} for batch in rows_of(batches, 1)]
+
+
 def test_a_batch_of_a_split_without_relevance_has_none() -> None:
     batches = list(Rows(random_split(7)).in_order(5))
     assert [batch.relevance.tolist() for batch in batches] == [[-1] * 5, [-1] * 2]
