@@ -1,4 +1,4 @@
-"""The commands of rankers: `shelfrank train`, `describe` and `rankers`."""
+"""The commands of rankers: `shelfrank train`, `rankers`, `describe` and `explain`."""
 
 import json
 from pathlib import Path
@@ -67,3 +67,26 @@ def describe(
     data = None if prepared is None else PreparedData.open(prepared)
     found = run(ranker, resolve_experiment(ranker, config, assign or [], None, preset), data)
     typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
+
+
+@rankers_app.command()
+def explain(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    search: Annotated[str, typer.Option("--search", help="Id of the search whose page is explained.")],
+    task: Annotated[
+        str | None, typer.Option(help="Task whose logit is explained; the run's first if not given. JSON has all.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split that has the search: train, valid or test.")] = "test",
+    top: Annotated[int, typer.Option(min=1, help="Most products.")] = 8,
+    baseline: Annotated[
+        Literal["mean", "neutral"],
+        typer.Option(help="What is measured from: the training mean, or the same page for a neutral customer."),
+    ] = "mean",
+    as_json: AsJson = False,
+) -> None:
+    """Tells why a run puts a page's first products first: feature by feature, and the gates."""
+    from shelfrank.explain.search import explain_search
+
+    found = explain_search(run_folder, search, split, top, baseline)
+    lines = found.lines(task)
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(lines))

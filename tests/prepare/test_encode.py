@@ -94,6 +94,15 @@ def test_heavy_tails_are_standardised_after_the_logarithm() -> None:
     assert encoding.columns()[0].zero == -1.0
 
 
+@pytest.mark.parametrize("log1p", [False, True])
+def test_a_number_comes_back_from_its_encoding(log1p: bool) -> None:
+    raw = np.array([0.0, 1.0, 47.0, 1e4, -3.0])
+    encoding = fitted([0.0, 5.0, 2000.0], log1p=log1p)
+    back = encoding.inverse(encoding.transform(raw)[:, 0])
+    np.testing.assert_allclose(back, raw, rtol=1e-4, atol=1e-3)
+    assert back[0] == 0
+
+
 def test_a_missing_number_is_the_mean_and_has_a_flag() -> None:
     encoding = fitted([1.0, 3.0, NAN])
     np.testing.assert_allclose(encoding.transform(np.array([NAN, 3.0])), [[0.0, 1.0], [1.0, 0.0]])
@@ -148,6 +157,11 @@ def test_unknown_rare_and_missing_categories_have_code_zero() -> None:
     codes = encoding.transform(pa.array(["cedar", "dune", "never seen", None, "acme"]))
     assert codes.tolist() == [3, 0, 0, 0, 1]
     assert (encoding.column().size, encoding.column().zero) == (4, 0)
+
+
+def test_a_category_comes_back_from_its_code() -> None:
+    encoding = CategoricalEncoding("brand", Side.PRODUCT, ("acme", "bolt"), default=0)
+    assert encoding.inverse(encoding.transform(pa.array(["bolt", "new", None, "acme"]))) == ["bolt", None, None, "acme"]
 
 
 def test_a_missing_category_takes_the_declared_default() -> None:

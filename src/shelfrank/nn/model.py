@@ -75,7 +75,11 @@ class MultiTaskRanker(nn.Module):
         texts: RowTexts | None = None,
     ) -> Outputs:
         """Computes the logits of every task and of the relevance classes."""
-        x_final, penalty = self.bottom(self.gather_inputs(numerical, categorical, texts))
+        return self.of_inputs(self.gather_inputs(numerical, categorical, texts))
+
+    def of_inputs(self, inputs: Inputs) -> Outputs:
+        """The same from what the bottom receives, which is all that the logits depend on."""
+        x_final, penalty = self.bottom(inputs)
         views = self.head(x_final)
         logits = self.towers(views[:, : self.n_tasks]).float()
         relevance = self.relevance_tower(views[:, -1]).float() if self.relevance_tower else None

@@ -51,6 +51,13 @@ class NumericalEncoding:
         encoded = (np.where(np.isnan(values), 0.0, values) / self.std).astype(np.float32)
         return np.stack([encoded, missing.astype(np.float32)], axis=1) if self.flags_missing else encoded[:, None]
 
+    def inverse(self, encoded: Float32[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
+        """The raw values of an encoded column; of a missing one, what it was filled with."""
+        values = encoded.astype(np.float64) * self.std + self.mean
+        # Numerics: an encoded value has seven digits, so a raw 0 comes back as nearly 0.
+        values[np.abs(values) < 1e-6 * self.std] = 0.0
+        return np.sign(values) * np.expm1(np.abs(values)) if self.log1p else values
+
     def columns(self) -> list[Column]:
         """The columns that `transform` makes."""
         zero = float(self.transform(np.zeros(1))[0, 0])
@@ -84,6 +91,10 @@ class CategoricalEncoding:
         if self.default:
             known[texts.is_null().to_numpy(zero_copy_only=False)] = self.default
         return known
+
+    def inverse(self, codes: Int32[np.ndarray, " rows"]) -> list[str | None]:
+        """The category of each code; None for unknown, rare or missing ones."""
+        return [self.values[code - 1] if code else None for code in codes.tolist()]
 
     def column(self) -> Column:
         """The column that `transform` makes."""

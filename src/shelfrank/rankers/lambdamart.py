@@ -6,20 +6,20 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Float64, Int
 
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.progress import progress
-from shelfrank.rankers.base import Fitted, Problem, Ranker
-from shelfrank.rankers.boosting import feature_matrix
+from shelfrank.rankers.base import Fitted, Problem
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix
 from shelfrank.train.loop import Checkpoints
 
 MODEL = "model.txt"
 CUTOFF = 10
 
 
-class LambdaMART(Ranker):
+class LambdaMART(TreeRanker):
     """Trees on the gradient of NDCG over graded labels: each row's grade is that of its deepest outcome."""
 
     gives_probabilities = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
@@ -83,8 +83,21 @@ class LambdaMART(Ranker):
         assert self.booster is not None, "fit or load must come first"
         if not rows.n_rows:
             return np.empty((0, len(self.problem.tasks)), np.float32)
-        scores = np.asarray(self.booster.predict(feature_matrix(rows)), dtype=np.float32)
+        scores = self.margins(feature_matrix(rows)).astype(np.float32)
         return np.repeat(scores[:, None], len(self.problem.tasks), axis=1)
+
+    def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
+        """The scores."""
+        assert self.booster is not None, "fit or load must come first"
+        return np.asarray(self.booster.predict(features), dtype=np.float64)
+
+    def shap_values(
+        self, features: Float32[np.ndarray, "rows n_features"]
+    ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
+        """TreeSHAP, as the library has it."""
+        assert self.booster is not None, "fit or load must come first"
+        values = np.asarray(self.booster.predict(features, pred_contrib=True), dtype=np.float64)
+        return values[:, :-1], values[:, -1]
 
     def save(self, folder: Path) -> None:
         """Writes LightGBM's own text format."""

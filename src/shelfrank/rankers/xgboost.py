@@ -5,21 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import xgboost as xgb
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from xgboost.callback import TrainingCallback
 
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.progress import progress
-from shelfrank.rankers.base import Fitted, Problem, Ranker
-from shelfrank.rankers.boosting import feature_matrix
+from shelfrank.rankers.base import Fitted, Problem
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix
 from shelfrank.schema import TASKS
 from shelfrank.train.loop import Checkpoints
 
 MODEL = "model.ubj"
 
 
-class XGBoost(Ranker):
+class XGBoost(TreeRanker):
     """Gradient-boosted trees on one binary label (Paper: Sec. 3.6, Table 2).
 
     The paper's row learns add-to-cart; a log without that label learns click, or what `xgboost.task` says.
@@ -84,8 +84,21 @@ class XGBoost(Ranker):
         assert self.booster is not None, "fit or load must come first"
         if not rows.n_rows:
             return np.empty((0, len(self.problem.tasks)), np.float32)
-        probs = self.booster.predict(self._matrix(rows))
+        probs = self.booster.predict(self._matrix(feature_matrix(rows)))
         return np.repeat(probs.astype(np.float32)[:, None], len(self.problem.tasks), axis=1)
+
+    def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
+        """The logits."""
+        assert self.booster is not None, "fit or load must come first"
+        return self.booster.predict(self._matrix(features), output_margin=True).astype(np.float64)
+
+    def shap_values(
+        self, features: Float32[np.ndarray, "rows n_features"]
+    ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
+        """TreeSHAP, as the library has it."""
+        assert self.booster is not None, "fit or load must come first"
+        values = self.booster.predict(self._matrix(features), pred_contribs=True).astype(np.float64)
+        return values[:, :-1], values[:, -1]
 
     def save(self, folder: Path) -> None:
         """Writes XGBoost's own binary JSON."""
@@ -114,9 +127,9 @@ class XGBoost(Ranker):
             enable_categorical=True,
         )
 
-    def _matrix(self, rows: Split) -> xgb.DMatrix:
+    def _matrix(self, features: Float32[np.ndarray, "rows n_features"]) -> xgb.DMatrix:
         return xgb.DMatrix(
-            feature_matrix(rows),
+            features,
             feature_names=list(self.problem.columns),
             feature_types=self._types(),
             enable_categorical=True,

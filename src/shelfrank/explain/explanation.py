@@ -1,0 +1,61 @@
+"""What an explanation of one row is."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float64
+
+from shelfrank.schema import Side
+
+
+class Contribution(NamedTuple):
+    """What one feature did to one logit.
+
+    Attributes:
+        feature: The feature's name.
+        side: Whom it describes.
+        logits: How far it moved the logit from the baseline's; negative where it lowered it.
+    """
+
+    feature: str
+    side: Side
+    logits: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why one row has its logits.
+
+    Attributes:
+        tasks: The tasks that the ranker was made to predict.
+        features: Every feature that the ranker sees, numbers, then categories, then, for a network with text, the
+            matching features as one.
+        sides: Whom each feature describes.
+        contributions: How far each feature moved each task's logit from the baseline's. LambdaMART's one score stands
+            for every task.
+        logits: The row's, before the sigmoid.
+        baseline_logits: The baseline's.
+        gates: Weight of each expert for each task; None where there is no mixture of experts.
+        attention: Weight of each feature in the network's own selection, at least 0; None where it makes none.
+    """
+
+    tasks: tuple[str, ...]
+    features: tuple[str, ...]
+    sides: tuple[Side, ...]
+    contributions: Float64[np.ndarray, "n_tasks n_features"]
+    logits: Float64[np.ndarray, " n_tasks"]
+    baseline_logits: Float64[np.ndarray, " n_tasks"]
+    gates: Float64[np.ndarray, "n_tasks n_experts"] | None = None
+    attention: Float64[np.ndarray, " n_features"] | None = None
+
+    @property
+    def gaps(self) -> Float64[np.ndarray, " n_tasks"]:
+        """What the contributions leave of each logit's distance from the baseline's; 0 but for numerical error."""
+        return self.logits - self.baseline_logits - self.contributions.sum(axis=1)
+
+    def strongest(self, task: str) -> list[Contribution]:
+        """The features that moved a task's logit, the strongest first, equally strong ones in the features' order."""
+        logits = self.contributions[self.tasks.index(task)]
+        order = np.argsort(-np.abs(logits), kind="stable")
+        return [Contribution(self.features[i], self.sides[i], float(logits[i])) for i in order if logits[i] != 0]

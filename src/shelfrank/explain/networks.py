@@ -1,0 +1,87 @@
+"""Explains rows of the networks: integrated gradients, and the weights of their gates."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from shelfrank.data.batch import Batch, Rows
+from shelfrank.data.prepared import Split
+from shelfrank.explain.explanation import Explanation
+from shelfrank.explain.integrated_gradients import TEXT_MATCH, integrated_gradients
+from shelfrank.nn.heads.mmoe import MMoE
+from shelfrank.nn.inputs import Inputs
+from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.schema import Side
+
+
+# Gradients are needed even where the caller has switched them off.
+@torch.inference_mode(mode=False)
+def explain_network(ranker: NeuralRanker, rows: Split, neutral: Split | None) -> list[Explanation]:
+    """Explains each row by integrated gradients, from a baseline of its own to the row.
+
+    Args:
+        ranker: A fitted network.
+        rows: The rows.
+        neutral: The same rows for a neutral customer, as baselines; None takes the training mean of every number, the
+            default of every category, and texts without a match.
+
+    Returns:
+        One explanation per row.
+    """
+    model = ranker.model.eval()
+    start, end = read_path(ranker, rows, neutral)
+    contributions = integrated_gradients(model, start, end)
+    with torch.no_grad():
+        start_logits, end_logits = model.of_inputs(start).logits.double(), model.of_inputs(end).logits.double()
+        gates = model.head.gate_weights(model.bottom(end).x_final).double() if isinstance(model.head, MMoE) else None
+    columns = (*rows.numerical_columns, *rows.categorical_columns)
+    names, sides = tuple(column.name for column in columns), tuple(column.side for column in columns)
+    if model.text is not None:
+        names, sides = (*names, TEXT_MATCH), (*sides, Side.INTERACTION)
+    # A task of no weight has a tower, but one that learned nothing.
+    chosen = [ranker.learned_tasks.index(task) for task in ranker.scored_tasks]
+    return [
+        Explanation(
+            tasks=ranker.scored_tasks,
+            features=names,
+            sides=sides,
+            contributions=contributions[row, chosen].cpu().numpy(),
+            logits=end_logits[row, chosen].cpu().numpy(),
+            baseline_logits=start_logits[row, chosen].cpu().numpy(),
+            gates=None if gates is None else gates[row, chosen].cpu().numpy(),
+        )
+        for row in range(rows.n_rows)
+    ]
+
+
+@torch.no_grad()
+def read_path(ranker: NeuralRanker, rows: Split, neutral: Split | None) -> tuple[Inputs, Inputs]:
+    """What the bottom receives for each row's baseline, and for the row itself."""
+    model = ranker.model
+    device = next(model.parameters()).device
+
+    def batch_of(split: Split) -> Batch:
+        return Rows(split, device, resident=False).gather(slice(None))
+
+    of_rows = batch_of(rows)
+    texts = None
+    if ranker.texts is not None:
+        assert model.text is not None, "a ranker with texts has a network that reads them"
+        texts = ranker.texts.feed(device).of_split(rows, model.text.trained)(of_rows)
+    end = model.gather_inputs(of_rows.numerical, of_rows.categorical, texts)
+    of_start = batch_of(mean_rows(rows) if neutral is None else neutral)
+    # The neutral customer sees the same query and products.
+    matching = torch.zeros_like(end.matching) if neutral is None else end.matching
+    return Inputs(of_start.numerical, model.inputs(of_start.categorical), matching), end
+
+
+def mean_rows(rows: Split) -> Split:
+    """As many rows with every number at its training mean and every category at its default."""
+    numbers = np.array([column.mean for column in rows.numerical_columns], dtype=np.float32)
+    codes = np.array([column.mean for column in rows.categorical_columns], dtype=np.int32)
+    return replace(
+        rows,
+        numerical=np.broadcast_to(numbers, rows.numerical.shape),
+        categorical=np.broadcast_to(codes, rows.categorical.shape),
+    )

@@ -1,0 +1,48 @@
+"""Explains a ranker's rows: what each feature did to each logit."""
+
+from typing import Literal
+
+from shelfrank.data.prepared import Split
+from shelfrank.errors import UserError
+from shelfrank.explain.explanation import Explanation
+from shelfrank.explain.networks import explain_network
+from shelfrank.explain.trees import explain_trees
+from shelfrank.rankers.base import Ranker
+from shelfrank.rankers.boosting import TreeRanker
+from shelfrank.rankers.neural import NeuralRanker
+
+Baseline = Literal["mean", "neutral"]
+
+
+def explain(
+    ranker: Ranker, rows: Split, baseline: Baseline = "mean", neutral: Literal["zero", "mean"] = "zero"
+) -> list[Explanation]:
+    """Explains a handful of rows, such as a results page; a row's explanation does not depend on its neighbours.
+
+    Cost: a network reads 20 to 50 points of each row's path, with a backward pass per task.
+
+    Args:
+        ranker: A fitted ranker.
+        rows: The rows, with what the ranker may see.
+        baseline: What contributions are measured from: `mean` is the training mean (of trees, their mean output over
+            the training rows); `neutral` is the same row for a neutral customer, so that only customer features
+            contribute, and together they are what personalization did.
+        neutral: What a neutral customer is; see `Split.neutral`.
+
+    Returns:
+        One explanation per row.
+
+    Raises:
+        UserError: Where the ranker scores by no features.
+    """
+    if not isinstance(ranker, NeuralRanker | TreeRanker):
+        raise UserError(
+            f"only rankers that score by features can be explained, but {type(ranker).__name__} scores by none; "
+            "choose a network or trees"
+        )
+    if not rows.n_rows:
+        return []
+    start = rows.neutral(neutral) if baseline == "neutral" else None
+    if isinstance(ranker, NeuralRanker):
+        return explain_network(ranker, rows, start)
+    return explain_trees(ranker, rows, start)

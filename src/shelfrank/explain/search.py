@@ -1,0 +1,225 @@
+"""Explains a search: why its first products lie where the run puts them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from shelfrank.data.prepared import ROW_ARRAYS, SPLITS, PreparedData, Split
+from shelfrank.errors import UserError, unknown_name
+from shelfrank.evaluate.evaluation import fuse, score_weights
+from shelfrank.experiment import Run
+from shelfrank.explain.explanation import Explanation
+from shelfrank.explain.rows import Baseline, explain
+from shelfrank.metrics import ranking_order
+from shelfrank.prepare.encode import MISSING_SUFFIX, Encoder
+
+Value = str | float | bool | None
+N_SHOWN = 6
+"""Features per product that people see."""
+
+
+@dataclass(frozen=True)
+class ExplainedProduct:
+    """One product of a page.
+
+    Attributes:
+        rank: Its place by the run's score, from 1.
+        position: The place at which it was shown, from 1.
+        product_id: The product.
+        title: Its title; None where it has none.
+        score: What the page is sorted by.
+        values: Raw value of each feature that the ranker sees; None for unknown, rare or missing ones.
+        explanation: What the features did.
+    """
+
+    rank: int
+    position: int
+    product_id: str
+    title: str | None
+    score: float
+    values: Mapping[str, Value]
+    explanation: Explanation
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data, every task's features the strongest first."""
+        why = self.explanation
+        return {
+            "rank": self.rank,
+            "position": self.position,
+            "product_id": self.product_id,
+            "title": self.title,
+            "score": self.score,
+            "tasks": {
+                task: {
+                    "logit": float(why.logits[index]),
+                    "baseline_logit": float(why.baseline_logits[index]),
+                    "gap": float(why.gaps[index]),
+                    "gates": None if why.gates is None else why.gates[index].tolist(),
+                    "contributions": [
+                        {**found._asdict(), "side": found.side.value, "value": self.values.get(found.feature)}
+                        for found in why.strongest(task)
+                    ],
+                }
+                for index, task in enumerate(why.tasks)
+            },
+            "attention": None
+            if why.attention is None
+            else dict(zip(why.features, why.attention.tolist(), strict=True)),
+        }
+
+    def lines(self, task: str) -> list[str]:
+        """The same for people, of one task."""
+        why, index = self.explanation, self.explanation.tasks.index(task)
+        found = why.strongest(task)
+        logit, baseline = why.logits[index], why.baseline_logits[index]
+        lines = [f"{self.rank}. {self.product_id} {self.title or ''}  logit {logit:.2f}, baseline {baseline:.2f}"]
+        lines += [
+            f"   {logits:+.3f}  {feature}{_told(self.values, feature)} ({side.value})"
+            for feature, side, logits in found[:N_SHOWN]
+        ]
+        if rest := found[N_SHOWN:]:
+            lines.append(f"   {sum(each.logits for each in rest):+.3f}  all others ({len(rest)})")
+        if why.gates is not None:
+            lines.append(f"   gates: {' '.join(f'{weight:.2f}' for weight in why.gates[index])}")
+        if why.attention is not None:
+            most = np.argsort(-why.attention, kind="stable")[:N_SHOWN]
+            lines.append(f"   attention: {', '.join(f'{why.features[i]} {why.attention[i]:.2f}' for i in most)}")
+        return lines
+
+
+@dataclass(frozen=True)
+class ExplainedSearch:
+    """The first products of a page.
+
+    Attributes:
+        search_id: The search.
+        query: What was typed.
+        customer_id: Who searched; None is anonymous.
+        ranker: The run's name in tables.
+        baseline: What contributions are measured from.
+        products: The products by the run's score.
+    """
+
+    search_id: str
+    query: str
+    customer_id: str | None
+    ranker: str
+    baseline: Baseline
+    products: tuple[ExplainedProduct, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**vars(self), "products": [product.as_dict() for product in self.products]}
+
+    def lines(self, task: str | None) -> list[str]:
+        """The same for people, of one task; None takes the first that the ranker was made to predict."""
+        tasks = self.products[0].explanation.tasks
+        if task is not None and task not in tasks:
+            raise unknown_name("task", task, tasks)
+        shown = task or tasks[0]
+        measured = {"mean": "the training mean", "neutral": "the same page for a neutral customer"}[self.baseline]
+        head = f"{self.search_id}: {self.query!r} for {self.customer_id or 'an anonymous customer'}, by {self.ranker}"
+        lines = [head, f"what moved the logit of {shown} from that of {measured}:"]
+        return lines + [line for product in self.products for line in product.lines(shown)]
+
+
+def explain_search(
+    run_path: Path, search_id: str, split_name: str = "test", top: int = 8, baseline: Baseline = "mean"
+) -> ExplainedSearch:
+    """Explains the products that a run puts first on one page.
+
+    Args:
+        run_path: A finished run.
+        search_id: A search of the split.
+        split_name: The split that has it.
+        top: Most products.
+        baseline: See `explain`.
+
+    Returns:
+        The products by the run's fused score, each with its explanation.
+
+    Raises:
+        UserError: Where the run or its data cannot be read, the split has no such search, or the ranker scores by no
+            features.
+    """
+    if split_name not in SPLITS:
+        raise unknown_name("split", split_name, SPLITS)
+    run = Run.open(run_path)
+    prepared = run.prepared()
+    index, customer_id = find_search(prepared, split_name, search_id)
+    page = run.select(prepared.split(split_name).searches(np.array([index])))
+    ranker = run.ranker(prepared)
+    scores = fuse(ranker.score(page), score_weights(run, prepared))
+    first = ranking_order(scores, page.search_offsets, page.tie_keys)[:top]
+    rows = take(page, first)
+    values = raw_values(Encoder.load(prepared.path / "encoder.json"), rows)
+    products = prepared.products().take(rows.product_idx).to_pylist()
+    explained = (
+        ExplainedProduct(
+            rank=place + 1,
+            position=int(rows.position[place]),
+            product_id=product["product_id"],
+            title=product.get("title"),
+            score=float(scores[first[place]]),
+            values=values[place],
+            explanation=explanation,
+        )
+        for place, (product, explanation) in enumerate(zip(products, explain(ranker, rows, baseline), strict=True))
+    )
+    query = prepared.queries()["query"][int(page.query_idx[0])].as_py()
+    return ExplainedSearch(search_id, query, customer_id, run.label, baseline, tuple(explained))
+
+
+def find_search(prepared: PreparedData, split_name: str, search_id: str) -> tuple[int, str | None]:
+    """Where a split has a search, and who searched; an unknown one is a `UserError`."""
+    searches = prepared.searches(split_name)
+    index = searches["search_id"].index(search_id).as_py()
+    if index < 0:
+        raise UserError(
+            f"the {split_name} split of {prepared.path} must have the search that is explained, but it has no "
+            f"{search_id!r}; name one of its searches.parquet, or another split"
+        )
+    return index, searches["customer_id"][index].as_py()
+
+
+def take(page: Split, rows: Int64[np.ndarray, " rows"]) -> Split:
+    """Some rows of a page, in the given order."""
+    picked = {name: getattr(page, name)[rows] for name in ROW_ARRAYS}
+    return replace(page, search_offsets=np.array([0, len(rows)]), **picked)
+
+
+def raw_values(encoder: Encoder, rows: Split) -> list[dict[str, Value]]:
+    """Each row's features as they were before they were encoded, beside the flags of missing ones."""
+    numbers = {encoding.name: encoding for encoding in encoder.numerical}
+    categories = {encoding.name: encoding for encoding in encoder.categorical}
+    found: dict[str, list[Value]] = {}
+    for column, encoded in zip(rows.numerical_columns, rows.numerical.T, strict=True):
+        if column.name in numbers:
+            found[column.name] = numbers[column.name].inverse(encoded).tolist()
+            continue
+        missing = encoded > 0
+        flagged = column.name.removesuffix(MISSING_SUFFIX)
+        if flagged in found:
+            found[flagged] = [None if lacks else value for lacks, value in zip(missing, found[flagged], strict=True)]
+        found[column.name] = missing.tolist()
+    for column, codes in zip(rows.categorical_columns, rows.categorical.T, strict=True):
+        found[column.name] = list(categories[column.name].inverse(codes))
+    return [{name: values[row] for name, values in found.items()} for row in range(rows.n_rows)]
+
+
+def _told(values: Mapping[str, Value], feature: str) -> str:
+    if feature not in values:
+        return ""
+    match values[feature]:
+        case None:
+            return " unknown"
+        case bool(flag):
+            return " = yes" if flag else " = no"
+        case float(number):
+            return f" = {number:.4g}"
+        case category:
+            return f" = {category}"
