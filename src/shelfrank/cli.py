@@ -3,18 +3,18 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from shelfrank import __version__
-from shelfrank.artifact import read_manifest
 from shelfrank.census.command import census
+from shelfrank.command_options import AsJson, ConfigFile, Out, Set, tell
 from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
 from shelfrank.errors import UserError
 from shelfrank.progress import console
+from shelfrank.ranker_commands import rankers_app
 from shelfrank.semantic_commands import semantic_app
 
 app = typer.Typer(
@@ -25,12 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(semantic_app)
+app.add_typer(rankers_app)
 app.command()(census)
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the result; a finished one of the same inputs is kept.")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with any keys of this step's config.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="One key; may be given again.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 SplitName = Annotated[str, typer.Option("--split", help="Split to measure on: train, valid or test.")]
 
 
@@ -69,7 +66,7 @@ def simulate(
     sizes = {"searches": searches, "products": products, "customers": customers, "days": days, "seed": seed}
     given = [f"{name}={value}" for name, value in sizes.items() if value is not None]
     changed = run(out, resolve(StorefrontConfig, config, [*(assign or []), *given]))
-    _tell("search_log", out, changed, as_json)
+    tell("search_log", out, changed, as_json, _log_facts)
 
 
 @app.command("import")
@@ -83,7 +80,7 @@ def import_source(
     from shelfrank.logs.sources import import_source as run
 
     changed = run(source, path, out)
-    _tell("search_log", out, changed, as_json)
+    tell("search_log", out, changed, as_json, _log_facts)
 
 
 @app.command()
@@ -126,7 +123,7 @@ def prepare(
     given = {"engine.name": engine, "semantic_scores": semantic}
     settings = [*(assign or []), *(f"{name}={json.dumps(str(value))}" for name, value in given.items() if value)]
     changed = run(log, out, resolve(PrepareConfig, config, settings))
-    _tell("prepared_data", out, changed, as_json)
+    tell("prepared_data", out, changed, as_json, _prepared_facts)
 
 
 @app.command()
@@ -144,31 +141,9 @@ def relevance(
     from shelfrank.report.agreement import relevance_agreement as run
 
     changed = run(prepared, log, out, resolve(AgreementConfig, config, assign or []))
-    _tell(KIND, out, changed, as_json)
+    tell(KIND, out, changed, as_json)
     if not as_json:
         typer.echo(f"page: {(out / 'agreement.html').resolve()}")
-
-
-@app.command()
-def train(
-    prepared: Annotated[Path, typer.Argument(help="A folder of prepared data.")],
-    out: Out,
-    ranker: Annotated[str, typer.Option("--ranker", help="Name of the ranker.")],
-    config: ConfigFile = None,
-    assign: Set = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Trains one ranker."""
-    from shelfrank.experiment import resolve_experiment
-    from shelfrank.experiment import train as run
-
-    changed = run(prepared, ranker, resolve_experiment(ranker, config, assign or [], seed), out, resume)
-    if not as_json and changed:
-        for choice in read_manifest(out, "run").info["fitted"]["choices"]:
-            console.print(f"  {choice}", highlight=False)
-    _tell("run", out, changed, as_json)
 
 
 @app.command()
@@ -191,7 +166,7 @@ def evaluate(
     if as_json:
         typer.echo((out / "report.json").read_text(encoding="utf-8"))
     else:
-        _tell("evaluation", out, changed, as_json)
+        tell("evaluation", out, changed, as_json)
 
 
 @app.command()
@@ -208,15 +183,6 @@ def compare(
 
     comparison = compare_and_report(evaluations, out, baseline)
     _show(comparison, out, as_json)
-
-
-@app.command()
-def rankers() -> None:
-    """Lists the rankers that `train` knows."""
-    from shelfrank.rankers import RANKERS
-
-    for name, spec in RANKERS.items():
-        typer.echo(f"{name:<16} {spec.label}")
 
 
 @app.command()
@@ -254,30 +220,6 @@ def _os_sentence(error: OSError) -> str:
     return (
         f"the files must be readable and the disk must have room, but the system says: {error.strerror or error}{where}"
     )
-
-
-def _tell(kind: str, out: Path, changed: bool, as_json: bool) -> None:
-    manifest = read_manifest(out, kind)
-    if as_json:
-        typer.echo(
-            json.dumps({"path": str(out), "changed": changed, "fingerprint": manifest.fingerprint, **manifest.info})
-        )
-        return
-    if not changed:
-        console.print(f"{out}: unchanged, nothing to do", highlight=False)
-        return
-    for line in _facts(kind, manifest.info):
-        console.print(f"  {line}", highlight=False, markup=False)
-    cost = manifest.info["cost"]
-    console.print(f"{out}: done in {cost['wall_s']:.1f} s, at most {cost['peak_rss_mb']:,.0f} MB", highlight=False)
-
-
-def _facts(kind: str, info: dict[str, Any]) -> list[str]:
-    made: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-        "search_log": _log_facts,
-        "prepared_data": _prepared_facts,
-    }
-    return made[kind](info) if kind in made else []
 
 
 def _log_facts(info: dict[str, Any]) -> list[str]:
