@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from shelfrank import __version__
-from shelfrank.census.command import census
+from shelfrank.census_command import census
 from shelfrank.command_options import AsJson, ConfigFile, Out, Set, tell
 from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
 from shelfrank.errors import UserError

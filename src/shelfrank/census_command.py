@@ -8,17 +8,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from shelfrank.command_options import AsJson, Out, Set
+
 
 def census(
     folder: Annotated[Path, typer.Argument(help="Folder of census-income.data and .test, gzipped or not.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of everything that is made; what is finished is kept.")],
+    out: Out,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of every model, from the seeds 0, 1, ...")] = 3,
     group: Annotated[str | None, typer.Option(help="The only group of tasks: income or education.")] = None,
     split: Annotated[str, typer.Option(help="Split to measure on: train, valid or test.")] = "test",
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="One key of every model; may be given again.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")] = False,
+    assign: Set = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compares MMoE, shared bottom and single task on Census-Income, the MMoE paper's own data."""
     from shelfrank.census.experiment import FIGURES, compare_census, comparison_folder
