@@ -20,6 +20,7 @@ TINY = (
     "train.batch_size=256",
     "neural.d_embedding=3",
     "neural.dcn_v2.deep_layers=[8]",
+    "neural.ft_transformer.n_heads=3",
     "neural.mlp.layers=[8]",
     "neural.mmoe.n_experts=4",
     "neural.mmoe.expert_layers=[8]",

@@ -4,6 +4,7 @@ from shelfrank.config.base import Strict, merge, normalised_weights, resolve
 from shelfrank.config.evaluate import EvaluateConfig
 from shelfrank.config.neural import (
     DCNV2Config,
+    FTTransformerConfig,
     MLPConfig,
     MMoEConfig,
     NeuralConfig,
@@ -21,6 +22,7 @@ __all__ = [
     "EngineConfig",
     "EvaluateConfig",
     "ExperimentConfig",
+    "FTTransformerConfig",
     "HistoryConfig",
     "LambdaMARTConfig",
     "MLPConfig",

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shelfrank.config.base import Strict
 
@@ -17,6 +17,22 @@ class DCNV2Config(Strict):
 
     n_cross_layers: int = Field(default=2, ge=1)
     deep_layers: tuple[int, ...] = (256, 128)
+
+
+class FTTransformerConfig(Strict):
+    """The feature tokenizer and transformer (Paper: Sec. 3.3, Eq. (9)-(12)); its tokens are `d_embedding` wide.
+
+    Attributes:
+        n_blocks: Transformer blocks.
+        n_heads: Heads of each attention; they share `d_embedding` evenly.
+        ffn_multiplier: Hidden width of a block's dense half, in tokens' widths.
+        attention_dropout: Share of attention weights dropped in training.
+    """
+
+    n_blocks: int = Field(default=2, ge=1)
+    n_heads: int = Field(default=4, ge=1)
+    ffn_multiplier: float = Field(default=4 / 3, gt=0)
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class MLPConfig(Strict):
@@ -77,6 +93,7 @@ class NeuralConfig(Strict):
         single_task: Learns this task alone; `auto` takes add_to_cart where the log has it, else the log's first task.
             None learns all tasks together.
         dcn_v2: Settings of that bottom.
+        ft_transformer: Settings of that bottom.
         mlp: Settings of that bottom.
         mmoe: Experts and gates.
         text: The text encoder.
@@ -87,13 +104,23 @@ class NeuralConfig(Strict):
     """
 
     d_embedding: int = Field(default=16, ge=1)
-    bottom: Literal["none", "mlp", "dcn_v2"] = "dcn_v2"
+    bottom: Literal["none", "mlp", "dcn_v2", "ft_transformer"] = "dcn_v2"
     head: Literal["none", "mmoe"] = "mmoe"
     single_task: str | None = None
     dcn_v2: DCNV2Config = DCNV2Config()
+    ft_transformer: FTTransformerConfig = FTTransformerConfig()
     mlp: MLPConfig = MLPConfig()
     mmoe: MMoEConfig = MMoEConfig()
     text: TextConfig = TextConfig()
     tower_layers: tuple[int, ...] = (32,)
     batch_norm: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _heads_share_the_tokens(self) -> "NeuralConfig":
+        n_heads = self.ft_transformer.n_heads
+        if self.bottom == "ft_transformer" and self.d_embedding % n_heads:
+            raise ValueError(
+                f"d_embedding ({self.d_embedding}) must be a multiple of ft_transformer.n_heads ({n_heads})"
+            )
+        return self
