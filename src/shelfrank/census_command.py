@@ -35,7 +35,7 @@ def census(
 def _table(figures: dict[str, Any], group: str) -> Table:
     from shelfrank.census.experiment import MODELS
 
-    title = f"Census-Income, {group} group, {figures['split']} split: AUC, mean over the seeds (least to greatest)"
+    title = f"Census-Income, {group} group, {figures['split']} split: mean AUC (least-greatest)"
     table = Table(title=title, title_justify="left")
     for name in ("Task", "Model"):
         table.add_column(name)
