@@ -6,11 +6,11 @@ of its own, by its library's documented loader and loop. Two questions are asked
 - At one shape, one batch size and Adam at one rate: how many rows a second, loader included, and what is the AUC then?
 - With the batch size that suits it: how many seconds of training until a stated AUC on held-out rows?
 
-Both leave out building the dataset, which is stated apart, and scoring the held-out rows. The other libraries come with
-`pip install fuxictr deepctr-torch torch-rechub`: none of them pins or replaces PyTorch. Those that are not installed
-are skipped. `--peer-python` names another interpreter for them, so that they can live in an environment of their own
-with jaxtyping, lightgbm and xgboost-cpu beside them. On a machine that others use too, `--clock cpu --threads 1` gives
-figures that their work does not stretch.
+Both leave out building the dataset, which is stated apart, and scoring the held-out rows. The other libraries are the
+extra `bench`: none of them pins or replaces PyTorch. Those that are not installed are skipped. `--peer-python` names
+another interpreter for them, so that they can live in an environment of their own with jaxtyping, lightgbm and
+xgboost-cpu beside them. On a machine that others use too, `--clock cpu --threads 1` gives figures that their work does
+not stretch.
 
     python benchmarks/train_throughput.py --out runs/throughput.json
 """
@@ -29,10 +29,12 @@ from typing import Any
 import numpy as np
 
 from throughput.clock import TIMERS
+from throughput.contender import NEURAL_MODELS
 from throughput.rows import TASKS, Rows, auc, generate
 from throughput.tables import fixed_shape_table, skipped_lines, time_to_auc_table, trees_table
-from throughput.worker import CONTENDERS, TREES
+from throughput.worker import CONTENDERS
 
+MODELS = (*NEURAL_MODELS, "trees")
 HERE = Path(__file__).resolve().parent
 HERE_ONLY = ("shelfrank", "shelfrank batch norm", "shelfrank fp32", "plain loop")
 """Raced by this interpreter, whatever `--peer-python` says."""
@@ -71,7 +73,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--held-out", type=int, default=100_000, help="rows kept to score")
     parser.add_argument("--probe-rows", type=int, default=50_000, help="held-out rows scored at each fixed point")
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
-    parser.add_argument("--models", nargs="+", choices=("mmoe", "dcn_v2", "trees"), default=["mmoe", "dcn_v2", "trees"])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[16_384, 2_048],
                         help="the first is the fixed-shape race's")  # fmt: skip
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -91,12 +93,9 @@ def parse_args() -> argparse.Namespace:
 def schedule(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every race of this run, in order."""
     for contender in args.contenders:
-        if contender in TREES:
-            if "trees" in args.models:
-                yield {"contender": contender, "model": "trees", "batch_size": 0, "setting": "library's defaults"}
-            continue
-        for model in args.models:
+        for model in (model for model in args.models if model in CONTENDERS[contender].models):
             if model == "trees":
+                yield {"contender": contender, "model": model, "batch_size": 0, "setting": "library's defaults"}
                 continue
             for batch_size in BATCH_SIZES.get(contender, lambda sizes: sizes)(args.batch_sizes):
                 rate = f"batch {batch_size}, rate {args.learning_rate:g}"

@@ -1,7 +1,7 @@
 """What a contender must offer to race, and the shape that all of them build."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -9,12 +9,19 @@ from jaxtyping import Float
 from .clock import RaceClock
 from .rows import Rows
 
-Model = Literal["mmoe", "dcn_v2", "trees"]
+NeuralModel = Literal["mmoe", "dcn_v2", "ft_transformer"]
+Model = NeuralModel | Literal["trees"]
+NEURAL_MODELS: tuple[NeuralModel, ...] = get_args(NeuralModel)
+MULTI_TASK = ("mmoe",)
+"""Models that learn all tasks; the others learn the click alone."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes that every neural contender builds: ReLU, no dropout, no batch norm unless the library forces it."""
+    """Sizes that every neural contender builds: ReLU, no dropout, no batch norm unless the library forces it.
+
+    The transformer's dense halves are ReGLU, and its tokens have a width of their own.
+    """
 
     d_embedding: int = 16
     n_experts: int = 4
@@ -22,6 +29,10 @@ class Shape:
     tower_widths: tuple[int, ...] = (64,)
     n_cross_layers: int = 3
     deep_widths: tuple[int, ...] = (256, 128)
+    d_token: int = 64
+    n_blocks: int = 3
+    n_heads: int = 8
+    ffn_multiplier: float = 4 / 3
 
 
 SHAPE = Shape()
@@ -32,7 +43,7 @@ class Setting:
     """One race of one contender.
 
     Attributes:
-        model: `mmoe` learns all tasks, `dcn_v2` and `trees` the click only.
+        model: What is built.
         batch_size: Rows a step; trees ignore it.
         learning_rate: Adam's rate; trees keep their library's own.
         epochs: Passes over the rows at most; for trees one pass is `trees_per_epoch`.
@@ -57,7 +68,9 @@ class Parameters:
 class Contender(Protocol):
     """A library at its documented use.
 
-    Adding one: a module beside this file with a class of this protocol, and a line in `worker.CONTENDERS`.
+    Adding one: a module beside this file with a class of this protocol, and a line in `worker.CONTENDERS`, which also
+    says which models it builds. Adding a model: its name in `NeuralModel`, its sizes in `Shape`, and how contenders
+    build it.
 
     Attributes:
         notes: Where the library cannot build the common shape or objective exactly.

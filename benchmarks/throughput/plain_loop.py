@@ -1,6 +1,6 @@
 """The baseline: the same shape in plain PyTorch, fp32, with batches indexed from tensors in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,16 +9,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .clock import RaceClock
-from .contender import SHAPE, Parameters, Setting
+from .contender import MULTI_TASK, SHAPE, Model, Parameters, Setting
 from .rows import N_NUMERICAL, TASKS, VOCABULARIES, Rows
 
 PREDICT_BATCH = 8192
 
 
 class PlainLoop:
-    """A loop of twenty lines over a model that keeps PyTorch's own initial weights."""
+    """A loop of twenty lines over a model that keeps its own initial weights.
 
-    notes: tuple[str, ...] = ()
+    Args:
+        models: How each model is made, given the number of tasks; it maps numbers and levels to logits.
+        notes: Where these cannot have the common shape or objective exactly.
+    """
+
+    def __init__(self, models: Mapping[Model, Callable[[int], nn.Module]], notes: tuple[str, ...] = ()) -> None:
+        self.models = models
+        self.notes = notes
 
     def build(self, rows: Rows, setting: Setting) -> int:
         """Puts the rows into tensors and makes the model."""
@@ -26,9 +33,9 @@ class PlainLoop:
         self.setting = setting
         self.numerical = torch.from_numpy(rows.numerical)
         self.categorical = torch.from_numpy(rows.categorical)
-        n_tasks = len(TASKS) if setting.model == "mmoe" else 1
+        n_tasks = len(TASKS) if setting.model in MULTI_TASK else 1
         self.labels = torch.from_numpy(rows.labels[:, :n_tasks]).float()
-        self.model = PlainMMoE(n_tasks) if setting.model == "mmoe" else PlainDCNV2()
+        self.model = self.models[setting.model](n_tasks)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=setting.learning_rate)
         return -(-len(rows) // setting.batch_size)
 
@@ -118,22 +125,26 @@ class PlainMMoE(nn.Module):
 class PlainDCNV2(nn.Module):
     """Full-rank cross layers beside a deep part, joined by one linear output."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_tasks: int) -> None:
         super().__init__()
         self.inputs = PlainInputs()
         d_in = PlainInputs.d_out
         self.cross = nn.ModuleList(nn.Linear(d_in, d_in) for _ in range(SHAPE.n_cross_layers))
         self.deep = mlp(d_in, SHAPE.deep_widths)
-        self.out = nn.Linear(d_in + SHAPE.deep_widths[-1], 1)
+        self.out = nn.Linear(d_in + SHAPE.deep_widths[-1], n_tasks)
 
     def forward(
         self, numerical: Float[Tensor, "rows 30"], categorical: Int[Tensor, "rows 20"]
-    ) -> Float[Tensor, "rows 1"]:
-        """Gives the click's logit."""
+    ) -> Float[Tensor, "rows tasks"]:
+        """Gives the logits."""
         x = crossed = self.inputs(numerical, categorical)
         for layer in self.cross:
             crossed = x * layer(crossed) + crossed
         return self.out(torch.cat([crossed, self.deep(x)], dim=1))
+
+
+PLAIN_MODELS: dict[Model, Callable[[int], nn.Module]] = {"mmoe": PlainMMoE, "dcn_v2": PlainDCNV2}
+"""The models of this module."""
 
 
 def mlp(d_in: int, widths: tuple[int, ...]) -> nn.Sequential:

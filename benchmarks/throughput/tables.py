@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from .contender import NEURAL_MODELS
+
 Race = dict[str, Any]
-NEURAL_MODELS = ("mmoe", "dcn_v2")
 PHASES = ("forward", "loss_and_backward", "step", "elsewhere")
 
 

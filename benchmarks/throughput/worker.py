@@ -8,28 +8,43 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .clock import TIMERS, RaceClock, RaceOverError
-from .contender import Contender, Setting
+from .contender import NEURAL_MODELS, Contender, Model, Setting
 from .rows import Rows, auc
 
-CONTENDERS: dict[str, tuple[str, Callable[[Any], Contender]]] = {
-    "shelfrank": ("own", lambda module: module.Shelfrank(precision="auto")),
-    "shelfrank batch norm": ("own", lambda module: module.Shelfrank(precision="auto", batch_norm=True)),
-    "shelfrank fp32": ("own", lambda module: module.Shelfrank(precision="fp32")),
-    "plain loop": ("plain_loop", lambda module: module.PlainLoop()),
-    "fuxictr": ("fuxictr_peer", lambda module: module.FuxiCTR()),
-    "deepctr-torch": ("deepctr_peer", lambda module: module.DeepCTRTorch()),
-    "torch-rechub": ("rechub_peer", lambda module: module.TorchRechub()),
-    "lightgbm": ("boosters", lambda module: module.LightGBMTrees(native=False)),
-    "lightgbm native": ("boosters", lambda module: module.LightGBMTrees(native=True)),
-    "xgboost": ("boosters", lambda module: module.XGBoostTrees(native=False)),
-    "xgboost native": ("boosters", lambda module: module.XGBoostTrees(native=True)),
-}
-"""Every contender's module and how to make it; the module is imported only in the process that races it."""
 
-TREES = ("lightgbm", "lightgbm native", "xgboost", "xgboost native")
+class Entry(NamedTuple):
+    """How a contender is made.
+
+    Attributes:
+        module: Its module beside this one, imported only in the process that races it.
+        make: Makes it from that module.
+        models: The models it builds.
+    """
+
+    module: str
+    make: Callable[[Any], Contender]
+    models: tuple[Model, ...]
+
+
+DENSE: tuple[Model, ...] = ("mmoe", "dcn_v2")
+CONTENDERS = {
+    "shelfrank": Entry("own", lambda module: module.Shelfrank(precision="auto"), NEURAL_MODELS),
+    "shelfrank batch norm": Entry("own", lambda module: module.Shelfrank(precision="auto", batch_norm=True), DENSE),
+    "shelfrank fp32": Entry("own", lambda module: module.Shelfrank(precision="fp32"), NEURAL_MODELS),
+    "plain loop": Entry("plain_loop", lambda module: module.PlainLoop(module.PLAIN_MODELS), DENSE),
+    "fuxictr": Entry("fuxictr_peer", lambda module: module.FuxiCTR(), DENSE),
+    "deepctr-torch": Entry("deepctr_peer", lambda module: module.DeepCTRTorch(), DENSE),
+    "torch-rechub": Entry("rechub_peer", lambda module: module.TorchRechub(), DENSE),
+    "rtdl": Entry("rtdl_peer", lambda module: module.rtdl_in_plain_loop(), ("ft_transformer",)),
+    "pytorch-frame": Entry("frame_peer", lambda module: module.PyTorchFrame(), ("ft_transformer",)),
+    "lightgbm": Entry("boosters", lambda module: module.LightGBMTrees(native=False), ("trees",)),
+    "lightgbm native": Entry("boosters", lambda module: module.LightGBMTrees(native=True), ("trees",)),
+    "xgboost": Entry("boosters", lambda module: module.XGBoostTrees(native=False), ("trees",)),
+    "xgboost native": Entry("boosters", lambda module: module.XGBoostTrees(native=True), ("trees",)),
+}
 
 
 def main() -> None:
@@ -59,9 +74,9 @@ def race(args: argparse.Namespace) -> dict[str, Any]:
     Returns:
         The figures, or `skipped` with the reason where the library is not installed.
     """
-    module_name, make = CONTENDERS[args.contender]
+    entry = CONTENDERS[args.contender]
     try:
-        contender = make(importlib.import_module(f".{module_name}", __package__))
+        contender = entry.make(importlib.import_module(f".{entry.module}", __package__))
     except ModuleNotFoundError as error:
         return {"skipped": f"{error.name} is not installed for {sys.executable}"}
     if "torch" in sys.modules:

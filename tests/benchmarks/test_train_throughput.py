@@ -109,15 +109,33 @@ def test_table_takes_the_setting_that_reaches_the_highest_target_first(part):
     assert cells == ["a", "mmoe", "high", "0.0", "5.0", "9.0", "-", "0.7000 at epoch 1.00"]
 
 
-@pytest.mark.parametrize(("model", "gate_biases"), [("mmoe", 12), ("dcn_v2", 0)])
-def test_ours_and_the_plain_loop_have_equal_shape(part, model: str, gate_biases: int):
-    rows = part("rows").generate(2_000, 0)
-    setting = part("contender").Setting(model, batch_size=500, learning_rate=1e-3, epochs=1, seed=0)
-    ours, plain = part("own").Shelfrank("auto"), part("plain_loop").PlainLoop()
+@pytest.mark.parametrize(
+    ("contender", "model", "more_weights"),
+    [
+        pytest.param("plain loop", "mmoe", 12, id="mmoe_with_gate_biases"),
+        pytest.param("plain loop", "dcn_v2", 0, id="dcn_v2"),
+        pytest.param(
+            "rtdl", "ft_transformer", 20 * 64 - (64 * 64 + 64), id="ft_transformer_with_biases_for_equation_12"
+        ),
+    ],
+)
+def test_ours_and_the_plain_loop_have_equal_shape(part, contender: str, model: str, more_weights: int):
+    rows = part("rows").generate(400, 0)
+    setting = part("contender").Setting(model, batch_size=100, learning_rate=1e-3, epochs=1, seed=0)
+    entry = part("worker").CONTENDERS[contender]
+    ours, plain = part("own").Shelfrank("auto"), entry.make(part(entry.module))
     assert ours.build(rows, setting) == plain.build(rows, setting) == 4
     assert ours.parameters().tables == plain.parameters().tables
-    assert ours.parameters().network + gate_biases == plain.parameters().network
-    assert ours.predict(rows).shape == plain.predict(rows).shape == (2_000,)
+    assert ours.parameters().network + more_weights == plain.parameters().network
+    assert ours.predict(rows).shape == plain.predict(rows).shape == (400,)
+
+
+def test_every_model_is_raced_by_us_and_by_another(part):
+    contenders = part("worker").CONTENDERS
+    for model in part("contender").NEURAL_MODELS:
+        racers = [name for name, entry in contenders.items() if model in entry.models]
+        assert "shelfrank" in racers
+        assert len(racers) > 2
 
 
 @pytest.mark.slow

@@ -17,6 +17,9 @@ class FeatureTokenizer(nn.Module):
 
     Paper: Sec. 3.3, Eq. (9)-(11).
 
+    Args:
+        shape: What a row has.
+
     Attributes:
         n_tokens: Tokens of a row.
     """
@@ -80,6 +83,11 @@ class Attention(nn.Module):
         # In training, dropout leaves weights that do not sum to 1.
         value = value + weights.sum(dim=2, keepdim=True) * value_bias.unflatten(0, heads)
         return self.out(value.flatten(1))
+
+    def first_weights(self, x: Float[Tensor, "rows n_tokens d"]) -> Float[Tensor, "rows n_heads n_tokens"]:
+        """How much of each token the first token reads, by head."""
+        query, key, _ = self.qkv(x).unflatten(2, (3, self.n_heads, self.d_head)).permute(2, 0, 3, 1, 4)
+        return ((query[:, :, :1] * self.scale) @ key.transpose(2, 3)).softmax(dim=3)[:, :, 0]
 
 
 class ReGLU(nn.Module):
@@ -145,6 +153,16 @@ class FTTransformer(Bottom):
         columns = (inputs.numerical, inputs.embedded, inputs.matching)
         chunks = zip(*(column.split(n_rows) for column in columns), strict=True)
         return Shared(torch.cat([self._read(Inputs(*chunk)) for chunk in chunks]))
+
+    @torch.no_grad()
+    def attention(self, inputs: Inputs) -> Float[Tensor, "rows n_features"]:
+        """How much the [CLS] token reads of each feature in the last block, averaged over the heads.
+
+        Features are numbers, categories, then all matching features as one; what is missing to 1 is what the [CLS]
+        token reads of itself.
+        """
+        tokens = self.last_block.attention_norm(self.blocks(self.tokenizer(inputs)))
+        return self.last_block.attention.first_weights(tokens).mean(dim=1)[:, 1:]
 
     def _read(self, inputs: Inputs) -> Float[Tensor, "rows d"]:
         cls = self.last_block.read_first(self.blocks(self.tokenizer(inputs)))
