@@ -1,7 +1,10 @@
 """Settings that make every ranker train in a moment, and splits made by hand."""
 
+import atexit
+import functools
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from shelfrank.config import ExperimentConfig, NeuralConfig
 from shelfrank.data.prepared import KIND, SPLITS, Column, Split
 from shelfrank.experiment import resolve_experiment
 from shelfrank.schema import TASKS, Side
+from tiny_encoder import save_tiny_bert
 
 TINY = (
     "train.threads=1",
@@ -22,6 +26,9 @@ TINY = (
     "neural.dcn_v2.deep_layers=[8]",
     "neural.ft_transformer.n_heads=3",
     "neural.mlp.layers=[8]",
+    "neural.tabnet.d_decision=8",
+    "neural.tabnet.d_attention=4",
+    "neural.tabnet.ghost_batch_size=16",
     "neural.mmoe.n_experts=4",
     "neural.mmoe.expert_layers=[8]",
     "neural.tower_layers=[4]",
@@ -33,7 +40,16 @@ TINY = (
 
 def tiny(ranker: str, *assignments: str, seed: int | None = None) -> ExperimentConfig:
     """The config of a ranker that trains in a moment; the assignments come on top."""
-    return resolve_experiment(ranker, None, [*TINY, *assignments], seed)
+    text = [f"neural.text.model={tiny_bert()}"] if "tinybert" in ranker else []
+    return resolve_experiment(ranker, None, [*TINY, *text, *assignments], seed)
+
+
+@functools.cache
+def tiny_bert() -> Path:
+    """A folder with an encoder of random weights, one for all tests of a process."""
+    folder = Path(tempfile.mkdtemp(prefix="tiny-bert-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return save_tiny_bert(folder / "tiny")
 
 
 def tiny_network(bottom: str, *assignments: str) -> NeuralConfig:

@@ -93,6 +93,22 @@ def test_training_stops_early_and_keeps_the_best_epochs_weights() -> None:
     assert trained.curve[0]["train_loss"] == pytest.approx(np.log(2))
 
 
+def test_a_penalty_moves_the_weights_and_counts_in_no_loss() -> None:
+    # As many positives as negatives hold the logit at 0, so that the penalty's slope of 1 alone moves it, by the rate.
+    class Penalised(OneNumber):
+        def forward(self, numerical: Tensor, categorical: Tensor, texts: None = None) -> Outputs:
+            logits = super().forward(numerical, categorical).logits
+            return Outputs(logits, None, self.logit + 100.0 if self.training else None)
+
+    model = Penalised()
+    rows = hand_split([[1], [0]] * 5)
+    trained = fit(model, rows, rows, config(learning_rate=0.1, epochs=1), (1.0,), seed=0)
+
+    assert model.logit.item() == pytest.approx(-0.1, abs=1e-5)
+    assert trained.curve[0]["train_loss"] == pytest.approx(np.log(2))
+    assert trained.curve[0]["valid_loss"] == pytest.approx((np.log1p(np.exp(0.1)) + np.log1p(np.exp(-0.1))) / 2)
+
+
 def test_restored_weights_are_those_of_a_training_that_ended_there() -> None:
     # The validation labels say the opposite of the training labels, so that the first epoch is the best.
     contrary = hand_split(

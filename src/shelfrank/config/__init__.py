@@ -8,6 +8,7 @@ from shelfrank.config.neural import (
     MLPConfig,
     MMoEConfig,
     NeuralConfig,
+    TabNetConfig,
     TextConfig,
 )
 from shelfrank.config.prepare import EngineConfig, HistoryConfig, PrepareConfig, SparkConfig, SplitConfig
@@ -36,6 +37,7 @@ __all__ = [
     "SparkConfig",
     "SplitConfig",
     "Strict",
+    "TabNetConfig",
     "TextConfig",
     "TrainConfig",
     "XGBoostConfig",

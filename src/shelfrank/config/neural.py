@@ -57,6 +57,38 @@ class MMoEConfig(Strict):
     expert_layers: tuple[int, ...] = Field(default=(128, 64), min_length=1)
 
 
+class TabNetConfig(Strict):
+    """TabNet (Paper: Sec. 3.6), named as in its own paper (arXiv 1908.07442).
+
+    Attributes:
+        n_steps: Decision steps.
+        d_decision: Width of each step's decision, and of `x_final`.
+        d_attention: Width of what each step hands to the next one's choice of features.
+        n_shared: Feature-transformer layers that all steps share.
+        n_independent: Feature-transformer layers of each step's own.
+        gamma: How freely a feature is chosen again; 1 uses each at one step only.
+        ghost_batch_size: Rows over which ghost batch normalisation normalises.
+        momentum: Share of the newest rows in its running statistics.
+        sparsity: Weight of the masks' entropy in the loss.
+    """
+
+    n_steps: int = Field(default=3, ge=1)
+    d_decision: int = Field(default=64, ge=1)
+    d_attention: int = Field(default=64, ge=1)
+    n_shared: int = Field(default=2, ge=0)
+    n_independent: int = Field(default=2, ge=0)
+    gamma: float = Field(default=1.3, ge=1)
+    ghost_batch_size: int = Field(default=128, ge=2)
+    momentum: float = Field(default=0.02, gt=0, le=1)
+    sparsity: float = Field(default=1e-3, ge=0)
+
+    @model_validator(mode="after")
+    def _has_layers(self) -> "TabNetConfig":
+        if self.n_shared + self.n_independent == 0:
+            raise ValueError("n_shared and n_independent must not both be 0")
+        return self
+
+
 class TextConfig(Strict):
     """The text encoder and what it gives the network (Paper: Sec. 3.3, Eq. (3)-(4)).
 
@@ -95,6 +127,7 @@ class NeuralConfig(Strict):
         dcn_v2: Settings of that bottom.
         ft_transformer: Settings of that bottom.
         mlp: Settings of that bottom.
+        tabnet: Settings of that bottom.
         mmoe: Experts and gates.
         text: The text encoder.
         tower_layers: Widths of a tower's hidden layers.
@@ -104,12 +137,13 @@ class NeuralConfig(Strict):
     """
 
     d_embedding: int = Field(default=16, ge=1)
-    bottom: Literal["none", "mlp", "dcn_v2", "ft_transformer"] = "dcn_v2"
+    bottom: Literal["none", "mlp", "dcn_v2", "ft_transformer", "tabnet"] = "dcn_v2"
     head: Literal["none", "mmoe"] = "mmoe"
     single_task: str | None = None
     dcn_v2: DCNV2Config = DCNV2Config()
     ft_transformer: FTTransformerConfig = FTTransformerConfig()
     mlp: MLPConfig = MLPConfig()
+    tabnet: TabNetConfig = TabNetConfig()
     mmoe: MMoEConfig = MMoEConfig()
     text: TextConfig = TextConfig()
     tower_layers: tuple[int, ...] = (32,)
