@@ -13,6 +13,7 @@ from shelfrank.errors import UserError
 from shelfrank.experiment import problem
 from shelfrank.explain import explain
 from shelfrank.explain.integrated_gradients import TEXT_MATCH, TOLERANCE
+from shelfrank.explain.networks import read_path
 from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Ranker
@@ -20,7 +21,7 @@ from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.xgboost import XGBoost
 from shelfrank.schema import Side
-from tiny import add_relevance, tiny
+from tiny import add_relevance, tiny, tiny_bert
 
 NAMES = ("mmoe_dcn_v2", "dcn_v2", "dcn_v2_single", "mmoe_dcn_v2_tinybert_cross", "xgboost", "lambdamart")
 TASKS = {"dcn_v2_single": ("add_to_cart",), "xgboost": ("add_to_cart",)}
@@ -161,6 +162,23 @@ def test_gates_are_each_tasks_softmax_over_the_experts(rankers: dict[str, Ranker
 @pytest.mark.parametrize("name", ["dcn_v2", "dcn_v2_single", "xgboost", "lambdamart"])
 def test_without_a_mixture_of_experts_there_are_no_gates(name: str, rankers: dict[str, Ranker], page: Split) -> None:
     assert all(explanation.gates is None for explanation in explain(rankers[name], page))
+
+
+@pytest.mark.parametrize("name", ["ftt", "tabnet"])
+def test_attention_has_a_weight_for_each_feature_in_the_features_order(name: str, prepared: PreparedData) -> None:
+    text = ("neural.text.matching=cross", f"neural.text.model={tiny_bert()}")
+    ranker, page = fitted(prepared, name, *text, "train.epochs=1"), take(prepared.split("test"), [0, 1, 2])
+    assert isinstance(ranker, NeuralRanker)
+    _, end = read_path(ranker, page, None)
+    expected = ranker.model.bottom.attention(end).numpy()  # pyright: ignore[reportCallIssue]
+    found = explain(ranker, page)
+    np.testing.assert_allclose([explanation.attention for explanation in found], expected, atol=1e-6)
+    assert all(explanation.attention.shape == (len(explanation.features),) for explanation in found)
+    assert all(explanation.features[-1] == TEXT_MATCH for explanation in found)
+
+
+def test_other_networks_have_no_attention(rankers: dict[str, Ranker], page: Split) -> None:
+    assert all(explanation.attention is None for explanation in explain(rankers["mmoe_dcn_v2"], page))
 
 
 def test_the_relevance_task_is_not_explained(

@@ -1,4 +1,4 @@
-"""Explains rows of the networks: integrated gradients, and the weights of their gates."""
+"""Explains rows of the networks: integrated gradients, the weights of their gates, and what they attend to."""
 
 from dataclasses import replace
 
@@ -9,6 +9,8 @@ from shelfrank.data.batch import Batch, Rows
 from shelfrank.data.prepared import Split
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.integrated_gradients import TEXT_MATCH, integrated_gradients
+from shelfrank.nn.bottoms.ft_transformer import FTTransformer
+from shelfrank.nn.bottoms.tabnet import TabNet
 from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.inputs import Inputs
 from shelfrank.rankers.neural import NeuralRanker
@@ -35,6 +37,7 @@ def explain_network(ranker: NeuralRanker, rows: Split, neutral: Split | None) ->
     with torch.no_grad():
         start_logits, end_logits = model.of_inputs(start).logits.double(), model.of_inputs(end).logits.double()
         gates = model.head.gate_weights(model.bottom(end).x_final).double() if isinstance(model.head, MMoE) else None
+    attention = model.bottom.attention(end).double() if isinstance(model.bottom, FTTransformer | TabNet) else None
     columns = (*rows.numerical_columns, *rows.categorical_columns)
     names, sides = tuple(column.name for column in columns), tuple(column.side for column in columns)
     if model.text is not None:
@@ -50,6 +53,7 @@ def explain_network(ranker: NeuralRanker, rows: Split, neutral: Split | None) ->
             logits=end_logits[row, chosen].cpu().numpy(),
             baseline_logits=start_logits[row, chosen].cpu().numpy(),
             gates=None if gates is None else gates[row, chosen].cpu().numpy(),
+            attention=None if attention is None else attention[row].cpu().numpy(),
         )
         for row in range(rows.n_rows)
     ]

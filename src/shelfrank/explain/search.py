@@ -87,7 +87,7 @@ class ExplainedProduct:
             lines.append(f"   gates: {' '.join(f'{weight:.2f}' for weight in why.gates[index])}")
         if why.attention is not None:
             most = np.argsort(-why.attention, kind="stable")[:N_SHOWN]
-            lines.append(f"   attention: {', '.join(f'{why.features[i]} {why.attention[i]:.2f}' for i in most)}")
+            lines.append(f"   attention: {', '.join(f'{why.features[i]} {why.attention[i]:.3f}' for i in most)}")
         return lines
 
 

@@ -216,6 +216,24 @@ def test_the_first_token_reads_the_same_with_dropped_weights() -> None:
     torch.testing.assert_close(attention.read_first(x), attention(x)[:, 0], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("n_blocks", [1, 2])
+def test_attention_is_what_the_last_blocks_first_token_reads_of_each_feature(n_blocks: int) -> None:
+    torch.manual_seed(2)
+    shape = InputShape(3, 2, d_embedding=4, d_matching=2)
+    bottom = FTTransformer(shape, network(4, 2, n_blocks)).eval()
+    inputs = random_inputs(N_ROWS, shape, [4, 3])
+    used: list[Tensor] = []
+    bottom.last_block.attention.dropout.register_forward_hook(lambda _, __, weights: used.append(weights))
+    bottom(inputs)
+
+    found = bottom.attention(inputs)
+
+    assert found.shape == (N_ROWS, 3 + 2 + 1)
+    torch.testing.assert_close(found, used[0].mean(dim=1)[:, 1:], atol=1e-6, rtol=1e-5)
+    assert (found.sum(dim=1) < 1).all()
+    assert not found.requires_grad
+
+
 @pytest.mark.parametrize("share", ["neural.dropout=0.5", "neural.ft_transformer.attention_dropout=0.5"])
 @pytest.mark.parametrize("n_blocks", [1, 2])
 def test_dropout_is_for_training(share: str, n_blocks: int) -> None:

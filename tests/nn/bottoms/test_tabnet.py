@@ -224,9 +224,40 @@ def test_each_steps_mask_is_a_sparse_distribution_over_features() -> None:
     assert (masks == 0).float().mean() > 0.3
 
 
-def test_the_masks_of_a_network_in_training_are_refused() -> None:
+@every_schema
+def test_attention_is_pytorch_tabnets_aggregate_of_the_masks(shape: InputShape) -> None:
+    config = network()
+    bottom, inputs = make(shape, config).eval(), inputs_of(31, shape)
+    with torch.no_grad():
+        by_column, _ = make_reference(bottom, shape, config).forward_masks(inputs.flat())
+    groups = columns_of_features(shape)
+    read = by_column @ (groups / groups.sum(dim=1, keepdim=True)).T
+    # There, the matching features lie between numbers and categories.
+    numbers, matching, categories = read.split((shape.n_numerical, shape.d_matching > 0, shape.n_categorical), dim=1)
+    expected = torch.cat([numbers, categories, matching], dim=1) / read.sum(dim=1, keepdim=True)
+
+    found = bottom.attention(inputs)
+
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(31))
+
+
+def test_where_no_step_decides_anything_no_feature_has_attention() -> None:
+    bottom = make().eval()
+    with torch.no_grad():
+        for transformer in bottom.transformers:
+            for weight in transformer.weights:
+                weight.zero_()
+            for norm in transformer.norms:
+                norm.weight.zero_()
+                norm.bias.fill_(-1.0)
+    assert not bottom.attention(inputs_of(5)).any()
+
+
+@pytest.mark.parametrize("asked", ["masks", "attention"])
+def test_the_masks_of_a_network_in_training_are_refused(asked: str) -> None:
     with pytest.raises(AssertionError, match="in eval mode"):
-        make().masks(inputs_of(3))
+        getattr(make(), asked)(inputs_of(3))
 
 
 def test_autocast_keeps_statistics_masks_and_penalty_in_float32() -> None:

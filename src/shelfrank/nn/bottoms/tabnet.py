@@ -221,7 +221,7 @@ class TabNet(Bottom):
     def forward(self, inputs: Inputs) -> Shared:
         """Runs the steps; the penalty is the masks' entropy, averaged over steps and rows, times `sparsity`."""
         parts = [self._decide(x) for x in self._ghosts(inputs)]
-        x_final = torch.cat([decision.flatten(1).T for decision, _ in parts])
+        x_final = torch.cat([torch.stack(decisions).sum(dim=0).flatten(1).T for decisions, _ in parts])
         if not self.training:
             return Shared(x_final)
         entropy = torch.stack([entropy_sum(mask) for _, masks in parts for mask in masks]).sum()
@@ -233,6 +233,22 @@ class TabNet(Bottom):
         assert not self.training, "masks explain a trained network, in eval mode"
         (x,) = self._ghosts(inputs)
         return torch.stack([mask.flatten(1).T for mask in self._decide(x)[1]], dim=1)
+
+    @torch.no_grad()
+    def attention(self, inputs: Inputs) -> Float[Tensor, "rows n_features"]:
+        """How much all steps together read of each feature, each step for as much as it decides.
+
+        The aggregate of arXiv 1908.07442, scaled to add up to 1; 0 where no step decides anything. Features are
+        numbers, categories, then all matching features as one.
+        """
+        assert not self.training, "attention explains a trained network, in eval mode"
+        (x,) = self._ghosts(inputs)
+        steps = zip(*self._decide(x), strict=True)
+        read = torch.stack([decision.sum(dim=0) * mask for decision, mask in steps]).sum(dim=0).flatten(1).T
+        read = read / read.sum(dim=1, keepdim=True).clamp(min=torch.finfo(read.dtype).tiny)
+        kinds = (inputs.numerical.shape[1], min(inputs.matching.shape[1], 1), inputs.embedded.shape[1])
+        numbers, matching, categories = read.split(kinds, dim=1)
+        return torch.cat([numbers, categories, matching], dim=1)
 
     def _ghosts(self, inputs: Inputs) -> Iterator[Float[Tensor, "d_flat ghosts ghost_rows"]]:
         """The normalised inputs: in training ghost batches of equal size and then one of the rest, else all rows."""
@@ -252,8 +268,10 @@ class TabNet(Bottom):
 
     def _decide(
         self, x: Float[Tensor, "d_flat ghosts ghost_rows"]
-    ) -> tuple[Float[Tensor, "d_decision ghosts ghost_rows"], list[Float[Tensor, "n_features ghosts ghost_rows"]]]:
-        """The sum of the steps' decisions, and the steps' masks."""
+    ) -> tuple[
+        list[Float[Tensor, "d_decision ghosts ghost_rows"]], list[Float[Tensor, "n_features ghosts ghost_rows"]]
+    ]:
+        """Each step's decision, and its mask."""
         _, attention = self.first_transformer(x, self.shared).split(self.widths)
         prior = torch.ones(self.n_features, *x.shape[1:], device=x.device)
         decisions, masks = [], []
@@ -264,4 +282,4 @@ class TabNet(Bottom):
             decision, attention = transformer(masked, self.shared).split(self.widths)
             decisions.append(decision.relu())
             masks.append(mask)
-        return torch.stack(decisions).sum(dim=0), masks
+        return decisions, masks
