@@ -1,5 +1,6 @@
 """What holds for every ranker in `RANKERS`."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,20 @@ from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split
 from shelfrank.errors import UserError
 from shelfrank.experiment import Run, problem
 from shelfrank.rankers import RANKERS, ranker_spec
-from shelfrank.rankers.base import Ranker
+from shelfrank.rankers.base import Ranker, TextTables
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.xgboost import XGBoost
 from shelfrank.schema import Side
 from tiny import add_relevance, tiny
+from tiny_encoder import save_tiny_bert
 
 every_ranker = pytest.mark.parametrize("name", RANKERS)
+NETWORKS = [name for name, spec in RANKERS.items() if spec.build is NeuralRanker]
+SINGLE = [name for name in NETWORKS if name.endswith("_single")]
+SEVERAL = [name for name in NETWORKS if name not in SINGLE]
+"""Networks that learn one task, and those that learn several, and the relevance label with them."""
+
 NO_PICKLES = {".json", ".jsonl", ".yaml", ".safetensors", ".ubj", ".txt"}
 """Formats that run no code when they are read."""
 
@@ -146,6 +153,91 @@ def test_xgboost_learns_add_to_cart_unless_told(prepared: PreparedData, click_on
         task(clicks, "xgboost.task=purchase")
 
 
+def test_a_single_task_network_learns_add_to_cart_unless_told(
+    prepared: PreparedData, click_only_prepared: Path
+) -> None:
+    def learned(data: PreparedData, *assignments: str) -> tuple[str, ...]:
+        return NeuralRanker(problem(data, tiny("dcn_v2_single", *assignments))).learned_tasks
+
+    clicks = PreparedData.open(click_only_prepared)
+    assert learned(prepared) == ("add_to_cart",)
+    assert learned(prepared, "neural.single_task=purchase") == ("purchase",)
+    assert learned(clicks) == ("click",)
+    with pytest.raises(UserError, match=r"single_task must be a task .* \(click\) or auto, not purchase"):
+        learned(clicks, "neural.single_task=purchase")
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_single_task_is_alone_and_scores_for_every_task(name: str, graded: PreparedData) -> None:
+    ranker, rows = fitted(graded, name)
+    assert isinstance(ranker, NeuralRanker)
+    scores = ranker.score(rows)
+    assert ranker.scored_tasks == ("add_to_cart",)
+    assert (scores == scores[:, :1]).all()
+    assert ranker.model.n_tasks == 1
+    assert ranker.model.relevance_tower is None
+
+
+def test_a_single_tasks_label_is_learned_and_no_other(prepared: PreparedData) -> None:
+    train, valid = prepared.split("train"), prepared.split("valid")
+    other = train.labels.copy()
+    other[:, [0, 2]] = 1 - np.clip(other[:, [0, 2]], 0, 1)
+    scores = []
+    for rows in (train, replace(train, labels=other)):
+        ranker = NeuralRanker(problem(prepared, tiny("dcn_v2_single")))
+        ranker.fit(rows, valid)
+        scores.append(ranker.score(valid))
+    assert np.array_equal(*scores)
+
+
+def test_another_text_encoder_than_the_runs_is_refused(prepared: PreparedData, tmp_path: Path) -> None:
+    name = "mmoe_dcn_v2_tinybert_dot"
+    model = save_tiny_bert(tmp_path / "model")
+    ranker, _ = fitted(prepared, name, f"neural.text.model={model}")
+    ranker.save(tmp_path)
+    shutil.rmtree(model)
+    save_tiny_bert(model, seed=1)
+    changed = ranker_spec(name).build(problem(prepared, tiny(name, f"neural.text.model={model}")))
+    with pytest.raises(UserError, match=r"must be the one that .* was trained with, but its files have changed"):
+        changed.load(tmp_path)
+
+
+def test_frozen_layers_stay_as_they_are_and_trained_ones_move(prepared: PreparedData) -> None:
+    name = "mmoe_dcn_v2_tinybert_cross"
+    ranker, _ = fitted(prepared, name)
+    fresh = NeuralRanker(problem(prepared, tiny(name)))
+    assert isinstance(ranker, NeuralRanker)
+    assert ranker.texts is not None
+    assert fresh.texts is not None
+    frozen = zip(ranker.texts.encoder.frozen.parameters(), fresh.texts.encoder.frozen.parameters(), strict=True)
+    assert all(torch.equal(after, before) for after, before in frozen)
+    trained = [name for name, _ in fresh.model.named_parameters() if name.startswith("text.trained.")]
+    before, after = fresh.model.state_dict(), ranker.model.state_dict()
+    # The keys' biases move every score of a softmax alike, so that no loss can tell.
+    still = [name for name in trained if torch.equal(before[name], after[name]) and "key.bias" not in name]
+    assert len(trained) == 16
+    assert still == []
+
+
+def test_the_texts_learning_rate_is_its_own(prepared: PreparedData) -> None:
+    name = "mmoe_dcn_v2_tinybert_cross"
+    ranker, _ = fitted(prepared, name, "neural.text.learning_rate=1e-12")
+    fresh = NeuralRanker(problem(prepared, tiny(name)))
+    assert isinstance(ranker, NeuralRanker)
+    moved = {
+        key: float((value.detach() - fresh.model.state_dict()[key]).abs().max())
+        for key, value in ranker.model.named_parameters()
+    }
+    assert max(change for key, change in moved.items() if key.startswith("text.trained.")) < 1e-8
+    assert max(change for key, change in moved.items() if key.startswith("towers.")) > 1e-4
+
+
+def test_products_without_any_text_are_told(prepared: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TextTables, "documents", lambda _: ["", "  "])
+    with pytest.raises(UserError, match="products with texts"):
+        fitted(prepared, "mmoe_dcn_v2_tinybert_cross")
+
+
 def test_tasks_without_weight_are_not_scored(prepared: PreparedData) -> None:
     config = tiny("mmoe", "task_weights={click: 1, purchase: 3}")
     assert ranker_spec("mmoe").build(problem(prepared, config)).scored_tasks == ("click", "purchase")
@@ -178,9 +270,6 @@ def test_shown_order_scores_the_position_and_popularity_the_products_rates(
     assert np.array_equal(popularity[:, 2], rows.column("product_purchase_rate"))
 
 
-NETWORKS = ("mmoe", "mmoe_dcn_v2")
-
-
 @every_ranker
 def test_relevance_labels_change_what_networks_learn_and_nothing_else(
     name: str, ranker: Ranker, graded: PreparedData
@@ -188,10 +277,10 @@ def test_relevance_labels_change_what_networks_learn_and_nothing_else(
     other, rows = fitted(graded, name)
     assert other.score(rows).shape == (rows.n_rows, 3)
     assert other.scored_tasks == ranker.scored_tasks
-    assert np.array_equal(other.score(rows), ranker.score(rows)) == (name not in NETWORKS)
+    assert np.array_equal(other.score(rows), ranker.score(rows)) == (name not in SEVERAL)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", ["mmoe", "mmoe_dcn_v2"])
 def test_relevance_of_no_weight_leaves_every_bit(name: str, ranker: Ranker, graded: PreparedData) -> None:
     other, rows = fitted(graded, name, "relevance_weight=0")
     assert np.array_equal(other.score(rows), ranker.score(rows))

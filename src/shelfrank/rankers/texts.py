@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from shelfrank.data.prepared import Split
+from shelfrank.errors import UserError
 from shelfrank.rankers.base import Problem
 from shelfrank.text.bert import load_cut_encoder
 from shelfrank.text.frozen import FrozenTexts
@@ -29,6 +30,11 @@ class ProblemTexts:
     def feed(self, device: torch.device, used_by: Split | None = None) -> TextFeed:
         """The texts for a device; where the cache has no room for all, those that `used_by` uses most are kept."""
         queries, products = self.texts.queries(), self.texts.documents()
+        if not any(document.strip() for document in products):
+            raise UserError(
+                f"text matching needs products with texts, but {self.texts.prepared.path} has none; set "
+                "neural.text.matching to none, or import titles"
+            )
         if self.frozen is None:
             uses = None
             if used_by is not None:
