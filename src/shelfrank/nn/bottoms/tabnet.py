@@ -112,12 +112,13 @@ class GhostBatchNorm(nn.Module):
     @torch.no_grad()
     def _follow(self, means: Float[Tensor, "d ghosts"], inverse_stds: Float[Tensor, "d ghosts"], n_rows: int) -> None:
         """Updates the running statistics as one update a ghost batch, `r <- (1 - momentum) r + momentum s`, would."""
-        unbiased = (inverse_stds.pow(-2) - self.epsilon) * (n_rows / (n_rows - 1))
         n_ghosts = means.shape[1]
         kept = 1.0 - self.momentum
-        shares = self.momentum * kept ** torch.arange(n_ghosts - 1, -1, -1, device=means.device)
-        for running, of_ghosts in ((self.running_mean, means), (self.running_var, unbiased)):
-            running.mul_(kept**n_ghosts).add_((of_ghosts * shares).sum(dim=1))
+        updates_after = torch.arange(n_ghosts - 1, -1, -1, dtype=means.dtype, device=means.device)
+        shares = self.momentum * kept**updates_after
+        unbiased = (inverse_stds.pow(-2) - self.epsilon) * (n_rows / (n_rows - 1))
+        self.running_mean.addmv_(means, shares, beta=kept**n_ghosts)
+        self.running_var.addmv_(unbiased, shares, beta=kept**n_ghosts)
 
 
 def linear(
@@ -278,7 +279,7 @@ class TabNet(Bottom):
         for attentive, transformer in zip(self.attentions, self.transformers, strict=True):
             mask = attentive(attention, prior)
             prior = prior * (self.gamma - mask)
-            masked = x * mask.to(x.dtype)[self.feature_of_column]
+            masked = x * mask.to(x.dtype).index_select(0, self.feature_of_column)
             decision, attention = transformer(masked, self.shared).split(self.widths)
             decisions.append(decision.relu())
             masks.append(mask)
