@@ -224,6 +224,15 @@ def test_each_steps_mask_is_a_sparse_distribution_over_features() -> None:
     assert (masks == 0).float().mean() > 0.3
 
 
+def test_before_it_learns_every_mask_reads_every_feature() -> None:
+    torch.manual_seed(3)
+    bottom = TabNet(MIXED, network())
+    bottom(inputs_of(48))
+    masks = bottom.eval().masks(inputs_of(48))
+    assert masks.min() > 0.5 / bottom.n_features
+    assert masks.max() < 2.0 / bottom.n_features
+
+
 @every_schema
 def test_attention_is_pytorch_tabnets_aggregate_of_the_masks(shape: InputShape) -> None:
     config = network()

@@ -19,6 +19,9 @@ from shelfrank.nn.inputs import Inputs, InputShape
 INPUT_MOMENTUM = 0.01
 """Share of the newest batch in the running statistics of the inputs."""
 
+FIRST_SPREAD = 0.01
+"""How far apart features are wanted before anything is learned: so little that every mask begins nearly even."""
+
 LOG_EPSILON = 1e-15
 """Added to a mask before its logarithm, which is then finite where a feature is left out."""
 
@@ -166,12 +169,17 @@ class FeatureTransformer(nn.Module):
 
 
 class AttentiveTransformer(nn.Module):
-    """Chooses a step's features."""
+    """Chooses a step's features.
+
+    Differs: in pytorch-tabnet the untrained scale is 1, so that the first masks hide most features from each row at
+    random, and learning takes several times as long.
+    """
 
     def __init__(self, d_attention: int, n_features: int, momentum: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(uniform(n_features, d_attention))
         self.norm = GhostBatchNorm(n_features, momentum)
+        nn.init.constant_(self.norm.weight, FIRST_SPREAD)
 
     def forward(
         self,
