@@ -9,7 +9,7 @@ from jaxtyping import Float
 from .clock import RaceClock
 from .rows import Rows
 
-NeuralModel = Literal["mmoe", "dcn_v2", "ft_transformer"]
+NeuralModel = Literal["mmoe", "dcn_v2", "ft_transformer", "tabnet"]
 Model = NeuralModel | Literal["trees"]
 NEURAL_MODELS: tuple[NeuralModel, ...] = get_args(NeuralModel)
 MULTI_TASK = ("mmoe",)
@@ -20,7 +20,8 @@ MULTI_TASK = ("mmoe",)
 class Shape:
     """Sizes that every neural contender builds: ReLU, no dropout, no batch norm unless the library forces it.
 
-    The transformer's dense halves are ReGLU, and its tokens have a width of their own.
+    The transformer's dense halves are ReGLU, and its tokens have a width of their own. Sizes from `n_decision_steps` on
+    are TabNet's, which keeps its batch norms.
     """
 
     d_embedding: int = 16
@@ -33,6 +34,14 @@ class Shape:
     n_blocks: int = 3
     n_heads: int = 8
     ffn_multiplier: float = 4 / 3
+    n_decision_steps: int = 3
+    d_decision: int = 64
+    d_attention: int = 64
+    n_shared: int = 2
+    n_independent: int = 2
+    gamma: float = 1.3
+    ghost_batch_size: int = 128
+    sparsity: float = 1e-3
 
 
 SHAPE = Shape()

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from shelfrank.config import DCNV2Config, FTTransformerConfig, MMoEConfig, NeuralConfig, TrainConfig
+from shelfrank.config import DCNV2Config, FTTransformerConfig, MMoEConfig, NeuralConfig, TabNetConfig, TrainConfig
 from shelfrank.data.batch import Rows as SplitRows
 from shelfrank.data.batch import ShuffledBatches
 from shelfrank.data.prepared import Column, Split
@@ -24,6 +24,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "mmoe": {"bottom": "none", "head": "mmoe", "tower_layers": SHAPE.tower_widths},
     "dcn_v2": {"bottom": "dcn_v2", "head": "none", "tower_layers": ()},
     "ft_transformer": {"bottom": "ft_transformer", "head": "none", "tower_layers": (), "d_embedding": SHAPE.d_token},
+    "tabnet": {"bottom": "tabnet", "head": "none", "tower_layers": ()},
 }
 """What of `NeuralConfig` makes each model; one task without a head is a tower's last linear layer on the bottom."""
 
@@ -40,6 +41,7 @@ class Shelfrank:
         self.notes: tuple[str, ...] = (
             "gates have no bias, as in the paper",
             "FT-Transformer: one linear layer more, that of Eq. (12), and no bias per categorical",
+            "TabNet: a category's whole embedding has one mask, and untrained masks are even",
         )
 
     def build(self, rows: Rows, setting: Setting) -> int:
@@ -60,6 +62,16 @@ class Shelfrank:
             "dcn_v2": DCNV2Config(n_cross_layers=SHAPE.n_cross_layers, deep_layers=SHAPE.deep_widths),
             "ft_transformer": FTTransformerConfig(
                 n_blocks=SHAPE.n_blocks, n_heads=SHAPE.n_heads, ffn_multiplier=SHAPE.ffn_multiplier
+            ),
+            "tabnet": TabNetConfig(
+                n_steps=SHAPE.n_decision_steps,
+                d_decision=SHAPE.d_decision,
+                d_attention=SHAPE.d_attention,
+                n_shared=SHAPE.n_shared,
+                n_independent=SHAPE.n_independent,
+                gamma=SHAPE.gamma,
+                ghost_batch_size=SHAPE.ghost_batch_size,
+                sparsity=SHAPE.sparsity,
             ),
             "batch_norm": NeuralConfig().batch_norm if by_default else self.batch_norm,
         }
