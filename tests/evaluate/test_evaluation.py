@@ -21,10 +21,13 @@ from shelfrank.metrics import (
     personalization_degree_at_k,
 )
 from shelfrank.rankers import RANKERS
+from shelfrank.rankers.neural import NeuralRanker
 from tiny import tiny
 
 CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)
 every_ranker = pytest.mark.parametrize("name", RANKERS)
+NETWORKS = {name for name, spec in RANKERS.items() if spec.build is NeuralRanker}
+SINGLE = {"xgboost", "dcn_v2_single", "ftt_single"}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def test_figures_are_the_metrics_of_the_kept_scores(name: str, evaluation: Evalu
             assert figure["low"] <= figure["value"] <= figure["high"]
             assert report["ndcg"][str(k)][task]["value"] == pytest.approx(ndcg_at_k(*page, k))
         auc = report["auc"][task]
-        if task in ({"add_to_cart"} if name == "xgboost" else split.tasks):
+        if task in ({"add_to_cart"} if name in SINGLE else split.tasks):
             assert auc["value"] == pytest.approx(auc_roc(np.ascontiguousarray(tasks[:, index]), labels))
         else:
             assert auc is None
@@ -83,7 +86,7 @@ def test_personalization_compares_with_the_neutral_customer(name: str, evaluatio
     assert figure["value"] == pytest.approx(expected)
     assert figure["left_out"] == sum(left_out_pages(split.search_offsets, 5).values()) > 0
     assert np.array_equal(own, evaluation.array("fused"))
-    if name.startswith("mmoe"):
+    if name in NETWORKS and name not in SINGLE:
         assert not np.array_equal(own, neutral)
 
 
@@ -94,10 +97,12 @@ def test_the_report_says_what_was_measured(name: str, evaluation: Evaluation, sp
     assert (report["name"], report["ranker"], report["label"]) == (name, name, RANKERS[name].label)
     assert report["cost"]["score"]["rows"] == split.n_rows
     learned = name not in {"shown_order", "popularity"}
-    assert (report["task_weights"] is not None) == name.startswith("mmoe")
+    assert (report["task_weights"] is not None) == (name in NETWORKS and name not in SINGLE)
     assert (report["cost"]["train"] is not None) == learned
-    assert (report["calibration"] is not None) == (name in {"xgboost", "mmoe", "mmoe_dcn_v2"})
-    assert (report["params"] is not None) == name.startswith("mmoe")
+    assert (report["calibration"] is not None) == (name in NETWORKS or name == "xgboost")
+    assert (report["params"] is not None) == (name in NETWORKS)
+    if name in NETWORKS:
+        assert (report["params"]["total"] > report["params"]["trainable"]) == ("tinybert" in name)
 
 
 def test_an_evaluation_is_made_once(small_runs: dict[str, Path], evaluations: dict[str, Path]) -> None:

@@ -232,6 +232,11 @@ def test_the_texts_learning_rate_is_its_own(prepared: PreparedData) -> None:
     assert max(change for key, change in moved.items() if key.startswith("towers.")) > 1e-4
 
 
+def test_a_network_with_text_is_not_compiled(prepared: PreparedData) -> None:
+    with pytest.raises(UserError, match="compile must be false for a network with text"):
+        fitted(prepared, "mmoe_dcn_v2_tinybert_cross", "train.compile=true")
+
+
 def test_products_without_any_text_are_told(prepared: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TextTables, "documents", lambda _: ["", "  "])
     with pytest.raises(UserError, match="products with texts"):

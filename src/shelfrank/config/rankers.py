@@ -22,7 +22,8 @@ class TrainConfig(Strict):
         checkpoint_every_s: Seconds between checkpoints within an epoch.
         threads: Threads of the numerical library; None takes every core this process may use.
         device: What trains and scores: `cpu`, or `cuda`, where the arrays lie whole while they are used.
-        compile: Compiles the network's forward and backward pass; it needs a C++ compiler and pays off on long runs.
+        compile: Compiles the forward and backward pass of a network without text; it needs a C++ compiler, takes a
+            minute or more and pays off on long runs.
     """
 
     protocol: Literal["auto", "paper"] = "auto"

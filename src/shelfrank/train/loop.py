@@ -92,9 +92,14 @@ def fit(
         The learning curve and what was picked.
 
     Raises:
-        UserError: Where a loss stops being finite, the device is not there, or the checkpoint to resume from is not
-            this run's.
+        UserError: Where a loss stops being finite, the device is not there, a network with text is to be compiled, or
+            the checkpoint to resume from is not this run's.
     """
+    if config.compile and texts is not None:
+        raise UserError(
+            "train.compile must be false for a network with text, whose buckets would be compiled again and again, but "
+            "it is true"
+        )
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
