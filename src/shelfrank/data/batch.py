@@ -40,8 +40,8 @@ class Batch:
 
 
 GROUP_SEARCHES = 8
-"""Searches that share a product and lie in a batch together: at 1,024 rows a batch has 0.58 texts a row in place of
-0.96 (`python benchmarks/text_step.py` prints both)."""
+"""Searches that share a product and lie in a batch together: at 1,024 rows a batch has 0.56 texts a row in place of
+0.95 (`python benchmarks/text_step.py` prints both)."""
 
 TENSORS = ("numerical", "categorical", "labels", "relevance")
 """The arrays that networks read as they are."""
