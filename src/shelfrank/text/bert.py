@@ -16,7 +16,7 @@ from shelfrank.errors import UserError
 from shelfrank.text.encoder import PICKLED_WEIGHTS, find_model, model_fingerprint, require
 
 DEFAULT_TYPE = "bert"
-"""What a model is whose settings do not say so, as TinyBERT's do not."""
+"""What a model is whose settings do not say so, as those of some older ones do not."""
 
 
 KNOWN_SHAPES = {

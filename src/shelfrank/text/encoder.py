@@ -23,7 +23,7 @@ MODEL_FILES = ("*.json", "*.txt", "*.safetensors", "*.model")
 """What makes up a model: weights as safetensors, tokenizer and settings. Nothing in it is ever executed."""
 
 PICKLED_WEIGHTS = "pytorch_model.bin"
-"""The older format of weights, in which the hub has TinyBERT; PyTorch reads it without running any of it."""
+"""The older format of weights, the only one of some models on the hub; PyTorch reads it without running any of it."""
 
 NOT_MODEL_FILES: tuple[str, ...] = ("manifest.json", "onnx/*", "openvino/*")
 BATCH_TOKENS = 4096
