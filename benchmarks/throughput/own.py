@@ -40,7 +40,7 @@ class Shelfrank:
         self.batch_norm = batch_norm
         self.notes: tuple[str, ...] = (
             "gates have no bias, as in the paper",
-            "FT-Transformer: one linear layer more, that of Eq. (12), and no bias per categorical",
+            "FT-Transformer: one linear layer more, that of Eq. (12)",
             "TabNet: a category's whole embedding has one mask, and untrained masks are even",
         )
 

@@ -46,13 +46,14 @@ def make_reference(n_numerical: int, sizes: Sequence[int], config: NeuralConfig)
     return model
 
 
-def in_our_names(reference: Mapping[str, Tensor], n_numerical: int, config: NeuralConfig) -> dict[str, Tensor]:
+def in_our_names(reference: Mapping[str, Tensor], config: NeuralConfig) -> dict[str, Tensor]:
     """The reference's weights, or their gradients, under the names of `FTTransformer`."""
     d = config.d_embedding
     renamed = {
         "tokenizer.cls": reference["cls_embedding.weight"],
-        "tokenizer.weight": reference["cont_embeddings.weight"] if n_numerical else torch.empty(0, d),
-        "tokenizer.bias": reference["cont_embeddings.bias"] if n_numerical else torch.empty(0, d),
+        "tokenizer.weight": reference.get("cont_embeddings.weight", torch.empty(0, d)),
+        "tokenizer.bias": reference.get("cont_embeddings.bias", torch.empty(0, d)),
+        "tokenizer.category_bias": reference.get("cat_embeddings.bias", torch.empty(0, d)),
     }
     for kind in ("weight", "bias"):
         for i in range(config.ft_transformer.n_blocks):
@@ -74,12 +75,6 @@ def in_our_names(reference: Mapping[str, Tensor], n_numerical: int, config: Neur
     return renamed
 
 
-def table_of(reference: rtdl.FTTransformer) -> Tensor:
-    """The reference's embeddings as one table; its bias per feature is part of each of the feature's rows."""
-    embeddings, biases = reference.cat_embeddings.embeddings, reference.cat_embeddings.bias
-    return torch.cat([embedding.weight + bias for embedding, bias in zip(embeddings, biases, strict=True)])
-
-
 @pytest.mark.parametrize(
     ("n_numerical", "sizes", "config"),
     [
@@ -96,10 +91,10 @@ def test_output_and_gradients_are_the_authors(n_numerical: int, sizes: Sequence[
     torch.manual_seed(3)
     theirs = make_reference(n_numerical, sizes, config)
     ours = FTTransformer(InputShape(n_numerical, len(sizes), config.d_embedding), config)
-    ours.load_state_dict(in_our_names(theirs.state_dict(), n_numerical, config))
+    ours.load_state_dict(in_our_names(theirs.state_dict(), config))
     tabular = TabularInputs(sizes, config.d_embedding)
     if sizes:
-        tabular.table.weight.data = table_of(theirs)
+        tabular.table.weight.data = torch.cat([embedding.weight for embedding in theirs.cat_embeddings.embeddings])
     numerical, codes = torch.randn(N_ROWS, n_numerical), torch.zeros(N_ROWS, 0, dtype=torch.int32)
     if sizes:
         _, codes = random_columns(N_ROWS, n_numerical, sizes)
@@ -112,7 +107,7 @@ def test_output_and_gradients_are_the_authors(n_numerical: int, sizes: Sequence[
     found.sin().sum().backward()
     expected.sin().sum().backward()
     gradients = {name: parameter.grad for name, parameter in theirs.named_parameters()}
-    for name, gradient in in_our_names(gradients, n_numerical, config).items():
+    for name, gradient in in_our_names(gradients, config).items():
         if config.ft_transformer.n_heads > 1 or "attention.out" not in name:
             torch.testing.assert_close(ours.get_parameter(name).grad, gradient, atol=1e-4, rtol=1e-4, msg=name)
 
@@ -123,8 +118,10 @@ def test_tokens_follow_equations_9_to_11(d_matching: int) -> None:
     sizes = [4, 3]
     shape = InputShape(3, len(sizes), d_embedding=2, d_matching=d_matching)
     tokenizer = FeatureTokenizer(shape)
+    nn.init.normal_(tokenizer.category_bias)
     inputs = random_inputs(N_ROWS, shape, sizes)
     cls, weight, bias = (array(part) for part in (tokenizer.cls, tokenizer.weight, tokenizer.bias))
+    category_bias = array(tokenizer.category_bias)
 
     expected = []
     for numbers, embedded, matching in zip(
@@ -132,7 +129,7 @@ def test_tokens_follow_equations_9_to_11(d_matching: int) -> None:
     ):
         tokens = [cls.tolist()]
         tokens += [[weight[i][j] * x + bias[i][j] for j in range(2)] for i, x in enumerate(numbers)]
-        tokens += embedded.tolist()
+        tokens += [[embedded[i][j] + category_bias[i][j] for j in range(2)] for i in range(2)]
         if tokenizer.matching is not None:
             layer = array(tokenizer.matching.weight), array(tokenizer.matching.bias)
             tokens.append(plain_loops.linear(matching.tolist(), layer))

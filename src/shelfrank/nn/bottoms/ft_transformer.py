@@ -17,6 +17,9 @@ class FeatureTokenizer(nn.Module):
 
     Paper: Sec. 3.3, Eq. (9)-(11).
 
+    Differs: to a category's embedding of Eq. (2) is added a bias per feature, as in the reference, so that what the
+    tokens of a feature have in common need not be learned again for each category. It begins at 0.
+
     Args:
         shape: What a row has.
 
@@ -30,6 +33,7 @@ class FeatureTokenizer(nn.Module):
         self.cls = _uniform(d)
         self.weight = _uniform(shape.n_numerical, d)
         self.bias = _uniform(shape.n_numerical, d)
+        self.category_bias = nn.Parameter(torch.zeros(shape.n_categorical, d))
         self.matching = nn.Linear(shape.d_matching, d) if shape.d_matching else None
         self.n_tokens = 1 + shape.n_numerical + shape.n_categorical + bool(shape.d_matching)
 
@@ -37,7 +41,7 @@ class FeatureTokenizer(nn.Module):
         """Stacks the tokens."""
         cls = self.cls.expand(len(inputs.numerical), 1, -1)
         numbers = torch.addcmul(self.bias, inputs.numerical[:, :, None], self.weight)
-        tokens = [cls, numbers, inputs.embedded]
+        tokens = [cls, numbers, inputs.embedded + self.category_bias]
         if self.matching is not None:
             tokens.append(self.matching(inputs.matching)[:, None, :])
         return torch.cat(tokens, dim=1)
@@ -133,8 +137,7 @@ class Block(nn.Module):
 class FTTransformer(Bottom):
     """Transformer blocks over the features' tokens, read by the [CLS] token (Paper: Sec. 3.3, Eq. (9)-(12)).
 
-    Equals the authors' `rtdl_revisiting_models` (arXiv 2106.11959) with the same weights; a bias per categorical
-    feature, which Eq. (2) does not have, is part of the feature's embeddings here. Normalises by layer, whatever
+    Equals the authors' `rtdl_revisiting_models` (arXiv 2106.11959) with the same weights. Normalises by layer, whatever
     `batch_norm` says.
     """
 
