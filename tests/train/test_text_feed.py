@@ -8,12 +8,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shelfrank.config import TrainConfig
 from shelfrank.data.batch import Rows
 from shelfrank.data.prepared import Split
 from shelfrank.nn.matching import Bucket, RowTexts, TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.text.bert import CutEncoder, load_cut_encoder
 from shelfrank.text.frozen import FrozenTexts
+from shelfrank.train import loop
+from shelfrank.train.loop import Checkpoints, fit
 from shelfrank.train.losses import task_losses
 from shelfrank.train.text_feed import MOST_PADDING, TextFeed, cut_by_length
 from tiny import random_split, tiny_network
@@ -122,3 +125,41 @@ def test_shared_texts_give_the_loss_and_gradients_of_reading_every_row(
     for name, gradient in ours.items():
         assert gradient is not None, name
         torch.testing.assert_close(gradient, theirs[name], **exact)
+
+
+@pytest.mark.parametrize("stop_before", [2, 5, 6, 9], ids=["first epoch", "epoch's end", "epoch's begin", "second"])
+def test_a_text_training_that_was_interrupted_and_resumed_has_the_same_bits(
+    feed: TextFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_before: int
+) -> None:
+    # Dropout in the network and in the encoder's layer: the state of the random numbers must come back too.
+    dropping = save_tiny_bert(tmp_path / "model", dropout=0.2)
+    settings = TrainConfig(
+        threads=1, precision="fp32", batch_size=32, epochs=2, patience=10, checkpoint_every_s=1e-9
+    )  # five steps an epoch, a checkpoint after each
+    config = tiny_network("dcn_v2", "neural.text.matching=cross", "neural.dropout=0.3")
+
+    def train(resume: bool | None) -> MultiTaskRanker:
+        encoder = load_cut_encoder(str(dropping), 1)
+        torch.manual_seed(0)
+        model = MultiTaskRanker(4, (2,), 3, config, trained_layers=TrainedLayers(encoder.trained, encoder.d))
+        checkpoints = None if resume is None else Checkpoints(tmp_path / "checkpoints", "owner", resume)
+        fit(model, with_texts(160), with_texts(43), settings, (0.5, 0.3, 0.2), 0, checkpoints, texts=feed)
+        return model
+
+    whole = train(None)
+    steps, step = [0], loop._step
+
+    def counted(*args: object) -> torch.Tensor:
+        steps[0] += 1
+        if steps[0] == stop_before:
+            raise KeyboardInterrupt
+        return step(*args)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(loop, "_step", counted)
+    with pytest.raises(KeyboardInterrupt):
+        train(resume=False)
+    torch.manual_seed(99)
+    resumed = train(resume=True).state_dict()
+
+    assert steps[0] == 11  # ten steps in all, and the one that was stopped
+    assert [name for name, tensor in whole.state_dict().items() if not torch.equal(tensor, resumed[name])] == []

@@ -101,7 +101,8 @@ class TextConfig(Strict):
         max_tokens: Tokens that are read of a text.
         learning_rate: Adam's rate for these layers; None takes that of the rest.
         dropout: Share of units dropped in the trained layers; None keeps what the encoder was made with.
-        cache_mb: Most megabytes on disk for the frozen layers' output; texts beyond it are encoded anew at each step.
+        cache_mb: Most megabytes on disk for the output of one encoder's frozen layers; texts beyond it are encoded anew
+            at each step.
         cache_dtype: Numbers in which that output is kept.
     """
 

@@ -69,8 +69,7 @@ class Rows:
         if self._resident is None:
             tensors = {name: torch.from_numpy(np.array(getattr(split, name)[rows])).to(self.device) for name in TENSORS}
         else:
-            picked = torch.arange(split.n_rows)[rows] if isinstance(rows, slice) else torch.from_numpy(rows)
-            tensors = {name: array[picked.to(self.device)] for name, array in self._resident.items()}
+            tensors = {name: _taken(array, rows) for name, array in self._resident.items()}
         return Batch(
             **tensors, query_idx=np.array(split.query_idx[rows]), product_idx=np.array(split.product_idx[rows])
         )
@@ -126,6 +125,11 @@ class ShuffledBatches:
             cuts[step] = min(max(cuts[step], cuts[step - 1] + 1), len(chosen) - (self.n_steps - step))
         order = np.arange(after[-1]) + np.repeat(offsets[chosen] - after[:-1], sizes)
         return order, after[cuts]
+
+
+def _taken(array: Tensor, rows: Int[np.ndarray, " rows"] | slice) -> Tensor:
+    # A slice would share the array's memory.
+    return array[rows].clone() if isinstance(rows, slice) else array[torch.from_numpy(rows).to(array.device)]
 
 
 def _grouped_searches(

@@ -69,7 +69,9 @@ class ProblemTexts:
         if use.recomputed:
             told.append(f"{use.recomputed:,} texts beyond text.cache_mb are encoded anew at each use")
         if use.truncated:
-            told.append(f"{use.truncated:,} texts were cut at {self.config.max_tokens} tokens")
+            told.append(
+                f"{use.truncated:,} texts were cut at {min(self.config.max_tokens, self.encoder.max_tokens)} tokens"
+            )
         if use.damaged:
             told.append(f"{use.damaged} damaged files of the text cache were computed anew")
         return told
