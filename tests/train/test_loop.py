@@ -93,6 +93,19 @@ def test_training_stops_early_and_keeps_the_best_epochs_weights() -> None:
     assert trained.curve[0]["train_loss"] == pytest.approx(np.log(2))
 
 
+def test_what_sees_every_epoch_can_end_the_training() -> None:
+    seen: list[int] = []
+
+    def end_after_two(record: dict[str, object]) -> None:
+        seen.append(int(str(record["epoch"])))
+        if len(seen) == 2:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        fit(make(), TRAIN, VALID, config(epochs=5), WEIGHTS, 0, on_epoch=end_after_two)
+    assert seen == [1, 2]
+
+
 def test_a_penalty_moves_the_weights_and_counts_in_no_loss() -> None:
     # As many positives as negatives hold the logit at 0, so that the penalty's slope of 1 alone moves it, by the rate.
     class Penalised(OneNumber):

@@ -1,8 +1,10 @@
 """The paper's networks as rankers."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
+from shelfrank.processes import processes
 from shelfrank.rankers.base import Fitted, Problem, Ranker
 from shelfrank.rankers.texts import ProblemTexts
 from shelfrank.train.loop import Checkpoints, fit, pick_device, predict
@@ -29,6 +32,7 @@ class NeuralRanker(Ranker):
     tasks share and is left out of the scores.
     """
 
+    learns_together = True
     gives_probabilities = True  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(self, problem: Problem) -> None:
@@ -54,8 +58,14 @@ class NeuralRanker(Ranker):
         """The tasks whose loss has weight."""
         return tuple(task for task, weight in zip(self.learned_tasks, self._weights(), strict=True) if weight > 0)
 
-    def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
-        """Trains with early stopping and keeps the best epoch's weights."""
+    def fit(
+        self,
+        train: Split,
+        valid: Split,
+        checkpoints: Checkpoints | None = None,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Fitted:
+        """Trains with early stopping and keeps the best epoch's weights; `on_epoch` sees every epoch's record."""
         config, n_classes = self.problem.config, self.n_classes
         feed = None if self.texts is None else self.texts.feed(pick_device(config.train.device), train)
         trained = fit(
@@ -69,6 +79,8 @@ class NeuralRanker(Ranker):
             relevance_weight=config.relevance_weight if n_classes else 0.0,
             texts=feed,
             text_learning_rate=self.config.text.learning_rate,
+            ghost_batch_size=self.model.bottom.ghost_batch_size,
+            on_epoch=on_epoch,
         )
         relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
         return Fitted(
@@ -76,6 +88,7 @@ class NeuralRanker(Ranker):
             choices=[
                 *([f"learns {self.learned_tasks[0]} alone"] if self.config.single_task else []),
                 *trained.protocol.reasons,
+                *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
                 *([] if self.texts is None else self.texts.told()),
                 f"weights of epoch {trained.best_epoch} of {len(trained.curve)}",

@@ -1,4 +1,7 @@
-"""The training loop: Adam, weighted multi-task loss, early stopping on it, exact resume (Paper: Sec. 4.2)."""
+"""The training loop: Adam, weighted multi-task loss, early stopping on it, exact resume (Paper: Sec. 4.2).
+
+The loop is the same in every process of a training; `shelfrank.train.distributed` says what each of them has.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,9 +18,11 @@ from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.nn.matching import RowTexts
 from shelfrank.nn.model import Outputs
+from shelfrank.processes import processes
 from shelfrank.progress import progress
 from shelfrank.train.checkpoint import Progress, is_foreign, load_checkpoint, save_checkpoint
-from shelfrank.train.losses import all_losses, weighted_loss
+from shelfrank.train.distributed import BatchShare, add_up_gradients, own_searches, seed_step
+from shelfrank.train.losses import all_losses, count_labels, weighted_loss
 from shelfrank.train.protocol import Protocol, pick_protocol
 from shelfrank.train.text_feed import TextFeed
 
@@ -72,6 +77,8 @@ def fit(
     relevance_weight: float = 0.0,
     texts: TextFeed | None = None,
     text_learning_rate: float | None = None,
+    ghost_batch_size: int = 1,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Trained:
     """Trains a model and leaves the best epoch's weights in it.
 
@@ -87,29 +94,36 @@ def fit(
         relevance_weight: Weight of the relevance label's loss beside the tasks'; 0 where the model does not learn it.
         texts: The rows' texts, for a model that reads them; batches are then made of whole searches.
         text_learning_rate: Adam's rate for the text encoder's layers; None takes that of the rest.
+        ghost_batch_size: Rows that the model normalises together, as its bottom says.
+        on_epoch: Called with each epoch's record after its checkpoint; what it raises ends the training.
 
     Returns:
         The learning curve and what was picked.
 
     Raises:
-        UserError: Where a loss stops being finite, the device is not there, a network with text is to be compiled, or
-            the checkpoint to resume from is not this run's.
+        UserError: Where a loss stops being finite, the device is not there, a network with text or one of several
+            processes is to be compiled, or the checkpoint to resume from is not this run's.
     """
+    group = processes()
     if config.compile and texts is not None:
         raise UserError(
             "train.compile must be false for a network with text, whose buckets would be compiled again and again, but "
             "it is true"
         )
+    if config.compile and group.n > 1:
+        raise UserError(f"train.compile must be false where processes share a training, but it is true in {group.n}")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     model.to(device)
-    protocol = pick_protocol(config, train.n_rows)
+    protocol = group.from_lead(pick_protocol(config, train.n_rows))
     optimizer = torch.optim.Adam(_groups(model, text_learning_rate), lr=protocol.learning_rate, fused=True)
     losses = [*task_weights, *([relevance_weight] if relevance_weight > 0 else [])]
     weights = torch.tensor(losses, dtype=torch.float32, device=device)
-    batches = ShuffledBatches(Rows(train, device), protocol.batch_size, seed, whole_searches=texts is not None)
-    valid_rows = Rows(valid, device)
+    whole_searches = texts is not None
+    share = BatchShare(group, train, whole_searches, ghost_batch_size)
+    batches = ShuffledBatches(Rows(train, device), protocol.batch_size, seed, whole_searches, share)
+    valid_rows = Rows(own_searches(valid)[0], device)
     state, best = Progress(), {}
     torch.manual_seed(seed)
     if (
@@ -121,12 +135,14 @@ def fit(
             state,
             best,
         )
+        group.agree(f"{state.epoch} {state.step}", "checkpoint to resume from")
+    rows_a_step = train.n_rows / batches.n_steps
     clock = _Clock(state.seconds)
     run = torch.compile(model, dynamic=True) if config.compile else model
 
     def keep() -> None:
         state.seconds = clock.seconds()
-        if checkpoints:
+        if checkpoints and group.leads:
             save_checkpoint(checkpoints.folder, checkpoints.owner, model, best, optimizer, state)
 
     while not state.finished:
@@ -136,17 +152,18 @@ def fit(
         loss_sum = torch.tensor(state.loss_sum, dtype=torch.float64, device=device)
         name = f"{title} {state.epoch + 1}/{config.epochs}"
         with progress(name, total=train.n_rows, unit="rows") as advance:
-            advance(round(n_done / batches.n_steps * train.n_rows))
+            advance(n_done * rows_a_step)
             saved = told = time.monotonic()
             for batch in batches.epoch(state.epoch, first_step=n_done):
+                seed_step(seed, state.epoch, state.step)
                 loss_sum += _step(run, batch, texts, weights, optimizer, protocol.bf16)
                 state.step += 1
                 now = time.monotonic()
                 if now - told >= TELL_EVERY_S:
-                    advance(len(batch.labels), note=f"loss {float(loss_sum) / state.step:.4f}")
+                    advance(rows_a_step, note=f"loss {float(loss_sum) / state.step:.4f}")
                     told = now
                 else:
-                    advance(len(batch.labels))
+                    advance(rows_a_step)
                 if now - saved >= config.checkpoint_every_s and state.step < batches.n_steps:
                     state.loss_sum = float(loss_sum)
                     keep()
@@ -178,16 +195,29 @@ def fit(
         state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
         state.finished = state.epoch >= config.epochs or state.worse_epochs >= config.patience
         keep()
+        if on_epoch:
+            on_epoch(state.curve[-1])
     model.load_state_dict(best)
     curve = [{**record, "best": record["epoch"] == state.best_epoch + 1} for record in state.curve]
     return Trained(curve, state.best_epoch + 1, protocol, state.seconds)
 
 
 def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: TextFeed | None = None) -> Tensor:
-    """Each task's loss over a whole split, averaged over the rows that have its label; then the relevance label's."""
+    """Each task's loss over a whole split, averaged over the rows that have its label; then the relevance label's.
+
+    Args:
+        model: The network.
+        rows: The split's rows, or this process's share of them.
+        bf16: Whether matrix products are computed in bfloat16.
+        texts: The rows' texts, for a model that reads them.
+
+    Returns:
+        The losses over all processes' rows, the same in every process.
+    """
     outputs = predict(model, rows, bf16, texts)
-    split = rows.split
-    return all_losses(outputs, torch.from_numpy(split.labels[:].copy()), torch.from_numpy(split.relevance[:].copy()))
+    labels, relevance = (torch.from_numpy(array[:].copy()) for array in (rows.split.labels, rows.split.relevance))
+    n_labels = processes().add_up(count_labels(labels, relevance))
+    return processes().add_up(all_losses(outputs, labels, relevance, n_labels))
 
 
 @torch.inference_mode()
@@ -210,10 +240,21 @@ def predict(model: nn.Module, rows: Rows, bf16: bool, texts: TextFeed | None = N
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of this name; a GPU that is not there is a `UserError`."""
-    if name == "cuda" and not torch.cuda.is_available():
+    """The device of this name, a GPU for each process of a machine; one that is not there is a `UserError`."""
+    if name != "cuda":
+        return torch.device(name)
+    if not torch.cuda.is_available():
         raise UserError("train.device must be cpu on a machine where PyTorch finds no GPU, but it is cuda")
-    return torch.device(name)
+    if processes().n == 1:
+        return torch.device(name)
+    number = processes().local_rank
+    if number >= torch.cuda.device_count():
+        raise UserError(
+            f"each process must have a GPU of its own, but process {number} of this machine finds "
+            f"{torch.cuda.device_count()}; start fewer with --nproc-per-node"
+        )
+    torch.cuda.set_device(number)
+    return torch.device(name, number)
 
 
 def _step(
@@ -226,11 +267,13 @@ def _step(
 ) -> Tensor:
     with torch.autocast(weights.device.type, torch.bfloat16, enabled=bf16):
         outputs = model(batch.numerical, batch.categorical, texts.of_batch(batch) if texts else None)
-    loss = weighted_loss(all_losses(outputs, batch.labels, batch.relevance), weights)
+    n_labels = processes().add_up(count_labels(batch.labels, batch.relevance))
+    loss = weighted_loss(all_losses(outputs, batch.labels, batch.relevance, n_labels), weights)
     (loss if outputs.penalty is None else loss + outputs.penalty).backward()
+    summed = add_up_gradients((p for group in optimizer.param_groups for p in group["params"]), loss.detach())
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return loss.detach()
+    return summed
 
 
 def _groups(model: nn.Module, text_learning_rate: float | None) -> list[dict[str, Any]]:
