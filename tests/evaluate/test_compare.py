@@ -85,7 +85,8 @@ def test_the_comparison_says_what_it_rests_on(comparison: dict[str, Any], evalua
     assert comparison["baseline"] == "mmoe"
     assert (comparison["split"], comparison["ks"]) == ("test", [1, 5])
     assert {ranker["name"] for ranker in comparison["rankers"]} == set(evaluations)
-    assert comparison["bounds"] is comparison["segments"] is None
+    assert comparison["bounds"] is None
+    assert set(comparison["segments"]) == {"query_frequency", "customer", "product_coldness"}
     counts = comparison["counts"]
     for task in comparison["tasks"]:
         assert counts["with_positive"][task] + sum(counts["left_out"][task].values()) == counts["searches"]

@@ -12,9 +12,9 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.differences import differences
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
-from shelfrank.evaluate.segments import query_kinds, segment_figures, segmentations
+from shelfrank.evaluate.segments import auc_of_rows, segment_figures
 from shelfrank.experiment import train
-from shelfrank.metrics import bootstrap_difference, bootstrap_mean, reciprocal_rank
+from shelfrank.metrics import bootstrap_auc, bootstrap_difference, bootstrap_mean, reciprocal_rank
 from shelfrank.prepare.pipeline import prepare
 from small_log import small_tables, write_small_log
 from tiny import tiny
@@ -43,13 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prepared(folder: Path) -> PreparedData:
-    return PreparedData.open(folder / "prepared")
-
-
-@pytest.fixture(scope="module")
-def split(prepared: PreparedData) -> Split:
-    return prepared.split("test")
+def split(folder: Path) -> Split:
+    return PreparedData.open(folder / "prepared").split("test")
 
 
 @pytest.fixture(scope="module")
@@ -57,27 +52,9 @@ def evaluations(folder: Path) -> dict[str, Evaluation]:
     return {name: Evaluation.open(folder / name) for name in ("shown_order", "popularity")}
 
 
-@pytest.mark.parametrize("name", ["train", "test"])
-def test_every_search_is_of_the_kind_that_the_log_tells(folder: Path, prepared: PreparedData, name: str) -> None:
-    kinds = query_kinds(folder / "log", prepared, name)
-    told = [kind_of(search) for search in prepared.searches(name)["search_id"].to_pylist()]
-    assert list(kinds) == ["plain", "synonym", "typo"]
-    assert {kind: chosen.tolist() for kind, chosen in kinds.items()} == {
-        kind: [own == kind for own in told] for kind in kinds
-    }
-
-
-def test_a_log_without_kinds_has_no_segments(small_prepared: Path) -> None:
-    log = small_prepared.parent / "log"
-    assert segmentations(log, PreparedData.open(small_prepared), "test") == {}
-
-
-def test_a_search_that_the_truth_lacks_is_noticed(folder: Path, prepared: PreparedData, tmp_path: Path) -> None:
-    tables = small_tables(300, n_products=40)
-    tables["truth/searches"] = [{"search_id": "s00000", "query_kind": "plain"}]
-    log = write_small_log(tmp_path / "log", tables)
-    with pytest.raises(AssertionError, match="must cover every search"):
-        query_kinds(log, prepared, "test")
+def figures_of(chosen: np.ndarray, evaluations: dict[str, Evaluation], split: Split) -> dict[str, Any]:
+    fused = {name: np.asarray(evaluation.array("fused")) for name, evaluation in evaluations.items()}
+    return segment_figures({"some": {"part": chosen}}, fused, split, CONFIG, "shown_order")["some"]["part"]
 
 
 def test_figures_are_those_of_the_searches_of_the_segment_alone(
@@ -86,7 +63,7 @@ def test_figures_are_those_of_the_searches_of_the_segment_alone(
     chosen = np.arange(split.n_searches) % 3 == 1
     part = split.searches(np.flatnonzero(chosen))
     rows = np.repeat(chosen, np.diff(split.search_offsets))
-    (found,) = segment_figures({"third": chosen}, evaluations, split, CONFIG, "shown_order").values()
+    found = figures_of(chosen, evaluations, split)
     assert found["searches"] == part.n_searches < split.n_searches
     for index, task in enumerate(split.tasks):
         labels = np.ascontiguousarray(part.labels[:, index])
@@ -111,8 +88,7 @@ def test_figures_are_those_of_the_searches_of_the_segment_alone(
 def test_the_segment_of_all_searches_has_the_figures_of_the_split(
     split: Split, evaluations: dict[str, Evaluation]
 ) -> None:
-    everything = {"all": np.ones(split.n_searches, dtype=bool)}
-    (found,) = segment_figures(everything, evaluations, split, CONFIG, "shown_order").values()
+    found = figures_of(np.ones(split.n_searches, dtype=bool), evaluations, split)
     whole = differences(evaluations, split, CONFIG, "shown_order")
     assert found["differences"]["popularity"]["mrr"]["5"] == whole["popularity"]["mrr"]["5"]
     for name, evaluation in evaluations.items():
@@ -121,19 +97,53 @@ def test_the_segment_of_all_searches_has_the_figures_of_the_split(
 
 
 def test_a_segment_without_searches_has_no_figures(split: Split, evaluations: dict[str, Evaluation]) -> None:
-    nothing = {"none": np.zeros(split.n_searches, dtype=bool)}
-    (found,) = segment_figures(nothing, evaluations, split, CONFIG, "shown_order").values()
+    found = figures_of(np.zeros(split.n_searches, dtype=bool), evaluations, split)
     assert (found["searches"], set(found["with_positive"].values())) == (0, {0})
     figure = found["differences"]["popularity"]["mrr"]["5"]["click"]
     assert figure == {"value": None, "low": None, "high": None, "n": 0, "n_undefined": 0, "p": None}
 
 
-def test_a_comparison_holds_the_kinds_of_queries(folder: Path, split: Split, tmp_path: Path) -> None:
+def test_one_ranker_alone_has_figures_and_no_differences(split: Split, evaluations: dict[str, Evaluation]) -> None:
+    fused = {"popularity": np.asarray(evaluations["popularity"].array("fused"))}
+    chosen = np.arange(split.n_searches) % 2 == 0
+    found = segment_figures({"some": {"part": chosen}}, fused, split, CONFIG)["some"]["part"]
+    beside_another = figures_of(chosen, evaluations, split)
+    assert found["differences"] == {}
+    assert found["rankers"]["popularity"] == beside_another["rankers"]["popularity"]
+
+
+def test_auc_of_rows_is_that_of_pages_that_hold_no_others(split: Split, evaluations: dict[str, Evaluation]) -> None:
+    tasks = np.asarray(evaluations["popularity"].array("tasks"))
+    # Whole pages fall away, and of the others every second row.
+    rows = (np.arange(split.n_rows) % 2 == 0) & np.repeat(
+        np.arange(split.n_searches) % 3 != 0, np.diff(split.search_offsets)
+    )
+    found = auc_of_rows(rows, tasks, split, CONFIG, ("click",))
+    sizes = [int(rows[a:b].sum()) for a, b in zip(split.search_offsets[:-1], split.search_offsets[1:], strict=True)]
+    offsets = np.cumsum([0, *(size for size in sizes if size)])
+    labels = np.ascontiguousarray(split.labels[rows, 0])
+    expected = bootstrap_auc(tasks[rows, 0], labels, offsets, CONFIG.n_resamples_auc, CONFIG.seed, CONFIG.confidence)
+    assert found["auc"] == {"click": expected.as_dict(), "add_to_cart": None, "purchase": None}
+    assert (found["rows"], found["positives"]["click"]) == (rows.sum(), np.count_nonzero(labels == 1))
+
+
+def test_no_rows_have_no_auc(split: Split, evaluations: dict[str, Evaluation]) -> None:
+    tasks = np.asarray(evaluations["popularity"].array("tasks"))
+    found = auc_of_rows(np.zeros(split.n_rows, dtype=bool), tasks, split, CONFIG, split.tasks)
+    assert found == {"rows": 0, "positives": dict.fromkeys(split.tasks, 0), "auc": dict.fromkeys(split.tasks)}
+
+
+def test_a_comparison_holds_every_segmentation(folder: Path, split: Split, tmp_path: Path) -> None:
     def no_page(comparison: Any, file: Path) -> None:
         file.write_text(comparison["title"])
 
     compare([folder / "shown_order", folder / "popularity"], tmp_path / "out", "shown_order", no_page)
     segments = json.loads((tmp_path / "out" / "comparison.json").read_text())["segments"]
-    assert set(segments) == {"query_kind"}
-    assert list(segments["query_kind"]) == ["plain", "synonym", "typo"]
-    assert sum(segment["searches"] for segment in segments["query_kind"].values()) == split.n_searches
+    assert {name: list(parts) for name, parts in segments.items()} == {
+        "query_frequency": ["head", "torso", "tail", "unseen"],
+        "customer": ["known", "new", "anonymous"],
+        "product_coldness": ["warm", "cold"],
+        "query_kind": ["plain", "synonym", "typo"],
+    }
+    for name in ("query_frequency", "customer", "query_kind"):
+        assert sum(segment["searches"] for segment in segments[name].values()) == split.n_searches

@@ -17,7 +17,7 @@ from shelfrank.report import render, write_report
 from shelfrank.report.comparison import read_comparison
 
 SECTIONS = [
-    "result", "data", "sampling", "rankers", "query-kinds",
+    "result", "data", "sampling", "rankers", "segments",
     "learning", "calibration", "personalization", "cost", "provenance",
 ]  # fmt: skip
 HOSTILE = "</title></style></svg>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;{{ 7*7 }}"
@@ -86,7 +86,7 @@ def test_a_click_only_comparison_says_what_is_missing(click_only: dict[str, Any]
         "Sizes of the splits are not part of this comparison.",
         "What was left out of the log is not recorded",
         "The best possible order is not known",
-        "The kinds of queries are not known for this data",
+        "Figures by frequency of the query, customer and product are not part",
         "No ranker of this comparison recorded its losses.",
         "Predicted probabilities are not part",
         "Personalization Degree is not part",
@@ -220,7 +220,7 @@ def test_tables_have_captions_and_scopes(full: dict[str, Any]) -> None:
 def test_every_choice_shows_one_of_its_panels(full: dict[str, Any]) -> None:
     radios = StrictPage(render(full)).all("input")
     names = {radio["name"] for radio in radios}
-    assert len(names) == 5
+    assert len(names) == 6
     assert sorted(radio["name"] or "" for radio in radios if "checked" in radio) == sorted(name or "" for name in names)
 
 

@@ -17,12 +17,15 @@ from shelfrank.evaluate.bounds import truth_bounds
 from shelfrank.evaluate.differences import differences
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.evaluate.moves import moves
-from shelfrank.evaluate.segments import segment_figures, segmentations
+from shelfrank.evaluate.segmentations import segmentations
+from shelfrank.evaluate.segments import segment_figures
 from shelfrank.logs import search_log
 from shelfrank.metrics import left_out_searches
 from shelfrank.progress import measured
 
 KIND = "comparison"
+COMPARE_VERSION = 2
+"""Part of every comparison's inputs: raise it when the same evaluations give other figures."""
 
 
 def compare(
@@ -51,6 +54,7 @@ def compare(
     inputs = {
         "evaluations": {name: evaluation.manifest.fingerprint for name, evaluation in evaluations.items()},
         "baseline": baseline,
+        "version": COMPARE_VERSION,
     }
     if is_current(out, KIND, inputs):
         return False
@@ -98,11 +102,13 @@ def _comparison(
         "counts": _counts(split),
         "rankers": rankers,
         "differences": differences(evaluations, split, config, baseline),
-        "segments": {
-            name: segment_figures(segments, evaluations, split, config, baseline)
-            for name, segments in segmentations(log, prepared, split_name).items()
-        }
-        or None,
+        "segments": segment_figures(
+            segmentations(log, prepared, split_name),
+            {name: np.asarray(evaluation.array("fused")) for name, evaluation in evaluations.items()},
+            split,
+            config,
+            baseline,
+        ),
         "bounds": bounds,
         "moves": {
             name: found

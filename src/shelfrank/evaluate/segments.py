@@ -1,107 +1,115 @@
 """Figures of rankers on parts of a split, such as the searches of one kind of query."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float, Float64
 
 from shelfrank.config import EvaluateConfig
-from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.data.prepared import Split
 from shelfrank.evaluate.differences import paired_difference
-from shelfrank.evaluate.evaluation import Evaluation
-from shelfrank.logs.search_log import has_table, table_files
-from shelfrank.metrics import bootstrap_mean, reciprocal_rank
+from shelfrank.evaluate.segmentations import Segments
+from shelfrank.metrics import bootstrap_auc, bootstrap_mean, reciprocal_rank
 from shelfrank.progress import progress
-
-TRUTH = "truth/searches"
-QUERY_KIND = "query_kind"
-
-Segments = Mapping[str, Bool[np.ndarray, " searches"]]
-"""Named parts of a split: which of its searches belong to each. They may overlap, and need not cover the split."""
-
-
-def segmentations(log: Path, prepared: PreparedData, split_name: str) -> dict[str, Segments]:
-    """Every way of telling the searches of a split apart that the data allows.
-
-    Args:
-        log: The log's folder.
-        prepared: The data whose split is measured.
-        split_name: The split.
-
-    Returns:
-        By name the segments; `query_kind` where the log knows the kinds of queries.
-    """
-    return {QUERY_KIND: query_kinds(log, prepared, split_name)} if has_table(log, TRUTH) else {}
-
-
-def query_kinds(log: Path, prepared: PreparedData, split_name: str) -> Segments:
-    """The searches of each kind of query.
-
-    Args:
-        log: The folder of a log with `truth/searches`.
-        prepared: The data whose split is measured.
-        split_name: The split.
-
-    Returns:
-        By kind, which searches are of it; each search is of one kind.
-    """
-    truth = pq.read_table(table_files(log, TRUTH), columns=["search_id", QUERY_KIND])
-    ids = prepared.searches(split_name)["search_id"]
-    rows = pc.index_in(ids, value_set=truth["search_id"].combine_chunks())  # pyright: ignore[reportAttributeAccessIssue]
-    assert rows.null_count == 0, "the truth must cover every search of the log"
-    kinds = truth[QUERY_KIND].take(rows).to_numpy()
-    return {kind: kinds == kind for kind in sorted(set(kinds.tolist()))}
 
 
 def segment_figures(
-    segments: Segments, evaluations: Mapping[str, Evaluation], split: Split, config: EvaluateConfig, baseline: str
+    segmentations: Mapping[str, Segments],
+    fused: Mapping[str, Float[np.ndarray, " rows"]],
+    split: Split,
+    config: EvaluateConfig,
+    baseline: str | None = None,
 ) -> dict[str, Any]:
     """MRR at 1 and at the largest cutoff on each segment, and the paired differences to the baseline there.
 
     A segment's searches are resampled on their own, so its intervals are those of a split that holds only them.
 
     Args:
-        segments: The parts of the split.
-        evaluations: The rankers.
+        segmentations: By name, the parts of the split.
+        fused: By ranker, the score that orders each row's page.
         split: The split that was measured.
         config: Cutoffs and resamples.
-        baseline: The ranker that the others are measured against.
+        baseline: The ranker that the others are measured against; None measures no differences.
 
     Returns:
-        By segment: `searches`, how many it has; `with_positive`, by task, how many of them count; `rankers` and
-        `differences`, by ranker, cutoff and task, the figure with its interval.
+        By segmentation and segment: `searches`, how many it has; `with_positive`, by task, how many of them count;
+        `rankers` and `differences`, by ranker, cutoff and task, the figure with its interval.
     """
-    ranks = {name: _reciprocal_ranks(evaluation, split, config) for name, evaluation in evaluations.items()}
+    ranks = {name: _reciprocal_ranks(scores, split, config) for name, scores in fused.items()}
     result: dict[str, Any] = {}
-    with progress("Measuring segments", total=len(segments) * len(ranks), unit="rankers") as advance:
-        for segment, chosen in segments.items():
-            inside = {name: {key: values[chosen] for key, values in own.items()} for name, own in ranks.items()}
-            base = inside[baseline]
-            found: dict[str, Any] = {
-                "searches": int(np.count_nonzero(chosen)),
-                "with_positive": {task: int(np.count_nonzero(~np.isnan(base[1, task]))) for task in split.tasks},
-                "rankers": {},
-                "differences": {},
-            }
-            for name, own in inside.items():
-                found["rankers"][name] = _by_cutoff({key: _mean(values, config) for key, values in own.items()})
-                if name != baseline:
-                    paired = {key: paired_difference(values, base[key], config) for key, values in own.items()}
-                    found["differences"][name] = _by_cutoff(paired)
-                advance(1)
-            result[segment] = found
+    total = len(ranks) * sum(map(len, segmentations.values()))
+    with progress("Measuring segments", total=total, unit="rankers") as advance:
+        for name, segments in segmentations.items():
+            result[name] = {}
+            for segment, chosen in segments.items():
+                result[name][segment] = _figures(chosen, ranks, split, config, baseline)
+                advance(len(ranks))
     return result
 
 
+def auc_of_rows(
+    rows: Bool[np.ndarray, " rows"],
+    tasks: Float[np.ndarray, "rows n_tasks"],
+    split: Split,
+    config: EvaluateConfig,
+    scored_tasks: Sequence[str],
+) -> dict[str, Any]:
+    """AUC over some rows of a split, as if their pages held no others.
+
+    Args:
+        rows: Which rows count.
+        tasks: The ranker's score of each task.
+        split: The split that was measured.
+        config: Resamples.
+        scored_tasks: The tasks that the ranker was made to predict.
+
+    Returns:
+        `rows` and `positives` by task, how many there are; `auc` by task with its interval, None for a task that is not
+        scored and where no row is chosen.
+    """
+    sizes = np.add.reduceat(rows, split.search_offsets[:-1], dtype=np.int64) if split.n_searches else np.zeros(0, int)
+    offsets = np.concatenate([[0], np.cumsum(sizes[sizes > 0])]).astype(np.int64)
+    found: dict[str, Any] = {"rows": int(offsets[-1]), "positives": {}, "auc": {}}
+    for index, task in enumerate(split.tasks):
+        labels = np.ascontiguousarray(split.labels[rows, index])
+        found["positives"][task] = int(np.count_nonzero(labels == 1))
+        found["auc"][task] = None
+        if len(labels) and task in scored_tasks:
+            scores = np.ascontiguousarray(tasks[rows, index])
+            interval = bootstrap_auc(scores, labels, offsets, config.n_resamples_auc, config.seed, config.confidence)
+            found["auc"][task] = interval.as_dict()
+    return found
+
+
+def _figures(
+    chosen: Bool[np.ndarray, " searches"],
+    ranks: Mapping[str, Mapping[tuple[int, str], Float64[np.ndarray, " searches"]]],
+    split: Split,
+    config: EvaluateConfig,
+    baseline: str | None,
+) -> dict[str, Any]:
+    inside = {name: {key: values[chosen] for key, values in own.items()} for name, own in ranks.items()}
+    # A search counts or does not by its labels alone, so any ranker tells how many do.
+    some = next(iter(inside.values()))
+    found: dict[str, Any] = {
+        "searches": int(np.count_nonzero(chosen)),
+        "with_positive": {task: int(np.count_nonzero(~np.isnan(some[1, task]))) for task in split.tasks},
+        "rankers": {},
+        "differences": {},
+    }
+    for name, own in inside.items():
+        found["rankers"][name] = _by_cutoff({key: _mean(values, config) for key, values in own.items()})
+        if baseline is not None and name != baseline:
+            paired = {key: paired_difference(values, inside[baseline][key], config) for key, values in own.items()}
+            found["differences"][name] = _by_cutoff(paired)
+    return found
+
+
 def _reciprocal_ranks(
-    evaluation: Evaluation, split: Split, config: EvaluateConfig
+    fused: Float[np.ndarray, " rows"], split: Split, config: EvaluateConfig
 ) -> dict[tuple[int, str], Float64[np.ndarray, " searches"]]:
     """By cutoff and task the value of each search, NaN where it has no positive or a label is missing."""
-    fused = np.asarray(evaluation.array("fused"))
     values = {}
     for k in sorted({1, max(config.ks)}):
         for index, task in enumerate(split.tasks):

@@ -22,10 +22,10 @@ from shelfrank.report.sections.data import data_line, data_section
 from shelfrank.report.sections.learning import learning_section
 from shelfrank.report.sections.personalization import personalization_section
 from shelfrank.report.sections.provenance import provenance_section
-from shelfrank.report.sections.query_kinds import query_kinds_section
 from shelfrank.report.sections.rankers import rankers_section
 from shelfrank.report.sections.result import result_section
 from shelfrank.report.sections.sampling import sampling_section
+from shelfrank.report.sections.segments import segments_section
 from shelfrank.report.verdict import judge, lead
 
 
@@ -51,7 +51,7 @@ def render(comparison: Mapping[str, Any]) -> str:
         data_section(known),
         sampling_section(known),
         rankers_section(known),
-        query_kinds_section(known),
+        segments_section(known),
         learning_section(known),
         calibration_section(known),
         personalization_section(known),

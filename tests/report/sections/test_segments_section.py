@@ -3,17 +3,29 @@ from typing import Any
 import pytest
 from html_checks import drawings
 
-from shelfrank.report.blocks import Figures, Missing, Section, Table, Tabs
+from shelfrank.report.blocks import Block, Details, Figures, Missing, Section, Table, Tabs
 from shelfrank.report.comparison import read_comparison
-from shelfrank.report.sections.query_kinds import query_kinds_section
+from shelfrank.report.sections.segments import SEGMENTATIONS, segments_section
 
 
 def _section(comparison: dict[str, Any]) -> Section:
-    return query_kinds_section(read_comparison(comparison))
+    return segments_section(read_comparison(comparison))
 
 
-def _tables(section: Section) -> list[Table]:
-    return [block for block in section.blocks if isinstance(block, Table)]
+def _panel(section: Section, title: str = "Kind of query") -> list[Block]:
+    (tabs,) = section.blocks
+    assert isinstance(tabs, Tabs)
+    (found,) = (blocks for label, blocks in tabs.items if label == title)
+    return list(found)
+
+
+def _tables(section: Section, title: str = "Kind of query") -> list[Table]:
+    return [block for block in _panel(section, title) if isinstance(block, Table)]
+
+
+def _charts(section: Section) -> list[Tabs]:
+    details = [block for block in _panel(section) if isinstance(block, Details)]
+    return [tabs for each in details for tabs in each.blocks if isinstance(tabs, Tabs)]
 
 
 def _figure(value: float, half: float) -> dict[str, Any]:
@@ -61,7 +73,7 @@ def test_each_kind_shows_value_interval_and_difference_at_the_largest_cutoff(ful
 
 def test_charts_hold_every_kind_of_every_ranker_but_the_baseline(full: dict[str, Any]) -> None:
     full["segments"]["query_kind"]["typo"]["differences"]["lambdamart"]["mrr"]["10"]["click"] = _figure(-0.3, 0.1)
-    (tabs,) = [block for block in _section(full).blocks if isinstance(block, Tabs)]
+    (tabs,) = _charts(_section(full))
     assert [label for label, _ in tabs.items] == ["Click", "Add to cart", "Purchase"]
     (figures,) = tabs.items[0][1]
     assert isinstance(figures, Figures)
@@ -76,11 +88,42 @@ def test_charts_hold_every_kind_of_every_ranker_but_the_baseline(full: dict[str,
 def test_no_differences_give_no_charts(full: dict[str, Any]) -> None:
     for segment in full["segments"]["query_kind"].values():
         segment["differences"] = {}
-    assert not any(isinstance(block, Tabs) for block in _section(full).blocks)
+    assert not _charts(_section(full))
 
 
 @pytest.mark.parametrize("segments", [None, {}, {"query_kind": None}, {"another": {}}])
-def test_unknown_kinds_are_said_to_be_unknown(full: dict[str, Any], segments: Any) -> None:
+def test_unknown_segments_are_said_to_be_unknown(full: dict[str, Any], segments: Any) -> None:
     full["segments"] = segments
     (block,) = _section(full).blocks
     assert isinstance(block, Missing)
+
+
+def test_every_segmentation_has_a_panel_in_a_fixed_order(full: dict[str, Any]) -> None:
+    kinds = full["segments"]["query_kind"]
+    full["segments"] = {
+        name: dict(zip(words.meanings, kinds.values(), strict=False))
+        for name, words in reversed(list(SEGMENTATIONS.items()))
+    }
+    (tabs,) = _section(full).blocks
+    assert isinstance(tabs, Tabs)
+    assert [label for label, _ in tabs.items] == ["Frequency of the query", "Customer", "Product", "Kind of query"]
+    for words in SEGMENTATIONS.values():
+        sizes, quality = _tables(_section(full), words.title)
+        names = [name.capitalize() for name in words.meanings][: len(kinds)]
+        assert [row.head for row in sizes.rows] == names
+        assert list(quality.columns) == names * 3
+        assert "–" not in {row.cells[0].text for row in sizes.rows}
+
+
+def test_a_part_without_searches_is_counted_but_has_no_figures(full: dict[str, Any]) -> None:
+    full["segments"]["query_kind"]["typo"] = {"searches": 0, "with_positive": dict.fromkeys(full["tasks"], 0)}
+    sizes, quality = _tables(_section(full))
+    assert [row.head for row in sizes.rows] == ["Plain", "Synonym", "Typo"]
+    assert list(quality.columns) == ["Plain", "Synonym"] * 3
+
+
+def test_parts_that_are_all_empty_give_a_page(full: dict[str, Any]) -> None:
+    empty = {"searches": 0, "with_positive": {}}
+    full["segments"] = {"query_frequency": {"head": empty, "tail": empty}}
+    _, quality = _tables(_section(full), "Frequency of the query")
+    assert quality.columns == []
