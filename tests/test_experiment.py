@@ -21,7 +21,7 @@ from shelfrank.experiment import Run, problem, train
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.rankers.neural import WEIGHTS
 from shelfrank.train import loop
-from shelfrank.train.checkpoint import FILE
+from shelfrank.train.checkpoint import CURVE, FILE
 from small_log import small_tables, write_small_log
 from tiny import add_relevance, tiny
 
@@ -96,6 +96,8 @@ def test_killed_and_resumed_is_bit_for_bit_uninterrupted(
     assert killed.wait() == -signal.SIGKILL, killed.stderr and killed.stderr.read()
     killed.communicate()
     assert checkpoint_of(out).is_file()
+    (first_epoch,) = checkpoint_of(out).with_name(CURVE).read_text().splitlines()
+    assert json.loads(first_epoch)["epoch"] == 1
     with pytest.raises(UserError, match="must be a finished run"):
         Run.open(out)
 
@@ -134,7 +136,7 @@ def test_interrupted_by_hand_leaves_the_checkpoint_and_no_run(small_prepared: Pa
     assert running.returncode == 130
     assert "Traceback" not in told
     assert [file.name for file in tmp_path.iterdir()] == [".run.checkpoint"]
-    assert [file.name for file in checkpoint_of(out).parent.iterdir()] == [FILE]
+    assert {file.name for file in checkpoint_of(out).parent.iterdir()} - {CURVE} == {FILE}
 
 
 def test_a_run_is_trained_once(uninterrupted: Path, small_prepared: Path) -> None:

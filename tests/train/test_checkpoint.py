@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back bit for bit, and a wrong one is refused in one sentence."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from shelfrank.errors import UserError
-from shelfrank.train.checkpoint import FILE, Progress, is_foreign, load_checkpoint, save_checkpoint
+from shelfrank.train.checkpoint import CURVE, FILE, Progress, is_foreign, load_checkpoint, save_checkpoint
 
 PROGRESS = Progress(
     epoch=2,
@@ -65,7 +66,16 @@ def test_a_later_checkpoint_replaces_the_earlier_one(tmp_path: Path) -> None:
     assert loaded is not None
     assert loaded[0].epoch == 2
     assert loaded[1] == {}
-    assert [file.name for file in tmp_path.iterdir()] == [FILE]
+    assert {file.name for file in tmp_path.iterdir()} == {FILE, CURVE}
+
+
+def test_the_curve_so_far_lies_beside_it(tmp_path: Path) -> None:
+    model, optimizer = make(1)
+    for n in (0, 1, 2):
+        curve = [{"epoch": epoch + 1, "valid_loss": 0.5} for epoch in range(n)]
+        save_checkpoint(tmp_path, "owner", model, {}, optimizer, replace(PROGRESS, curve=curve))
+        lines = (tmp_path / CURVE).read_text().splitlines()
+        assert [json.loads(line) for line in lines] == curve
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file that is either the last complete one or absent."""
+"""Checkpoints: one safetensors file that is either the last complete one or absent, and the curve beside it."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,8 +9,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from shelfrank.artifact import write_atomic
 from shelfrank.errors import UserError
 from shelfrank.training_state import FILE, part, read_state, restore, save_state
+
+CURVE = "metrics.jsonl"
+"""One record per finished epoch, to be watched while a training goes on; a finished run has a file of this name too."""
 
 
 @dataclass
@@ -48,10 +52,10 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
-    """Writes everything that training needs to go on as if it had never stopped.
+    """Writes everything that training needs to go on as if it had never stopped, and the curve so far for people.
 
     Args:
-        folder: Where the file goes.
+        folder: Where the files go.
         owner: Fingerprint of data and config; only the same may resume.
         model: Its current weights and buffers.
         best: The best epoch's weights; empty before the first validation.
@@ -60,6 +64,7 @@ def save_checkpoint(
     """
     metadata = {"owner": owner, "progress": json.dumps(asdict(progress))}
     save_state(folder, model, optimizer, metadata, {f"best.{name}": tensor for name, tensor in best.items()})
+    write_atomic(folder / CURVE, "".join(json.dumps(record) + "\n" for record in progress.curve).encode())
 
 
 def is_foreign(folder: Path, owner: str) -> bool:
