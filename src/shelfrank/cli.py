@@ -155,14 +155,18 @@ def evaluate(
     assign: Set = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measures one ranker, every figure with its interval."""
+    """Measures one ranker, every figure with its interval; processes that `torchrun` starts share the scoring."""
     from shelfrank.data.prepared import SPLITS
     from shelfrank.errors import unknown_name
     from shelfrank.evaluate.evaluation import evaluate as run
+    from shelfrank.processes import joined
 
     if split not in SPLITS:
         raise unknown_name("split", split, SPLITS)
-    changed = run(run_folder, out, resolve(EvaluateConfig, config, assign or []), split)
+    with joined() as group:
+        changed = run(run_folder, out, resolve(EvaluateConfig, config, assign or []), split)
+    if not group.leads:
+        return
     if as_json:
         typer.echo((out / "report.json").read_text(encoding="utf-8"))
     else:

@@ -8,15 +8,17 @@ from typing import Any, Literal
 
 import yaml
 
-from shelfrank.artifact import Manifest, fingerprint, is_current, publish, read_manifest, verify_files
+from shelfrank.artifact import Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.config import ExperimentConfig, merge, normalised_weights, resolve
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
+from shelfrank.processes import processes
 from shelfrank.progress import measured
 from shelfrank.rankers import RankerSpec, ranker_spec
 from shelfrank.rankers.base import Problem, Ranker, TextTables
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.text.encoder import find_model, model_fingerprint
+from shelfrank.train.distributed import publish_once
 from shelfrank.train.loop import Checkpoints
 
 KIND = "run"
@@ -85,7 +87,8 @@ def train(
 ) -> bool:
     """Trains one ranker.
 
-    A checkpoint lies beside `out` until the run is finished, so that a killed training can be resumed.
+    A checkpoint lies beside `out` until the run is finished, so that a killed training can be resumed. Processes that
+    share a training all call this; the first one writes.
 
     Args:
         prepared_path: A finished folder of prepared data.
@@ -108,19 +111,27 @@ def train(
     if config.neural.text.matching != "none":
         # A local folder may hold another model by now.
         inputs["text_model"] = model_fingerprint(find_model(config.neural.text.model))
-    if is_current(out, KIND, inputs):
+    group = processes()
+    group.agree(fingerprint(inputs), "data and config")
+    if group.from_lead(is_current(out, KIND, inputs)):
         return False
-    # Hours of training on damaged arrays cost more than reading every byte once.
-    verify_files(prepared_path, prepared.manifest)
     checkpoint_folder = out.with_name(f".{out.name}.checkpoint")
-    if not resume:
-        shutil.rmtree(checkpoint_folder, ignore_errors=True)
-    with publish(out, KIND, inputs) as draft, measured() as cost:
+    if group.leads:
+        # Hours of training on damaged arrays cost more than reading every byte once.
+        verify_files(prepared_path, prepared.manifest)
+        if not resume:
+            shutil.rmtree(checkpoint_folder, ignore_errors=True)
+    with publish_once(out, KIND, inputs) as draft, measured() as cost:
         splits = [
             prepared.split(part).select(config.exclude_sides, config.exclude_features) for part in ("train", "valid")
         ]
         ranker = spec.build(problem(prepared, config))
         checkpoints = Checkpoints(checkpoint_folder, fingerprint(inputs), resume, ignore_foreign)
+        if draft is None:
+            if ranker.learns_together:
+                ranker.fit(splits[0], splits[1], checkpoints)
+            group.wait()
+            return True
         fitted = ranker.fit(splits[0], splits[1], checkpoints)
         ranker.save(draft.path)
         (draft.path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
@@ -131,8 +142,10 @@ def train(
             fitted=_plain(asdict(fitted)),
             cost=cost.stop().as_dict(),
             rows=splits[0].n_rows,
+            processes=group.n,
         )
     shutil.rmtree(checkpoint_folder, ignore_errors=True)
+    group.wait()
     return True
 
 

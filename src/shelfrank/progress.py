@@ -17,6 +17,26 @@ LINE_EVERY_S = 2.0
 console = Console(stderr=True)
 """Where people read progress and messages; results go to standard output."""
 
+_shown = True
+_listener: Callable[[float], None] | None = None
+
+
+def silence() -> None:
+    """Shows no progress from now on, in a process that works beside one that shows it."""
+    global _shown
+    _shown = False
+
+
+@contextlib.contextmanager
+def told_to(listener: Callable[[float], None]) -> Iterator[None]:
+    """Within the block, steps show no progress; those that count rows tell `listener` instead, which shows its own."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
 
 @contextlib.contextmanager
 def progress(title: str, total: float, unit: str) -> Iterator[Callable[..., None]]:
@@ -30,6 +50,13 @@ def progress(title: str, total: float, unit: str) -> Iterator[Callable[..., None
     Yields:
         A function to call with the number of units just done; its keyword `note` is shown at the end of the line.
     """
+    if not _shown:
+        yield lambda *_, **__: None
+        return
+    if _listener is not None:
+        listener = _listener
+        yield lambda n, note=None: listener(n) if unit == "rows" else None
+        return
     if console.is_terminal:
         with Progress(
             TextColumn("{task.description:<24}"),

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from shelfrank.command_options import AsJson, ConfigFile, Out, Set, tell
+from shelfrank.command_options import AsJson, ConfigFile, Mlflow, Out, Set, tell
 
 Ranker = Annotated[str, typer.Option("--ranker", help="Name of the ranker; `shelfrank rankers` lists them.")]
 Preset = Annotated[
@@ -27,15 +27,23 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="What trains and scores.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")] = False,
+    mlflow: Mlflow = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trains one ranker."""
+    """Trains one ranker; several processes that `torchrun` starts share the work."""
     from shelfrank.experiment import resolve_experiment
     from shelfrank.experiment import train as run
+    from shelfrank.processes import joined
 
     settings = [*(assign or []), *([f"train.device={device}"] if device else [])]
-    changed = run(prepared, ranker, resolve_experiment(ranker, config, settings, seed, preset), out, resume)
-    tell("run", out, changed, as_json, lambda info: info["fitted"]["choices"])
+    with joined() as group:
+        changed = run(prepared, ranker, resolve_experiment(ranker, config, settings, seed, preset), out, resume)
+        if group.leads:
+            tell("run", out, changed, as_json, lambda info: info["fitted"]["choices"])
+    if mlflow and group.leads:
+        from shelfrank.tracking import track
+
+        track(out)
 
 
 @rankers_app.command()

@@ -1,6 +1,6 @@
 """Batches of rows, gathered from the columnar arrays without parsing anything."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,10 +92,18 @@ class ShuffledBatches:
         seed: Decides the orders.
         whole_searches: Keeps a search's rows together, and with them some searches like it, so that few texts serve a
             batch.
+        take: Picks which of a batch's rows are read, in ascending order; all if not given.
     """
 
-    def __init__(self, rows: Rows, batch_size: int, seed: int, whole_searches: bool = False) -> None:
-        self.rows, self.seed, self.whole_searches = rows, seed, whole_searches
+    def __init__(
+        self,
+        rows: Rows,
+        batch_size: int,
+        seed: int,
+        whole_searches: bool = False,
+        take: Callable[[Int64[np.ndarray, " rows"]], Int64[np.ndarray, " taken"]] = np.sort,
+    ) -> None:
+        self.rows, self.seed, self.whole_searches, self.take = rows, seed, whole_searches, take
         units = rows.split.n_searches if whole_searches else rows.split.n_rows
         self.n_steps = max(1, min(-(-rows.split.n_rows // batch_size), units))
 
@@ -110,7 +118,7 @@ class ShuffledBatches:
             order = random.permutation(n_rows)
         for step in range(first_step, self.n_steps):
             # Rows in ascending order make the gather walk memory forwards; within a batch the order means nothing.
-            yield self.rows.gather(np.sort(order[ends[step] : ends[step + 1]]))
+            yield self.rows.gather(self.take(order[ends[step] : ends[step + 1]]))
 
     def _searches(
         self, random: np.random.Generator, ends: Int64[np.ndarray, " steps_plus_1"]

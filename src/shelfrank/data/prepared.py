@@ -171,6 +171,13 @@ class Split:
         picked = {name: getattr(self, name)[rows] for name in ROW_ARRAYS}
         return replace(self, search_offsets=offsets, **picked)
 
+    def run_of_searches(self, first: int, end: int) -> "Split":
+        """The rows of the searches from one on and before another, without copying any."""
+        offsets = self.search_offsets[first : end + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        picked = {name: getattr(self, name)[rows] for name in ROW_ARRAYS}
+        return replace(self, search_offsets=offsets - offsets[0], **picked)
+
 
 @dataclass(frozen=True)
 class PreparedData:

@@ -4,18 +4,20 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from shelfrank.artifact import Manifest, is_current, publish, read_manifest, verify_files
+from shelfrank.artifact import Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.config import EvaluateConfig, normalised_weights
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.experiment import Run
 from shelfrank.metrics import METRICS, Interval, bootstrap_auc, bootstrap_mean, left_out_pages, personalization_degree
+from shelfrank.processes import processes
 from shelfrank.progress import measured, progress
 from shelfrank.rankers.base import Ranker
+from shelfrank.train.distributed import publish_once, score_together
 
 KIND = "evaluation"
 CALIBRATION_BINS = 12
@@ -50,6 +52,8 @@ class Evaluation:
 def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str = "test") -> bool:
     """Scores a split with a run's ranker and measures it.
 
+    Processes that share the scoring all call this; the first one measures and writes.
+
     Args:
         run_path: A finished run.
         out: Where scores and `report.json` go.
@@ -65,16 +69,22 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
     run = Run.open(run_path)
     settings = config.model_dump(mode="json")
     inputs = {"run": run.manifest.fingerprint, "split": split_name, "config": settings}
-    if is_current(out, KIND, inputs):
+    group = processes()
+    group.agree(fingerprint(inputs), "run, split and config")
+    if group.from_lead(is_current(out, KIND, inputs)):
         return False
     prepared = run.prepared()
     ranker = run.ranker(prepared)
     split = prepared.split(split_name)
-    with publish(out, KIND, inputs) as draft, measured() as cost:
+    with publish_once(out, KIND, inputs) as draft, measured() as cost:
         rows = run.select(split)
         started = time.monotonic()
-        tasks = ranker.score(rows)
+        tasks = score_together(ranker.score, rows)
         seconds = time.monotonic() - started
+        personal = _score_neutrally(ranker, rows, config) if ranker.uses_features else None
+        if draft is None:
+            group.wait()
+            return True
         fused = fuse(tasks, score_weights(run, prepared))
         np.save(draft.path / "tasks.npy", tasks)
         np.save(draft.path / "fused.npy", fused)
@@ -87,7 +97,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "task_weights": normalised_weights(run.config.task_weights, prepared.tasks) if fuses(ranker) else None,
             **figures(split, tasks, fused, ranker, config),
             "calibration": calibrations(split, tasks, ranker),
-            "pd": _personalization(run, ranker, rows, prepared, config, draft.path),
+            "pd": personal and _personalization(personal, score_weights(run, prepared), config, draft.path),
             "params": _parameters(run),
             "curves": run.manifest.info["fitted"]["curve"] or None,
             "choices": run.manifest.info["fitted"]["choices"],
@@ -103,6 +113,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
         draft.info.update(
             prepared=run.manifest.info["prepared"], data=prepared.manifest.fingerprint, cost=cost.stop().as_dict()
         )
+    group.wait()
     return True
 
 
@@ -176,17 +187,27 @@ def calibration(probs: Float[np.ndarray, " rows"], labels: np.ndarray) -> list[d
     ]
 
 
-def _personalization(
-    run: Run, ranker: Ranker, rows: Split, prepared: PreparedData, config: EvaluateConfig, folder: Path
-) -> dict[str, Any] | None:
-    if not ranker.uses_features:
-        return None
+class _Personal(NamedTuple):
+    """Some searches' scores, and their scores for a neutral customer."""
+
+    searches: Int64[np.ndarray, " chosen"]
+    rows: Split
+    own: Float32[np.ndarray, "rows n_tasks"]
+    neutral: Float32[np.ndarray, "rows n_tasks"]
+
+
+def _score_neutrally(ranker: Ranker, rows: Split, config: EvaluateConfig) -> _Personal:
     chosen = sample_searches(rows.n_searches, config)
     subset = rows.searches(chosen)
-    weights = score_weights(run, prepared)
-    own = fuse(ranker.score(subset), weights)
-    neutral = fuse(ranker.score(subset.neutral(config.neutral)), weights)
-    for name, array in (("pd_searches", chosen), ("pd_fused", own), ("pd_neutral", neutral)):
+    own = score_together(ranker.score, subset)
+    return _Personal(chosen, subset, own, score_together(ranker.score, subset.neutral(config.neutral)))
+
+
+def _personalization(
+    personal: _Personal, weights: tuple[float, ...], config: EvaluateConfig, folder: Path
+) -> dict[str, Any]:
+    subset, own, neutral = personal.rows, fuse(personal.own, weights), fuse(personal.neutral, weights)
+    for name, array in (("pd_searches", personal.searches), ("pd_fused", own), ("pd_neutral", neutral)):
         np.save(folder / f"{name}.npy", array)
     overlap = personalization_degree(own, neutral, subset.search_offsets, subset.tie_keys, config.pd_k)
     interval: Interval = bootstrap_mean(overlap, config.n_resamples, config.seed, config.confidence)

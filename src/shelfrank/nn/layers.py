@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from shelfrank.nn.batch_norm import BatchNorm
+
 
 class Dense(nn.Sequential):
     """Hidden layers, each Linear, batch normalisation where wanted, ReLU, dropout (Paper: Sec. 3.3, Eq. (7)).
@@ -20,7 +22,7 @@ class Dense(nn.Sequential):
             # A normalisation takes every constant out again, so a bias before it would only drift.
             self.add_module(f"linear_{index}", nn.Linear(d_in, d_out, bias=not batch_norm))
             if batch_norm:
-                self.add_module(f"norm_{index}", nn.BatchNorm1d(d_out))
+                self.add_module(f"norm_{index}", BatchNorm(d_out))
             self.add_module(f"relu_{index}", nn.ReLU())
             if dropout:
                 self.add_module(f"dropout_{index}", nn.Dropout(dropout))
@@ -61,7 +63,7 @@ class ParallelDense(nn.Sequential):
             linear = nn.Linear(d_in, n * d_out, bias) if first else ParallelLinear(n, d_in, d_out, bias)
             self.add_module(f"linear_{index}", linear)
             if batch_norm:
-                self.add_module(f"norm_{index}", nn.BatchNorm1d(n * d_out))
+                self.add_module(f"norm_{index}", BatchNorm(n * d_out))
             self.add_module(f"relu_{index}", nn.ReLU())
             if dropout:
                 self.add_module(f"dropout_{index}", nn.Dropout(dropout))

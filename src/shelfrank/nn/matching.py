@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from shelfrank.nn.batch_norm import BatchNorm
+
 
 @dataclass(frozen=True)
 class Bucket:
@@ -104,7 +106,7 @@ class TextMatching(nn.Module):
         self._match, width = MATCHINGS[kind]
         self.d_out = width(trained.d)
         # Unstated: products of two maxima lie far from 0, unlike every other input.
-        self.norm = nn.BatchNorm1d(self.d_out) if batch_norm else nn.Identity()
+        self.norm = BatchNorm(self.d_out) if batch_norm else nn.Identity()
 
     def forward(self, rows: RowTexts) -> Float[Tensor, "rows d_out"]:
         """Reads the texts that are not read yet, and compares each row's two."""

@@ -38,10 +38,12 @@ class Ranker(ABC):
     Attributes:
         learned: Whether it has anything to learn.
         uses_features: Whether it scores by the features, so that neutral customers can change its order.
+        learns_together: Whether several processes share its `fit`; of another only the first process learns.
     """
 
     learned: bool = True
     uses_features: bool = True
+    learns_together: bool = False
 
     @abstractmethod
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:

@@ -5,6 +5,7 @@ import torch
 
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
+from shelfrank.processes import processes
 from shelfrank.rankers.base import Problem
 from shelfrank.text.bert import load_cut_encoder
 from shelfrank.text.frozen import FrozenTexts
@@ -44,15 +45,17 @@ class ProblemTexts:
                 )
                 uses = np.concatenate(list(counts)).astype(np.int64)
             self.encoder.frozen.to(device)
-            self.frozen = FrozenTexts(
-                self.encoder,
-                [*queries, *products],
-                self.texts.cache,
-                self.config.max_tokens,
-                self.config.cache_mb,
-                self.config.cache_dtype,
-                uses,
-            )
+            # The first process computes what is missing, and the others find it.
+            with processes().lead_first():
+                self.frozen = FrozenTexts(
+                    self.encoder,
+                    [*queries, *products],
+                    self.texts.cache,
+                    self.config.max_tokens,
+                    self.config.cache_mb,
+                    self.config.cache_dtype,
+                    uses,
+                )
         numbers = np.arange(len(queries) + len(products), dtype=np.int32)
         return TextFeed(self.frozen, numbers[: len(queries)], numbers[len(queries) :], device)
 

@@ -8,41 +8,59 @@ from shelfrank.nn.model import Outputs
 
 
 def task_losses(
-    logits: Float[Tensor, "rows n_tasks"], labels: Int8[Tensor, "rows n_tasks"]
+    logits: Float[Tensor, "rows n_tasks"],
+    labels: Int8[Tensor, "rows n_tasks"],
+    n_labels: Float[Tensor, " n_tasks"] | None = None,
 ) -> Float[Tensor, " n_tasks"]:
     """Binary cross-entropy of each task, averaged over the rows that have its label.
 
     Args:
         logits: Before the sigmoid.
         labels: 1, 0, or -1 where the label is missing.
+        n_labels: Rows that have each task's label, where these rows are part of more: the parts' losses then add up to
+            the whole's.
 
     Returns:
         A loss per task; exactly 0, without gradient, for a task that no row has a label of.
     """
     known = (labels >= 0).to(logits.dtype)
+    n_known = known.sum(dim=0) if n_labels is None else n_labels
     each = torch.nn.functional.binary_cross_entropy_with_logits(
         logits, labels.clamp(min=0).to(logits.dtype), reduction="none"
     )
-    return (each * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)
+    return (each * known).sum(dim=0) / n_known.clamp(min=1)
 
 
-def relevance_loss(logits: Float[Tensor, "rows n_classes"], relevance: Int8[Tensor, " rows"]) -> Float[Tensor, ""]:
+def relevance_loss(
+    logits: Float[Tensor, "rows n_classes"],
+    relevance: Int8[Tensor, " rows"],
+    n_labels: Float[Tensor, ""] | None = None,
+) -> Float[Tensor, ""]:
     """Categorical cross-entropy of the relevance label (Paper: Sec. 3.5), averaged over the rows that have one.
 
     Args:
         logits: Before the softmax.
         relevance: A class, or -1 where the label is missing.
+        n_labels: As `task_losses` takes them.
 
     Returns:
         The loss; exactly 0, without gradient, where no row has a label.
     """
     # Numerics: the mean of no row would be NaN.
     summed = torch.nn.functional.cross_entropy(logits, relevance.long(), ignore_index=-1, reduction="sum")
-    return summed / (relevance >= 0).sum().clamp(min=1)
+    return summed / ((relevance >= 0).sum() if n_labels is None else n_labels).clamp(min=1)
+
+
+def count_labels(labels: Int8[Tensor, "rows n_tasks"], relevance: Int8[Tensor, " rows"]) -> Float[Tensor, " n_labels"]:
+    """Rows that have each task's label, and those that have a relevance label."""
+    return (torch.cat([labels, relevance[:, None]], dim=1) >= 0).sum(dim=0).float()
 
 
 def all_losses(
-    outputs: Outputs, labels: Int8[Tensor, "rows n_tasks"], relevance: Int8[Tensor, " rows"]
+    outputs: Outputs,
+    labels: Int8[Tensor, "rows n_tasks"],
+    relevance: Int8[Tensor, " rows"],
+    n_labels: Float[Tensor, " n_labels"] | None = None,
 ) -> Float[Tensor, " n_losses"]:
     """Each task's loss, with the relevance label's behind them where there are logits of its classes.
 
@@ -50,14 +68,16 @@ def all_losses(
         outputs: What the network says of the rows.
         labels: As `task_losses` takes them.
         relevance: As `relevance_loss` takes it.
+        n_labels: What `count_labels` says of the whole, where these rows are part of more.
 
     Returns:
         A loss per task, and one more where relevance is learned.
     """
-    losses = task_losses(outputs.logits, labels)
+    of_tasks, of_relevance = (None, None) if n_labels is None else (n_labels[:-1], n_labels[-1])
+    losses = task_losses(outputs.logits, labels, of_tasks)
     if outputs.relevance is None:
         return losses
-    return torch.cat([losses, relevance_loss(outputs.relevance, relevance)[None]])
+    return torch.cat([losses, relevance_loss(outputs.relevance, relevance, of_relevance)[None]])
 
 
 def weighted_loss(losses: Float[Tensor, " n_losses"], weights: Float[Tensor, " n_losses"]) -> Float[Tensor, ""]:

@@ -1,5 +1,6 @@
 """What a shared bottom is."""
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -14,11 +15,17 @@ class Shared(NamedTuple):
 
     Attributes:
         x_final: The vector that experts, gates and towers see.
-        penalty: Added to the loss in training; None where the bottom asks for nothing but small losses.
+        penalty: Added to the loss in training; None where the bottom asks for nothing but small losses. Of a batch that
+            several processes share, each has its part, and the parts add up.
     """
 
     x_final: Float[Tensor, "rows d_out"]
     penalty: Float[Tensor, ""] | None = None
+
+
+def ghost_rows(n_rows: int, ghost_batch_size: int) -> int:
+    """Rows of each ghost batch of a batch but the last, which has the rest; all are of nearly equal size."""
+    return math.ceil(n_rows / max(math.ceil(n_rows / ghost_batch_size), 1))
 
 
 class Bottom(nn.Module, ABC):
@@ -26,9 +33,12 @@ class Bottom(nn.Module, ABC):
 
     Attributes:
         d_out: Width of `x_final`.
+        ghost_batch_size: Rows of a batch, at most, that are normalised together, apart from the others; 1 where each
+            row is by itself or the whole batch is.
     """
 
     d_out: int
+    ghost_batch_size: int = 1
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Shared:

@@ -13,8 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
-from shelfrank.nn.bottoms.base import Bottom, Shared
+from shelfrank.nn.batch_norm import normalise_together
+from shelfrank.nn.bottoms.base import Bottom, Shared, ghost_rows
 from shelfrank.nn.inputs import Inputs, InputShape
+from shelfrank.processes import processes
 
 INPUT_MOMENTUM = 0.01
 """Share of the newest batch in the running statistics of the inputs."""
@@ -79,15 +81,21 @@ class GhostBatchNorm(nn.Module):
     """Batch normalisation by the statistics of each ghost batch (arXiv 1705.08741); in eval mode by the running ones.
 
     The running statistics are updated ghost after ghost. A ghost batch of a single row has no statistics: it is
-    normalised by the running ones, which it leaves as they are.
+    normalised by the running ones, which it leaves as they are. Where several processes share a batch, each has whole
+    ghost batches, in the order of the ranks, and the running statistics follow all of them.
+
+    Args:
+        d: Units.
+        momentum: Share of the newest ghost batch in the running statistics.
+        is_shared: Whether there is one ghost batch, of which each process has some rows.
     """
 
     running_mean: Float[Tensor, " d"]
     running_var: Float[Tensor, " d"]
 
-    def __init__(self, d: int, momentum: float) -> None:
+    def __init__(self, d: int, momentum: float, is_shared: bool = False) -> None:
         super().__init__()
-        self.momentum, self.epsilon = momentum, 1e-5
+        self.momentum, self.epsilon, self.is_shared = momentum, 1e-5, is_shared
         self.weight, self.bias = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d))
         self.register_buffer("running_mean", torch.zeros(d))
         self.register_buffer("running_var", torch.ones(d))
@@ -95,6 +103,12 @@ class GhostBatchNorm(nn.Module):
     def forward(self, x: Float[Tensor, "d ghosts ghost_rows"]) -> Float[Tensor, "d ghosts ghost_rows"]:
         """Normalises, scales and shifts each unit."""
         d, n_ghosts, n_rows = x.shape
+        if self.training and self.is_shared and processes().n > 1:
+            rows, mean, var = normalise_together(x.flatten(1).T, self.weight, self.bias, self.epsilon)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(var, self.momentum)
+            return rows.T.contiguous().view(x.shape)
         if not self.training or n_rows < 2:
             running = (self.running_mean, self.running_var)
             rows = x.flatten(1)[None]
@@ -102,6 +116,10 @@ class GhostBatchNorm(nn.Module):
         if x.is_cuda:
             # Numerics: there the kernel wants the rows in the type of weight and bias.
             x = x.float()
+        if n_ghosts == 0:
+            none = self.running_mean.new_zeros(d, 0)
+            self._follow(none, none, n_rows)
+            return x
         # Numerics: with a group per unit and ghost batch, one pass normalises and gives the statistics.
         n_groups = d * n_ghosts
         groups = x.contiguous().view(1, n_groups, n_rows)
@@ -120,8 +138,14 @@ class GhostBatchNorm(nn.Module):
         updates_after = torch.arange(n_ghosts - 1, -1, -1, dtype=means.dtype, device=means.device)
         shares = self.momentum * kept**updates_after
         unbiased = (inverse_stds.pow(-2) - self.epsilon) * (n_rows / (n_rows - 1))
-        self.running_mean.addmv_(means, shares, beta=kept**n_ghosts)
-        self.running_var.addmv_(unbiased, shares, beta=kept**n_ghosts)
+        if processes().n == 1:
+            self.running_mean.addmv_(means, shares, beta=kept**n_ghosts)
+            self.running_var.addmv_(unbiased, shares, beta=kept**n_ghosts)
+            return
+        own = torch.cat([means.new_tensor([kept**n_ghosts]), means @ shares, unbiased @ shares])
+        for still, mean, var in (part.split([1, len(means), len(means)]) for part in processes().stack(own)):
+            self.running_mean.mul_(still).add_(mean)
+            self.running_var.mul_(still).add_(var)
 
 
 def linear(
@@ -218,7 +242,7 @@ class TabNet(Bottom):
         feature_of_column = [feature for feature, width in enumerate(feature_widths) for _ in range(width)]
         self.register_buffer("feature_of_column", torch.tensor(feature_of_column), persistent=False)
 
-        self.input_norm = GhostBatchNorm(shape.d_flat, INPUT_MOMENTUM)
+        self.input_norm = GhostBatchNorm(shape.d_flat, INPUT_MOMENTUM, is_shared=True)
         d_hidden = sum(self.widths)
         layers = (shape.d_flat, d_hidden, tabnet.n_shared, tabnet.n_independent, tabnet.momentum)
         self.shared = gated_weights(shape.d_flat, d_hidden, tabnet.n_shared)
@@ -234,7 +258,8 @@ class TabNet(Bottom):
         if not self.training:
             return Shared(x_final)
         entropy = torch.stack([entropy_sum(mask) for _, masks in parts for mask in masks]).sum()
-        return Shared(x_final, self.sparsity / (len(self.attentions) * len(x_final)) * entropy)
+        n_rows = processes().total(len(x_final))
+        return Shared(x_final, self.sparsity / (len(self.attentions) * n_rows) * entropy)
 
     @torch.no_grad()
     def masks(self, inputs: Inputs) -> Float[Tensor, "rows n_steps n_features"]:
@@ -265,15 +290,18 @@ class TabNet(Bottom):
         # Numerics: masking in the products' own type spares each product a conversion of its input.
         kind = x.device.type
         x = x.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype)
-        n_rows = x.shape[2]
-        if not self.training or n_rows == 0:
+        n_rows = processes().total(x.shape[2]) if self.training else 0
+        if n_rows == 0:
             yield x
             return
-        size = math.ceil(n_rows / math.ceil(n_rows / self.ghost_batch_size))
+        size = ghost_rows(n_rows, self.ghost_batch_size)
         rest = n_rows % size
-        yield x[..., : n_rows - rest].reshape(len(x), -1, size)
+        # Of a batch that processes share, each has whole ghost batches, perhaps none, and one of them has the rest.
+        n_ghosts, own_rest = divmod(x.shape[2], size)
+        assert own_rest in (0, rest), "processes must share a batch where ghost batches end"
+        yield x[..., : n_ghosts * size].reshape(len(x), n_ghosts, size)
         if rest:
-            yield x[..., n_rows - rest :].contiguous()
+            yield x[..., n_ghosts * size :].reshape(len(x), int(own_rest > 0), rest).contiguous()
 
     def _decide(
         self, x: Float[Tensor, "d_flat ghosts ghost_rows"]

@@ -1,0 +1,84 @@
+"""Batch normalisation over a batch that several processes may share."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from shelfrank.processes import processes
+
+MOMENTUM = 0.1
+"""Share of the newest batch in the running statistics."""
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Normalises by the statistics of the whole batch: the rows here, and those of the batch in other processes."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__(d, momentum=MOMENTUM)
+
+    def forward(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:  # pyright: ignore
+        """Normalises, scales and shifts each feature."""
+        if not self.training or processes().n == 1:
+            return super().forward(x)
+        normalised, mean, var = normalise_together(x, self.weight, self.bias, self.eps)
+        with torch.no_grad():
+            buffers = dict(self.named_buffers())
+            for name, newest in (("running_mean", mean), ("running_var", var)):
+                buffers[name].lerp_(newest, MOMENTUM)
+            buffers["num_batches_tracked"] += 1
+        return normalised
+
+
+def normalise_together(
+    x: Float[Tensor, "rows d"], weight: Float[Tensor, " d"], bias: Float[Tensor, " d"], epsilon: float
+) -> tuple[Float[Tensor, "rows d"], Float[Tensor, " d"], Float[Tensor, " d"]]:
+    """Normalises this process's rows by the statistics of all processes' rows, to which gradients flow too.
+
+    Every process must call it, at the same place of its forward pass; one without rows as well.
+
+    Args:
+        x: This process's rows.
+        weight: Scale of each feature.
+        bias: Shift of each feature.
+        epsilon: Added to the variance.
+
+    Returns:
+        The rows, and the mean and the unbiased variance of the whole batch.
+    """
+    normalised, mean, var = _NormaliseTogether.apply(x.float(), weight, bias, epsilon)
+    return normalised.to(x.dtype), mean, var
+
+
+class _NormaliseTogether(torch.autograd.Function):
+    """One exchange between processes forward and one backward, as `torch.nn.SyncBatchNorm`, which needs GPUs."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Float[Tensor, "rows d"], weight: Float[Tensor, " d"], bias: Float[Tensor, " d"], epsilon: float
+    ) -> tuple[Float[Tensor, "rows d"], Float[Tensor, " d"], Float[Tensor, " d"]]:
+        n = x.new_tensor([len(x)])
+        own_mean = x.sum(dim=0) / n.clamp(min=1)
+        stacked = processes().stack(torch.cat([n, own_mean, (x - own_mean).square().sum(dim=0)]))
+        ns, means, squares = stacked.split([1, x.shape[1], x.shape[1]], dim=1)
+        n = ns.sum()
+        mean = (ns * means).sum(dim=0) / n
+        # Numerics: squared deviations from each process's own mean, moved to the common one, do not cancel.
+        squares = (squares + ns * (means - mean).square()).sum(dim=0)
+        inverse_std = (squares / n + epsilon).rsqrt()
+        standard = (x - mean) * inverse_std
+        var = squares / (n - 1).clamp(min=1)
+        ctx.save_for_backward(standard, weight, inverse_std, n)
+        ctx.mark_non_differentiable(mean, var)
+        return standard * weight + bias, mean, var
+
+    @staticmethod
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, grad: Float[Tensor, "rows d"], *_: Tensor | None
+    ) -> tuple[Float[Tensor, "rows d"], Float[Tensor, " d"], Float[Tensor, " d"], None]:
+        standard, weight, inverse_std, n = ctx.saved_tensors
+        own = torch.stack([grad.sum(dim=0), (grad * standard).sum(dim=0)])
+        mean_grad, mean_slope = processes().add_up(own.clone()) / n
+        # Weight and bias get this process's part: parts are added up as those of all parameters are.
+        return weight * inverse_std * (grad - mean_grad - standard * mean_slope), own[1], own[0], None
