@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-spark check format clean help
+.PHONY: demo test test-spark test-mlflow check format clean help
 
 help: ## Lists the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -18,6 +18,10 @@ test: $(VENV)/.test ## Runs the tests.
 test-spark: $(VENV)/.test ## Runs the tests that need Spark and Java 17.
 	$(PIP) install --quiet -c constraints.txt -e '.[spark]'
 	$(BIN)/python -m pytest -m spark -n 0 --timeout 900
+
+test-mlflow: $(VENV)/.test ## Runs the tests that need MLflow.
+	$(PIP) install --quiet -c constraints.txt -e '.[mlflow]'
+	$(BIN)/python -m pytest -n 0 tests/test_tracking.py
 
 check: $(VENV)/.dev ## Format, lint, types, import layers, docstrings.
 	$(BIN)/ruff format --check .

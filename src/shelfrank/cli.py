@@ -10,12 +10,13 @@ import typer
 
 from shelfrank import __version__
 from shelfrank.census_command import census
-from shelfrank.command_options import AsJson, ConfigFile, Out, Set, tell
+from shelfrank.command_options import AsJson, ConfigFile, Mlflow, Out, Set, tell
 from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
 from shelfrank.errors import UserError
 from shelfrank.progress import console
 from shelfrank.ranker_commands import rankers_app
 from shelfrank.semantic_commands import semantic_app
+from shelfrank.tracking_commands import track
 
 app = typer.Typer(
     name="shelfrank",
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(semantic_app)
 app.add_typer(rankers_app)
 app.command()(census)
+app.command()(track)
 
 SplitName = Annotated[str, typer.Option("--split", help="Split to measure on: train, valid or test.")]
 
@@ -153,6 +155,7 @@ def evaluate(
     split: SplitName = "test",
     config: ConfigFile = None,
     assign: Set = None,
+    mlflow: Mlflow = False,
     as_json: AsJson = False,
 ) -> None:
     """Measures one ranker, every figure with its interval; processes that `torchrun` starts share the scoring."""
@@ -171,6 +174,10 @@ def evaluate(
         typer.echo((out / "report.json").read_text(encoding="utf-8"))
     else:
         tell("evaluation", out, changed, as_json)
+    if mlflow:
+        from shelfrank.tracking import track
+
+        track(run_folder, [out])
 
 
 @app.command()

@@ -13,6 +13,9 @@ from shelfrank.progress import console
 Out = Annotated[Path, typer.Option("--out", help="Folder of the result; a finished one of the same inputs is kept.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with any keys of this step's config.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="One key; may be given again.")]
+Mlflow = Annotated[
+    bool, typer.Option("--mlflow", help="Log the result to MLflow too, at MLFLOW_TRACKING_URI (extra mlflow).")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 
