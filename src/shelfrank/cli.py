@@ -15,6 +15,7 @@ from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
 from shelfrank.errors import UserError
 from shelfrank.progress import console
 from shelfrank.ranker_commands import rankers_app
+from shelfrank.reproduce_commands import reproduce
 from shelfrank.semantic_commands import semantic_app
 from shelfrank.tracking_commands import track
 
@@ -29,6 +30,7 @@ app.add_typer(semantic_app)
 app.add_typer(rankers_app)
 app.command()(census)
 app.command()(track)
+app.command()(reproduce)
 
 SplitName = Annotated[str, typer.Option("--split", help="Split to measure on: train, valid or test.")]
 

@@ -15,6 +15,7 @@ from shelfrank.metrics.bootstrap import (
     bootstrap_auc_difference,
     bootstrap_difference,
     bootstrap_mean,
+    bootstrap_mean_auc,
 )
 from shelfrank.metrics.interval import Difference, Interval
 from shelfrank.metrics.order import ranking_order
@@ -44,6 +45,7 @@ __all__ = [
     "bootstrap_auc_difference",
     "bootstrap_difference",
     "bootstrap_mean",
+    "bootstrap_mean_auc",
     "left_out_pages",
     "left_out_searches",
     "mean_over_searches",

@@ -1,6 +1,6 @@
 """How sure a figure is: percentile bootstrap over whole searches, as rows of one page are not independent."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int64
@@ -130,6 +130,43 @@ def bootstrap_auc(
     rows = sort_by_score(scores, labels, groups)
     aucs = _resampled_aucs((rows,), n_searches, n_resamples, seed)[:, 0]
     return percentile_interval(rows.auc(np.ones(n_searches, dtype=np.uint8)), aucs, n_searches, confidence)
+
+
+def bootstrap_mean_auc(
+    scores: Sequence[Float[np.ndarray, " rows"]],
+    labels: Int[np.ndarray, " rows"],
+    search_offsets: Int[np.ndarray, " offsets"],
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """Computes the mean AUC-ROC of several rankers, such as one from several seeds, with its interval over searches.
+
+    All rankers see the same draws, as in `bootstrap_auc`; the interval says nothing of other seeds.
+
+    Args:
+        scores: What each ranker gives each row.
+        labels: 1 for a positive row, 0 for a negative one, -1 for a missing label.
+        search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
+        n_resamples: How many resamples.
+        seed: Seed of the draws.
+        confidence: Share of such intervals that are to hold the true mean.
+
+    Returns:
+        The mean of the rankers' AUCs, the number of searches with a labelled row, and the bounds.
+
+    Raises:
+        UserError: As for `bootstrap_auc`.
+    """
+    _require_options(n_resamples, confidence)
+    groups, n_searches = _labelled_searches(labels, search_offsets)
+    for each in scores:
+        require_pages(search_offsets, scores=each, labels=labels)
+    rankers = tuple(sort_by_score(each, labels, groups) for each in scores)
+    everyone = np.ones(n_searches, dtype=np.uint8)
+    value = float(np.mean([rows.auc(everyone) for rows in rankers]))
+    aucs = _resampled_aucs(rankers, n_searches, n_resamples, seed).mean(axis=1)
+    return percentile_interval(value, aucs, n_searches, confidence)
 
 
 def bootstrap_auc_difference(
