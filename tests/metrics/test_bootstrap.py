@@ -14,6 +14,7 @@ from shelfrank.metrics.bootstrap import (
     bootstrap_auc_difference,
     bootstrap_difference,
     bootstrap_mean,
+    bootstrap_mean_auc,
 )
 
 
@@ -262,3 +263,17 @@ def test_refuses() -> None:
         bootstrap_difference(values, np.array([0.1, math.inf]))
     with pytest.raises(UserError, match="scores_b must be flat and hold the 2 rows"):
         bootstrap_auc_difference(values, values[:1], np.array([0, 1], dtype=np.int8), np.array([0, 2]))
+
+
+def test_a_mean_of_rankers_aucs_lies_between_them_and_one_ranker_is_itself() -> None:
+    rng = np.random.default_rng(21)
+    labels = rng.integers(0, 2, 300).astype(np.int8)
+    offsets = np.arange(0, 301, 10)
+    better, worse = labels + rng.normal(0, 1, 300), labels + rng.normal(0, 3, 300)
+    together = bootstrap_mean_auc([better, worse], labels, offsets, 200, seed=4)
+    alone = [bootstrap_auc(scores, labels, offsets, 200, seed=4) for scores in (better, worse)]
+    assert together.value == pytest.approx((alone[0].value + alone[1].value) / 2)
+    assert together.n == 30
+    # The mean of two noisy figures is no more uncertain than their mean uncertainty.
+    assert together.high - together.low < sum(each.high - each.low for each in alone) / 2
+    assert bootstrap_mean_auc([better], labels, offsets, 200, seed=4) == alone[0]

@@ -108,7 +108,12 @@ def by_seed(found: Mapping[str, Any] | None) -> str:
 
 def _short(name: str) -> str:
     row = BY_NAME[name]
-    text = row.label.replace(" with shared bottom", " +").replace(" Cross Layer", " cross").replace(" Dot", " dot")
+    text = (
+        row.label.replace(" with shared bottom", " +")
+        .replace(" Cross Layer", " cross")
+        .replace(" Dot", " dot")
+        .replace(" (Single ATC Task)", " single")
+    )
     return f"{text} without semantic score" if row.table == 3 else text
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shelfrank.data.prepared import SPLITS
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.report.formats import compact, count, number, signed
 from shelfrank.reproduce.measure import Pair
@@ -77,9 +78,9 @@ def table_1(summary: Summary) -> PaperTable:
     ours = [
         Line(
             f"{name}, sampled" if name == "train" and summary["data"]["sampled"] else name,
-            tuple(Figure(count(split[column])) for column in columns),
+            tuple(Figure(count(splits[name][column])) for column in columns),
         )
-        for name, split in splits.items()
+        for name in SPLITS
     ]
     notes = tuple(summary["data"]["notes"])
     return PaperTable(1, "Dataset statistics", (), titles, (paper, *ours), notes)
