@@ -190,7 +190,7 @@ def _ranker(
                 "epoch": epoch,
                 "train_loss": 0.118 + 0.05 * 0.55**epoch - 0.0012 * epoch,
                 "valid_loss": 0.121 + 0.042 * 0.52**epoch + 0.0042 * max(0, epoch - kept),
-                "seconds": 41.0,
+                "seconds": 41.0 * epoch,
                 "best": epoch == kept,
             }
             for epoch in range(1, epochs + 1)

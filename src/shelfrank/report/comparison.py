@@ -67,7 +67,7 @@ class Bin(Part):
 
 
 class Epoch(Part):
-    """One pass over the training rows."""
+    """One pass over the training rows; `seconds` is the wall time since training began."""
 
     epoch: int
     train_loss: float | None = None

@@ -57,19 +57,20 @@ def test_one_ranker_alone_is_not_the_best(full: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "note"),
+    ("low", "high", "n", "note"),
     [
-        (0.01, 0.03, ("▲ +0.020", "up")),
-        (-0.03, -0.01, ("▼ −0.020", "down")),
-        (-0.01, 0.01, ("0.000", "")),
-        (None, None, ("0.000", "")),
+        (0.01, 0.03, 30, ("▲ +0.020", "up")),
+        (-0.03, -0.01, 30, ("▼ −0.020", "down")),
+        (-0.01, 0.01, 30, ("0.000", "")),
+        (None, None, 30, ("0.000", "")),
+        pytest.param(0.01, 0.03, 29, ("+0.020", ""), id="too few searches"),
     ],
 )
 def test_a_difference_is_marked_only_where_its_interval_excludes_zero(
-    full: dict[str, Any], low: float | None, high: float | None, note: tuple[str, str]
+    full: dict[str, Any], low: float | None, high: float | None, n: int, note: tuple[str, str]
 ) -> None:
     value = (low + high) / 2 if low is not None and high is not None else 0.0
-    full["differences"]["lambdamart"]["auc"]["click"] = {"value": value, "low": low, "high": high, "n": 10}
+    full["differences"]["lambdamart"]["auc"]["click"] = {"value": value, "low": low, "high": high, "n": n}
     table = _tables(rankers_section(read_comparison(full)))["Ranking quality by task"]
     assert _cell(table, "LambdaMART", 0).notes[-1] == note
 
@@ -96,7 +97,7 @@ def test_the_profile_tells_size_and_cost(full: dict[str, Any]) -> None:
 def test_learning_curves_name_the_learned_rankers_without_losses(full: dict[str, Any]) -> None:
     (figures,) = learning_section(read_comparison(full)).blocks
     assert "Without recorded losses: LambdaMART." in str(figures)
-    assert "stopped after epoch 5, weights of epoch 3 kept" in str(figures)
+    assert "5 epochs, 41 s each; stopped after epoch 5, weights of epoch 3 kept" in str(figures)
 
 
 def test_calibration_offers_each_ranker_that_has_bins(full: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ def learning_section(comparison: Comparison) -> Section:
         Figure(
             ranker.title,
             curve_chart(f"curve-{index}", f"Loss by epoch, {ranker.title}", ranker.curves),
-            _caption(ranker),
+            curve_caption(ranker),
         )
         for index, ranker in enumerate(comparison.rankers)
         if any(epoch.train_loss is not None or epoch.valid_loss is not None for epoch in ranker.curves)
@@ -28,12 +28,13 @@ def learning_section(comparison: Comparison) -> Section:
     return Section("learning", "Learning curves", [Figures(figures, note)], INTRO)
 
 
-def _caption(ranker: Ranker) -> str:
+def curve_caption(ranker: Ranker) -> str:
+    """How many epochs a ranker was trained, how long each took, and which one's weights were kept."""
     kept = next((epoch.epoch for epoch in ranker.curves if epoch.best), None)
     words = plural(len(ranker.curves), "epoch", "epochs")
     seconds = [epoch.seconds for epoch in ranker.curves if epoch.seconds is not None]
     if seconds:
-        words += f", {duration(sum(seconds) / len(seconds))} each"
+        words += f", {duration(max(seconds) / len(ranker.curves))} each"
     if kept is not None and kept < ranker.curves[-1].epoch:
         words += f"; stopped after epoch {ranker.curves[-1].epoch}, weights of epoch {kept} kept"
     return words
