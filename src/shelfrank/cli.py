@@ -17,7 +17,7 @@ from shelfrank.progress import console
 from shelfrank.ranker_commands import rankers_app
 from shelfrank.reproduce_commands import reproduce
 from shelfrank.semantic_commands import semantic_app
-from shelfrank.tracking_commands import track
+from shelfrank.tracking_commands import card, track
 
 app = typer.Typer(
     name="shelfrank",
@@ -29,6 +29,7 @@ app = typer.Typer(
 app.add_typer(semantic_app)
 app.add_typer(rankers_app)
 app.command()(census)
+app.command()(card)
 app.command()(track)
 app.command()(reproduce)
 

@@ -1,4 +1,4 @@
-"""The command of tracking: `shelfrank track`."""
+"""What is told of a finished run: `shelfrank track` to MLflow, `shelfrank card` to whoever may use the model."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from shelfrank.command_options import AsJson
+from shelfrank.command_options import AsJson, Out
 from shelfrank.progress import console
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")]
 
 
 def track(
-    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    run_folder: RunFolder,
     evaluations: Annotated[
         list[Path] | None, typer.Argument(metavar="[EVALUATION]...", help="Finished evaluations of it.")
     ] = None,
@@ -31,3 +33,23 @@ def track(
         typer.echo(json.dumps({"path": str(run_folder), "mlflow_run_id": run_id}))
     else:
         console.print(f"{run_folder}: logged to MLflow as run {run_id}", highlight=False)
+
+
+def card(
+    run_folder: RunFolder,
+    evaluation: Annotated[Path, typer.Argument(help="A finished evaluation of it.")],
+    out: Out,
+    license_name: Annotated[
+        str, typer.Option("--license", help="Licence of the weights, as the card shall name it.")
+    ] = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Writes the model card of a run: data, use, figures by segment, limits."""
+    from shelfrank.report.model_card import PAGE, write_model_card
+
+    changed = write_model_card(run_folder, evaluation, out, license_name)
+    if as_json:
+        typer.echo(json.dumps({"path": str(out), "changed": changed}))
+    else:
+        console.print(f"{out}: {'done' if changed else 'unchanged, nothing to do'}", highlight=False)
+        typer.echo(f"page: {(out / PAGE).resolve()}")
