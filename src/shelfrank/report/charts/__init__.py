@@ -6,16 +6,22 @@ from shelfrank.report.charts.curves import curve_chart
 from shelfrank.report.charts.intervals import Dot, Reference, interval_chart
 from shelfrank.report.charts.moves import move_histogram, order_links
 from shelfrank.report.charts.pairs import Pair, pair_chart
+from shelfrank.report.charts.scatter import Spot, scatter_chart
+from shelfrank.report.charts.simplex import Node, simplex_chart
 
 __all__ = [
     "Dot",
+    "Node",
     "Pair",
     "Reference",
+    "Spot",
     "curve_chart",
     "interval_chart",
     "move_histogram",
     "order_links",
     "pair_chart",
     "reliability_chart",
+    "scatter_chart",
     "share_bar",
+    "simplex_chart",
 ]
