@@ -154,12 +154,7 @@ class Split:
         mean. Histories and sessions count as customer features.
         """
         numerical, categorical = np.array(self.numerical), np.array(self.categorical)
-        for index, column in enumerate(self.numerical_columns):
-            if column.side is Side.CUSTOMER:
-                numerical[:, index] = column.zero if mode == "zero" else column.mean
-        for index, column in enumerate(self.categorical_columns):
-            if column.side is Side.CUSTOMER:
-                categorical[:, index] = int(column.zero)
+        make_neutral(numerical, categorical, self.numerical_columns, self.categorical_columns, mode)
         return replace(self, numerical=numerical, categorical=categorical)
 
     def searches(self, chosen: Int64[np.ndarray, " chosen"]) -> "Split":
@@ -210,9 +205,9 @@ class PreparedData:
         """One split's rows, memory-mapped."""
         assert name in SPLITS, name
         folder = self.path / name
-        arrays: dict[str, Any] = {array: _map(folder / f"{array}.npy") for array in ARRAYS}
+        arrays: dict[str, Any] = {array: map_array(folder / f"{array}.npy") for array in ARRAYS}
         if self.relevance_classes and (folder / "relevance.npy").is_file():
-            arrays["relevance"] = _map(folder / "relevance.npy")
+            arrays["relevance"] = map_array(folder / "relevance.npy")
         return Split(
             name=name,
             tasks=self.tasks,
@@ -233,6 +228,22 @@ class PreparedData:
     def products(self) -> pa.Table:
         """The unique products; row i is `product_idx` i."""
         return pq.read_table(self.path / "texts" / "products.parquet")
+
+
+def make_neutral(
+    numerical: Float32[np.ndarray, "rows n_num"],
+    categorical: Int32[np.ndarray, "rows n_cat"],
+    numerical_columns: Sequence[Column],
+    categorical_columns: Sequence[Column],
+    mode: Literal["zero", "mean"],
+) -> None:
+    """Sets every customer feature of some rows to its neutral value, in place; see `Split.neutral`."""
+    for index, column in enumerate(numerical_columns):
+        if column.side is Side.CUSTOMER:
+            numerical[:, index] = column.zero if mode == "zero" else column.mean
+    for index, column in enumerate(categorical_columns):
+        if column.side is Side.CUSTOMER:
+            categorical[:, index] = int(column.zero)
 
 
 def save_columns(
@@ -275,7 +286,8 @@ def _column(item: dict[str, Any]) -> Column:
     return Column(**{**item, "side": Side(item["side"])})
 
 
-def _map(file: Path) -> np.ndarray:
+def map_array(file: Path) -> np.ndarray:
+    """Maps a `.npy` file into memory; an empty one, which cannot be mapped, is read. A broken one is a `UserError`."""
     try:
         array = np.load(file, mmap_mode="r")
     except ValueError as error:

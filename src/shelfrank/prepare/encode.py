@@ -67,6 +67,47 @@ class NumericalEncoding:
         return made
 
 
+class NumericalBlock:
+    """Several numerical features of the same rows at once: the values that `NumericalEncoding.transform` gives each.
+
+    Args:
+        encodings: How each feature is encoded.
+
+    Attributes:
+        n_columns: Columns that `transform` makes.
+    """
+
+    def __init__(self, encodings: Sequence[NumericalEncoding]) -> None:
+        self._filled = np.array([i for i, each in enumerate(encodings) if each.fill is not None], np.intp)
+        self._fill = np.array([[each.fill] for each in encodings if each.fill is not None], np.float64).reshape(-1, 1)
+        self._squashed = np.array([i for i, each in enumerate(encodings) if each.log1p], np.intp)
+        self._mean = np.array([each.mean for each in encodings], np.float64)[:, None]
+        self._std = np.array([each.std for each in encodings], np.float64)[:, None]
+        self._flagged = np.array([i for i, each in enumerate(encodings) if each.flags_missing], np.intp)
+        widths = [2 if each.flags_missing else 1 for each in encodings]
+        self._places = np.cumsum([0, *widths])[:-1]
+        self.n_columns = sum(widths)
+
+    def transform(self, raw: Float64[np.ndarray, "n_features rows"]) -> Float32[np.ndarray, "rows n_columns"]:
+        """The encoded columns, each followed by its missing flag where it has one."""
+        missing = np.isnan(raw)
+        some_missing = bool(missing.any())
+        if some_missing and len(self._filled):
+            raw = raw.copy()
+            raw[self._filled] = np.where(missing[self._filled], self._fill, raw[self._filled])
+        values = raw - self._mean
+        if len(self._squashed):
+            values[self._squashed] = squash(raw[self._squashed]) - self._mean[self._squashed]
+        if some_missing:
+            values[np.isnan(values)] = 0.0
+        values /= self._std
+        encoded = np.empty((raw.shape[1], self.n_columns), np.float32)
+        encoded[:, self._places] = values.T
+        if len(self._flagged):
+            encoded[:, self._places[self._flagged] + 1] = missing[self._flagged].T
+        return encoded
+
+
 @dataclass(frozen=True)
 class CategoricalEncoding:
     """How one categorical feature is encoded.
@@ -171,7 +212,7 @@ class Moments:
         self.n = together
 
 
-def squash(values: Float64[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
+def squash(values: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
     """ln(1 + |x|) with the sign of x."""
     return np.sign(values) * np.log1p(np.abs(values))
 

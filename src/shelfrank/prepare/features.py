@@ -11,7 +11,7 @@ from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.encode import MISSING_SUFFIX
 from shelfrank.prepare.index import KEYS, IndexedLog, tasks_with_labels
-from shelfrank.prepare.totals import HistoryPlan
+from shelfrank.prepare.measures import HistoryPlan
 from shelfrank.schema import TASKS, Feature, Kind, Schema, Side
 
 PRICE = "price"

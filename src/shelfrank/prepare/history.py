@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Num
 
 from shelfrank.config import HistoryConfig
-from shelfrank.prepare.totals import MILLIONTHS, HistoryPlan, Total
+from shelfrank.prepare.measures import MILLIONTHS, HistoryPlan, Total
 from shelfrank.schema import Feature, Kind, Side
 
 HOUR_US = 3_600_000_000

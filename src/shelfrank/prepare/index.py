@@ -40,6 +40,7 @@ class IndexedLog:
         customers: `customer_idx`, `customer_id` and the log's customer columns.
         queries: `query_idx` and `query`.
         events: `product_idx`, `customer_idx`, `session_idx`, `ts_us`, `action`; None where the log has none.
+        sessions: `session_idx` and `session_id`; None where the log has none.
     """
 
     rows: ibis.Table
@@ -48,6 +49,7 @@ class IndexedLog:
     customers: ibis.Table
     queries: ibis.Table
     events: ibis.Table | None
+    sessions: ibis.Table | None
 
 
 def index_log(
@@ -99,6 +101,7 @@ def index_log(
         customers=customers,
         queries=queries,
         events=None if events is None else _index_events(engine, events, products, customers, sessions),
+        sessions=sessions,
     )
 
 

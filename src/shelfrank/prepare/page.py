@@ -3,14 +3,33 @@
 Every formula sees whole pages: rows lie grouped by search.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num
 
-from shelfrank.prepare.history import Columns, Made
-from shelfrank.prepare.totals import HistoryPlan, Total
+from shelfrank.config import PrepareConfig
+from shelfrank.prepare.history import Columns, Made, history_features
+from shelfrank.prepare.measures import HistoryPlan, Total
 from shelfrank.schema import Feature, Kind, Side
+
+
+def computed_features(plan: HistoryPlan, config: PrepareConfig) -> list[Made]:
+    """Every feature that a config makes of the history and the page, offline and online."""
+    made = history_features(plan, config.history)
+    if config.page:
+        made += page_features(plan)
+    if config.upstream_order:
+        made += upstream_features(plan, config.history.session)
+    return made
+
+
+def totals_by_key(made: Iterable[Made]) -> dict[str, list[Total]]:
+    """The totals that some features are computed from, in order, by the key of their history."""
+    by_key: dict[str, list[Total]] = {}
+    for total in sorted({total for each in made for total in each.totals}):
+        by_key.setdefault(total.key, []).append(total)
+    return by_key
 
 
 def page_features(plan: HistoryPlan) -> list[Made]:

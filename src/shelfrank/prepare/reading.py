@@ -21,9 +21,9 @@ from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.columns import ColumnFiles
 from shelfrank.prepare.encode import numbers
 from shelfrank.prepare.features import PRICE, EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
-from shelfrank.prepare.history import history_features
 from shelfrank.prepare.index import IndexedLog, index_log
-from shelfrank.prepare.page import page_features, upstream_features
+from shelfrank.prepare.measures import Total, columns_of, measures_of
+from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.pairs import PairTable, pair_counts
 from shelfrank.prepare.relevance import RelevanceLabels, label
 from shelfrank.prepare.rows import RowFiles, RowReader
@@ -31,7 +31,7 @@ from shelfrank.prepare.sampling import keys as sampling_keys
 from shelfrank.prepare.sampling import sample
 from shelfrank.prepare.split import assign_splits
 from shelfrank.prepare.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, Texts
-from shelfrank.prepare.totals import Total, TotalsOfGroups, columns_of, measures_of, timeline
+from shelfrank.prepare.totals import TotalsOfGroups, timeline
 from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_voters
 from shelfrank.progress import progress
 from shelfrank.schema import TASKS
@@ -72,17 +72,11 @@ def read(
     n_rows = int(log.manifest.info["rows"]["impressions"])
     with open_engine(config.engine, scratch, log.path) as engine:
         plan = plan_features(log, engine, config)
-        made = history_features(plan.history, config.history)
-        if config.page:
-            made += page_features(plan.history)
-        if config.upstream_order:
-            made += upstream_features(plan.history, config.history.session)
-        by_key: dict[str, list[Total]] = {}
-        for total in sorted({total for each in made for total in each.totals}):
-            by_key.setdefault(total.key, []).append(total)
+        made = computed_features(plan.history, config)
+        by_key = totals_by_key(made)
         steps = 2 + len(by_key) + (config.sampling is not None) + (config.relevance is not None)
         with progress("Reading the log", total=n_rows * steps, unit="rows") as advance:
-            indexed, searches = _index(log, engine, config, split)
+            indexed, searches = index(log, engine, config, split)
             advance(n_rows)
             entities = entity_tables(indexed, engine)
             texts = Texts(log, entities, config, scores)
@@ -107,7 +101,7 @@ def read(
                 relevance = _relevance(rows, engine, plan, config, texts, entities)
                 advance(n_rows)
             moments = timeline(
-                indexed, _with_price(rows.table, indexed, plan), _codes(indexed, engine, plan), plan.history
+                indexed, with_price(rows.table, indexed, plan), product_codes(indexed, engine, plan), plan.history
             )
             everything = np.ones(rows.n_rows, dtype=bool)
             whole = frozenset(total.key for each in made if each.whole_pages for total in each.totals)
@@ -124,7 +118,7 @@ def read(
     return Reading(reader, searches, entities, texts, plan, bins, relevance)
 
 
-def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
+def index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
     """Integer keys; the searches with their split are computed here once and handed back to the engine."""
     also = (*SHOWN_PRODUCT_COLUMNS, *TEXT_ATTRIBUTES)
     also += () if config.sampling is None else (config.sampling.category,)
@@ -196,7 +190,8 @@ def _relevance(
     return label(pairs, voters, config.relevance), pairs
 
 
-def _with_price(rows: ibis.Table, indexed: IndexedLog, plan: Plan) -> ibis.Table:
+def with_price(rows: ibis.Table, indexed: IndexedLog, plan: Plan) -> ibis.Table:
+    """The rows with `price` as a float, where the log has prices."""
     if not plan.history.has_price:
         return rows
     if plan.price_in_rows:
@@ -205,7 +200,8 @@ def _with_price(rows: ibis.Table, indexed: IndexedLog, plan: Plan) -> ibis.Table
     return rows.left_join(prices, "product_idx").drop("product_idx_right")
 
 
-def _codes(indexed: IndexedLog, engine: Engine, plan: Plan) -> ibis.Table:
+def product_codes(indexed: IndexedLog, engine: Engine, plan: Plan) -> ibis.Table:
+    """`product_idx` with an integer code of its value of each affinity feature, `<name>_code`."""
     products = indexed.products
     codes = {
         f"{name}_code": ibis.dense_rank().over(order_by=products[name].cast("string")).cast("int32")

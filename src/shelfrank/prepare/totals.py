@@ -11,7 +11,6 @@ Paper: Sec. 3.3 (interaction features), Sec. 3.1 (customer history).
 # ibis's own annotations reject its operators and column methods.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportOperatorIssue=false
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import ibis
@@ -21,71 +20,7 @@ from jaxtyping import Bool, Int64, Num, Shaped
 
 from shelfrank.engine.base import ROW
 from shelfrank.prepare.index import IndexedLog
-from shelfrank.schema import TASKS
-
-MILLIONTHS = 1_000_000
-DAY_US = 86_400_000_000
-LATE = frozenset({*TASKS, "clicked_price", "clicked_priced"})
-"""What becomes known only after the delay of outcomes."""
-
-KEYS = {
-    "product": ("product_idx",),
-    "query": ("query_idx",),
-    "query_product": ("query_idx", "product_idx"),
-    "customer": ("customer_key",),
-    "customer_product": ("customer_key", "product_idx"),
-    "session": ("session_key",),
-    "session_product": ("session_key", "product_idx"),
-}
-"""Timeline columns of each key; `query|<feature>` and `customer|<feature>` pair with a product feature's code."""
-
-
-@dataclass(frozen=True, order=True)
-class Total:
-    """One sum or maximum.
-
-    Attributes:
-        key: A name in `KEYS`, or `query|` or `customer|` with an affinity feature's name.
-        of: What is summed: `impression`, a task, `known_<task>` (impressions whose label is known), `event`,
-            `engaged`, `attention` (millionths), `clicked_price` (millionths of ln price), or `clicked_priced`; or
-            `last_us`, the latest moment of engagement.
-        days: How far back it looks; 0 sees all time.
-    """
-
-    key: str
-    of: str
-    days: float = 0.0
-
-    @property
-    def column(self) -> str:
-        """Its column in a batch of rows."""
-        return f"{self.key}.{self.of}" + (f".{self.days:g}d" if self.days else "")
-
-    @property
-    def dtype(self) -> type[np.signedinteger]:
-        """Type of its values."""
-        return np.int64 if self.of in {"attention", "clicked_price", "last_us"} else np.int32
-
-
-@dataclass(frozen=True)
-class HistoryPlan:
-    """What a log has.
-
-    Attributes:
-        tasks: Tasks whose labels the log has.
-        partly: Those of them whose labels some impressions lack.
-        affinity: Product features, as integer codes `<name>_code`, whose values are matched with past engagement.
-        has_events: Whether the log has events outside its result pages.
-        has_sessions: Whether the log has sessions.
-        has_price: Whether rows carry `price`.
-    """
-
-    tasks: tuple[str, ...]
-    partly: tuple[str, ...]
-    affinity: tuple[str, ...]
-    has_events: bool
-    has_sessions: bool
-    has_price: bool
+from shelfrank.prepare.measures import DAY_US, LATE, MILLIONTHS, HistoryPlan, Total
 
 
 def timeline(log: IndexedLog, rows: ibis.Table, codes: ibis.Table, plan: HistoryPlan) -> ibis.Table:
@@ -137,27 +72,6 @@ def timeline(log: IndexedLog, rows: ibis.Table, codes: ibis.Table, plan: History
         customer_key=(moments.customer_idx < 0).ifelse(own, moments.customer_idx),
         session_key=(moments.session_idx < 0).ifelse(own, moments.session_idx),
     )
-
-
-def columns_of(key: str) -> tuple[str, ...]:
-    """The timeline's columns that make a key."""
-    if key in KEYS:
-        return KEYS[key]
-    side, _, feature = key.partition("|")
-    return (*KEYS[side], f"{feature}_code")
-
-
-def measures_of(totals: Sequence[Total], tasks: Sequence[str]) -> tuple[str, ...]:
-    """The timeline's columns that some totals are sums of."""
-    needed: set[str] = set()
-    for total in totals:
-        if total.of in {"engaged", "last_us"}:
-            needed |= {"event", *tasks[:1]}
-        elif total.of in {"clicked_price", "clicked_priced"}:
-            needed |= {"click", "log_price"}
-        elif total.of != "impression":
-            needed.add(total.of)
-    return tuple(sorted(needed))
 
 
 @dataclass(frozen=True)
@@ -242,7 +156,7 @@ class _Past:
         """Sum over what was known strictly before each impression and, with a window, became known within it."""
         if of not in self._sums:
             self._sums[of] = np.zeros(len(self._time) + 1, dtype=np.int64)
-            np.cumsum(_happened(self.columns, of), out=self._sums[of][1:])
+            np.cumsum(happened(self.columns, of), out=self._sums[of][1:])
         sums = self._sums[of]
         delay_us = self.delay_us if of in LATE else 0
         begin = self._before(delay_us + round(days * DAY_US)) if days else self._group_start
@@ -253,8 +167,8 @@ class _Past:
         return np.maximum(self._last(task, self.delay_us), self._last("event", 0))
 
     def _last(self, of: str, delay_us: int) -> Int64[np.ndarray, " rows"]:
-        happened = _happened(self.columns, of)
-        latest = np.maximum.accumulate(np.where(happened > 0, np.arange(len(happened)), -1))
+        times = happened(self.columns, of)
+        latest = np.maximum.accumulate(np.where(times > 0, np.arange(len(times)), -1))
         end = self._before(delay_us)
         at = np.where(end > self._group_start, latest[np.maximum(end, 1) - 1], -1)
         return np.where(at >= self._group_start, self.columns["ts_us"][at] + delay_us, 0)
@@ -268,7 +182,8 @@ class _Past:
         return self._bounds[back_us]
 
 
-def _happened(columns: dict[str, Num[np.ndarray, " moments"]], of: str) -> Shaped[np.ndarray, " moments"]:
+def happened(columns: dict[str, Num[np.ndarray, " moments"]], of: str) -> Shaped[np.ndarray, " moments"]:
+    """What a total of this kind sums, at each moment of a timeline."""
     if of == "impression":
         return columns[ROW] >= 0
     if of in {"clicked_price", "clicked_priced"}:

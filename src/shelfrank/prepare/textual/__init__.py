@@ -1,5 +1,5 @@
 """Handcrafted features of a query's and a product's texts (Paper: Sec. 3.3, interaction features)."""
 
-from shelfrank.prepare.textual.features import TextFeatures
+from shelfrank.prepare.textual.features import ProductTexts, QueryTexts, TextFeatures
 
-__all__ = ["TextFeatures"]
+__all__ = ["ProductTexts", "QueryTexts", "TextFeatures"]

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +13,8 @@ from shelfrank.prepare.textual.words import MAX_QUERY_WORDS, Ragged, Vocabulary,
 NONE = -1
 
 
-class AttributeMentions:
-    """The values of one attribute that queries name.
+class AttributeValues:
+    """The values of one attribute, which a query may name.
 
     A query names a value where all of the value's words follow each other in it, in the singular; values that differ
     only in case, punctuation or plural are one. From left to right the longest value wins and its words are used up:
@@ -25,28 +26,41 @@ class AttributeMentions:
     never named.
 
     Args:
-        queries: Words of each query, in the singular.
         titles: Distinct words of each title, in the singular.
         phrases: Words of each value.
         of_product: Each product's value; -1 for none.
-        n_words: How many words the ids number.
+        n_words: How many words the ids number; a query's word beyond them is in no value.
 
     Attributes:
-        named: The distinct values that each query names.
         of_product: Each product's value; -1 for none.
     """
 
     def __init__(
         self,
-        queries: Ragged,
         titles: Ragged,
         phrases: list[tuple[int, ...]],
         of_product: Int32[np.ndarray, " products"],
         n_words: int,
     ) -> None:
         self.of_product = of_product
-        nameable = _nameable_values(phrases, of_product, titles, n_words)
-        self.named = _longest_matches(queries, _Trie(nameable, n_words))
+        self._trie = _Trie(_nameable_values(phrases, of_product, titles, n_words), n_words)
+
+    def named_by(self, queries: Ragged) -> "AttributeMentions":
+        """The values that queries name, given by their words in the singular."""
+        return AttributeMentions(self.of_product, _longest_matches(queries, self._trie))
+
+
+@dataclass(frozen=True)
+class AttributeMentions:
+    """The values of one attribute that queries name.
+
+    Attributes:
+        of_product: Each product's value; -1 for none.
+        named: The distinct values that each query names.
+    """
+
+    of_product: Int32[np.ndarray, " products"]
+    named: Ragged
 
     def compare(
         self, query_idx: Int32[np.ndarray, " pairs"], product_idx: Int32[np.ndarray, " pairs"]
@@ -126,7 +140,8 @@ class _Trie:
                 nodes.setdefault(phrase[:end], len(nodes))
         self.depth = max(map(len, values), default=0)
         self.value = np.array([values.get(path, NONE) for path in nodes], np.int32)
-        self.root = np.full(n_words, NONE, np.int64)
+        # The last entry is that of every word beyond.
+        self.root = np.full(n_words + 1, NONE, np.int64)
         edges = {}
         for path, node in nodes.items():
             if len(path) == 1:
@@ -148,7 +163,7 @@ class _Trie:
 def _longest_matches(queries: Ragged, trie: _Trie) -> Ragged:
     """The distinct values that the queries name."""
     n_queries = len(queries.lengths)
-    node = trie.root[queries.values]
+    node = trie.root.take(queries.values, mode="clip")
     first = np.flatnonzero(node != NONE)
     owner = np.searchsorted(queries.starts, first, side="right") - 1
     end, node = queries.starts[owner + 1], node[first]

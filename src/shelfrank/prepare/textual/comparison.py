@@ -1,5 +1,6 @@
 """Word-by-word comparison of a query with a product's title and document."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,11 +25,13 @@ WORD_FEATURES = (
 _PAIRS_AT_ONCE = 8192
 # Different, so that padding never equals padding.
 _PRODUCT_PADDING, _QUERY_PADDING = -1, -2
+_NO_WORD = -1
+"""Padding of a query's own word ids."""
 
 
 @dataclass(frozen=True)
 class _AlikeWords:
-    """Query words that a title lacks, beside each of its words that may be spelled alike."""
+    """Query words that a title lacks, by the queries' own ids, beside each of its words that may be spelled alike."""
 
     slots: Int64[np.ndarray, " n"]
     query_words: Int64[np.ndarray, " n"]
@@ -42,16 +45,30 @@ class WordComparison:
     that every step is a plain operation on vectors that fit the cache.
 
     Args:
-        queries: Words of each query.
+        queries: Words of each query, by ids of their own.
+        query_vocabulary: The words that these ids stand for.
+        word_ids: Of each of them, its id among the products' words.
         titles: Words of each title.
         products: Distinct words of each product, with their counts.
-        trigrams: Of the words that the ids stand for.
+        trigrams: Of the products' words.
     """
 
-    def __init__(self, queries: Ragged, titles: Ragged, products: ProductWords, trigrams: Trigrams) -> None:
-        self._queries, self._titles, self._products, self._trigrams = queries, titles, products, trigrams
+    def __init__(
+        self,
+        queries: Ragged,
+        query_vocabulary: Sequence[str],
+        word_ids: Int32[np.ndarray, " query_vocabulary"],
+        titles: Ragged,
+        products: ProductWords,
+        trigrams: Trigrams,
+    ) -> None:
+        self._queries, self._titles, self._products = queries, titles, products
+        self._word_trigrams = trigrams
+        self._trigrams = Trigrams(query_vocabulary, others=trigrams)
+        # The last entry is what the padding of a query stands for: an id that no product has either.
+        self._word_ids = np.append(word_ids, np.int32(_QUERY_PADDING))
         self._query_words = distinct(queries)
-        weights = products.document_idf[self._query_words.values]
+        weights = products.document_idf.take(word_ids[self._query_words.values], mode="clip")
         self._query_idf = _sum_by_row(self._query_words.owners, weights, len(queries.lengths))
 
     def compute(
@@ -76,7 +93,8 @@ class WordComparison:
         self, query: Int32[np.ndarray, " n"], product: Int32[np.ndarray, " n"], rows: Int64[np.ndarray, " n"]
     ) -> tuple[Float32[np.ndarray, "n 9"], UInt8[np.ndarray, " n"], _AlikeWords]:
         products = self._products
-        query_words = self._query_words.columns(query, _QUERY_PADDING)
+        own_ids = self._query_words.columns(query, _NO_WORD)
+        query_words = self._word_ids[own_ids]
         words = products.words.columns(product, _PRODUCT_PADDING)
         places = _places(words, query_words)
         held = np.flatnonzero(places)
@@ -100,7 +118,7 @@ class WordComparison:
         values[:, 7] = self._phrase_in_title(query, product, (n_found == n_query) & (n_query > 0))
         values[:, 8] = self._queries.lengths_of(query)
         missing = (query_words != _QUERY_PADDING) & (in_title == 0)
-        return values, n_found, self._alike_words(query_words, missing, words, n_title, rows)
+        return values, n_found, self._alike_words(own_ids, missing, words, n_title, rows)
 
     def _phrase_in_title(
         self, query: Int32[np.ndarray, " n"], product: Int32[np.ndarray, " n"], all_found: Bool[np.ndarray, " n"]
@@ -108,7 +126,7 @@ class WordComparison:
         lengths = self._queries.lengths_of(query)
         found = all_found & (lengths == 1)
         rows = np.flatnonzero(all_found & (lengths > 1))
-        words = self._queries.columns(query[rows], _QUERY_PADDING)
+        words = self._word_ids[self._queries.columns(query[rows], _NO_WORD)]
         title = self._titles.columns(product[rows], _PRODUCT_PADDING)
         # Line i tells whether the words so far follow each other in the title from its place i on.
         follow = np.ones(title.shape, dtype=bool)
@@ -134,7 +152,7 @@ class WordComparison:
         beyond = np.arange(n_lines)[:, None] >= n_title
         title = words[:n_lines].take(columns, axis=1, mode="clip")
         np.copyto(title, _PRODUCT_PADDING, where=beyond)
-        signatures = self._trigrams.signature.take(title, mode="wrap")
+        signatures = self._word_trigrams.signature.take(title, mode="wrap")
         slots, lefts, rights = [], [], []
         for slot, (word, is_missing) in enumerate(zip(query_words, missing, strict=True)):
             at = np.flatnonzero(is_missing[columns])
@@ -155,7 +173,7 @@ class WordComparison:
             np.concatenate([np.empty(0, np.int64), *(getattr(some, name) for some in alike)])
             for name in ("slots", "query_words", "title_words")
         )
-        dice = self._trigrams.dice(left, right)
+        dice = self._trigrams.dice(left, self._word_trigrams, right)
         slots, dice = slots[dice > 0], dice[dice > 0]
         order = np.lexsort((dice, slots))
         slots, dice = slots[order], dice[order]

@@ -20,7 +20,7 @@ class ProductWords:
     Args:
         titles: Words of each title.
         documents: Words of each document.
-        n_words: Size of the vocabulary.
+        n_words: Size of the vocabulary; a word beyond it is in no product.
 
     Attributes:
         words: The distinct words of title and document.
@@ -29,7 +29,8 @@ class ProductWords:
         n_title_words: Distinct words of each title.
         title: BM25 of titles.
         document: BM25 of documents.
-        document_idf: ln(1 + N / (1 + n)) of each word of the vocabulary, n of the N documents holding it.
+        document_idf: ln(1 + N / (1 + n)) of each word of the vocabulary, n of the N documents holding it; the last
+            entry is that of a word that none holds.
     """
 
     def __init__(self, titles: Ragged, documents: Ragged, n_words: int) -> None:
@@ -41,8 +42,8 @@ class ProductWords:
         words, lengths, in_title, in_document = (np.concatenate(column) for column in zip(*parts, strict=True))
         self.words = ragged(words, lengths)
         self.in_title, self.in_document = in_title, in_document
-        holding_title = np.bincount(words[in_title > 0], minlength=n_words)
-        holding_document = np.bincount(words[in_document > 0], minlength=n_words)
+        holding_title = np.bincount(words[in_title > 0], minlength=n_words + 1)
+        holding_document = np.bincount(words[in_document > 0], minlength=n_words + 1)
         title_entries = np.concatenate([[0], np.cumsum(in_title > 0)])
         self.n_title_words = np.diff(title_entries[self.words.starts]).astype(np.uint8)
         self.title = BM25(titles.lengths, holding_title)
@@ -58,7 +59,7 @@ class BM25:
 
     Args:
         lengths: Words of each text.
-        holding: For each word of the vocabulary, the texts that hold it.
+        holding: For each word of the vocabulary, and last for any other word, the texts that hold it.
     """
 
     def __init__(self, lengths: Int64[np.ndarray, " texts"], holding: Int64[np.ndarray, " vocabulary"]) -> None:
@@ -119,8 +120,8 @@ def _count(
 def _by_count(
     counts: Int64[np.ndarray, " vocabulary"], function: Callable[[int], float]
 ) -> Float64[np.ndarray, " values"]:
-    """The function of every count; at least one value, so that padding always finds one to read."""
+    """The function of every count."""
     distinct, inverse = np.unique(counts, return_inverse=True)
     # Numerics: the C library's logarithm of a few numbers, because NumPy's depends on the processor.
     values = np.array([function(int(count)) for count in distinct])
-    return values[inverse] if len(counts) else np.zeros(1)
+    return values[inverse]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64, UInt64
+from jaxtyping import Bool, Float64, Int32, Int64, UInt64
 
 LEAST = 2, 5
 """The least similarity that counts, as a fraction, so that it is tested in whole numbers."""
@@ -27,13 +27,14 @@ class Trigrams:
 
     Args:
         vocabulary: The words, in the order of their ids.
+        others: Of the words that these ones will be compared with; None where they will be compared with each other.
 
     Attributes:
         signature: 64 bits a word, one set for each trigram; the last entry, for padding, has none.
         n_trigrams: Distinct trigrams of each word.
     """
 
-    def __init__(self, vocabulary: Iterable[str]) -> None:
+    def __init__(self, vocabulary: Iterable[str], others: "Trigrams | None" = None) -> None:
         words = list(vocabulary)
         n_of_word = np.array([len(word) + 1 for word in words], np.int64)
         text = "".join(f"\0\0{word}\0" for word in words)
@@ -48,6 +49,9 @@ class Trigrams:
         self._starts = np.concatenate([[0], np.cumsum(self.n_trigrams)])
         self._ids = (keys & 0xFFFFFFFF).astype(np.int32)
         self._wide = self._signatures(kinds)
+        self._kinds = kinds
+        if others is not None:
+            self._ids = others._numbers(kinds)[self._ids]
         self.signature = np.append(np.bitwise_or.reduce(self._wide, axis=1), np.uint64(0))
         # 2 * shared / (n + n_other) >= over / under, where shared <= common bits + hidden and n_other >= its bits;
         # hidden are a word's trigrams that fell on a bit that another one of it had set already.
@@ -66,11 +70,19 @@ class Trigrams:
                 wide[:, column] = np.bitwise_or.reduceat(bits, self._starts[:-1])
         return wide
 
+    def _numbers(self, kinds: Int64[np.ndarray, " kinds"]) -> Int32[np.ndarray, " kinds"]:
+        """The number here of each trigram; what no word here has gets a number of its own."""
+        own = np.arange(len(self._kinds), len(self._kinds) + len(kinds))
+        if not len(self._kinds):
+            return own.astype(np.int32)
+        at = np.minimum(np.searchsorted(self._kinds, kinds), len(self._kinds) - 1)
+        return np.where(self._kinds[at] == kinds, at, own).astype(np.int32)
+
     def may_be_alike(self, word: np.ndarray, others: np.ndarray) -> Bool[np.ndarray, "lines pairs"]:
         """Which pairs could reach the least similarity, by their signatures alone; it lets no such pair out.
 
         Args:
-            word: One word of each pair.
+            word: One word of each pair, by its id here.
             others: Signatures of the words it is compared with, one line of them for each place in a text.
 
         Returns:
@@ -81,30 +93,40 @@ class Trigrams:
         reached -= np.multiply(np.bitwise_count(others), over, dtype=np.int16)
         return reached >= self._must_reach[word]
 
-    def dice(self, left: Int64[np.ndarray, " n"], right: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-        """Twice the shared trigrams over all trigrams of two words; 0 below the least similarity."""
+    def dice(
+        self, left: Int64[np.ndarray, " n"], others: "Trigrams", right: Int64[np.ndarray, " n"]
+    ) -> Float64[np.ndarray, " n"]:
+        """Twice the shared trigrams over all trigrams of two words; 0 below the least similarity.
+
+        Args:
+            left: Words by their ids here.
+            others: What these trigrams were made to be compared with.
+            right: Words by their ids there.
+
+        Returns:
+            The similarity of each pair.
+        """
         over, under = LEAST
+        values = np.zeros(len(left))
         # Most pairs that 64 bits let through are none by 256.
         wide = self._wide[left]
-        shared_at_most = np.bitwise_count(wide & self._wide[right]).sum(axis=1, dtype=np.int64)
+        shared_at_most = np.bitwise_count(wide & others._wide[right]).sum(axis=1, dtype=np.int64)
         shared_at_most += self.n_trigrams[left] - np.bitwise_count(wide).sum(axis=1, dtype=np.int64)
-        kept = np.flatnonzero(2 * under * shared_at_most >= over * (self.n_trigrams[left] + self.n_trigrams[right]))
+        both = self.n_trigrams[left] + others.n_trigrams[right]
+        kept = np.flatnonzero(2 * under * shared_at_most >= over * both)
         pairs, inverse = np.unique(left[kept] << 32 | right[kept], return_inverse=True)
-        words = np.stack([pairs >> 32, pairs & 0xFFFFFFFF])
-        lengths = self.n_trigrams[words]
-        shared = self._shared(words, lengths)
-        alike = 2 * under * shared >= over * lengths.sum(axis=0)
-        values = np.zeros(len(left))
-        values[kept] = np.where(alike, 2 * shared / np.maximum(lengths.sum(axis=0), 1), 0.0)[inverse]
+        left, right = pairs >> 32, pairs & 0xFFFFFFFF
+        both = self.n_trigrams[left] + others.n_trigrams[right]
+        keys = np.sort(np.concatenate([self._keys_of(left), others._keys_of(right)]))
+        # No word has a trigram twice, so that a key found twice is in both.
+        shared = np.bincount(keys[1:][keys[1:] == keys[:-1]] >> 32, minlength=len(pairs))
+        alike = 2 * under * shared >= over * both
+        values[kept] = np.where(alike, 2 * shared / np.maximum(both, 1), 0.0)[inverse]
         return values
 
-    def _shared(
-        self, words: Int64[np.ndarray, "2 pairs"], lengths: Int64[np.ndarray, "2 pairs"]
-    ) -> Int64[np.ndarray, " pairs"]:
-        n_pairs = words.shape[1]
-        flat = lengths.ravel()
-        owner = np.repeat(np.tile(np.arange(n_pairs), 2), flat)
-        first = np.repeat(self._starts[words].ravel() - np.cumsum(flat) + flat, flat)
-        keys = np.sort(owner << 32 | self._ids[first + np.arange(len(owner))])
-        # No word has a trigram twice, so that a key found twice is in both.
-        return np.bincount(keys[1:][keys[1:] == keys[:-1]] >> 32, minlength=n_pairs)
+    def _keys_of(self, words: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " keys"]:
+        """The trigrams of some words, one after the other, each behind its word's place among them."""
+        n_of_word = self.n_trigrams[words]
+        owner = np.repeat(np.arange(len(words)), n_of_word)
+        first = np.repeat(self._starts[words] - np.cumsum(n_of_word) + n_of_word, n_of_word)
+        return owner << 32 | self._ids[first + np.arange(len(owner))]

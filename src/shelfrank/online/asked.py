@@ -1,0 +1,106 @@
+"""What a service is asked, what it is told, and the encoded page that comes of it."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, Int32, UInt64
+
+from shelfrank.data.prepared import Column, make_neutral
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One page to rank.
+
+    Attributes:
+        query: The query, spelled as a log would have it.
+        product_ids: Candidates in the engine's order.
+        customer_id: Who asks; None is an anonymous visitor.
+        session_id: The visit; None says nothing about it.
+        ts_us: Time of the search in microseconds since 1970, UTC; only what happened strictly before counts.
+        positions: The engine's order, from 1; None is the order given.
+        context: Declared features of the page by name, such as `device`.
+        customer: Declared features of the customer that replace the table's.
+        products: For each candidate, declared features that replace the table's or are known per row only, such as
+            `price`; empty replaces nothing.
+        search_id: The page's id, by which equal scores are ordered as offline; None orders them by the query's text.
+    """
+
+    query: str
+    product_ids: Sequence[str]
+    customer_id: str | None = None
+    session_id: str | None = None
+    ts_us: int = field(default_factory=_now_us)
+    positions: Sequence[int] | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    customer: Mapping[str, Any] = field(default_factory=dict)
+    products: Sequence[Mapping[str, Any]] = ()
+    search_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened after the log was read.
+
+    With a `query` it happened on a results page: `impression` shows a product, a task's name says that its label
+    became 1. Without one it is what a log's `events` hold, whatever its action: an engagement with the product
+    elsewhere, such as a view of its page.
+
+    Attributes:
+        product_id: The product; one that the catalogue lacks is passed over.
+        action: What happened.
+        ts_us: When, in microseconds since 1970, UTC; of an outcome, as in a log, when its page was shown.
+        customer_id: Whose doing; None is an anonymous visitor.
+        session_id: In which visit; None says nothing about it.
+        query: The query of the results page.
+        position: Where an impression stood on its page, from 1; None gives it no attention.
+        price: The price shown, for a log that has prices in its impressions.
+    """
+
+    product_id: str
+    action: str
+    ts_us: int
+    customer_id: str | None = None
+    session_id: str | None = None
+    query: str | None = None
+    position: int | None = None
+    price: float | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """The candidates of one page, encoded as prepared data is, in the order in which they were given.
+
+    Attributes:
+        numerical: Standardised numbers.
+        categorical: Codes; 0 is unknown or default.
+        product_idx: Row of each product in the catalogue; -1 where it is not there.
+        query_idx: Row of the query in the log's queries; -1 where it was never seen.
+        tie_keys: Fixed hash of (search, product) that breaks ties between equal scores.
+        unknown: How much was cold: `products` that the catalogue lacks, `customer` and `query` (1 or 0), and given
+            `categories` that have no code.
+        numerical_columns: What each column of `numerical` is.
+        categorical_columns: What each column of `categorical` is.
+    """
+
+    numerical: Float32[np.ndarray, "rows n_num"]
+    categorical: Int32[np.ndarray, "rows n_cat"]
+    product_idx: Int32[np.ndarray, " rows"]
+    query_idx: int
+    tie_keys: UInt64[np.ndarray, " rows"]
+    unknown: Mapping[str, int]
+    numerical_columns: tuple[Column, ...]
+    categorical_columns: tuple[Column, ...]
+
+    def neutral(self, mode: Literal["zero", "mean"]) -> "Page":
+        """The same page with every customer feature at its neutral value; see `Split.neutral`."""
+        numerical, categorical = self.numerical.copy(), self.categorical.copy()
+        make_neutral(numerical, categorical, self.numerical_columns, self.categorical_columns, mode)
+        return replace(self, numerical=numerical, categorical=categorical)

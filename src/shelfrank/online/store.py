@@ -1,0 +1,464 @@
+"""Encoded pages at any moment: totals from mapped tables and recent events, formulas and encoder as offline."""
+
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from jaxtyping import Float32, Float64, Int32, Int64, Num
+
+from shelfrank.config import PrepareConfig
+from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
+from shelfrank.errors import UserError
+from shelfrank.online.asked import Asked, Event, Page
+from shelfrank.online.declared import EntityTable, GivenCategories, given_numbers, number, spelled
+from shelfrank.online.ids import Ids
+from shelfrank.online.past import KeyTotals, PastTable
+from shelfrank.online.recent import Happening, Recent, attention, log_price
+from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding
+from shelfrank.prepare.measures import HistoryPlan
+from shelfrank.prepare.page import computed_features, totals_by_key
+from shelfrank.prepare.textual import ProductTexts, QueryTexts
+from shelfrank.schema import Side
+from shelfrank.text.scores import row_cosines
+
+STORE_FILE = "store.json"
+STORE_VERSION = 1
+PRICE = "price"
+SEMANTIC = "semantic_score"
+MOST_RECENT = 100_000
+REMEMBERED_QUERIES = 2_000
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """A page's products and visitor by their places in the tables."""
+
+    asked: Asked
+    product: Int64[np.ndarray, " rows"]
+    query: int
+    customer: int
+    session: int
+    codes: Mapping[str, Int64[np.ndarray, " rows"]]
+
+
+class FeatureStore:
+    """The features of any page at any moment, equal to what `prepare` makes of the log.
+
+    Tables are mapped into memory, not loaded; the texts of the products are read when the store is opened, about 20
+    seconds a million products. Pages may be asked for, and events added, from several threads. Made by `open`.
+
+    Args:
+        path: What `build_store` wrote.
+        facts: Its `store.json`.
+        most_recent: Recent events that are kept at most.
+
+    Attributes:
+        numerical_columns: What each column of a page's `numerical` is.
+        categorical_columns: What each column of a page's `categorical` is.
+        until_us: The log's last moment; events up to it are in the tables already and are not added again.
+    """
+
+    def __init__(self, path: Path, facts: Mapping[str, Any], most_recent: int) -> None:
+        self._facts = facts
+        config = PrepareConfig.model_validate(facts["config"])
+        plan = facts["history"]
+        self._plan = HistoryPlan(**{**plan, **{name: tuple(plan[name]) for name in ("tasks", "partly", "affinity")}})
+        self._made = computed_features(self._plan, config)
+        self._products, self._queries, self._customers = (
+            Ids(path / name) for name in ("products", "queries", "customers")
+        )
+        self._sessions = Ids(path / "sessions") if (path / "sessions").is_dir() else None
+        self._open_encoder(path)
+        self._open_totals(path, config, most_recent)
+        self._open_catalogue(path)
+        self._texts = _product_texts(path / "products" / "texts.parquet") if config.text else None
+        self._read = lru_cache(REMEMBERED_QUERIES)(self._read_query)
+        self._embeddings = None
+        if facts["semantic"]:
+            self._embeddings = tuple(map_array(path / name / "embeddings.npy") for name in ("queries", "products"))
+
+    @classmethod
+    def open(cls, path: Path, most_recent: int = MOST_RECENT) -> "FeatureStore":
+        """Opens what `build_store` wrote.
+
+        Args:
+            path: The folder.
+            most_recent: Recent events that are kept in memory at most, about 2 KB each.
+
+        Returns:
+            The store.
+
+        Raises:
+            UserError: Where the folder is none, or one of another version.
+        """
+        try:
+            facts = json.loads((path / STORE_FILE).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} must hold online features, but {STORE_FILE} cannot be read: {error}") from error
+        if facts.get("version") != STORE_VERSION:
+            raise UserError(
+                f"{path} must hold online features of version {STORE_VERSION}, but it is of {facts.get('version')}; "
+                "export again"
+            )
+        return cls(path, facts, most_recent)
+
+    @property
+    def n_recent(self) -> int:
+        """Recent events that are kept."""
+        return self._recent.n_events
+
+    def page(self, asked: Asked, query_vector: Float32[np.ndarray, " d"] | None = None) -> Page:
+        """Encodes a page.
+
+        Whatever is unknown is cold: a product without history, a customer without features, a category of code 0.
+
+        Args:
+            asked: The page.
+            query_vector: The semantic model's embedding of the query, at length 1; of a query that the log has, the
+                log's is taken. None leaves the semantic score of a new query missing.
+
+        Returns:
+            The encoded candidates in their order.
+
+        Raises:
+            UserError: Where positions or overrides are not one per candidate, or a number is none.
+        """
+        candidates, hashes = self._candidates(asked)
+        n_rows = len(asked.product_ids)
+        numerical = np.empty((n_rows, len(self.numerical_columns)), np.float32)
+        categorical = np.empty((n_rows, len(self.categorical_columns)), np.int32)
+        cold = 0
+        if n_rows:
+            computed = self._compute(candidates, query_vector, self._wanted)
+            self._put_numbers(candidates, computed, numerical)
+            self._product_table.put(candidates.product, numerical, categorical)
+            self._customer_table.put(np.array([candidates.customer]), numerical, categorical)
+            cold = self._put_given(asked, numerical, categorical)
+        search = asked.search_id if asked.search_id is not None else asked.query
+        return Page(
+            numerical=numerical,
+            categorical=categorical,
+            product_idx=candidates.product.astype(np.int32),
+            query_idx=candidates.query,
+            tie_keys=tie_keys(np.broadcast_to(id_hashes([search]), n_rows), hashes),
+            unknown={
+                "products": int((candidates.product < 0).sum()),
+                "customer": int(asked.customer_id is not None and candidates.customer < 0),
+                "query": int(candidates.query < 0),
+                "categories": cold,
+            },
+            numerical_columns=self.numerical_columns,
+            categorical_columns=self.categorical_columns,
+        )
+
+    def computed(
+        self, asked: Asked, query_vector: Float32[np.ndarray, " d"] | None = None
+    ) -> dict[str, Num[np.ndarray, " rows"]]:
+        """The computed features of a page before encoding, as `prepare.pipeline.raw_features` has them.
+
+        Args:
+            asked: The page, of at least one candidate.
+            query_vector: See `page`.
+
+        Returns:
+            Each feature's values.
+        """
+        return self._compute(self._candidates(asked)[0], query_vector, None)
+
+    def add_events(self, events: Iterable[Event]) -> None:
+        """Adds what happened since the log was read; later pages see it as if the log had it.
+
+        Memory is bounded: the oldest of too many events are forgotten. Events not later than `until_us`, of products
+        that the catalogue lacks, or of tasks that the log has not, are passed over.
+
+        Args:
+            events: In any order.
+        """
+        happenings = [happening for event in events if (happening := self._happening(event)) is not None]
+        with self._lock:
+            for happening in happenings:
+                self._recent.add(happening)
+
+    def _open_encoder(self, path: Path) -> None:
+        encoder = Encoder.load(path / "encoder.json")
+        self.numerical_columns: tuple[Column, ...] = tuple(c for each in encoder.numerical for c in each.columns())
+        self.categorical_columns: tuple[Column, ...] = tuple(each.column() for each in encoder.categorical)
+        place = {column.name: index for index, column in enumerate(self.numerical_columns)}
+        place |= {column.name: index for index, column in enumerate(self.categorical_columns)}
+        types = pq.read_schema(path / "types.parquet")
+        homes = {name: home for home, names in self._facts["features"].items() for name in names}
+        numerical: dict[str, list[NumericalEncoding]] = {"product": [], "customer": [], "row": []}
+        categorical: dict[str, list[CategoricalEncoding]] = {"product": [], "customer": [], "row": []}
+        for each in encoder.numerical:
+            numerical[homes.get(each.name, "row")].append(each)
+        for each in encoder.categorical:
+            categorical[homes[each.name]].append(each)
+        self._product_table, self._customer_table = (
+            EntityTable(path / f"{home}s", numerical[home], categorical[home], place)
+            for home in ("product", "customer")
+        )
+        # What no table has is computed or given with the page.
+        self._in_rows = [each.name for each in numerical["row"] if homes.get(each.name) == "row"]
+        self._block = NumericalBlock(numerical["row"])
+        self._block_names = [each.name for each in numerical["row"]]
+        self._block_columns = np.array(
+            [place[each.name] + i for each in numerical["row"] for i in range(2 if each.flags_missing else 1)], np.intp
+        )
+        self._wanted = frozenset(self._block_names)
+        self._numbers = {
+            each.name: (each, place[each.name]) for home in ("product", "customer") for each in numerical[home]
+        }
+        self._categories = {
+            each.name: (GivenCategories(each, types.field(each.name).type), place[each.name])
+            for some in categorical.values()
+            for each in some
+        }
+        self._types = types
+        self._home = homes
+        self._row_categories = [each.name for each in categorical["row"]]
+
+    def _open_totals(self, path: Path, config: PrepareConfig, most_recent: int) -> None:
+        delay_us = round(config.history.outcome_delay_s * 1e6)
+        self._times = np.asarray(map_array(path / "times.npy"))
+        self.until_us = int(self._times[-1]) if len(self._times) else 0
+        by_key = totals_by_key(self._made)
+        assert list(by_key) == self._facts["keys"], "the store must hold the keys that its config asks for"
+        self._past: dict[str, PastTable] = {}
+        for folder, (key, totals) in enumerate(by_key.items()):
+            plan = KeyTotals(key, tuple(totals), self._plan.tasks[0], delay_us)
+            self._past[key] = PastTable(path / "past" / str(folder), plan, len(self._times))
+        self._lock = threading.Lock()
+        self._recent = Recent({key: table.plan for key, table in self._past.items()}, most_recent)
+
+    def _open_catalogue(self, path: Path) -> None:
+        prices, codes = path / "products" / "prices.npy", path / "products" / "codes.npy"
+        self._prices = np.asarray(map_array(prices)) if prices.is_file() else None
+        self._codes = np.asarray(map_array(codes)) if codes.is_file() else None
+        self._code_of: dict[str, dict[str | None, int]] = {name: {} for name in self._plan.affinity}
+        if self._codes is not None:
+            for row in pq.read_table(path / "products" / "code_values.parquet").to_pylist():
+                self._code_of[row["feature"]][row["value"]] = row["code"]
+
+    def _candidates(self, asked: Asked) -> tuple[_Candidates, np.ndarray]:
+        n_rows = len(asked.product_ids)
+        for name, values in (("positions", asked.positions), ("products", asked.products or None)):
+            if values is not None and len(values) != n_rows:
+                raise UserError(
+                    f"{name} must be one per candidate, but there are {len(values)} for {n_rows} candidates"
+                )
+        if asked.positions is not None and min(asked.positions, default=1) < 1:
+            raise UserError(f"positions must begin at 1, but one is {min(asked.positions)}")
+        product, hashes = self._products.find(asked.product_ids)
+        candidates = _Candidates(
+            asked=asked,
+            product=product,
+            query=self._queries.row(asked.query),
+            customer=self._customers.row(asked.customer_id),
+            session=self._sessions.row(asked.session_id) if self._sessions is not None else -1,
+            codes=self._candidate_codes(asked, product),
+        )
+        return candidates, hashes
+
+    def _candidate_codes(
+        self, asked: Asked, product: Int64[np.ndarray, " rows"]
+    ) -> dict[str, Int64[np.ndarray, " rows"]]:
+        if self._codes is None:
+            return {}
+        table = self._codes[product].astype(np.int64)
+        codes = {name: table[:, i] for i, name in enumerate(self._plan.affinity)}
+        for row, given in enumerate(asked.products):
+            for name in codes.keys() & given.keys():
+                codes[name][row] = self._code_of[name].get(spelled(given[name], self._types.field(name).type), -1)
+        return codes
+
+    def _compute(
+        self, candidates: _Candidates, query_vector: Float32[np.ndarray, " d"] | None, wanted: frozenset[str] | None
+    ) -> dict[str, Num[np.ndarray, " rows"]]:
+        """The computed features of these names; None computes all."""
+        columns = self._columns(candidates)
+        n_rows = len(candidates.product)
+        computed = {
+            each.feature.name: np.broadcast_to(each.compute(columns), n_rows)
+            for each in self._made
+            if wanted is None or each.feature.name in wanted
+        }
+        if self._texts is not None:
+            values = self._text_values(candidates)
+            computed |= {feature.name: values[:, i] for i, feature in enumerate(self._texts.features)}
+        if self._embeddings is not None:
+            computed[SEMANTIC] = self._cosines(candidates, query_vector)
+        return computed
+
+    def _columns(self, candidates: _Candidates) -> dict[str, Num[np.ndarray, " rows"]]:
+        """The columns that formulas read: those of the rows, and the totals."""
+        asked, n_rows = candidates.asked, len(candidates.product)
+        columns: dict[str, Num[np.ndarray, " rows"]] = {
+            "ts_us": np.full(n_rows, asked.ts_us, np.int64),
+            "position": np.arange(1, n_rows + 1) if asked.positions is None else np.array(asked.positions, np.int64),
+            "search_idx": np.zeros(n_rows, np.int64),
+        }
+        price = self._price(candidates)
+        if price is not None:
+            columns[PRICE] = price
+        ranks: dict[int, int] = {}
+        with self._lock:
+            for key, table in self._past.items():
+                columns |= self._totals(candidates, key, table, ranks)
+        return columns
+
+    def _totals(
+        self, candidates: _Candidates, key: str, table: PastTable, ranks: dict[int, int]
+    ) -> dict[str, Num[np.ndarray, " rows"]]:
+        asked = candidates.asked
+        for back_us in table.plan.backs_us:
+            if back_us not in ranks:
+                ranks[back_us] = int(np.searchsorted(self._times, asked.ts_us - back_us))
+        side, _, feature = key.partition("|")
+        alone = key in ("query", "customer", "session")
+        own = candidates.codes[feature] if feature else candidates.product
+        if key == "product":
+            name, groups = None, own
+        else:
+            side = side.removesuffix("_product")
+            name = {"query": asked.query, "customer": asked.customer_id, "session": asked.session_id}[side]
+            idx = {"query": candidates.query, "customer": candidates.customer, "session": candidates.session}[side]
+            groups = table.group(idx) if alone else table.groups(own, idx)
+        sums, last = table.before(groups, [ranks[back_us] for back_us in table.plan.backs_us])
+        if self._recent.n_events:
+            self._recent.add_to(key, asked.ts_us, name, [0] if alone else own.tolist(), sums, last)
+        made = table.plan.columns(sums, last)
+        if alone:
+            return {column: np.broadcast_to(values, len(own)) for column, values in made.items()}
+        return made
+
+    def _price(self, candidates: _Candidates) -> Float64[np.ndarray, " rows"] | None:
+        if not self._plan.has_price:
+            return None
+        if self._prices is None:
+            return given_numbers(PRICE, self._given(candidates.asked, PRICE))
+        prices = self._prices[candidates.product]
+        for row, given in enumerate(candidates.asked.products):
+            if PRICE in given:
+                prices[row] = number(PRICE, given[PRICE])
+        return prices
+
+    def _text_values(self, candidates: _Candidates) -> Float32[np.ndarray, "rows n"]:
+        assert self._texts is not None
+        query = self._read(candidates.asked.query)
+        known = candidates.product >= 0
+        products = np.where(known, candidates.product, 0).astype(np.int32)
+        values = query.compute(np.zeros(len(products), np.int32), products)
+        if not known.all():
+            # Of a product without words only the query's own features are not 0.
+            of_query = [feature.side is Side.QUERY for feature in query.features]
+            values[np.ix_(~known, ~np.array(of_query))] = 0.0
+        return values
+
+    def _read_query(self, query: str) -> QueryTexts:
+        assert self._texts is not None
+        return self._texts.read([query])
+
+    def _cosines(
+        self, candidates: _Candidates, query_vector: Float32[np.ndarray, " d"] | None
+    ) -> Float32[np.ndarray, " rows"]:
+        assert self._embeddings is not None
+        queries, products = self._embeddings
+        cosines = np.full(len(candidates.product), np.nan, np.float32)
+        if candidates.query >= 0:
+            queries = queries[candidates.query][None]
+        elif query_vector is not None:
+            # As the table of embeddings keeps it.
+            queries = query_vector[None].astype(np.float16)
+        else:
+            return cosines
+        known = np.flatnonzero(candidates.product >= 0)
+        rows = np.zeros(len(known), np.int64)
+        cosines[known] = row_cosines(queries, products, rows, candidates.product[known])
+        return cosines
+
+    def _put_numbers(
+        self,
+        candidates: _Candidates,
+        computed: Mapping[str, Num[np.ndarray, " rows"]],
+        numerical: Float32[np.ndarray, "rows n_num"],
+    ) -> None:
+        given = {name: given_numbers(name, self._given(candidates.asked, name)) for name in self._in_rows}
+        raw = np.empty((len(self._block_names), len(numerical)), np.float64)
+        for place, name in enumerate(self._block_names):
+            raw[place] = given[name] if name in given else computed[name]
+        if len(raw):
+            numerical[:, self._block_columns] = self._block.transform(raw)
+
+    def _put_given(
+        self, asked: Asked, numerical: Float32[np.ndarray, "rows n_num"], categorical: Int32[np.ndarray, "rows n_cat"]
+    ) -> int:
+        """Sets what is given with the page; the number of given categories without a code."""
+        cold = 0
+        for name in self._row_categories:
+            categories, place = self._categories[name]
+            values = self._given(asked, name)
+            codes = [categories.code(value) for value in values]
+            categorical[:, place] = codes
+            cold += sum(code == 0 and value is not None for code, value in zip(codes, values, strict=True))
+        replaced = [(slice(None), asked.customer, "customer")]
+        replaced += [(slice(row, row + 1), given, "product") for row, given in enumerate(asked.products)]
+        for rows, given, home in replaced:
+            for name, value in given.items():
+                if self._home.get(name) != home:
+                    continue
+                if name in self._numbers:
+                    encoding, place = self._numbers[name]
+                    encoded = encoding.transform(np.array([number(name, value)]))[0]
+                    numerical[rows, place : place + len(encoded)] = encoded
+                elif name in self._categories:
+                    categories, place = self._categories[name]
+                    code = categories.code(value)
+                    categorical[rows, place] = code
+                    cold += int(code == 0 and value is not None)
+        return cold
+
+    def _given(self, asked: Asked, name: str) -> list[Any]:
+        """A feature's value in each row: the row's own, the page's or the customer's."""
+        page = asked.context.get(name, asked.customer.get(name))
+        if not asked.products:
+            return [page] * len(asked.product_ids)
+        return [given.get(name, page) for given in asked.products]
+
+    def _happening(self, event: Event) -> Happening | None:
+        product = self._products.row(event.product_id)
+        if product < 0 or event.ts_us <= self.until_us:
+            return None
+        happened: dict[str, int]
+        if event.query is None:
+            happened = {"event": 1}
+        elif event.action == "impression":
+            happened = {"impression": 1, "attention": attention(event.position)}
+            happened |= {f"known_{task}": 1 for task in self._plan.partly}
+        elif event.action in self._plan.tasks:
+            happened = {event.action: 1}
+            price = event.price if self._prices is None else float(self._prices[product])
+            logarithm = log_price(price)
+            if event.action == "click" and logarithm is not None:
+                happened |= {"clicked_price": logarithm, "clicked_priced": 1}
+        else:
+            return None
+        codes = (
+            {} if self._codes is None else dict(zip(self._plan.affinity, self._codes[product].tolist(), strict=True))
+        )
+        return Happening(event.ts_us, product, codes, event.query, event.customer_id, event.session_id, happened)
+
+
+def _product_texts(file: Path) -> ProductTexts:
+    table = pq.read_table(file)
+    attributes = {
+        name.removeprefix("attribute."): table[name].to_pylist()
+        for name in table.column_names
+        if name.startswith("attribute.")
+    }
+    return ProductTexts(table["title"].to_pylist(), table["document"].to_pylist(), attributes)
