@@ -111,4 +111,8 @@ class TextMatching(nn.Module):
     def forward(self, rows: RowTexts) -> Float[Tensor, "rows d_out"]:
         """Reads the texts that are not read yet, and compares each row's two."""
         vectors = rows.texts if isinstance(rows.texts, Tensor) else self.trained(rows.texts)
-        return self.norm(self._match(vectors[rows.query], vectors[rows.product]))
+        return self.compare(vectors[rows.query], vectors[rows.product])
+
+    def compare(self, query: Float[Tensor, "rows d"], product: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d_out"]:
+        """The features of pairs of finished vectors."""
+        return self.norm(self._match(query, product))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Int32, Int64
+from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from shelfrank.data.batch import Batch
@@ -47,7 +47,6 @@ class TextFeed:
         rows = torch.from_numpy(seat[place]).to(self.device)
         return RowTexts(buckets, rows[: len(query)], rows[len(query) :])
 
-    @torch.inference_mode()
     def of_split(self, split: Split, trained: TrainedLayers) -> Callable[[Batch], RowTexts]:
         """Reads every text of a split once; a batch's texts are then looked up among the finished vectors."""
         used = np.unique(
@@ -55,17 +54,23 @@ class TextFeed:
                 [self.query_text[np.unique(split.query_idx)], self.product_text[np.unique(split.product_idx)]]
             )
         ).astype(np.int64)
-        vectors = torch.empty(len(used), trained.d, device=self.device)
-        by_length = used[np.argsort(self.frozen.lengths[used], kind="stable")]
-        for start in range(0, len(used), READ_TEXTS):
-            some = by_length[start : start + READ_TEXTS]
-            order, buckets = self._buckets(some)
-            vectors[torch.from_numpy(np.searchsorted(used, some[order])).to(self.device)] = trained(buckets)
+        vectors = self.read(used, trained)
         return lambda batch: RowTexts(
             vectors,
             self._seats(used, self.query_text[batch.query_idx]),
             self._seats(used, self.product_text[batch.product_idx]),
         )
+
+    @torch.inference_mode()
+    def read(self, texts: Int64[np.ndarray, " texts"], trained: TrainedLayers) -> Float[Tensor, "texts d"]:
+        """The finished vectors of different texts, which must be given in ascending order."""
+        vectors = torch.empty(len(texts), trained.d, device=self.device)
+        by_length = texts[np.argsort(self.frozen.lengths[texts], kind="stable")]
+        for start in range(0, len(texts), READ_TEXTS):
+            some = by_length[start : start + READ_TEXTS]
+            order, buckets = self._buckets(some)
+            vectors[torch.from_numpy(np.searchsorted(texts, some[order])).to(self.device)] = trained(buckets)
+        return vectors
 
     def _seats(self, used: Int64[np.ndarray, " texts"], texts: Int32[np.ndarray, " rows"]) -> Tensor:
         return torch.from_numpy(np.searchsorted(used, texts)).to(self.device)

@@ -39,7 +39,7 @@ class FeatureTokenizer(nn.Module):
 
     def forward(self, inputs: Inputs) -> Float[Tensor, "rows n_tokens d"]:
         """Stacks the tokens."""
-        cls = self.cls.expand(len(inputs.numerical), 1, -1)
+        cls = self.cls.expand(inputs.numerical.shape[0], 1, -1)
         numbers = torch.addcmul(self.bias, inputs.numerical[:, :, None], self.weight)
         tokens = [cls, numbers, inputs.embedded + self.category_bias]
         if self.matching is not None:
@@ -152,6 +152,9 @@ class FTTransformer(Bottom):
 
     def forward(self, inputs: Inputs) -> Shared:
         """Reads the rows a chunk at a time, which changes nothing but the speed."""
+        if torch.onnx.is_in_onnx_export():
+            # A graph would keep the number of chunks.
+            return Shared(self._read(inputs))
         n_rows = max(CHUNK_TOKENS // self.tokenizer.n_tokens, 1)
         columns = (inputs.numerical, inputs.embedded, inputs.matching)
         chunks = zip(*(column.split(n_rows) for column in columns), strict=True)

@@ -74,7 +74,16 @@ def sparsemax(z: Float[Tensor, "n_features ..."]) -> Float[Tensor, "n_features .
         >>> sparsemax(torch.tensor([[0.5], [0.3], [-2.0]])).flatten()
         tensor([0.6000, 0.4000, 0.0000])
     """
-    return Sparsemax.apply(z)
+    return _sparsemax_by_sorting(z) if torch.onnx.is_in_onnx_export() else Sparsemax.apply(z)
+
+
+def _sparsemax_by_sorting(z: Float[Tensor, "n_features ..."]) -> Float[Tensor, "n_features ..."]:
+    """The same as a fixed number of operations, which a graph can hold."""
+    descending = z.sort(dim=0, descending=True).values
+    sums = descending.cumsum(dim=0)
+    ranks = torch.arange(1, len(z) + 1, dtype=z.dtype).view(-1, *(1 for _ in z.shape[1:]))
+    n_chosen = (1 + ranks * descending > sums).sum(dim=0, keepdim=True)
+    return (z - (sums.gather(0, n_chosen - 1) - 1) / n_chosen).relu()
 
 
 class GhostBatchNorm(nn.Module):
@@ -112,7 +121,7 @@ class GhostBatchNorm(nn.Module):
         if not self.training or n_rows < 2:
             running = (self.running_mean, self.running_var)
             rows = x.flatten(1)[None]
-            return nn.functional.batch_norm(rows, *running, self.weight, self.bias, eps=self.epsilon).view(x.shape)
+            return nn.functional.batch_norm(rows, *running, self.weight, self.bias, eps=self.epsilon).view_as(x)
         if x.is_cuda:
             # Numerics: there the kernel wants the rows in the type of weight and bias.
             x = x.float()
@@ -152,7 +161,7 @@ def linear(
     x: Float[Tensor, "d_in ghosts ghost_rows"], weight: Float[Tensor, "d_out d_in"]
 ) -> Float[Tensor, "d_out ghosts ghost_rows"]:
     """W x for every row."""
-    return (weight @ x.flatten(1)).unflatten(1, x.shape[1:])
+    return (weight @ x.flatten(1)).view(len(weight), x.shape[1], x.shape[2])
 
 
 def gated(
@@ -310,7 +319,7 @@ class TabNet(Bottom):
     ]:
         """Each step's decision, and its mask."""
         _, attention = self.first_transformer(x, self.shared).split(self.widths)
-        prior = torch.ones(self.n_features, *x.shape[1:], device=x.device)
+        prior = torch.ones(self.n_features, x.shape[1], x.shape[2], device=x.device)
         decisions, masks = [], []
         for attentive, transformer in zip(self.attentions, self.transformers, strict=True):
             mask = attentive(attention, prior)
