@@ -32,8 +32,9 @@ from shelfrank.train.distributed import BatchShare, own_searches
 from tiny import hand_split, random_split
 from tiny_encoder import save_tiny_bert
 
-CLOSE = 1e-6
-"""How near the losses of one and of two processes are, on numbers of about 1."""
+CLOSE = 1e-5
+"""How near the losses of one and of two processes must be; rounding moves them by 1e-6 or less, and labels that are
+counted by each process alone by 4e-3 or more."""
 
 
 class Shared(NamedTuple):
@@ -124,9 +125,7 @@ def test_a_run_of_two_processes_has_the_curve_of_one(name: str, shared: Shared, 
     ours, theirs = (Run.open(folder / name) for folder in (shared.out, alone))
     assert ours.manifest.inputs == theirs.manifest.inputs
     info = [run.manifest.info for run in (ours, theirs)]
-    # A text that is read beside others is rounded in another place.
-    within = 10 * CLOSE if name == "text" else CLOSE
-    assert_allclose(*(learned(told["fitted"]["curve"]) for told in info), rtol=0, atol=within)
+    assert_allclose(*(learned(told["fitted"]["curve"]) for told in info), rtol=0, atol=CLOSE)
     assert [told["processes"] for told in info] == [2, 1]
     assert "2 processes shared every batch" in info[0]["fitted"]["choices"]
 

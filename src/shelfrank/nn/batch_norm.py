@@ -47,7 +47,9 @@ def normalise_together(
     Returns:
         The rows, and the mean and the unbiased variance of the whole batch.
     """
-    normalised, mean, var = _NormaliseTogether.apply(x.float(), weight, bias, epsilon)
+    # Numerics: statistics of numbers in half precision are taken in float32.
+    precise = x.to(torch.promote_types(x.dtype, weight.dtype))
+    normalised, mean, var = _NormaliseTogether.apply(precise, weight, bias, epsilon)
     return normalised.to(x.dtype), mean, var
 
 
