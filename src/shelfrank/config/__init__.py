@@ -16,6 +16,7 @@ from shelfrank.config.rankers import ExperimentConfig, LambdaMARTConfig, TrainCo
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.config.sampling import SamplingConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
+from shelfrank.config.tune import TuneConfig
 
 __all__ = [
     "AgreementConfig",
@@ -40,6 +41,7 @@ __all__ = [
     "TabNetConfig",
     "TextConfig",
     "TrainConfig",
+    "TuneConfig",
     "XGBoostConfig",
     "merge",
     "normalised_weights",

@@ -1,0 +1,141 @@
+"""Settings of the search over loss weights, fusion weights and sizes."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from shelfrank.config.base import Strict
+
+PARTS_LIMIT = 100
+
+
+class ObjectiveConfig(Strict):
+    """What is made as large as possible, on the validation split.
+
+    Unstated: the paper says only that the loss weights are optimised for the final MRR. The default weighs each task's
+    MRR@10 equally, so that no task is bought with another unseen.
+
+    Attributes:
+        k: Cutoff of MRR.
+        weights: Weight of each task's MRR; None weighs all equally, one named task alone tunes for that task.
+    """
+
+    k: int = Field(default=10, ge=1)
+    weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
+
+
+class HalvingConfig(Strict):
+    """How the cheap method finds the points that are worth a whole training.
+
+    All points go on from one training at equal weights.
+
+    Attributes:
+        n_screened: Points kept after all were judged by fusing that training's scores, which costs nothing; None keeps
+            all, as how a weighting fuses says little of how it trains (`docs/tune.md`).
+        shares: What each rung trains, as a share of a whole training's rows; a point goes on from its own last weights.
+        keep: Points kept after each rung; the last are trained whole, from scratch, as the full method does.
+    """
+
+    n_screened: int | None = Field(default=None, ge=1)
+    shares: tuple[float, ...] = (0.05, 0.1, 0.2)
+    keep: tuple[int, ...] = Field(default=(16, 8, 4), min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "HalvingConfig":
+        if len(self.shares) != len(self.keep):
+            raise ValueError(f"shares ({len(self.shares)}) and keep ({len(self.keep)}) must have the same length")
+        if any(not 0 < share <= 1 for share in self.shares):
+            raise ValueError("shares must lie above 0 and at most at 1")
+        steps = (self.n_screened or self.keep[0], *self.keep)
+        if any(later < 1 or later > earlier for earlier, later in zip(steps, self.keep, strict=False)):
+            raise ValueError("n_screened and keep must not grow from one rung to the next, nor fall below 1")
+        return self
+
+
+class SizesConfig(Strict):
+    """The random search over dropout, layers, embeddings and experts.
+
+    Attributes:
+        n_trials: Settings that are tried, pruned ones included; the first is the config as it is given.
+        dropout: Least and most dropout.
+        d_embedding: Widths of the embeddings.
+        n_layers: Least and most layers of the bottom (cross layers, blocks or steps, by its kind).
+        layer_width: Widths of the bottom's first deep layer; each next one is half as wide.
+        n_experts: Numbers of experts.
+        expert_width: Widths of an expert's first layer; the next is half as wide.
+        tower_width: Widths of a tower's hidden layer.
+        n_unpruned: Trials that end before any is pruned.
+        kept_percent: A trial goes on after an epoch only with a validation loss among this best share, in percent, of
+            the others' after that epoch; 100 prunes none.
+    """
+
+    n_trials: int = Field(default=30, ge=1)
+    dropout: tuple[float, float] = (0.0, 0.4)
+    d_embedding: tuple[int, ...] = Field(default=(8, 16, 32, 64), min_length=1)
+    n_layers: tuple[int, int] = (1, 4)
+    layer_width: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=1)
+    n_experts: tuple[int, ...] = Field(default=(4, 6, 8, 12), min_length=1)
+    expert_width: tuple[int, ...] = Field(default=(32, 64, 128, 256), min_length=1)
+    tower_width: tuple[int, ...] = Field(default=(16, 32, 64), min_length=1)
+    n_unpruned: int = Field(default=5, ge=1)
+    kept_percent: float = Field(default=50.0, gt=0, le=100)
+
+    @model_validator(mode="after")
+    def _check(self) -> "SizesConfig":
+        if not 0 <= self.dropout[0] <= self.dropout[1] < 1:
+            raise ValueError("dropout must be a least and a most share from 0 to below 1")
+        if not 1 <= self.n_layers[0] <= self.n_layers[1]:
+            raise ValueError("n_layers must be a least and a most number from 1")
+        for name in ("d_embedding", "layer_width", "n_experts", "expert_width", "tower_width"):
+            if min(getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be 1 or more")
+        return self
+
+
+class TuneConfig(Strict):
+    """A search for settings, judged on the validation split.
+
+    Attributes:
+        search: `weights` goes through the simplex of loss weights, `sizes` draws networks at random.
+        method: `full` trains every point of the simplex, `cheap` only those that shorter looks leave.
+        step: Distance of the simplex's points along an edge.
+        relevance_weights: Weights of the relevance label's loss that are tried beside every point; None takes the
+            config's alone.
+        objective: What is made as large as possible.
+        halving: How the cheap method goes.
+        sizes: What the random search draws.
+        confidence: Of every interval.
+        n_resamples: Bootstrap resamples of searches.
+        seed: Decides resamples, draws, and the rows of the rungs.
+    """
+
+    search: Literal["weights", "sizes"] = "weights"
+    method: Literal["cheap", "full"] = "cheap"
+    step: float = Field(default=0.1, gt=0, le=1)
+    relevance_weights: tuple[float, ...] | None = Field(default=None, min_length=1)
+    objective: ObjectiveConfig = ObjectiveConfig()
+    halving: HalvingConfig = HalvingConfig()
+    sizes: SizesConfig = SizesConfig()
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    n_resamples: int = Field(default=1000, ge=2)
+    seed: int = Field(default=0, ge=0)
+
+    @property
+    def n_parts(self) -> int:
+        """Parts into which the step cuts the whole."""
+        return round(1 / self.step)
+
+    @field_validator("step")
+    @classmethod
+    def _divides_one(cls, step: float) -> float:
+        parts = round(1 / step)
+        if abs(parts * step - 1) > 1e-9 or parts > PARTS_LIMIT:
+            raise ValueError(f"step must be 1 divided by a whole number up to {PARTS_LIMIT}, such as 0.1 or 0.05")
+        return step
+
+    @field_validator("relevance_weights")
+    @classmethod
+    def _weights_are_finite(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if weights is not None and not all(0 <= weight < float("inf") for weight in weights):
+            raise ValueError("relevance_weights must be 0 or more")
+        return weights

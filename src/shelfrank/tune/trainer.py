@@ -1,0 +1,157 @@
+"""Trainings of a search: whole ones as `train` does them, and short ones that go on from other weights."""
+
+import functools
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from shelfrank.config import ExperimentConfig, TuneConfig, merge
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.evaluate.evaluation import fuse
+from shelfrank.experiment import problem
+from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.train.loop import Checkpoints
+from shelfrank.train.protocol import pick_protocol
+from shelfrank.tune.judge import Judge
+
+RANKS = "ranks.npy"
+SCORES = "scores.npy"
+WEIGHTS_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains networks of one prepared data and judges them on its validation split; the test split is never opened.
+
+    Attributes:
+        prepared: The data.
+        config: The resolved experiment that every trial starts from.
+        settings: The search's.
+    """
+
+    prepared: PreparedData
+    config: ExperimentConfig
+    settings: TuneConfig
+
+    @functools.cached_property
+    def train_rows(self) -> Split:
+        """The rows to learn from."""
+        return self._split("train")
+
+    @functools.cached_property
+    def judge(self) -> Judge:
+        """Measures orders of the validation split."""
+        return Judge(self._split("valid"), self.settings)
+
+    def whole(
+        self,
+        config: ExperimentConfig,
+        folder: Path,
+        owner: str,
+        on_epoch: Callable[[dict[str, Any]], None] | None = None,
+        keep_weights: bool = False,
+    ) -> dict[str, Any]:
+        """Trains as `train` would, from the last checkpoint where a killed trial left one.
+
+        Args:
+            config: The resolved experiment.
+            folder: Where ranks go, and weights and scores where they are kept.
+            owner: Fingerprint of everything that decides the result.
+            on_epoch: Sees every epoch's record; what it raises ends the trial.
+            keep_weights: Whether others go on from it.
+
+        Returns:
+            The objective, the rows that were trained on and the parameters.
+        """
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = folder.with_name(f".{folder.name}.checkpoint")
+        ranker = NeuralRanker(problem(self.prepared, config))
+        kept = Checkpoints(checkpoint, owner, resume=True, ignore_foreign=True)
+        fitted = ranker.fit(self.train_rows, self.judge.split, kept, on_epoch)
+        rows = len(fitted.curve) * self.train_rows.n_rows
+        parameters = sum((fitted.parameters or {}).values())
+        about = self._leave(ranker, folder, keep_weights) | {"rows": rows, "parameters": parameters}
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        return about
+
+    def short(self, config: ExperimentConfig, folder: Path, start: Path, share: float, rung: int) -> dict[str, Any]:
+        """Goes on from given weights for a part of a training.
+
+        Args:
+            config: The resolved experiment.
+            folder: Where ranks and weights go.
+            start: Folder of the trial to go on from.
+            share: Part of a whole training's rows.
+            rung: Decides which rows; all trials of a rung see the same ones.
+
+        Returns:
+            The objective and the rows that were trained on.
+        """
+        chosen, epochs = self._chosen(share, rung)
+        rows = self.train_rows.searches(chosen)
+        # A part would get smaller batches by itself, and with them other steps than the whole.
+        protocol = pick_protocol(config.train, self.train_rows.n_rows)
+        loop = {"batch_size": protocol.batch_size, "learning_rate": protocol.learning_rate, "epochs": epochs}
+        seed = self.config.seed + 1000 * (rung + 1)
+        short = config.model_copy(update={"train": config.train.model_copy(update=loop), "seed": seed})
+        ranker = NeuralRanker(problem(self.prepared, short))
+        ranker.load(start / WEIGHTS_FOLDER)
+        fitted = ranker.fit(rows, self.judge.split)
+        return self._leave(ranker, folder, keep_weights=True) | {"rows": len(fitted.curve) * rows.n_rows}
+
+    def rows_of(self, share: float, rung: int) -> int:
+        """Rows that a short training sees."""
+        chosen, epochs = self._chosen(share, rung)
+        return int(np.diff(self.train_rows.search_offsets)[chosen].sum()) * epochs
+
+    def _chosen(self, share: float, rung: int) -> tuple[Int64[np.ndarray, " chosen"], int]:
+        """Searches of a rung, and how often they are passed over."""
+        passes = share * self.config.train.epochs
+        epochs = max(1, int(np.ceil(passes - 1e-9)))
+        n = max(1, round(passes / epochs * self.train_rows.n_searches))
+        random = np.random.default_rng([self.settings.seed, rung])
+        return np.sort(random.permutation(self.train_rows.n_searches)[:n]), epochs
+
+    def _split(self, name: str) -> Split:
+        return self.prepared.split(name).select(self.config.exclude_sides, self.config.exclude_features)
+
+    def _leave(self, ranker: NeuralRanker, folder: Path, keep_weights: bool) -> dict[str, Any]:
+        scores = ranker.score(self.judge.split)
+        ranks = self.judge.ranks(fuse(scores, ranker.problem.task_weights))
+
+        def write(draft: Path) -> None:
+            np.save(draft / RANKS, ranks)
+            if keep_weights:
+                np.save(draft / SCORES, scores)
+                (draft / WEIGHTS_FOLDER).mkdir()
+                ranker.save(draft / WEIGHTS_FOLDER)
+
+        leave(folder, write)
+        return {"objective": self.judge.objective(ranks)}
+
+
+def leave(folder: Path, write: Callable[[Path], None]) -> None:
+    """Writes a trial's folder under another name and renames it into place."""
+    draft = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    write(draft)
+    shutil.rmtree(folder, ignore_errors=True)
+    draft.rename(folder)
+
+
+def read_ranks(folder: Path) -> np.ndarray:
+    """The ranks that a trial left."""
+    return np.load(folder / RANKS)
+
+
+def overlaid(config: ExperimentConfig, top: Mapping[str, Any]) -> ExperimentConfig:
+    """The config with some of its keys replaced, validated anew."""
+    return ExperimentConfig.model_validate(merge(json.loads(config.model_dump_json()), top))

@@ -1,0 +1,315 @@
+"""A search from its inputs to its folder: workers, progress, the chosen settings, the page."""
+
+import contextlib
+import json
+import math
+import multiprocessing
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from shelfrank.artifact import fingerprint, is_current, publish, refuse_foreign, verify_files
+from shelfrank.config import ExperimentConfig, TuneConfig
+from shelfrank.data.prepared import PreparedData
+from shelfrank.errors import UserError
+from shelfrank.progress import measured, told_to
+from shelfrank.rankers import ranker_spec
+from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.report.tuning_page import write_tuning
+from shelfrank.text.encoder import find_model, model_fingerprint
+from shelfrank.tune.follow import following
+from shelfrank.tune.queue import Queue, worker_environment
+from shelfrank.tune.result import size_result, weight_result
+from shelfrank.tune.sizes import SizeSearch
+from shelfrank.tune.trainer import Trainer
+from shelfrank.tune.weights import Tell, WeightSearch
+
+KIND = "tuning"
+TUNING_VERSION = 1
+"""Part of every search's inputs: raise it when the same inputs would be judged otherwise."""
+BEST, RESULT, PAGE = "best.yaml", "trials.json", "tuning.html"
+
+
+def tune_weights(
+    prepared_path: Path,
+    ranker: str,
+    config: ExperimentConfig,
+    out: Path,
+    settings: TuneConfig,
+    n_workers: int = 1,
+    storage: str | None = None,
+) -> dict[str, float]:
+    """Finds the loss weights of a network; where `out` has them already, reads them.
+
+    Args:
+        prepared_path: A finished folder of prepared data, whose test split is not opened.
+        ranker: A name in `RANKERS` of a network that learns several tasks.
+        config: The resolved config of everything but the weights.
+        out: The folder of the result.
+        settings: How to search, and for what.
+        n_workers: Processes that train at the same time.
+        storage: Optuna's database; None takes a SQLite file beside `out`.
+
+    Returns:
+        The chosen weight of each task.
+
+    Raises:
+        UserError: As for `tune`, or where the settings search for something else.
+    """
+    if settings.search != "weights":
+        raise UserError(f"tune.search must be weights here, but it is {settings.search}")
+    tune(prepared_path, ranker, config, out, settings, n_workers, storage)
+    best = yaml.safe_load((out / BEST).read_text(encoding="utf-8"))
+    return {task: float(weight) for task, weight in best["task_weights"].items()}
+
+
+def tune(
+    prepared_path: Path,
+    ranker: str,
+    config: ExperimentConfig,
+    out: Path,
+    settings: TuneConfig,
+    n_workers: int = 1,
+    storage: str | None = None,
+) -> bool:
+    """Searches for settings on the validation split and writes what it found.
+
+    A hidden folder beside `out` keeps the trials until the search is finished, so that a killed one goes on where it
+    was: finished trials are never done again, the ones under way go on from their last checkpoint.
+
+    Args:
+        prepared_path: A finished folder of prepared data, whose test split is not opened.
+        ranker: A name in `RANKERS` of a network.
+        config: The resolved config that every trial starts from.
+        out: The folder of the result.
+        settings: How to search, and for what.
+        n_workers: Processes that train at the same time.
+        storage: Optuna's database; None takes a SQLite file beside `out`.
+
+    Returns:
+        False where `out` already holds the result of the same inputs, and nothing was done.
+
+    Raises:
+        UserError: Where the ranker is no network or has nothing to weigh, the data cannot be read, the storage cannot
+            be opened, or a training fails.
+    """
+    prepared = PreparedData.open(prepared_path)
+    inputs = _inputs(prepared, ranker, config, settings)
+    if is_current(out, KIND, inputs):
+        return False
+    refuse_foreign(out, KIND)
+    verify_files_but_test(prepared)
+    search = _search(prepared, config, settings, inputs)
+    work = work_folder(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with publish(out, KIND, inputs) as draft, measured() as cost:
+        with opened(storage, work, inputs) as queue:
+            helpers = _Helpers((prepared_path, ranker, config, settings, out, storage), n_workers)
+            with helpers, following("Tuning", search.stages()) as follow, told_to(follow.live):
+                if isinstance(search, WeightSearch):
+                    found = search.run(queue, _both(follow.tell, helpers.check))
+                    result, best, ranks = weight_result(search, found)
+                else:
+                    tried = search.run(queue, _both(follow.tell, helpers.check))
+                    result, best, ranks = size_result(search, tried)
+        result |= {"ranker": ranker, "label": ranker_spec(ranker).label, "data": prepared.manifest.info["log_name"]}
+        write_result(draft.path, result, best, ranks)
+        if queue.file:
+            _copy_database(queue.file, draft.path / "optuna.db")
+        draft.info.update(chosen=result["chosen"], set=result["set"], search=result["cost"], cost=cost.stop().as_dict())
+    shutil.rmtree(work, ignore_errors=True)
+    return True
+
+
+def join(
+    prepared_path: Path,
+    ranker: str,
+    config: ExperimentConfig,
+    settings: TuneConfig,
+    out: Path,
+    storage: str | None = None,
+) -> None:
+    """Works on the trials of a search that another process started with the same arguments, and writes no result.
+
+    Args:
+        prepared_path: As for `tune`.
+        ranker: As for `tune`.
+        config: As for `tune`.
+        settings: As for `tune`.
+        out: As for `tune`; its hidden neighbour must be the same folder for all workers.
+        storage: As for `tune`.
+
+    Raises:
+        UserError: As for `tune`.
+    """
+    prepared = PreparedData.open(prepared_path)
+    inputs = _inputs(prepared, ranker, config, settings)
+    if is_current(out, KIND, inputs):
+        return
+    search = _search(prepared, config, settings, inputs)
+    with opened(storage, work_folder(out), inputs) as queue, told_to(lambda _: None):
+        search.run(queue, lambda *_: None)
+
+
+def work_folder(out: Path) -> Path:
+    """Where the trials of an unfinished search are."""
+    return out.with_name(f".{out.name}.tuning")
+
+
+@contextlib.contextmanager
+def opened(storage: str | None, work: Path, inputs: dict[str, Any]) -> Iterator[Queue]:
+    """The trials of these inputs; other inputs have other ones, even on the same storage.
+
+    Args:
+        storage: Optuna's database; None takes a SQLite file in the work folder.
+        work: Where the trials leave their files.
+        inputs: Everything that decides the result.
+
+    Yields:
+        The queue, closed at the end.
+    """
+    owner = fingerprint(inputs)[:16]
+    queue = Queue(storage, work / owner, f"shelfrank-tune-{owner}")
+    try:
+        yield queue
+    finally:
+        queue.close()
+
+
+def write_result(folder: Path, result: dict[str, Any], best: ExperimentConfig, ranks: dict[str, np.ndarray]) -> None:
+    """Writes figures, chosen config, ranks and page."""
+    (folder / RESULT).write_text(json.dumps(plain(result), indent=1), encoding="utf-8")
+    settings = best.model_dump(mode="json")
+    (folder / BEST).write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    np.savez_compressed(folder / "ranks.npz", **ranks)  # pyright: ignore[reportArgumentType]
+    write_tuning(plain(result), folder / PAGE)
+
+
+def unused(settings: TuneConfig) -> set[str]:
+    """The settings that a search does not look at, so that another value of theirs is the same search."""
+    if settings.search == "sizes":
+        return {"method", "step", "relevance_weights", "halving"}
+    return {"sizes"} if settings.method == "cheap" else {"sizes", "halving"}
+
+
+def verify_files_but_test(prepared: PreparedData) -> None:
+    """Compares the sha256 of all files but the test split's, which tuning must not even read."""
+    manifest = prepared.manifest
+    left = {name: entry for name, entry in manifest.files.items() if not name.startswith("test/")}
+    verify_files(prepared.path, type(manifest)(**{**vars(manifest), "files": left}))
+
+
+def _inputs(prepared: PreparedData, ranker: str, config: ExperimentConfig, settings: TuneConfig) -> dict[str, Any]:
+    spec = ranker_spec(ranker)
+    if spec.build is not NeuralRanker or config.neural.single_task is not None:
+        raise UserError(f"tune needs a network that learns several tasks, such as mmoe_dcn_v2, but {ranker} is none")
+    if settings.search == "weights" and config.score_weights is not None:
+        raise UserError(
+            "score_weights must not be set while loss weights are tuned, which fuse the scores too; tune them "
+            "afterwards with tune-fusion"
+        )
+    if settings.relevance_weights and not prepared.relevance_classes:
+        raise UserError(
+            f"relevance_weights need prepared data with relevance labels, but {prepared.path} has none; prepare with "
+            "them"
+        )
+    inputs = {
+        "prepared": prepared.manifest.fingerprint,
+        "ranker": ranker,
+        "config": config.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", exclude=unused(settings)),
+        "version": TUNING_VERSION,
+    }
+    if config.neural.text.matching != "none":
+        inputs["text_model"] = model_fingerprint(find_model(config.neural.text.model))
+    return inputs
+
+
+def _search(
+    prepared: PreparedData, config: ExperimentConfig, settings: TuneConfig, inputs: dict[str, Any]
+) -> WeightSearch | SizeSearch:
+    trainer = Trainer(prepared, config, settings)
+    if not trainer.judge.split.n_searches:
+        raise UserError(f"{prepared.path} must have validation searches to tune on, but it has none")
+    assert sum(trainer.judge.weights) > 0
+    kind = WeightSearch if settings.search == "weights" else SizeSearch
+    search = kind(trainer, fingerprint(inputs))
+    search.stages()
+    return search
+
+
+class _Helpers:
+    """Worker processes beside this one; ended with it, and noticed when they die."""
+
+    def __init__(self, arguments: tuple[Any, ...], n_workers: int) -> None:
+        self.arguments, self.n_workers = arguments, n_workers
+        self.processes: list[Any] = []
+
+    def __enter__(self) -> "_Helpers":
+        if self.n_workers > 1:
+            context, before = multiprocessing.get_context("spawn"), dict(os.environ)
+            # Read when a numerical library loads, which the main process's has done.
+            os.environ.update({k: v for k, v in worker_environment(self.n_workers).items() if k not in before})
+            try:
+                for _ in range(self.n_workers - 1):
+                    process = context.Process(target=_help, args=self.arguments, daemon=True)
+                    process.start()
+                    self.processes.append(process)
+            finally:
+                for name in set(os.environ) - set(before):
+                    del os.environ[name]
+        return self
+
+    def check(self) -> None:
+        """Raises a `UserError` where a helper has died."""
+        for process in self.processes:
+            if process.exitcode not in (None, 0):
+                raise UserError(
+                    f"every worker must live until the search ends, but one ended with code {process.exitcode}, "
+                    "perhaps for want of memory; run the same command again, with fewer --workers"
+                )
+
+    def __exit__(self, error: object, *_: object) -> None:
+        for process in self.processes:
+            if error:
+                process.terminate()
+            process.join()
+
+
+def _help(
+    prepared_path: Path,
+    ranker: str,
+    config: ExperimentConfig,
+    settings: TuneConfig,
+    out: Path,
+    storage: str | None,
+) -> None:
+    join(prepared_path, ranker, config, settings, out, storage)
+
+
+def _both(tell: Tell, check: Any) -> Tell:
+    def told(stage: str, outcomes: Any) -> None:
+        tell(stage, outcomes)
+        check()
+
+    return told
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    with contextlib.closing(sqlite3.connect(source)) as one, contextlib.closing(sqlite3.connect(target)) as other:
+        one.backup(other)
+
+
+def plain(data: Any) -> Any:
+    """Data for JSON, with None for what is not finite."""
+    if isinstance(data, dict):
+        return {str(key): plain(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [plain(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

@@ -1,0 +1,244 @@
+"""The search over loss weights: every point trained, or the cheap way to the points worth training."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shelfrank.config import ExperimentConfig
+from shelfrank.evaluate.evaluation import fuse
+from shelfrank.tune.queue import Job, Outcome, Queue, Tools
+from shelfrank.tune.simplex import Point, simplex
+from shelfrank.tune.trainer import RANKS, SCORES, Trainer, leave, overlaid, read_ranks
+
+SHARED, SCREEN, WHOLE = "shared", "screen", "whole"
+Tell = Callable[[str, Sequence[Outcome]], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of the search.
+
+    Attributes:
+        name: Its study.
+        n_jobs: Trials in it.
+        rows: Training rows that each sees at most.
+    """
+
+    name: str
+    n_jobs: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A point with what it was last judged by.
+
+    Attributes:
+        point: The weights.
+        stage: The last stage that it came to.
+        ranks: Its order's ranks there.
+        common: Its order's ranks at the last stage that every point came to.
+        screened: Its order's ranks by fusing the shared training's scores; None where there was none.
+        rows: Training rows that were spent on it alone.
+        seconds: Seconds that were spent on it alone.
+    """
+
+    point: Point
+    stage: str
+    ranks: np.ndarray
+    common: np.ndarray
+    screened: np.ndarray | None
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class WeightSearch:
+    """The search over one network's loss weights.
+
+    Attributes:
+        trainer: Trains and judges.
+        owner: Fingerprint of the search's inputs.
+        spent: Stage, rows and seconds of every trial, once it has run.
+    """
+
+    trainer: Trainer
+    owner: str
+    spent: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def points(self) -> list[Point]:
+        """Every point of the grid."""
+        settings = self.trainer.settings
+        return simplex(len(self.trainer.prepared.tasks), settings.n_parts, settings.relevance_weights)
+
+    def stages(self) -> list[Stage]:
+        """The steps of the search, in order."""
+        settings, whole = self.trainer.settings, self._whole_rows
+        if settings.method == "full":
+            return [Stage(WHOLE, len(self.points), whole)]
+        kept = [self._n_screened, *(min(n, len(self.points)) for n in settings.halving.keep)]
+        rungs = [
+            Stage(rung_name(i), kept[i], self.trainer.rows_of(share, i))
+            for i, share in enumerate(settings.halving.shares)
+        ]
+        return [Stage(SHARED, len(self._equal), whole), Stage(SCREEN, 1, 0), *rungs, Stage(WHOLE, kept[-1], whole)]
+
+    def run(self, queue: Queue, tell: Tell) -> list[Judged]:
+        """Goes through all stages beside whoever else does.
+
+        Args:
+            queue: The trials.
+            tell: Called with a stage's name and its outcomes so far.
+
+        Returns:
+            Every point with what it was last judged by, in the grid's order.
+        """
+        points = {point.id: point for point in self.points}
+        judged: dict[str, Judged] = {}
+        if self.trainer.settings.method == "cheap":
+            for found in self._narrow(queue, points, tell):
+                judged[found.point.id] = found
+            last = [stage for stage in self.stages() if stage.name != WHOLE][-1]
+            at_last = [found for found in judged.values() if found.stage == last.name]
+            finalists = self._best(at_last, self.stages()[-1].n_jobs)
+        else:
+            finalists = list(points.values())
+        jobs = [self._job(point, self._whole_rows) for point in finalists]
+        for outcome in self._work_off(queue, WHOLE, jobs, self._train_whole(queue), tell):
+            found = self._judged(queue, WHOLE, points[outcome.job.id], outcome, judged.get(outcome.job.id))
+            judged[found.point.id] = found
+        return [judged[name] for name in points]
+
+    def config_of(self, point: Point) -> ExperimentConfig:
+        """The experiment with a point's weights."""
+        top: dict[str, Any] = {"task_weights": self.task_weights(point)}
+        if point.relevance is not None:
+            top["relevance_weight"] = point.relevance
+        return overlaid(self.trainer.config, top)
+
+    def task_weights(self, point: Point) -> dict[str, float]:
+        """A point's weights by task."""
+        return dict(zip(self.trainer.prepared.tasks, point.weights, strict=True))
+
+    def _narrow(self, queue: Queue, points: Mapping[str, Point], tell: Tell) -> list[Judged]:
+        trainer, halving = self.trainer, self.trainer.settings.halving
+        jobs = [self._job(point, self._whole_rows) for point in self._equal.values()]
+        self._work_off(queue, SHARED, jobs, self._train_shared(queue), tell)
+        start = {name: queue.folder(SHARED, self._equal[point.relevance].id) for name, point in points.items()}
+        # It costs no training, but one worker's look at all orders is enough.
+        self._work_off(queue, SCREEN, [Job("all", {}, {}, 0)], lambda job, _: self._screen(queue, start, points), tell)
+        screened = np.load(queue.folder(SCREEN, "all") / RANKS)
+        found = {
+            name: Judged(point, SCREEN, ranks, ranks, ranks, 0, 0.0)
+            for (name, point), ranks in zip(points.items(), screened, strict=True)
+        }
+        left = self._best(list(found.values()), self._n_screened)
+        for rung, (share, keep) in enumerate(zip(halving.shares, halving.keep, strict=True)):
+            stage, before = rung_name(rung), rung_name(rung - 1) if rung else None
+            jobs = [self._job(point, trainer.rows_of(share, rung)) for point in left]
+
+            def do(
+                job: Job,
+                _: Tools,
+                share: float = share,
+                rung: int = rung,
+                stage: str = stage,
+                before: str | None = before,
+            ) -> Mapping[str, Any]:
+                point = points[job.id]
+                origin = start[job.id] if before is None else queue.folder(before, job.id)
+                return trainer.short(self.config_of(point), queue.folder(stage, job.id), origin, share, rung)
+
+            for outcome in self._work_off(queue, stage, jobs, do, tell):
+                point = points[outcome.job.id]
+                judged = self._judged(queue, stage, point, outcome, found[point.id])
+                found[point.id] = replace(judged, common=judged.ranks) if len(left) == len(points) else judged
+            left = self._best([found[point.id] for point in left], min(keep, len(left)))
+        return list(found.values())
+
+    def _screen(self, queue: Queue, start: Mapping[str, Path], points: Mapping[str, Point]) -> dict[str, Any]:
+        scores = {folder: np.load(folder / SCORES) for folder in set(start.values())}
+        judge = self.trainer.judge
+        ranks = np.stack([judge.ranks(fuse(scores[start[name]], point.weights)) for name, point in points.items()])
+        leave(queue.folder(SCREEN, "all"), lambda draft: np.save(draft / RANKS, ranks))
+        return {"objective": max(map(judge.objective, ranks))}
+
+    def _work_off(
+        self, queue: Queue, stage: str, jobs: Sequence[Job], do: Callable[[Job, Tools], Mapping[str, Any]], tell: Tell
+    ) -> list[Outcome]:
+        outcomes = queue.work_off(stage, jobs, do, tell)
+        self.spent.extend(
+            {"stage": stage, "rows": int(each.about.get("rows", 0)), "seconds": float(each.about["seconds"])}
+            for each in outcomes
+        )
+        return outcomes
+
+    def _train_shared(self, queue: Queue) -> Callable[[Job, Tools], Mapping[str, Any]]:
+        equal = {point.id: point for point in self._equal.values()}
+
+        def do(job: Job, _: Tools) -> Mapping[str, Any]:
+            folder, owner = queue.folder(SHARED, job.id), f"{self.owner}/{SHARED}/{job.id}"
+            return self.trainer.whole(self.config_of(equal[job.id]), folder, owner, keep_weights=True)
+
+        return do
+
+    def _train_whole(self, queue: Queue) -> Callable[[Job, Tools], Mapping[str, Any]]:
+        points = {point.id: point for point in self.points}
+
+        def do(job: Job, _: Tools) -> Mapping[str, Any]:
+            folder = queue.folder(WHOLE, job.id)
+            return self.trainer.whole(self.config_of(points[job.id]), folder, f"{self.owner}/{WHOLE}/{job.id}")
+
+        return do
+
+    def _job(self, point: Point, rows: int) -> Job:
+        from optuna.distributions import FloatDistribution
+
+        names = [f"task_weights.{task}" for task in self.trainer.prepared.tasks]
+        params = dict(zip(names, point.weights, strict=True))
+        limits = dict.fromkeys(names, FloatDistribution(0.0, 1.0))
+        if point.relevance is not None:
+            params["relevance_weight"] = point.relevance
+            limits["relevance_weight"] = FloatDistribution(0.0, max(self.trainer.settings.relevance_weights or (0.0,)))
+        return Job(point.id, params, limits, rows)
+
+    def _judged(self, queue: Queue, stage: str, point: Point, outcome: Outcome, before: Judged | None) -> Judged:
+        ranks = read_ranks(queue.folder(stage, point.id))
+        rows, seconds = int(outcome.about["rows"]), float(outcome.about["seconds"])
+        if before is None:
+            return Judged(point, stage, ranks, ranks, None, rows, seconds)
+        return replace(before, stage=stage, ranks=ranks, rows=before.rows + rows, seconds=before.seconds + seconds)
+
+    def _best(self, found: Sequence[Judged], n: int) -> list[Point]:
+        """The points of the highest objective, in the grid's order; of equal ones the first."""
+        judge = self.trainer.judge
+        order = sorted(range(len(found)), key=lambda i: (-judge.objective(found[i].ranks), i))
+        return [found[i].point for i in sorted(order[:n])]
+
+    @property
+    def common(self) -> str:
+        """The last stage that every point comes to."""
+        return [stage for stage in self.stages() if stage.n_jobs == len(self.points) or stage.name == SCREEN][-1].name
+
+    @property
+    def _n_screened(self) -> int:
+        return min(self.trainer.settings.halving.n_screened or len(self.points), len(self.points))
+
+    @property
+    def _equal(self) -> dict[float | None, Point]:
+        """Equal weights beside each relevance weight: without that label the network is another one."""
+        n_tasks = len(self.trainer.prepared.tasks)
+        return {each: Point((1,) * n_tasks, each) for each in self.trainer.settings.relevance_weights or (None,)}
+
+    @property
+    def _whole_rows(self) -> int:
+        return self.trainer.train_rows.n_rows * self.trainer.config.train.epochs
+
+
+def rung_name(rung: int) -> str:
+    """Name of a rung's stage, counted from 0."""
+    return f"rung{rung + 1}"
