@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,9 @@ def test_a_row_that_the_data_cannot_have_says_why(small_prepared: Path) -> None:
     assert missing.pop("mmoe_dcn_v2-relevance") == "the data has no relevance labels"
     assert set(missing.values()) == {"the data has no semantic score to leave out"}
     assert set(missing) == {row.name for row in ROWS if row.table == 3}
+    left_out = {**small.manifest.info, "left_out_features": {"query_in_document": "one value only"}}
+    wordless = replace(small, manifest=replace(small.manifest, info=left_out))
+    reading = {row.name for row in ROWS if row.reads_text}
+    assert {
+        row.name for row in ROWS if why_not(row, wordless) == "no query shares a word with a product's text"
+    } == reading

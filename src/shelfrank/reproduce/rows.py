@@ -10,6 +10,7 @@ from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.schema import TASKS
 
 SEMANTIC_SCORE = "semantic_score"
+SHARED_WORDS = "query_in_document"
 
 Figures = Mapping[str, float]
 """A figure by task."""
@@ -152,6 +153,8 @@ def why_not(row: Row, prepared: PreparedData) -> str | None:
     names = {column.name for column in prepared.numerical_columns}
     if row.reads_text and not any((text or "").strip() for text in prepared.products()["document"].to_pylist()):
         return "the products have no texts"
+    if row.reads_text and SHARED_WORDS in prepared.manifest.info["left_out_features"]:
+        return "no query shares a word with a product's text"
     if row.settings and SEMANTIC_SCORE not in names:
         return "the data has no semantic score to leave out"
     if row.name == RELEVANCE_ROW and not prepared.relevance_classes:
