@@ -1,0 +1,362 @@
+"""`export`: from a run to a version of a bundle."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+
+from shelfrank.artifact import Draft, read_manifest
+from shelfrank.bundle.golden import GoldenRequest, GoldenRows, check_golden, save_requests
+from shelfrank.bundle.loaded import Bundle
+from shelfrank.bundle.onnx import export_query_encoder, export_ranker, export_semantic_encoder, quantize
+from shelfrank.bundle.replay import pages_as_asked, replay
+from shelfrank.bundle.spec import (
+    FEATURES,
+    GOLDEN,
+    MATCHING_TOKENIZER,
+    PRECISIONS,
+    PRODUCT_VECTORS,
+    SEMANTIC_TOKENIZER,
+    Precision,
+    Spec,
+    graph_file,
+)
+from shelfrank.bundle.store import BundleStore
+from shelfrank.config import normalised_weights
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.errors import UserError
+from shelfrank.evaluate.evaluation import Evaluation, score_weights
+from shelfrank.experiment import Run
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.online.build import build_store
+from shelfrank.progress import measured
+from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.report.model_card import model_card
+from shelfrank.text.encoder import load_encoder
+from shelfrank.text.scores import KIND as SCORES_KIND
+from shelfrank.text.scores import SemanticScores
+
+EXPORT_VERSION = 1
+"""Part of every version's inputs: raise it when the same run gives another bundle."""
+SEMANTIC_FEATURE = "semantic_score"
+MODELS = {"shown_order": "position", "popularity": "rates", "xgboost": "xgboost", "lambdamart": "lambdamart"}
+"""What scores a ranker in the service, a name in `SCORERS`; every other ranker is a network."""
+RUN_FILES = ("weights.safetensors", "text_model.json", "model.txt", "model.ubj", "config.yaml")
+PREPARED_FILES = ("encoder.json", "columns.json", "schema.yaml")
+VECTOR_TEXTS = 4096
+"""Products whose vectors are in memory at a time."""
+SAMPLED = 5000
+"""Products, queries and customers, at most, that a load test is made of."""
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What goes into a version beside the run.
+
+    Attributes:
+        int8: Whether the graphs are there in 8-bit integers too.
+        vectors: Numbers in which the products' text vectors are kept.
+        golden_pages: Golden pages, of the test split.
+        replayed: Searches of the test split, at most, on which each precision is measured; 0 measures none.
+    """
+
+    int8: bool = True
+    vectors: Literal["fp32", "fp16"] = "fp32"
+    golden_pages: int = 16
+    replayed: int = 500
+
+
+def export(
+    run_path: Path,
+    out: Path,
+    settings: ExportSettings | None = None,
+    evaluation_path: Path | None = None,
+    scores_path: Path | None = None,
+) -> tuple[str, bool]:
+    """Writes a run as a new version of a bundle, and points the bundle at it.
+
+    Args:
+        run_path: A finished run.
+        out: The bundle's folder.
+        settings: What goes in beside the run.
+        evaluation_path: An evaluation of the run, for the model card.
+        scores_path: The semantic scores that the data was prepared with; None looks beside the prepared data.
+
+    Returns:
+        The version's name, and whether it was written now.
+
+    Raises:
+        UserError: Where the run, its data or its log cannot be read, or the semantic scores cannot be found.
+    """
+    settings = settings or ExportSettings()
+    run = Run.open(run_path)
+    prepared = run.prepared()
+    evaluation = None if evaluation_path is None else Evaluation.open(evaluation_path)
+    scores = _semantic_scores(prepared, scores_path)
+    inputs = {
+        "run": run.manifest.fingerprint,
+        "evaluation": evaluation and evaluation.manifest.fingerprint,
+        "settings": vars(settings),
+        "version": EXPORT_VERSION,
+    }
+
+    def write(draft: Draft) -> None:
+        with measured() as cost, _one_thread():
+            _Export(run, prepared, settings, draft, scores).write(evaluation)
+            draft.info["cost"] = cost.stop().as_dict()
+
+    return BundleStore(out).publish(inputs, write)
+
+
+class _Export:
+    """One version being written."""
+
+    def __init__(
+        self, run: Run, prepared: PreparedData, settings: ExportSettings, draft: Draft, scores: SemanticScores | None
+    ) -> None:
+        self.run, self.prepared, self.settings, self.draft, self.scores = run, prepared, settings, draft, scores
+        self.folder = draft.path
+        self.ranker = run.ranker(prepared)
+        self.log = SearchLog.open(Path(prepared.manifest.info["log"]))
+
+    def write(self, evaluation: Evaluation | None) -> None:
+        """Writes every file."""
+        for file, source in [
+            *((name, self.run.path) for name in RUN_FILES),
+            *((name, self.prepared.path) for name in PREPARED_FILES),
+        ]:
+            if (source / file).is_file():
+                shutil.copyfile(source / file, self.folder / file)
+        for folder in ("onnx", "text", "semantic", GOLDEN):
+            (self.folder / folder).mkdir()
+        scores = None if self.scores is None else self.scores.path
+        build_store(self.log.path, self.prepared.path, self.folder / FEATURES, scores)
+        graphs = [*self._write_ranker(), *self._write_semantic()]
+        precisions: tuple[Precision, ...] = ("fp32",)
+        if self.settings.int8 and graphs:
+            precisions = PRECISIONS
+            for name in graphs:
+                quantize(self.folder / graph_file(name, "fp32"), self.folder / graph_file(name, "int8"))
+        spec = self._spec(precisions)
+        spec.save(self.folder)
+        if isinstance(self.ranker, NeuralRanker) and self.ranker.texts is not None:
+            self._write_product_vectors(self.ranker)
+        quality = self._write_golden(spec)
+        self._write_samples()
+        card = _short_card(self.run) if evaluation is None else model_card(self.run, evaluation)
+        (self.folder / "model_card.md").write_text(card, encoding="utf-8")
+        for empty in ("onnx", "text", "semantic"):
+            with contextlib.suppress(OSError):
+                (self.folder / empty).rmdir()
+        self.draft.info.update(
+            run=str(self.run.path), ranker=self.run.name, label=self.run.label, precisions=precisions, quality=quality
+        )
+
+    def _spec(self, precisions: tuple[Precision, ...]) -> Spec:
+        run, prepared, ranker = self.run, self.prepared, self.ranker
+        config = run.config
+        sides, names = config.exclude_sides, config.exclude_features
+
+        def kept(columns: tuple[Any, ...]) -> tuple[int, ...]:
+            return tuple(i for i, each in enumerate(columns) if each.side not in sides and each.name not in names)
+
+        numerical, categorical = kept(prepared.numerical_columns), kept(prepared.categorical_columns)
+        seen = [prepared.numerical_columns[i] for i in numerical] + [
+            prepared.categorical_columns[i] for i in categorical
+        ]
+        places = {column.name: i for i, column in enumerate(prepared.numerical_columns)}
+        has_text = isinstance(ranker, NeuralRanker) and ranker.texts is not None
+        return Spec(
+            ranker=run.name,
+            label=run.label,
+            model=MODELS.get(run.name, "onnx"),
+            tasks=prepared.tasks,
+            scored_tasks=ranker.scored_tasks,
+            gives_probabilities=ranker.gives_probabilities,
+            task_weights=dict(zip(prepared.tasks, score_weights(run, prepared), strict=True)),
+            numerical=numerical,
+            categorical=categorical,
+            columns=tuple((column.name, column.side.value, float(column.mean)) for column in seen),
+            rates=tuple(places[f"product_{task}_rate"] for task in prepared.tasks) if run.name == "popularity" else (),
+            matching_tokens=min(config.neural.text.max_tokens, ranker.texts.encoder.max_tokens)
+            if isinstance(ranker, NeuralRanker) and ranker.texts is not None and has_text
+            else None,
+            semantic_tokens=None if self.scores is None else load_encoder(_model_of(self.scores)).max_tokens,
+            precisions=precisions,
+        )
+
+    def _write_ranker(self) -> Iterator[str]:
+        ranker = self.ranker
+        if not isinstance(ranker, NeuralRanker):
+            return
+        problem = ranker.problem
+        model = ranker.model.cpu().eval()
+        export_ranker(
+            model, problem.n_numerical, len(problem.category_sizes), self.folder / graph_file("ranker", "fp32")
+        )
+        yield "ranker"
+        if ranker.texts is not None and model.text is not None:
+            encoder = ranker.texts.encoder
+            encoder.frozen.cpu()
+            graph = self.folder / graph_file("query", "fp32")
+            export_query_encoder(encoder, model.text.trained, ranker.config.text.cache_dtype, graph)
+            _save_tokenizer(encoder.name, encoder.tokenizer, self.folder / MATCHING_TOKENIZER)
+            yield "query"
+
+    def _write_semantic(self) -> Iterator[str]:
+        if self.scores is None:
+            return
+        name = _model_of(self.scores)
+        encoder = load_encoder(name)
+        if encoder.fingerprint != self.scores.manifest.info["model_fingerprint"]:
+            raise UserError(
+                f"the text model {name!r} must be the one that {self.scores.path} was made with, but its files have "
+                "changed; restore them or score the log again"
+            )
+        export_semantic_encoder(encoder, self.folder / graph_file("semantic", "fp32"))
+        _save_tokenizer(name, encoder.model.tokenizer, self.folder / SEMANTIC_TOKENIZER)
+        yield "semantic"
+
+    def _write_product_vectors(self, ranker: NeuralRanker) -> None:
+        """Every product's vector, and last that of a product without text."""
+        assert ranker.texts is not None
+        assert ranker.model.text is not None
+        feed, trained = ranker.texts.feed(torch.device("cpu")), ranker.model.text.trained
+        texts = feed.product_text.astype(np.int64)
+        dtype = np.float32 if self.settings.vectors == "fp32" else np.float16
+        shape = (len(texts) + 1, trained.d)
+        file = self.folder / PRODUCT_VECTORS
+        vectors = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
+        vectors[:] = 0
+        vectors.flush()
+        for start in range(0, len(texts), VECTOR_TEXTS):
+            some = texts[start : start + VECTOR_TEXTS]
+            vectors[start : start + len(some)] = feed.read(some, trained).numpy()
+        # The graph that reads queries reads the empty text too.
+        matching = Bundle.open(self.folder).matching
+        assert matching is not None
+        vectors[-1] = matching.vector("")[0]
+        vectors.flush()
+
+    def _write_golden(self, spec: Spec) -> dict[str, Any]:
+        rows = self.prepared.split("test")
+        chosen = _spread(rows.n_searches, self.settings.golden_pages)
+        some = rows.searches(chosen)
+        queries = self.prepared.queries()["query"].to_pylist()
+        GoldenRows(
+            queries=tuple(queries[int(some.query_idx[start])] for start in some.search_offsets[:-1]),
+            offsets=some.search_offsets,
+            numerical=np.array(some.numerical),
+            categorical=np.array(some.categorical),
+            product_idx=np.array(some.product_idx),
+            position=np.array(some.position),
+            expected=self._offline(some),
+        ).save(self.folder / GOLDEN)
+        asked = pages_as_asked(self.log, self.prepared, "test", chosen)
+        bundles: dict[Precision, Bundle] = {
+            precision: Bundle.open(self.folder, precision) for precision in spec.precisions
+        }
+        requests = []
+        for page in asked:
+            expected: dict[Precision, list[list[float]]] = {
+                name: np.asarray(each.score(page).scores).tolist() for name, each in bundles.items()
+            }
+            requests.append(GoldenRequest(page, expected))
+        save_requests(self.folder / GOLDEN, requests)
+        for bundle in bundles.values():
+            check_golden(bundle, self.folder)
+        return self._quality(rows, bundles)
+
+    def _quality(self, rows: Split, bundles: dict[Precision, Bundle]) -> dict[str, Any]:
+        chosen = _spread(rows.n_searches, self.settings.replayed)
+        if not len(chosen):
+            return {}
+        some = rows.searches(chosen)
+        offline = self._offline(some)
+        pages = pages_as_asked(self.log, self.prepared, "test", chosen)
+        quality = {name: replay(bundle, pages, some, offline) for name, bundle in bundles.items()}
+        (self.folder / "quality.json").write_text(json.dumps(quality, indent=1), encoding="utf-8")
+        return quality
+
+    def _offline(self, rows: Split) -> np.ndarray:
+        return np.array(self.ranker.score(self.run.select(rows)), dtype=np.float32)
+
+    def _write_samples(self) -> None:
+        """Ids and queries of which load tests are made."""
+        rng = np.random.default_rng(0)
+        searches = self.prepared.searches("test")["customer_id"].drop_null().unique().to_pylist()
+        known = {
+            "products": self.prepared.products()["product_id"].to_pylist(),
+            "queries": self.prepared.queries()["query"].to_pylist(),
+            "customers": searches,
+        }
+        samples = {
+            name: [values[int(i)] for i in rng.permutation(len(values))[:SAMPLED]] for name, values in known.items()
+        }
+        (self.folder / "samples.json").write_text(json.dumps(samples), encoding="utf-8")
+
+
+def _semantic_scores(prepared: PreparedData, path: Path | None) -> SemanticScores | None:
+    wanted = prepared.manifest.inputs.get("semantic_scores")
+    if wanted is None:
+        return None
+    beside = sorted(folder.parent for folder in prepared.path.parent.glob("*/manifest.json"))
+    for folder in beside if path is None else [path]:
+        with contextlib.suppress(UserError):
+            if read_manifest(folder, SCORES_KIND).fingerprint == wanted:
+                return SemanticScores.open(folder)
+    raise UserError(
+        f"export needs the semantic scores that {prepared.path} was prepared with, but they are not "
+        f"{'beside it' if path is None else f'in {path}'}; name their folder with --semantic"
+    )
+
+
+def _model_of(scores: SemanticScores) -> str:
+    return str(scores.manifest.info["model"])
+
+
+def _save_tokenizer(model: str, tokenizer: Any, out: Path) -> None:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError(f"model {model!r} must have a tokenizer.json, but it has an older tokenizer; convert it first")
+    backend.no_truncation()
+    backend.no_padding()
+    backend.save(str(out))
+
+
+def _spread(n: int, wanted: int) -> Int64[np.ndarray, " chosen"]:
+    """Evenly spread numbers below `n`."""
+    return np.unique(np.linspace(0, n - 1, min(n, wanted)).astype(np.int64)) if n else np.empty(0, np.int64)
+
+
+def _short_card(run: Run) -> str:
+    weights = ", ".join(f"{task} {weight:.3g}" for task, weight in _weights(run).items())
+    return (
+        f"# {run.label}\n\n"
+        f"A ranker of shelfrank ({run.name}), trained on {run.manifest.info['rows']:,} rows.\n"
+        f"Its score weighs {weights}.\n\n"
+        "It has not been evaluated here: export with `--evaluation` for figures, uses and limits.\n"
+    )
+
+
+def _weights(run: Run) -> dict[str, float]:
+    tasks = run.prepared().tasks
+    return normalised_weights(run.config.score_weights or run.config.task_weights, tasks)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Graphs are traced, and text vectors computed, as a service with one core would."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

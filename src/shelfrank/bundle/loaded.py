@@ -1,0 +1,150 @@
+"""A bundle in memory: from what is asked to scores."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+
+from shelfrank.bundle.queries import QueryEncoder
+from shelfrank.bundle.scorers import SCORERS, Rows, Scorer
+from shelfrank.bundle.spec import (
+    FEATURES,
+    MATCHING_TOKENIZER,
+    PRODUCT_VECTORS,
+    SEMANTIC_TOKENIZER,
+    Precision,
+    Spec,
+    graph_file,
+)
+from shelfrank.errors import UserError
+from shelfrank.online import Asked, FeatureStore, Page
+
+CACHED_QUERIES = 4096
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A page with its scores.
+
+    Attributes:
+        page: What the ranker saw, before columns that it must not see were left out.
+        rows: What the ranker saw.
+        scores: One per candidate and task, in the order of the candidates.
+    """
+
+    page: Page
+    rows: Rows
+    scores: Float[np.ndarray, "rows n_tasks"]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One version, ready to score.
+
+    Attributes:
+        name: The version's name.
+        spec: What it is.
+        precision: In which precision its graphs compute.
+        features: The online feature tables.
+        scorer: The ranker.
+        matching: Reads queries for the ranker; None where it reads no text.
+        semantic: Reads queries for the semantic score; None where the features have none.
+        product_vectors: A vector per product of the catalogue and, last, that of a product without text; None where
+            the ranker reads no text.
+    """
+
+    name: str
+    spec: Spec
+    precision: Precision
+    features: FeatureStore
+    scorer: Scorer
+    matching: QueryEncoder | None
+    semantic: QueryEncoder | None
+    product_vectors: Float[np.ndarray, "products_plus_1 d"] | None
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        precision: Precision = "fp32",
+        cached: int = CACHED_QUERIES,
+    ) -> "Bundle":
+        """Opens a version whose files are as its manifest says.
+
+        Args:
+            folder: The version's folder.
+            precision: In which precision graphs compute.
+            cached: Query vectors that are kept.
+
+        Returns:
+            The bundle.
+
+        Raises:
+            UserError: Where a file cannot be read, or the bundle has no such precision.
+        """
+        spec = Spec.load(folder)
+        if precision not in spec.precisions:
+            raise UserError(
+                f"{folder} must have graphs in {precision}, but it has {', '.join(spec.precisions)}; export with --int8"
+            )
+        matching = semantic = vectors = None
+        if spec.matching_tokens is not None:
+            graph = folder / graph_file("query", precision)
+            matching = QueryEncoder(graph, folder / MATCHING_TOKENIZER, spec.matching_tokens, cached)
+            vectors = np.load(folder / PRODUCT_VECTORS, mmap_mode="r", allow_pickle=False)
+        if spec.semantic_tokens is not None:
+            graph = folder / graph_file("semantic", precision)
+            semantic = QueryEncoder(graph, folder / SEMANTIC_TOKENIZER, spec.semantic_tokens, cached)
+        return cls(
+            name=folder.name,
+            spec=spec,
+            precision=precision,
+            features=FeatureStore.open(folder / FEATURES),
+            scorer=SCORERS[spec.model](folder, spec, precision),
+            matching=matching,
+            semantic=semantic,
+            product_vectors=vectors,
+        )
+
+    def score(self, asked: Asked) -> Scored:
+        """Features, then scores."""
+        page = self.features.page(asked, self.semantic_vector(asked.query))
+        n_rows = len(page.product_idx)
+        position = np.arange(1, n_rows + 1) if asked.positions is None else np.asarray(asked.positions)
+        rows = self.rows(asked.query, page.numerical, page.categorical, page.product_idx, position)
+        return Scored(page, rows, self.scorer.score(rows))
+
+    def rows(
+        self,
+        query: str,
+        numerical: Float32[np.ndarray, "rows all_num"],
+        categorical: Int[np.ndarray, "rows all_cat"],
+        product_idx: Int[np.ndarray, " rows"],
+        position: Int[np.ndarray, " rows"],
+    ) -> Rows:
+        """What the ranker may see of an encoded page, with its texts' vectors."""
+        spec = self.spec
+        return Rows(
+            numerical=np.ascontiguousarray(numerical[:, spec.numerical], dtype=np.float32),
+            categorical=np.ascontiguousarray(categorical[:, spec.categorical], dtype=np.int32),
+            position=position,
+            rates=np.ascontiguousarray(numerical[:, spec.rates], dtype=np.float32),
+            query=None if self.matching is None else self.matching.vector(query),
+            products=self._product_vectors(product_idx),
+        )
+
+    def semantic_vector(self, query: str) -> Float32[np.ndarray, " d"] | None:
+        """The query's embedding as offline scoring stores it; None where the query is blank or no score needs it."""
+        if self.semantic is None or not query.strip():
+            return None
+        # Numerics: stored embeddings are float16, and a cosine must not depend on where it is computed.
+        stored = self.semantic.vector(query)[0].astype(np.float16).astype(np.float32)
+        return (stored / np.linalg.norm(stored)).astype(np.float16).astype(np.float32)
+
+    def _product_vectors(self, product_idx: Int[np.ndarray, " rows"]) -> Float32[np.ndarray, "rows d"] | None:
+        if self.product_vectors is None:
+            return None
+        # A product that the catalogue lacks has no text.
+        places = np.where(product_idx < 0, len(self.product_vectors) - 1, product_idx)
+        return np.asarray(self.product_vectors[places], dtype=np.float32)

@@ -1,0 +1,169 @@
+"""Graphs of ONNX: the network, and the encoders that read a query."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jaxtyping
+import torch
+from torch import Tensor, nn
+
+from shelfrank.errors import UserError
+from shelfrank.nn.inputs import Inputs
+from shelfrank.nn.matching import Bucket, TrainedLayers
+from shelfrank.nn.model import MultiTaskRanker
+from shelfrank.text.bert import CutEncoder
+from shelfrank.text.encoder import TextEncoder
+from shelfrank.text.frozen import DTYPES
+
+OPSET = 18
+TRACED_ROWS = 3
+TRACED_TOKENS = 5
+
+
+class RankerGraph(nn.Module):
+    """A network from columns, and from finished text vectors where it reads texts, to probabilities."""
+
+    def __init__(self, model: MultiTaskRanker) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, numerical: Tensor, categorical: Tensor, query: Tensor | None = None, products: Tensor | None = None
+    ) -> Tensor:
+        """Probabilities per row and task; `query` is one vector, `products` has one per row."""
+        if self.model.text is None or query is None or products is None:
+            matching = numerical[:, :0]
+        else:
+            matching = self.model.text.compare(query.expand_as(products), products)
+        inputs = Inputs(numerical, self.model.inputs(categorical), matching)
+        return torch.sigmoid(self.model.of_inputs(inputs).logits)
+
+
+class QueryGraph(nn.Module):
+    """A cut encoder from the tokens of one text to its pooled vector.
+
+    Numerics: the frozen layers' output is rounded as their cache rounds it, so that a text has one meaning.
+    """
+
+    def __init__(self, encoder: CutEncoder, trained: TrainedLayers, cache_dtype: Literal["fp16", "bf16"]) -> None:
+        super().__init__()
+        self.frozen, self.trained, self.rounded = encoder.frozen, trained, DTYPES[cache_dtype]
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """The vector of one text, `[1, d]`."""
+        hidden = self.frozen(input_ids=ids).last_hidden_state
+        return self.trained([Bucket(hidden.to(self.rounded).float(), None)])
+
+
+class SemanticGraph(nn.Module):
+    """A sentence encoder from the tokens of one text to its embedding of length 1."""
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        super().__init__()
+        self.model = encoder.model
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """The embedding of one text, `[1, d]`."""
+        features = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        return nn.functional.normalize(self.model(features)["sentence_embedding"].float(), dim=1)
+
+
+def export_ranker(model: MultiTaskRanker, n_numerical: int, n_categorical: int, out: Path) -> None:
+    """Writes a network's graph, for any number of rows.
+
+    Args:
+        model: The network, on the processor.
+        n_numerical: Its numerical columns.
+        n_categorical: Its categorical columns.
+        out: The file.
+    """
+    inputs: dict[str, Tensor] = {
+        "numerical": torch.zeros(TRACED_ROWS, n_numerical),
+        "categorical": torch.zeros(TRACED_ROWS, n_categorical, dtype=torch.int32),
+    }
+    axes = {name: {0: "rows"} for name in (*inputs, "probs")}
+    if model.text is not None:
+        d = model.text.trained.d
+        inputs |= {"query": torch.zeros(1, d), "products": torch.zeros(TRACED_ROWS, d)}
+        axes["products"] = {0: "rows"}
+    _export(RankerGraph(model), inputs, "probs", axes, out)
+
+
+def export_query_encoder(
+    encoder: CutEncoder, trained: TrainedLayers, cache_dtype: Literal["fp16", "bf16"], out: Path
+) -> None:
+    """Writes the graph that turns a query's tokens into the vector that the network compares.
+
+    Args:
+        encoder: The encoder, its frozen layers on the processor.
+        trained: The layers after the cut with the run's weights.
+        cache_dtype: How training rounded the frozen layers' output.
+        out: The file.
+    """
+    _export(QueryGraph(encoder, trained, cache_dtype), *_tokens(), out)
+
+
+def export_semantic_encoder(encoder: TextEncoder, out: Path) -> None:
+    """Writes the graph that turns a query's tokens into the embedding of the semantic score.
+
+    Args:
+        encoder: The sentence encoder.
+        out: The file.
+    """
+    _export(SemanticGraph(encoder), *_tokens(), out)
+
+
+def quantize(graph: Path, out: Path) -> None:
+    """Writes a graph whose matrix products are in 8-bit integers, scaled anew for every input.
+
+    Args:
+        graph: A graph in float32.
+        out: The file.
+    """
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    with _quiet():
+        quantize_dynamic(graph, out, weight_type=QuantType.QInt8, per_channel=True)
+
+
+def _tokens() -> tuple[dict[str, Tensor], str, dict[str, dict[int, str]]]:
+    ids = torch.ones(1, TRACED_TOKENS, dtype=torch.int64)
+    return {"ids": ids}, "vector", {"ids": {1: "tokens"}}
+
+
+def _export(
+    graph: nn.Module, inputs: Mapping[str, Tensor], output: str, axes: Mapping[str, Mapping[int, str]], out: Path
+) -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise UserError("export needs the package onnx; install it with: pip install 'shelfrank[export]'") from error
+    with _quiet(), torch.no_grad():
+        # The tracing exporter: the newer one takes 15 times as long on these graphs, and fixes FT-Transformer's rows.
+        torch.onnx.export(
+            graph.eval(),
+            tuple(inputs.values()),
+            str(out),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=[output],
+            dynamic_axes={name: dict(axis) for name, axis in axes.items()},
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps tracing from warning of Python's branches, which tests of the finished graphs cover, and from checks."""
+    config: Any = jaxtyping.config
+    before = config.jaxtyping_disable
+    config.update("jaxtyping_disable", True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        config.update("jaxtyping_disable", before)

@@ -1,0 +1,102 @@
+"""Pages of a log as a caller would ask for them, and how a bundle ranks them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from jaxtyping import Float, Int64
+
+from shelfrank.bundle.loaded import Bundle
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.evaluate.evaluation import fuse
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.metrics import auc_roc, mean_over_searches, reciprocal_rank
+from shelfrank.online import Asked
+from shelfrank.schema import Schema, Side
+
+MRR_AT = 10
+
+
+def pages_as_asked(
+    log: SearchLog, prepared: PreparedData, split_name: str, chosen: Int64[np.ndarray, " chosen"]
+) -> list[Asked]:
+    """Some searches of a split as a caller would have asked for them.
+
+    Args:
+        log: The log that was prepared.
+        prepared: The prepared data.
+        split_name: The split.
+        chosen: Which of its searches.
+
+    Returns:
+        One page per search, candidates in the order shown.
+    """
+    ids = prepared.searches(split_name)["search_id"].take(pa.array(chosen)).to_pylist()
+    dataset = ds.dataset([str(file) for file in _files(log)])
+    table = dataset.to_table(filter=ds.field("search_id").isin(ids)).sort_by("position")
+    microseconds = pc.cast(table["timestamp"], pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    rows = table.append_column("ts_us", microseconds).to_pylist()
+    pages: dict[str, list[dict[str, Any]]] = {search_id: [] for search_id in ids}
+    for row in rows:
+        pages[row["search_id"]].append(row)
+    return [_asked(pages[search_id], log.schema) for search_id in ids]
+
+
+def replay(
+    bundle: Bundle, pages: Sequence[Asked], rows: Split, offline: Float[np.ndarray, "rows n_tasks"]
+) -> dict[str, Any]:
+    """Ranks pages of a log through a bundle, and measures the ranking as the evaluation does.
+
+    Args:
+        bundle: The bundle.
+        pages: The pages.
+        rows: Their prepared rows, with labels.
+        offline: The run's own scores of these rows.
+
+    Returns:
+        AUC and MRR by task, and the largest distance from the run's own scores.
+    """
+    scores = np.concatenate([np.asarray(bundle.score(page).scores) for page in pages])
+    fused = fuse(scores, tuple(bundle.spec.task_weights[task] for task in rows.tasks))
+    auc, mrr = {}, {}
+    for index, task in enumerate(rows.tasks):
+        labels = np.ascontiguousarray(rows.labels[:, index])
+        values = reciprocal_rank(fused, labels, rows.search_offsets, rows.tie_keys, MRR_AT)
+        mrr[task] = _number(mean_over_searches(values))
+        both = (labels == 1).any() and (labels == 0).any()
+        auc[task] = _number(auc_roc(np.ascontiguousarray(scores[:, index]), labels)) if both else None
+    gap = float(np.abs(scores - offline).max(initial=0.0))
+    return {"searches": len(pages), "auc": auc, f"mrr@{MRR_AT}": mrr, "largest_gap": gap}
+
+
+def _asked(rows: list[dict[str, Any]], schema: Schema) -> Asked:
+    first = rows[0]
+
+    def of(row: dict[str, Any], *sides: Side) -> dict[str, Any]:
+        names = [feature.name for feature in schema.features if feature.side in sides and feature.name in row]
+        return {name: row[name] for name in names if row[name] is not None}
+
+    return Asked(
+        query=first["query"],
+        product_ids=[row["product_id"] for row in rows],
+        customer_id=first["customer_id"],
+        session_id=first.get("session_id"),
+        ts_us=first["ts_us"],
+        positions=[row["position"] for row in rows],
+        context=of(first, Side.CONTEXT, Side.QUERY),
+        customer=of(first, Side.CUSTOMER),
+        products=[of(row, Side.PRODUCT, Side.INTERACTION) for row in rows],
+        search_id=first["search_id"],
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 5)
+
+
+def _files(log: SearchLog) -> list[Path]:
+    return [Path(file) for file in log.files("impressions")]

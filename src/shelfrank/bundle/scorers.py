@@ -1,0 +1,153 @@
+"""What computes scores in the serving process: ONNX Runtime, or the boosting libraries themselves."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, Int, Int32
+
+from shelfrank.bundle.spec import Precision, Spec, graph_file
+from shelfrank.errors import UserError
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one page, with the columns that the ranker sees.
+
+    Attributes:
+        numerical: Standardised numbers.
+        categorical: Codes.
+        position: The caller's order, 1 first.
+        rates: Of a ranker by popularity, the tasks' rates; else of width 0.
+        query: The query's vector; None where the ranker reads no text.
+        products: The products' vectors; None where the ranker reads no text.
+    """
+
+    numerical: Float32[np.ndarray, "rows n_num"]
+    categorical: Int32[np.ndarray, "rows n_cat"]
+    position: Int[np.ndarray, " rows"]
+    rates: Float32[np.ndarray, "rows n_rates"]
+    query: Float32[np.ndarray, "1 d"] | None = None
+    products: Float32[np.ndarray, "rows d"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.numerical)
+
+
+class Scorer(ABC):
+    """Scores rows as the run's ranker does."""
+
+    @abstractmethod
+    def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
+        """One score per row and task of the log."""
+
+
+class OnnxScorer(Scorer):
+    """A network."""
+
+    def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
+        self.n_tasks = len(spec.tasks)
+        self.session = open_graph(folder / graph_file("ranker", precision))
+        # A network without categories, say, has a graph without that input.
+        self.inputs = {each.name for each in self.session.get_inputs()}
+
+    def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
+        """Probabilities; a single task's for every task."""
+        given = {
+            "numerical": rows.numerical,
+            "categorical": rows.categorical,
+            "query": rows.query,
+            "products": rows.products,
+        }
+        (probs,) = self.session.run(None, {name: given[name] for name in self.inputs})
+        return np.broadcast_to(probs, (len(rows), self.n_tasks))
+
+
+class LambdaMARTScorer(Scorer):
+    """LightGBM's trees."""
+
+    def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
+        import lightgbm as lgb
+
+        self.n_tasks = len(spec.tasks)
+        self.booster = lgb.Booster(model_file=folder / "model.txt")
+
+    def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
+        """The one score, for every task."""
+        scores = np.asarray(self.booster.predict(_matrix(rows), num_threads=1), dtype=np.float32)
+        return np.broadcast_to(scores[:, None], (len(rows), self.n_tasks))
+
+
+class XGBoostScorer(Scorer):
+    """XGBoost's trees."""
+
+    def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
+        import xgboost as xgb
+
+        self.n_tasks, self.xgb = len(spec.tasks), xgb
+        self.names = [name for name, _, _ in spec.columns]
+        self.types = ["q"] * len(spec.numerical) + ["c"] * len(spec.categorical)
+        self.booster = xgb.Booster({"nthread": 1}, model_file=folder / "model.ubj")
+
+    def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
+        """The one task's probability, for every task."""
+        matrix = self.xgb.DMatrix(
+            _matrix(rows), feature_names=self.names, feature_types=self.types, enable_categorical=True, nthread=1
+        )
+        probs = self.booster.predict(matrix).astype(np.float32)
+        return np.broadcast_to(probs[:, None], (len(rows), self.n_tasks))
+
+
+class PositionScorer(Scorer):
+    """The caller's own order."""
+
+    def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
+        self.n_tasks = len(spec.tasks)
+
+    def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
+        """The higher the position, the higher the score."""
+        return np.broadcast_to(-rows.position.astype(np.float32)[:, None], (len(rows), self.n_tasks))
+
+
+class RateScorer(Scorer):
+    """The products' rates so far."""
+
+    def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
+        pass
+
+    def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
+        """The rates."""
+        return rows.rates
+
+
+SCORERS: dict[str, Callable[[Path, Spec, Precision], Scorer]] = {
+    "onnx": OnnxScorer,
+    "lambdamart": LambdaMARTScorer,
+    "xgboost": XGBoostScorer,
+    "position": PositionScorer,
+    "rates": RateScorer,
+}
+"""Every way to score by its name in `bundle.json`."""
+
+
+def open_graph(file: Path) -> Any:
+    """Opens a graph for one core: the service has a process per core, and threads that wait would stall it."""
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise UserError("serving needs onnxruntime; install it with: pip install 'shelfrank[serve]'") from error
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # The library has a class of its own for each way in which a file can be wrong.
+        told = " ".join(str(error).split())[:200]
+        raise UserError(f"{file} must be a graph that ONNX Runtime can open, but it says: {told}") from error
+
+
+def _matrix(rows: Rows) -> Float32[np.ndarray, "rows n_features"]:
+    return np.concatenate([rows.numerical, rows.categorical.astype(np.float32)], axis=1)

@@ -1,0 +1,194 @@
+"""Versions of a bundle side by side, and the pointer to the one that serves.
+
+BUNDLE/versions/000001-5f0c.../   complete or absent
+BUNDLE/current                    the name of a version, replaced in one step and written last
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shelfrank.artifact import Draft, Manifest, fingerprint, publish, read_manifest, verify_files, write_atomic
+from shelfrank.bundle.spec import KIND
+from shelfrank.errors import UserError
+
+VERSIONS = "versions"
+CURRENT = "current"
+_NAME = re.compile(r"\d{6}-[0-9a-f]{12}")
+_DRAFT = re.compile(r"\..*\.(?:tmp|old)-(\d+)")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One complete version.
+
+    Attributes:
+        path: Its folder.
+        manifest: Its manifest.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """Its number and the start of its inputs' fingerprint."""
+        return self.path.name
+
+
+class BundleStore:
+    """The versions under one folder.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def versions(self) -> list[Version]:
+        """Every version whose manifest can be read and whose files have their sizes, the oldest first."""
+        found = []
+        for name in self._names():
+            with contextlib.suppress(UserError):
+                found.append(self._read(name))
+        return found
+
+    def current(self) -> str | None:
+        """The name in the pointer; None where there is no pointer."""
+        try:
+            name = (self.path / CURRENT).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return None
+        return name if _NAME.fullmatch(name) else None
+
+    def open(self) -> Version:
+        """The pointer's version; where it is not complete, every byte of it, the newest that is.
+
+        Returns:
+            The version.
+
+        Raises:
+            UserError: Where no version is complete.
+        """
+        name = self.current()
+        others = [other for other in reversed(self._names()) if other != name]
+        for candidate in [*([name] if name else []), *others]:
+            with contextlib.suppress(UserError):
+                return self.verified(candidate)
+        raise UserError(
+            f"{self.path} must hold a complete bundle, but it has none; run `shelfrank export RUN --out {self.path}`"
+        )
+
+    def verified(self, name: str) -> Version:
+        """One version with every byte checked; a missing, half-written or damaged one is a `UserError`."""
+        version = self._read(name)
+        verify_files(version.path, version.manifest)
+        return version
+
+    def publish(self, inputs: dict[str, Any], write: Callable[[Draft], None]) -> tuple[str, bool]:
+        """Writes a version of the next number and points at it.
+
+        A version of the same inputs that is there already is pointed at instead.
+
+        Args:
+            inputs: Plain data that decides the content.
+            write: Fills the draft.
+
+        Returns:
+            The version's name, and whether it was written now.
+
+        Raises:
+            UserError: Where the folder holds something else, or another process is writing the same version.
+        """
+        self._refuse_foreign()
+        (self.path / VERSIONS).mkdir(parents=True, exist_ok=True)
+        self._clear_after_crashes()
+        digest = fingerprint(inputs)[:12]
+        for version in reversed(self.versions()):
+            if version.name.endswith(digest) and self._is_whole(version):
+                self.point(version.name)
+                return version.name, False
+        number = max((int(name.partition("-")[0]) for name in self._names()), default=0) + 1
+        name = f"{number:06d}-{digest}"
+        with publish(self._folder(name), KIND, inputs) as draft:
+            write(draft)
+        self.point(name)
+        return name, True
+
+    def point(self, name: str) -> None:
+        """Makes a complete version the one that serves."""
+        self.verified(name)
+        write_atomic(self.path / CURRENT, f"{name}\n".encode())
+
+    def rollback(self, to: str | None = None) -> str:
+        """Points at an older version.
+
+        Args:
+            to: Its name; None takes the newest complete one before the current one.
+
+        Returns:
+            Its name.
+
+        Raises:
+            UserError: Where there is no such version.
+        """
+        known = [version.name for version in self.versions()]
+        if to is not None:
+            if to not in known:
+                raise UserError(f"--to must name a version of {self.path} ({', '.join(known) or 'none'}), not {to!r}")
+            self.point(to)
+            return to
+        current = self.current() or self.open().name
+        for name in reversed([name for name in known if name < current]):
+            with contextlib.suppress(UserError):
+                self.point(name)
+                return name
+        raise UserError(f"{self.path} must have a complete version before {current} to roll back to, but it has none")
+
+    def _names(self) -> list[str]:
+        folder = self.path / VERSIONS
+        return (
+            sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name)) if folder.is_dir() else []
+        )
+
+    def _folder(self, name: str) -> Path:
+        return self.path / VERSIONS / name
+
+    def _read(self, name: str) -> Version:
+        return Version(self._folder(name), read_manifest(self._folder(name), KIND))
+
+    def _is_whole(self, version: Version) -> bool:
+        with contextlib.suppress(UserError):
+            verify_files(version.path, version.manifest)
+            return True
+        return False
+
+    def _refuse_foreign(self) -> None:
+        entries = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        if entries and VERSIONS not in entries:
+            raise UserError(
+                f"{self.path} must be new or hold versions of a bundle, but it holds something else; "
+                "choose another --out"
+            )
+
+    def _clear_after_crashes(self) -> None:
+        for entry in (self.path / VERSIONS).iterdir():
+            found = _DRAFT.fullmatch(entry.name)
+            if found and not _is_alive(int(found[1])):
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

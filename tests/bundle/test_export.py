@@ -1,0 +1,202 @@
+"""From a run to a bundle, and what the bundle then says."""
+
+import json
+import pickletools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from shelfrank.artifact import MANIFEST, read_manifest, verify_files
+from shelfrank.bundle.export import ExportSettings, export
+from shelfrank.bundle.golden import check_golden, load_requests
+from shelfrank.bundle.loaded import Bundle
+from shelfrank.bundle.replay import pages_as_asked
+from shelfrank.bundle.spec import KIND
+from shelfrank.bundle.store import BundleStore
+from shelfrank.config import PrepareConfig, SemanticConfig
+from shelfrank.errors import UserError
+from shelfrank.experiment import Run, train
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.prepare.pipeline import prepare
+from shelfrank.semantic import score_semantic
+from tiny import tiny
+from tiny_encoder import save_tiny_encoder
+
+SMALL = ExportSettings(golden_pages=4, replayed=8)
+
+
+@pytest.fixture(scope="module")
+def trained(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Trains a ranker once: `trained("mmoe", "seed=1")` is its run."""
+    folder = tmp_path_factory.mktemp("trained")
+
+    def run(ranker: str, *assignments: str) -> Path:
+        out = folder / "-".join([ranker, *(each.translate({ord(c): "_" for c in "[]=,."}) for each in assignments)])
+        train(small_prepared, ranker, tiny(ranker, *assignments), out)
+        return out
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported(trained: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Exports a ranker once: the folder of its version, which tests must only read."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def folder(*ranker: str) -> Path:
+        if ranker not in made:
+            out = tmp_path_factory.mktemp("bundle")
+            export(trained(*ranker), out, SMALL)
+            made[ranker] = BundleStore(out).open().path
+        return made[ranker]
+
+    return folder
+
+
+def replayed(run_path: Path, bundle: Bundle, n: int = 12) -> tuple[np.ndarray, np.ndarray]:
+    """The run's own scores of some test searches, and the bundle's of the same pages."""
+    run = Run.open(run_path)
+    prepared = run.prepared()
+    rows = prepared.split("test")
+    chosen = np.arange(min(n, rows.n_searches))
+    some = rows.searches(chosen)
+    pages = pages_as_asked(SearchLog.open(Path(prepared.manifest.info["log"])), prepared, "test", chosen)
+    offline = run.ranker(prepared).score(run.select(some))
+    return offline, np.concatenate([bundle.score(page).scores for page in pages])
+
+
+@pytest.mark.parametrize(
+    ("ranker", "assignments"),
+    [
+        ("shown_order", ()),
+        ("popularity", ()),
+        ("xgboost", ()),
+        ("lambdamart", ()),
+        ("dcn_v2_single", ()),
+        ("mmoe", ("exclude_sides=[customer]", "exclude_features=[brand]")),
+        ("mmoe_dcn_v2_tinybert_cross", ()),
+        ("mmoe_dcn_v2_tinybert_dot", ("neural.text.trained_layers=2",)),
+    ],
+)
+def test_a_bundle_gives_the_scores_of_its_run(
+    ranker: str, assignments: tuple[str, ...], trained: Callable[..., Path], exported: Callable[..., Path]
+) -> None:
+    folder = exported(ranker, *assignments)
+    offline, online = replayed(trained(ranker, *assignments), Bundle.open(folder))
+    assert np.abs(offline).max() > 0
+    np.testing.assert_allclose(online, offline, rtol=1e-5, atol=1e-5)
+    assert check_golden(Bundle.open(folder), folder) < 1e-5
+
+
+def test_the_same_run_is_exported_once(trained: Callable[..., Path], tmp_path: Path) -> None:
+    run, out = trained("mmoe"), tmp_path / "bundle"
+    bare = ExportSettings(int8=False, golden_pages=2, replayed=0)
+    name, _ = export(run, out, bare)
+    assert export(run, out, bare) == (name, False)
+    other, changed = export(run, out, ExportSettings(int8=False, golden_pages=3, replayed=0))
+    assert changed
+    assert other != name
+    assert BundleStore(out).current() == other
+    assert export(run, out, bare) == (name, False)
+    assert BundleStore(out).current() == name
+
+
+def test_a_bundle_is_one_folder_without_pickles(exported: Callable[..., Path]) -> None:
+    folder = exported("mmoe_dcn_v2_tinybert_cross")
+    files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    wanted = {
+        "bundle.json",
+        "columns.json",
+        "config.yaml",
+        "encoder.json",
+        "golden/pages.json",
+        "golden/requests.json",
+        "golden/rows.safetensors",
+        "model_card.md",
+        "onnx/query.fp32.onnx",
+        "onnx/query.int8.onnx",
+        "onnx/ranker.fp32.onnx",
+        "onnx/ranker.int8.onnx",
+        "quality.json",
+        "schema.yaml",
+        "text/product_vectors.npy",
+        "text/tokenizer.json",
+        "weights.safetensors",
+    }
+    assert wanted <= files
+    manifest = read_manifest(folder, KIND)
+    assert set(manifest.files) == files - {MANIFEST}
+    verify_files(folder, manifest)
+    for name in files:
+        content = (folder / name).read_bytes()
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            list(pickletools.genops(content))
+        if name.endswith(".npy"):
+            np.load(folder / name, allow_pickle=False)
+
+
+def test_eight_bits_are_measured_beside_the_rest(exported: Callable[..., Path]) -> None:
+    folder = exported("mmoe_dcn_v2_tinybert_cross")
+    quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+    assert quality == read_manifest(folder, KIND).info["quality"]
+    assert quality["fp32"]["largest_gap"] < 1e-5 < quality["int8"]["largest_gap"]
+    assert set(quality["fp32"]["auc"]) == {"click", "add_to_cart", "purchase"}
+    assert check_golden(Bundle.open(folder, "int8"), folder) < 1e-3
+    with pytest.raises(UserError, match="must have graphs in int8, but it has fp32"):
+        Bundle.open(exported("lambdamart"), "int8")
+
+
+def test_half_vectors_cost_little(trained: Callable[..., Path], tmp_path: Path) -> None:
+    run = trained("mmoe_dcn_v2_tinybert_cross")
+    export(run, tmp_path / "bundle", ExportSettings(int8=False, vectors="fp16", golden_pages=2, replayed=0))
+    bundle = Bundle.open(BundleStore(tmp_path / "bundle").open().path)
+    assert bundle.product_vectors is not None
+    assert bundle.product_vectors.dtype == np.float16
+    offline, online = replayed(run, bundle)
+    np.testing.assert_allclose(online, offline, atol=1e-3)
+
+
+def test_a_changed_golden_score_is_refused(trained: Callable[..., Path], tmp_path: Path) -> None:
+    export(trained("mmoe"), tmp_path / "bundle", ExportSettings(int8=False, golden_pages=3, replayed=0))
+    folder = BundleStore(tmp_path / "bundle").open().path
+    file = folder / "golden" / "requests.json"
+    requests = json.loads(file.read_text(encoding="utf-8"))
+    requests[1]["expected"]["fp32"][0][0] += 0.01
+    file.write_text(json.dumps(requests), encoding="utf-8")
+    with pytest.raises(UserError, match=r"must answer its golden pages to 0\.0001, but request 1 are off by 0\.01"):
+        check_golden(Bundle.open(folder), folder)
+
+
+def test_cold_products_have_the_vector_of_no_text(exported: Callable[..., Path]) -> None:
+    folder = exported("mmoe_dcn_v2_tinybert_cross")
+    bundle = Bundle.open(folder)
+    assert bundle.matching is not None
+    asked = load_requests(folder)[0].asked
+    strange = type(asked)(query="☃", product_ids=["nobody", asked.product_ids[0]], customer_id="x", ts_us=asked.ts_us)
+    scored = bundle.score(strange)
+    assert scored.rows.products is not None
+    np.testing.assert_array_equal(scored.rows.products[0], bundle.matching.vector("")[0])
+    assert np.isfinite(scored.scores).all()
+    assert scored.page.unknown["products"] == 1
+
+
+def test_the_semantic_score_of_a_new_query_is_that_of_its_model(tmp_path: Path, make_log: Callable[..., Path]) -> None:
+    log, scores, prepared = make_log(120), tmp_path / "scores", tmp_path / "prepared"
+    model = save_tiny_encoder(tmp_path / "model")
+    score_semantic(log, scores, SemanticConfig(model=str(model), threads=1))
+    prepare(log, prepared, PrepareConfig(semantic_scores=str(scores)))
+    train(prepared, "mmoe", tiny("mmoe"), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "bundle", ExportSettings(int8=False, golden_pages=2, replayed=0))
+    bundle = Bundle.open(BundleStore(tmp_path / "bundle").open().path)
+    offline, online = replayed(tmp_path / "run", bundle)
+    np.testing.assert_allclose(online, offline, atol=1e-5)
+    stored = np.load(scores / "query_embeddings.npy")
+    queries = pq.read_table(scores / "queries.parquet")["query"].to_pylist()
+    for query, embedding in zip(queries, stored, strict=True):
+        np.testing.assert_allclose(bundle.semantic_vector(query), embedding.astype(np.float32), atol=1e-3)
+    assert bundle.semantic_vector("  ") is None
+    with pytest.raises(UserError, match="needs the semantic scores"):
+        export(tmp_path / "run", tmp_path / "other", SMALL, scores_path=tmp_path / "prepared")
