@@ -11,6 +11,7 @@ from shelfrank.prepare.encode import (
     CategoricalEncoding,
     Encoder,
     Moments,
+    NumericalBlock,
     NumericalEncoding,
     count_values,
     fit_categorical,
@@ -227,3 +228,27 @@ def test_one_category_beside_missing_values_tells_presence() -> None:
     assert isinstance(encoding, CategoricalEncoding)
     assert encoding.values == ("yes",)
     assert encoding.transform(pa.array(["yes", None])).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("n_rows", [1, 7])
+def test_a_block_of_features_has_the_bits_of_each_alone(n_rows: int) -> None:
+    rng = np.random.default_rng(n_rows)
+    encodings = [
+        NumericalEncoding(
+            name=f"n{i}",
+            side=Side.PRODUCT,
+            log1p=bool(i & 1),
+            fill=2.5 if i & 2 else None,
+            mean=float(rng.normal()),
+            std=float(rng.uniform(0.1, 9)),
+            flags_missing=bool(i & 4),
+        )
+        for i in range(8)
+    ]
+    raw = rng.normal(size=(8, n_rows)) * 10
+    for some in (raw, np.where(rng.random(raw.shape) < 0.4, NAN, raw)):
+        block = NumericalBlock(encodings)
+        alone = [encoding.transform(some[i]) for i, encoding in enumerate(encodings)]
+        np.testing.assert_array_equal(block.transform(some), np.concatenate(alone, axis=1))
+        assert block.n_columns == 12
+    assert NumericalBlock([]).transform(np.empty((0, n_rows))).shape == (n_rows, 0)

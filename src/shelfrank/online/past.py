@@ -84,6 +84,11 @@ class KeyTotals:
         return made
 
     @cached_property
+    def nothing(self) -> dict[str, Num[np.ndarray, " 1"]]:
+        """The totals of a group to which nothing happened, for as many rows as they are read beside."""
+        return {total.column: np.zeros(1, total.dtype) for total in self.totals}
+
+    @cached_property
     def _differences(
         self,
     ) -> tuple[
@@ -165,12 +170,13 @@ class PastTable:
         plan = self.plan
         sums = np.zeros((len(ranks) + 1, len(groups), len(plan.summed)), np.int64)
         last = np.zeros((2, len(groups)), np.int64)
-        found = np.flatnonzero(groups >= 0)
-        if not len(found):
-            return sums, last
+        everyone = bool(groups.min(initial=0) >= 0)
+        found = slice(None) if everyone else np.flatnonzero(groups >= 0)
         some = groups[found]
+        if not len(some):
+            return sums, last
         starts = self._starts[some]
-        ends = np.empty((len(ranks), len(found)), np.int64)
+        ends = np.empty((len(ranks), len(some)), np.int64)
         within = [i for i, rank in enumerate(ranks) if 0 < rank < self.n_times]
         for i, rank in enumerate(ranks):
             if rank <= 0:

@@ -104,6 +104,12 @@ class Recent:
         """Events that are kept."""
         return sum(generation.n for generation in self._generations)
 
+    def knows(self, side: str, name: str | None) -> bool:
+        """Whether anything recent may be of products, or of this query, customer or session."""
+        if side == "product":
+            return self.n_events > 0
+        return name is not None and any(name in generation.of[side] for generation in self._generations)
+
     def add(self, happening: Happening) -> None:
         """Takes in one event."""
         newest = self._generations[-1]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Float32, Float64, Int32, Int64, Num
+from jaxtyping import Float, Float32, Float64, Int32, Int64, Num
 
 from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
@@ -25,7 +25,7 @@ from shelfrank.prepare.measures import HistoryPlan
 from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.textual import ProductTexts, QueryTexts
 from shelfrank.schema import Side
-from shelfrank.text.scores import row_cosines
+from shelfrank.text.scores import cosines_of_query
 
 STORE_FILE = "store.json"
 STORE_VERSION = 1
@@ -81,7 +81,9 @@ class FeatureStore:
         self._read = lru_cache(REMEMBERED_QUERIES)(self._read_query)
         self._embeddings = None
         if facts["semantic"]:
-            self._embeddings = tuple(map_array(path / name / "embeddings.npy") for name in ("queries", "products"))
+            self._embeddings = [
+                np.asarray(map_array(path / name / "embeddings.npy")) for name in ("queries", "products")
+            ]
 
     @classmethod
     def open(cls, path: Path, most_recent: int = MOST_RECENT) -> "FeatureStore":
@@ -113,7 +115,7 @@ class FeatureStore:
         """Recent events that are kept."""
         return self._recent.n_events
 
-    def page(self, asked: Asked, query_vector: Float32[np.ndarray, " d"] | None = None) -> Page:
+    def page(self, asked: Asked, query_vector: Float[np.ndarray, " d"] | None = None) -> Page:
         """Encodes a page.
 
         Whatever is unknown is cold: a product without history, a customer without features, a category of code 0.
@@ -158,7 +160,7 @@ class FeatureStore:
         )
 
     def computed(
-        self, asked: Asked, query_vector: Float32[np.ndarray, " d"] | None = None
+        self, asked: Asked, query_vector: Float[np.ndarray, " d"] | None = None
     ) -> dict[str, Num[np.ndarray, " rows"]]:
         """The computed features of a page before encoding, as `prepare.pipeline.raw_features` has them.
 
@@ -169,7 +171,8 @@ class FeatureStore:
         Returns:
             Each feature's values.
         """
-        return self._compute(self._candidates(asked)[0], query_vector, None)
+        made = self._compute(self._candidates(asked)[0], query_vector, None)
+        return {name: np.broadcast_to(values, len(asked.product_ids)) for name, values in made.items()}
 
     def add_events(self, events: Iterable[Event]) -> None:
         """Adds what happened since the log was read; later pages see it as if the log had it.
@@ -278,13 +281,12 @@ class FeatureStore:
         return codes
 
     def _compute(
-        self, candidates: _Candidates, query_vector: Float32[np.ndarray, " d"] | None, wanted: frozenset[str] | None
+        self, candidates: _Candidates, query_vector: Float[np.ndarray, " d"] | None, wanted: frozenset[str] | None
     ) -> dict[str, Num[np.ndarray, " rows"]]:
-        """The computed features of these names; None computes all."""
+        """The computed features of these names, one value where all rows share it; None computes all."""
         columns = self._columns(candidates)
-        n_rows = len(candidates.product)
-        computed = {
-            each.feature.name: np.broadcast_to(each.compute(columns), n_rows)
+        computed: dict[str, Num[np.ndarray, " rows"]] = {
+            each.feature.name: each.compute(columns)
             for each in self._made
             if wanted is None or each.feature.name in wanted
         }
@@ -296,7 +298,7 @@ class FeatureStore:
         return computed
 
     def _columns(self, candidates: _Candidates) -> dict[str, Num[np.ndarray, " rows"]]:
-        """The columns that formulas read: those of the rows, and the totals."""
+        """The columns that formulas read: those of the rows, and the totals, one value where all rows share it."""
         asked, n_rows = candidates.asked, len(candidates.product)
         columns: dict[str, Num[np.ndarray, " rows"]] = {
             "ts_us": np.full(n_rows, asked.ts_us, np.int64),
@@ -316,9 +318,6 @@ class FeatureStore:
         self, candidates: _Candidates, key: str, table: PastTable, ranks: dict[int, int]
     ) -> dict[str, Num[np.ndarray, " rows"]]:
         asked = candidates.asked
-        for back_us in table.plan.backs_us:
-            if back_us not in ranks:
-                ranks[back_us] = int(np.searchsorted(self._times, asked.ts_us - back_us))
         side, _, feature = key.partition("|")
         alone = key in ("query", "customer", "session")
         own = candidates.codes[feature] if feature else candidates.product
@@ -329,19 +328,22 @@ class FeatureStore:
             name = {"query": asked.query, "customer": asked.customer_id, "session": asked.session_id}[side]
             idx = {"query": candidates.query, "customer": candidates.customer, "session": candidates.session}[side]
             groups = table.group(idx) if alone else table.groups(own, idx)
+        recent = self._recent.knows(side, name)
+        if not recent and groups.max() < 0:
+            return table.plan.nothing
+        for back_us in table.plan.backs_us:
+            if back_us not in ranks:
+                ranks[back_us] = int(np.searchsorted(self._times, asked.ts_us - back_us))
         sums, last = table.before(groups, [ranks[back_us] for back_us in table.plan.backs_us])
-        if self._recent.n_events:
+        if recent:
             self._recent.add_to(key, asked.ts_us, name, [0] if alone else own.tolist(), sums, last)
-        made = table.plan.columns(sums, last)
-        if alone:
-            return {column: np.broadcast_to(values, len(own)) for column, values in made.items()}
-        return made
+        return table.plan.columns(sums, last)
 
     def _price(self, candidates: _Candidates) -> Float64[np.ndarray, " rows"] | None:
         if not self._plan.has_price:
             return None
         if self._prices is None:
-            return given_numbers(PRICE, self._given(candidates.asked, PRICE))
+            return np.broadcast_to(given_numbers(PRICE, self._given(candidates.asked, PRICE)), len(candidates.product))
         prices = self._prices[candidates.product]
         for row, given in enumerate(candidates.asked.products):
             if PRICE in given:
@@ -365,21 +367,17 @@ class FeatureStore:
         return self._texts.read([query])
 
     def _cosines(
-        self, candidates: _Candidates, query_vector: Float32[np.ndarray, " d"] | None
+        self, candidates: _Candidates, query_vector: Float[np.ndarray, " d"] | None
     ) -> Float32[np.ndarray, " rows"]:
         assert self._embeddings is not None
         queries, products = self._embeddings
         cosines = np.full(len(candidates.product), np.nan, np.float32)
         if candidates.query >= 0:
-            queries = queries[candidates.query][None]
-        elif query_vector is not None:
-            # As the table of embeddings keeps it.
-            queries = query_vector[None].astype(np.float16)
-        else:
-            return cosines
-        known = np.flatnonzero(candidates.product >= 0)
-        rows = np.zeros(len(known), np.int64)
-        cosines[known] = row_cosines(queries, products, rows, candidates.product[known])
+            query_vector = queries[candidates.query]
+        if query_vector is not None:
+            known = candidates.product >= 0
+            # Numerics: a new query's vector as the table of embeddings would keep it.
+            cosines[known] = cosines_of_query(query_vector.astype(np.float16), products[candidates.product[known]])
         return cosines
 
     def _put_numbers(
@@ -424,10 +422,10 @@ class FeatureStore:
         return cold
 
     def _given(self, asked: Asked, name: str) -> list[Any]:
-        """A feature's value in each row: the row's own, the page's or the customer's."""
+        """A feature's value in each row, or one for all: the row's own, the page's or the customer's."""
         page = asked.context.get(name, asked.customer.get(name))
-        if not asked.products:
-            return [page] * len(asked.product_ids)
+        if not any(name in given for given in asked.products):
+            return [page]
         return [given.get(name, page) for given in asked.products]
 
     def _happening(self, event: Event) -> Happening | None:

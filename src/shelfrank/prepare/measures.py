@@ -5,6 +5,7 @@ Nothing here needs an engine, so that a service computes features without one. `
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -43,12 +44,12 @@ class Total:
     of: str
     days: float = 0.0
 
-    @property
+    @cached_property
     def column(self) -> str:
         """Its column in a batch of rows."""
         return f"{self.key}.{self.of}" + (f".{self.days:g}d" if self.days else "")
 
-    @property
+    @cached_property
     def dtype(self) -> type[np.signedinteger]:
         """Type of its values."""
         return np.int64 if self.of in {"attention", "clicked_price", "last_us"} else np.int32

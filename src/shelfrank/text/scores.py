@@ -164,6 +164,18 @@ def row_cosines(
         rows = slice(start, start + CHUNK_ROWS)
         q = query_embeddings[query_rows[rows]].astype(np.float32)
         p = product_embeddings[product_rows[rows]].astype(np.float32)
-        lengths = np.sqrt(np.einsum("nd,nd->n", q, q) * np.einsum("nd,nd->n", p, p))
-        cosines[rows] = np.einsum("nd,nd->n", q, p) / lengths
+        cosines[rows] = _cosines(q, p)
     return cosines
+
+
+def cosines_of_query(
+    query_embedding: Float16[np.ndarray, " d"], product_embeddings: Float16[np.ndarray, "products d"]
+) -> Float32[np.ndarray, " products"]:
+    """Computes the cosines of one query with some products; the same bits as `row_cosines` gives."""
+    q, p = query_embedding.astype(np.float32), product_embeddings.astype(np.float32)
+    return _cosines(np.broadcast_to(q, p.shape), p)
+
+
+def _cosines(q: Float32[np.ndarray, "rows d"], p: Float32[np.ndarray, "rows d"]) -> Float32[np.ndarray, " rows"]:
+    lengths = np.sqrt(np.einsum("nd,nd->n", q, q) * np.einsum("nd,nd->n", p, p))
+    return np.einsum("nd,nd->n", q, p) / lengths

@@ -6,7 +6,7 @@ import pytest
 import text_oracle
 from hypothesis import given, settings
 
-from shelfrank.prepare.textual import TextFeatures
+from shelfrank.prepare.textual import ProductTexts, TextFeatures
 from shelfrank.prepare.textual.features import text_features
 from shelfrank.prepare.textual.words import MAX_PRODUCT_WORDS, MAX_QUERY_WORDS
 from shelfrank.schema import Kind, Side
@@ -104,6 +104,19 @@ def test_values_depend_on_neither_table_s_order_nor_on_other_queries(shop, other
     query, product = all_pairs(len(queries), len(titles))
     moved = shuffled.compute(np.int32(len(queries)) - query, np.argsort(order).astype(np.int32)[product])
     np.testing.assert_array_equal(moved, TextFeatures(*shop).compute(query, product))
+
+
+@settings(max_examples=30, deadline=None)
+@given(shops(), any_texts)
+def test_products_read_once_compare_with_any_query_that_comes(shop, other_query) -> None:
+    queries, titles, documents, attributes = shop
+    products = ProductTexts(titles, documents, attributes)
+    query, product = all_pairs(len(queries), len(titles))
+    together = TextFeatures(*shop).compute(query, product)
+    products.read([other_query, "never seen before"])
+    for place, text in enumerate(queries):
+        alone = products.read([text]).compute(*all_pairs(1, len(titles)))
+        np.testing.assert_array_equal(alone, together[query == place])
 
 
 def test_a_batch_of_many_chunks_gives_the_same_bits_as_single_pairs() -> None:
