@@ -7,11 +7,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from html_checks import StrictPage, drawings
 from pydantic import ValidationError
 from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 
+from html_checks import StrictPage, drawings
 from shelfrank.artifact import publish
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.data.prepared import KIND, save_columns

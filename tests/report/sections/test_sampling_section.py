@@ -2,8 +2,8 @@ import copy
 from typing import Any
 
 import pytest
-from html_checks import StrictPage, drawings
 
+from html_checks import StrictPage, drawings
 from shelfrank.report import render
 from shelfrank.report.blocks import Details, Figures, Missing, Section, Table, Text
 from shelfrank.report.comparison import read_comparison

@@ -1,8 +1,8 @@
 from typing import Any
 
 import pytest
-from html_checks import drawings
 
+from html_checks import drawings
 from shelfrank.report.blocks import Block, Details, Figures, Missing, Section, Table, Tabs
 from shelfrank.report.comparison import read_comparison
 from shelfrank.report.sections.segments import SEGMENTATIONS, segments_section
