@@ -11,8 +11,9 @@ import pytest
 from html_checks import StrictPage
 from shelfrank import cli
 from shelfrank.artifact import read_manifest
-from shelfrank.config import EvaluateConfig
+from shelfrank.config import EvaluateConfig, ExperimentConfig, TuneConfig
 from shelfrank.errors import UserError
+from shelfrank.reproduce import pipeline
 from shelfrank.reproduce.budgets import BUDGETS, budget_named
 from shelfrank.reproduce.pipeline import keep_results, reproduce
 from shelfrank.reproduce.rows import BY_NAME, ROWS
@@ -99,6 +100,28 @@ def test_a_log_of_clicks_alone_gives_what_it_can(click_only_prepared: Path, tmp_
     assert set(summary["rows"]) == {"mmoe_dcn_v2"}
     assert summary["left_out"] == {"mmoe_dcn_v2-relevance": "the data has no relevance labels"}
     assert "MMoE + DCN-V2 with relevance task is left out" in (folder / "tables.md").read_text(encoding="utf-8")
+
+
+def test_tuned_weights_train_a_row_and_those_set_against_it(
+    small_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned: list[str] = []
+
+    def fake(
+        prepared: Path, ranker: str, config: ExperimentConfig, out: Path, settings: TuneConfig
+    ) -> dict[str, float]:
+        assert prepared == small_prepared
+        tuned.append(ranker)
+        return {"click": 0.7, "add_to_cart": 0.2, "purchase": 0.1}
+
+    monkeypatch.setattr(pipeline, "tune_weights", fake)
+    budget = replace(TINY, n_seeds=1, weights="tuned")
+    folder = reproduce("table5", tmp_path, budget, small_prepared, n_workers=1)
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert tuned == ["mmoe_dcn_v2"]
+    assert summary["rows"]["mmoe_dcn_v2"]["weights"] == pytest.approx(
+        {"click": 0.7, "add_to_cart": 0.2, "purchase": 0.1}
+    )
 
 
 def test_results_are_not_copied_over_other_files(tmp_path: Path) -> None:

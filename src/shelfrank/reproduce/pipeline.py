@@ -11,6 +11,7 @@ import torch
 
 from shelfrank import __version__
 from shelfrank.artifact import is_current, publish, read_manifest, write_atomic
+from shelfrank.config import TuneConfig
 from shelfrank.data.prepared import SPLITS, PreparedData
 from shelfrank.errors import UserError, unknown_name
 from shelfrank.processor import usable_cores
@@ -24,6 +25,7 @@ from shelfrank.reproduce.page import conclusion, render_reproduction
 from shelfrank.reproduce.rows import Figures, Row, printed_weights, rows_of, why_not
 from shelfrank.reproduce.runs import Training, plan, pure_report, resolve_row, run_all
 from shelfrank.reproduce.tables import tables
+from shelfrank.tune.tuning import tune_weights
 
 KIND = "reproduction"
 REPRODUCTION_VERSION = 2
@@ -181,13 +183,11 @@ def _tuned(
     rows: Sequence[Row], prepared: Path, out: Path, budget: Budget, overrides: Sequence[str]
 ) -> dict[str, Figures]:
     """Task weights of every row that has some, tuned on the validation split (Paper: Sec. 4.2)."""
-    from shelfrank.tune.weights import tune_weights
-
     found: dict[str, Figures] = {}
     for row in rows:
         if row.base is None and printed_weights(row) is not None:
             config = resolve_row(row, budget, 0, overrides=overrides)
-            found[row.name] = tune_weights(prepared, row.ranker, config, out / "tuned" / row.name)
+            found[row.name] = tune_weights(prepared, row.ranker, config, out / "tuned" / row.name, TuneConfig())
     return found | {row.name: found[row.base] for row in rows if row.base in found}
 
 
