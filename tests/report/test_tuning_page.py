@@ -38,11 +38,11 @@ def weights_result(n_tasks: int = 3, search: str = "weights", relevance: float |
             "difference": interval(0.0),
             "mrr": entry["mrr"],
         }
-    stages = [{"stage": stage, "trials": 2, "rows": 100, "seconds": 1.0} for stage in ("shared", "rung1", "whole")]
+    stages = [{"stage": stage, "trials": 2, "rows": 100, "seconds": 1.0} for stage in ("shared", "look1", "whole")]
     return {
         "search": search,
         "method": "cheap",
-        "common": "rung1",
+        "common": "look1",
         "ranker": "mmoe",
         "label": "MMoE <b>",
         "data": "shop & co",

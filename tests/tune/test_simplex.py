@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from shelfrank.errors import UserError
-from shelfrank.tune.simplex import efficient, simplex
+from shelfrank.tune.simplex import efficient, simplex, spread
 
 
 def test_three_tasks_in_steps_of_a_tenth_have_66_weightings_that_sum_to_one() -> None:
@@ -45,3 +45,18 @@ def test_too_fine_a_grid_is_refused() -> None:
 )
 def test_the_front_is_what_nothing_beats(figures: list[tuple[float, float]], front: list[int]) -> None:
     assert efficient(figures) == front
+
+
+def test_spread_points_lie_as_far_apart_as_can_be() -> None:
+    points = simplex(3, 2)
+    corner = points[0]
+    assert corner.parts == (2, 0, 0)
+    found = spread(points, [corner], 3)
+    assert [point.parts for point in found[:2]] == [(0, 2, 0), (0, 0, 2)]
+    assert len(found) == 3
+    assert set(spread(points, [corner], 99)) == set(points) - {corner}
+
+
+def test_relevance_weights_count_in_the_distance() -> None:
+    points = simplex(2, 1, [0.0, 0.5])
+    assert [point.id for point in spread(points, points[:1], 1)] == ["0-1-r0.5"]

@@ -66,7 +66,7 @@ def test_the_planted_weighting_is_found(
     else:
         assert cost["full_rows"] == 66 * 2 * 3000
         assert cost["rows"] < cost["full_rows"] / 5
-        assert cost["trainings"] == 1 + 66 + 16 + 8 + 4
+        assert cost["trainings"] == 1 + 66 + 3 + 5
     assert [file.name for file in tmp_path.iterdir()] == ["tuned"]
 
 
@@ -82,8 +82,10 @@ def test_a_finished_search_is_not_done_again(planted: Path, tmp_path: Path, know
 
 def test_a_real_training_finds_the_planted_trade_off(planted: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned"
-    halving = {"n_screened": 6, "shares": [0.2], "keep": [2]}
-    found = tune_weights(planted, "mmoe", tiny("mmoe", *LEARNING, "relevance_weight=0"), out, settings(halving=halving))
+    cheap = {"looks": [0.2], "keep": [0.5], "n_best": 3, "n_spread": 1}
+    found = tune_weights(
+        planted, "mmoe", tiny("mmoe", *LEARNING, "relevance_weight=0"), out, settings(step=0.2, cheap=cheap)
+    )
     # What purchases follow is six parts click and four parts cart; their own tower saw no label.
     assert 0.4 <= found["click"] <= 0.8
     assert found["purchase"] <= 0.1
@@ -287,9 +289,8 @@ def test_what_cannot_be_tuned_is_told(
     ("assignment", "message"),
     [
         ("step=0.3", "step must be 1 divided by a whole number"),
-        ("halving.keep=[8]", "shares .3. and keep .1. must have the same length"),
-        ("halving.keep=[4, 8, 8]", "must not grow from one rung to the next"),
-        ("halving.shares=[0, 0.1, 0.2]", "shares must lie above 0"),
+        ("cheap.keep=[0.5, 0.5]", "looks .1. and keep .2. must have the same length"),
+        ("cheap.looks=[0]", "looks and keep must lie above 0"),
         ("sizes.dropout=[0.5, 0.1]", "dropout must be a least and a most share"),
         ("sizes.n_experts=[0]", "n_experts must be 1 or more"),
         ("relevance_weights=[-1]", "relevance_weights must be 0 or more"),

@@ -24,31 +24,30 @@ class ObjectiveConfig(Strict):
     weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
 
 
-class HalvingConfig(Strict):
+class CheapConfig(Strict):
     """How the cheap method finds the points that are worth a whole training.
 
-    All points go on from one training at equal weights.
+    All points go on from one training at equal weights. Short looks tell the bad from the good; they cannot order the
+    good among themselves (`docs/tune.md`), so some of the whole trainings are spread over what is left.
 
     Attributes:
-        n_screened: Points kept after all were judged by fusing that training's scores, which costs nothing; None keeps
-            all, as how a weighting fuses says little of how it trains (`docs/tune.md`).
-        shares: What each rung trains, as a share of a whole training's rows; a point goes on from its own last weights.
-        keep: Points kept after each rung; the last are trained whole, from scratch, as the full method does.
+        looks: What each look trains, as a share of a whole training's rows; a point goes on from its own last weights.
+        keep: Share of its points that each look leaves, the best ones.
+        n_best: Points that are trained whole, from scratch, because the last look has them highest.
+        n_spread: Further ones, each as far as can be from those already taken.
     """
 
-    n_screened: int | None = Field(default=None, ge=1)
-    shares: tuple[float, ...] = (0.05, 0.1, 0.2)
-    keep: tuple[int, ...] = Field(default=(16, 8, 4), min_length=1)
+    looks: tuple[float, ...] = Field(default=(0.05,), min_length=1)
+    keep: tuple[float, ...] = (2 / 3,)
+    n_best: int = Field(default=3, ge=1)
+    n_spread: int = Field(default=5, ge=0)
 
     @model_validator(mode="after")
-    def _check(self) -> "HalvingConfig":
-        if len(self.shares) != len(self.keep):
-            raise ValueError(f"shares ({len(self.shares)}) and keep ({len(self.keep)}) must have the same length")
-        if any(not 0 < share <= 1 for share in self.shares):
-            raise ValueError("shares must lie above 0 and at most at 1")
-        steps = (self.n_screened or self.keep[0], *self.keep)
-        if any(later < 1 or later > earlier for earlier, later in zip(steps, self.keep, strict=False)):
-            raise ValueError("n_screened and keep must not grow from one rung to the next, nor fall below 1")
+    def _check(self) -> "CheapConfig":
+        if len(self.looks) != len(self.keep):
+            raise ValueError(f"looks ({len(self.looks)}) and keep ({len(self.keep)}) must have the same length")
+        if any(not 0 < share <= 1 for share in (*self.looks, *self.keep)):
+            raise ValueError("looks and keep must lie above 0 and at most at 1")
         return self
 
 
@@ -102,11 +101,11 @@ class TuneConfig(Strict):
         relevance_weights: Weights of the relevance label's loss that are tried beside every point; None takes the
             config's alone.
         objective: What is made as large as possible.
-        halving: How the cheap method goes.
+        cheap: How the cheap method goes.
         sizes: What the random search draws.
         confidence: Of every interval.
         n_resamples: Bootstrap resamples of searches.
-        seed: Decides resamples, draws, and the rows of the rungs.
+        seed: Decides resamples, draws, and the rows of the looks.
     """
 
     search: Literal["weights", "sizes"] = "weights"
@@ -114,7 +113,7 @@ class TuneConfig(Strict):
     step: float = Field(default=0.1, gt=0, le=1)
     relevance_weights: tuple[float, ...] | None = Field(default=None, min_length=1)
     objective: ObjectiveConfig = ObjectiveConfig()
-    halving: HalvingConfig = HalvingConfig()
+    cheap: CheapConfig = CheapConfig()
     sizes: SizesConfig = SizesConfig()
     confidence: float = Field(default=0.95, gt=0, lt=1)
     n_resamples: int = Field(default=1000, ge=2)

@@ -63,6 +63,30 @@ def simplex(n_tasks: int, n_parts: int, relevance_weights: Sequence[float] | Non
     return found
 
 
+def spread(points: Sequence[Point], taken: Sequence[Point], n: int) -> list[Point]:
+    """Points as far apart as can be: each is the farthest from all before it, by the sum of differences of weights.
+
+    Args:
+        points: Where to take from; of equally far ones the first is taken.
+        taken: What is taken already; at least one.
+        n: How many more.
+
+    Returns:
+        The points taken now, fewer where there are no more.
+
+    Example:
+        >>> [point.parts for point in spread(simplex(2, 4), [Point((4, 0))], 2)]
+        [(0, 4), (2, 2)]
+    """
+    found: list[Point] = []
+    left = [point for point in points if point not in taken]
+    while left and len(found) < n:
+        farthest = max(left, key=lambda point: min(_distance(point, other) for other in (*taken, *found)))
+        found.append(farthest)
+        left.remove(farthest)
+    return found
+
+
 def efficient(figures: Sequence[Sequence[float]]) -> list[int]:
     """The Pareto front: what nothing else beats in one figure without losing in another.
 
@@ -81,6 +105,12 @@ def efficient(figures: Sequence[Sequence[float]]) -> list[int]:
         return all(a >= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
     return [i for i, row in enumerate(figures) if not any(beats(other, row) for other in figures)]
+
+
+def _distance(one: Point, other: Point) -> float:
+    apart = sum(abs(a - b) for a, b in zip(one.weights, other.weights, strict=True))
+    # Rounded, so that sums that differ by rounding alone are equally far.
+    return round(apart + abs((one.relevance or 0.0) - (other.relevance or 0.0)), 9)
 
 
 def _shares(n_tasks: int, n_parts: int) -> list[tuple[int, ...]]:

@@ -81,7 +81,7 @@ class Trainer:
         shutil.rmtree(checkpoint, ignore_errors=True)
         return about
 
-    def short(self, config: ExperimentConfig, folder: Path, start: Path, share: float, rung: int) -> dict[str, Any]:
+    def short(self, config: ExperimentConfig, folder: Path, start: Path, share: float, look: int) -> dict[str, Any]:
         """Goes on from given weights for a part of a training.
 
         Args:
@@ -89,34 +89,36 @@ class Trainer:
             folder: Where ranks and weights go.
             start: Folder of the trial to go on from.
             share: Part of a whole training's rows.
-            rung: Decides which rows; all trials of a rung see the same ones.
+            look: Decides which rows; all trials of a look see the same ones.
 
         Returns:
             The objective and the rows that were trained on.
         """
-        chosen, epochs = self._chosen(share, rung)
+        chosen, epochs = self._chosen(share, look)
         rows = self.train_rows.searches(chosen)
         # A part would get smaller batches by itself, and with them other steps than the whole.
         protocol = pick_protocol(config.train, self.train_rows.n_rows)
         loop = {"batch_size": protocol.batch_size, "learning_rate": protocol.learning_rate, "epochs": epochs}
-        seed = self.config.seed + 1000 * (rung + 1)
+        seed = self.config.seed + 1000 * (look + 1)
         short = config.model_copy(update={"train": config.train.model_copy(update=loop), "seed": seed})
         ranker = NeuralRanker(problem(self.prepared, short))
         ranker.load(start / WEIGHTS_FOLDER)
-        fitted = ranker.fit(rows, self.judge.split)
+        # One epoch leaves none to choose from, and a pass over the validation split costs as much as the look itself.
+        valid = self.judge.split if epochs > 1 else self.judge.split.searches(np.array([0]))
+        fitted = ranker.fit(rows, valid)
         return self._leave(ranker, folder, keep_weights=True) | {"rows": len(fitted.curve) * rows.n_rows}
 
-    def rows_of(self, share: float, rung: int) -> int:
+    def rows_of(self, share: float, look: int) -> int:
         """Rows that a short training sees."""
-        chosen, epochs = self._chosen(share, rung)
+        chosen, epochs = self._chosen(share, look)
         return int(np.diff(self.train_rows.search_offsets)[chosen].sum()) * epochs
 
-    def _chosen(self, share: float, rung: int) -> tuple[Int64[np.ndarray, " chosen"], int]:
-        """Searches of a rung, and how often they are passed over."""
+    def _chosen(self, share: float, look: int) -> tuple[Int64[np.ndarray, " chosen"], int]:
+        """Searches of a look, and how often they are passed over."""
         passes = share * self.config.train.epochs
         epochs = max(1, int(np.ceil(passes - 1e-9)))
         n = max(1, round(passes / epochs * self.train_rows.n_searches))
-        random = np.random.default_rng([self.settings.seed, rung])
+        random = np.random.default_rng([self.settings.seed, look])
         return np.sort(random.permutation(self.train_rows.n_searches)[:n]), epochs
 
     def _split(self, name: str) -> Split:

@@ -153,8 +153,13 @@ def join(
     if is_current(out, KIND, inputs):
         return
     search = _search(prepared, config, settings, inputs)
-    with opened(storage, work_folder(out), inputs) as queue, told_to(lambda _: None):
-        search.run(queue, lambda *_: None)
+    try:
+        with opened(storage, work_folder(out), inputs) as queue, told_to(lambda _: None):
+            search.run(queue, lambda *_: None)
+    except Exception:
+        # The trials are removed as soon as the result stands; storage and files each tell it as an error of their own.
+        if not is_current(out, KIND, inputs):
+            raise
 
 
 def work_folder(out: Path) -> Path:
@@ -194,8 +199,8 @@ def write_result(folder: Path, result: dict[str, Any], best: ExperimentConfig, r
 def unused(settings: TuneConfig) -> set[str]:
     """The settings that a search does not look at, so that another value of theirs is the same search."""
     if settings.search == "sizes":
-        return {"method", "step", "relevance_weights", "halving"}
-    return {"sizes"} if settings.method == "cheap" else {"sizes", "halving"}
+        return {"method", "step", "relevance_weights", "cheap"}
+    return {"sizes"} if settings.method == "cheap" else {"sizes", "cheap"}
 
 
 def verify_files_but_test(prepared: PreparedData) -> None:

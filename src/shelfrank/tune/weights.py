@@ -10,7 +10,7 @@ import numpy as np
 from shelfrank.config import ExperimentConfig
 from shelfrank.evaluate.evaluation import fuse
 from shelfrank.tune.queue import Job, Outcome, Queue, Tools
-from shelfrank.tune.simplex import Point, simplex
+from shelfrank.tune.simplex import Point, simplex, spread
 from shelfrank.tune.trainer import RANKS, SCORES, Trainer, leave, overlaid, read_ranks
 
 SHARED, SCREEN, WHOLE = "shared", "screen", "whole"
@@ -80,12 +80,12 @@ class WeightSearch:
         settings, whole = self.trainer.settings, self._whole_rows
         if settings.method == "full":
             return [Stage(WHOLE, len(self.points), whole)]
-        kept = [self._n_screened, *(min(n, len(self.points)) for n in settings.halving.keep)]
-        rungs = [
-            Stage(rung_name(i), kept[i], self.trainer.rows_of(share, i))
-            for i, share in enumerate(settings.halving.shares)
-        ]
-        return [Stage(SHARED, len(self._equal), whole), Stage(SCREEN, 1, 0), *rungs, Stage(WHOLE, kept[-1], whole)]
+        left, looks = len(self.points), []
+        for i, (share, keep) in enumerate(zip(settings.cheap.looks, settings.cheap.keep, strict=True)):
+            looks.append(Stage(look_name(i), left, self.trainer.rows_of(share, i)))
+            left = kept_of(left, keep)
+        n_whole = min(left, settings.cheap.n_best + settings.cheap.n_spread)
+        return [Stage(SHARED, len(self._equal), whole), Stage(SCREEN, 1, 0), *looks, Stage(WHOLE, n_whole, whole)]
 
     def run(self, queue: Queue, tell: Tell) -> list[Judged]:
         """Goes through all stages beside whoever else does.
@@ -99,14 +99,10 @@ class WeightSearch:
         """
         points = {point.id: point for point in self.points}
         judged: dict[str, Judged] = {}
+        finalists = list(points.values())
         if self.trainer.settings.method == "cheap":
-            for found in self._narrow(queue, points, tell):
-                judged[found.point.id] = found
-            last = [stage for stage in self.stages() if stage.name != WHOLE][-1]
-            at_last = [found for found in judged.values() if found.stage == last.name]
-            finalists = self._best(at_last, self.stages()[-1].n_jobs)
-        else:
-            finalists = list(points.values())
+            narrowed, finalists = self._narrow(queue, points, tell)
+            judged = {found.point.id: found for found in narrowed}
         jobs = [self._job(point, self._whole_rows) for point in finalists]
         for outcome in self._work_off(queue, WHOLE, jobs, self._train_whole(queue), tell):
             found = self._judged(queue, WHOLE, points[outcome.job.id], outcome, judged.get(outcome.job.id))
@@ -124,8 +120,9 @@ class WeightSearch:
         """A point's weights by task."""
         return dict(zip(self.trainer.prepared.tasks, point.weights, strict=True))
 
-    def _narrow(self, queue: Queue, points: Mapping[str, Point], tell: Tell) -> list[Judged]:
-        trainer, halving = self.trainer, self.trainer.settings.halving
+    def _narrow(self, queue: Queue, points: Mapping[str, Point], tell: Tell) -> tuple[list[Judged], list[Point]]:
+        """Looks at all points, and says which are worth a whole training."""
+        trainer, cheap = self.trainer, self.trainer.settings.cheap
         jobs = [self._job(point, self._whole_rows) for point in self._equal.values()]
         self._work_off(queue, SHARED, jobs, self._train_shared(queue), tell)
         start = {name: queue.folder(SHARED, self._equal[point.relevance].id) for name, point in points.items()}
@@ -136,29 +133,22 @@ class WeightSearch:
             name: Judged(point, SCREEN, ranks, ranks, ranks, 0, 0.0)
             for (name, point), ranks in zip(points.items(), screened, strict=True)
         }
-        left = self._best(list(found.values()), self._n_screened)
-        for rung, (share, keep) in enumerate(zip(halving.shares, halving.keep, strict=True)):
-            stage, before = rung_name(rung), rung_name(rung - 1) if rung else None
-            jobs = [self._job(point, trainer.rows_of(share, rung)) for point in left]
+        left = list(points.values())
+        for look, (share, keep) in enumerate(zip(cheap.looks, cheap.keep, strict=True)):
+            stage = look_name(look)
+            jobs = [self._job(point, trainer.rows_of(share, look)) for point in left]
 
-            def do(
-                job: Job,
-                _: Tools,
-                share: float = share,
-                rung: int = rung,
-                stage: str = stage,
-                before: str | None = before,
-            ) -> Mapping[str, Any]:
-                point = points[job.id]
-                origin = start[job.id] if before is None else queue.folder(before, job.id)
-                return trainer.short(self.config_of(point), queue.folder(stage, job.id), origin, share, rung)
+            def do(job: Job, _: Tools, share: float = share, look: int = look, stage: str = stage) -> Mapping[str, Any]:
+                origin = queue.folder(look_name(look - 1), job.id) if look else start[job.id]
+                return trainer.short(self.config_of(points[job.id]), queue.folder(stage, job.id), origin, share, look)
 
             for outcome in self._work_off(queue, stage, jobs, do, tell):
                 point = points[outcome.job.id]
                 judged = self._judged(queue, stage, point, outcome, found[point.id])
                 found[point.id] = replace(judged, common=judged.ranks) if len(left) == len(points) else judged
-            left = self._best([found[point.id] for point in left], min(keep, len(left)))
-        return list(found.values())
+            left = self._best([found[point.id] for point in left], kept_of(len(left), keep))
+        best = left[: cheap.n_best]
+        return list(found.values()), [*best, *spread(left, best, cheap.n_spread)]
 
     def _screen(self, queue: Queue, start: Mapping[str, Path], points: Mapping[str, Point]) -> dict[str, Any]:
         scores = {folder: np.load(folder / SCORES) for folder in set(start.values())}
@@ -214,19 +204,15 @@ class WeightSearch:
         return replace(before, stage=stage, ranks=ranks, rows=before.rows + rows, seconds=before.seconds + seconds)
 
     def _best(self, found: Sequence[Judged], n: int) -> list[Point]:
-        """The points of the highest objective, in the grid's order; of equal ones the first."""
+        """The points of the highest objective, the best first; of equal ones the first of the grid."""
         judge = self.trainer.judge
         order = sorted(range(len(found)), key=lambda i: (-judge.objective(found[i].ranks), i))
-        return [found[i].point for i in sorted(order[:n])]
+        return [found[i].point for i in order[:n]]
 
     @property
     def common(self) -> str:
         """The last stage that every point comes to."""
         return [stage for stage in self.stages() if stage.n_jobs == len(self.points) or stage.name == SCREEN][-1].name
-
-    @property
-    def _n_screened(self) -> int:
-        return min(self.trainer.settings.halving.n_screened or len(self.points), len(self.points))
 
     @property
     def _equal(self) -> dict[float | None, Point]:
@@ -239,6 +225,11 @@ class WeightSearch:
         return self.trainer.train_rows.n_rows * self.trainer.config.train.epochs
 
 
-def rung_name(rung: int) -> str:
-    """Name of a rung's stage, counted from 0."""
-    return f"rung{rung + 1}"
+def look_name(look: int) -> str:
+    """Name of a look's stage, counted from 0."""
+    return f"look{look + 1}"
+
+
+def kept_of(n: int, share: float) -> int:
+    """How many of n points a share of them is, at least one."""
+    return max(1, round(share * n))
