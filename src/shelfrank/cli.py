@@ -17,6 +17,7 @@ from shelfrank.progress import console
 from shelfrank.ranker_commands import rankers_app
 from shelfrank.reproduce_commands import reproduce
 from shelfrank.semantic_commands import semantic_app
+from shelfrank.serve_commands import serve_app
 from shelfrank.tracking_commands import card, track
 from shelfrank.tune_commands import tune_app
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 app.add_typer(semantic_app)
 app.add_typer(rankers_app)
 app.add_typer(tune_app)
+app.add_typer(serve_app)
 app.command()(census)
 app.command()(card)
 app.command()(track)

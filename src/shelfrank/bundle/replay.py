@@ -1,6 +1,6 @@
 """Pages of a log as a caller would ask for them, and how a bundle ranks them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from shelfrank.online import Asked
 from shelfrank.schema import Schema, Side
 
 MRR_AT = 10
+OF_ROWS = (Side.PRODUCT, Side.INTERACTION)
+"""Sides whose features belong to a row even where a page has one value."""
 
 
 def pages_as_asked(
@@ -75,9 +77,11 @@ def replay(
 
 def _asked(rows: list[dict[str, Any]], schema: Schema) -> Asked:
     first = rows[0]
+    named = [(feature.name, feature.side) for feature in schema.features if feature.name in first]
+    # What differs within a page, such as a discount, is told with each product, whatever its side.
+    by_row = {name for name, side in named if any(row[name] != first[name] for row in rows) or side in OF_ROWS}
 
-    def of(row: dict[str, Any], *sides: Side) -> dict[str, Any]:
-        names = [feature.name for feature in schema.features if feature.side in sides and feature.name in row]
+    def of(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
         return {name: row[name] for name in names if row[name] is not None}
 
     return Asked(
@@ -87,9 +91,9 @@ def _asked(rows: list[dict[str, Any]], schema: Schema) -> Asked:
         session_id=first.get("session_id"),
         ts_us=first["ts_us"],
         positions=[row["position"] for row in rows],
-        context=of(first, Side.CONTEXT, Side.QUERY),
-        customer=of(first, Side.CUSTOMER),
-        products=[of(row, Side.PRODUCT, Side.INTERACTION) for row in rows],
+        context=of(first, [name for name, side in named if name not in by_row and side is not Side.CUSTOMER]),
+        customer=of(first, [name for name, side in named if name not in by_row and side is Side.CUSTOMER]),
+        products=[of(row, [name for name, _ in named if name in by_row]) for row in rows],
         search_id=first["search_id"],
     )
 

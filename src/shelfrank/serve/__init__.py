@@ -1,0 +1,1 @@
+"""The ranking service: a bundle behind HTTP."""

@@ -1,0 +1,392 @@
+"""What requests and responses look like."""
+
+import datetime as dt
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+
+MOST_CANDIDATES = 1000
+MOST_TEXT = 512
+"""Characters of a query, a title or a feature's value."""
+MOST_ID = 256
+MOST_FEATURES = 100
+MOST_EVENTS = 1000
+MOST_EXPLAINED = 10
+_INT64 = 2**63
+
+Id = Annotated[str, Field(min_length=1, max_length=MOST_ID)]
+Text = Annotated[str, Field(max_length=MOST_TEXT)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Whole = Annotated[int, Field(ge=-_INT64, lt=_INT64)]
+Value = bool | Whole | Number | Text | None
+Values = Annotated[dict[Annotated[str, Field(max_length=MOST_ID)], Value], Field(max_length=MOST_FEATURES)]
+Task = Literal["click", "add_to_cart", "purchase"]
+Weight = Annotated[float, Field(ge=0, le=1)]
+_START, _END = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
+
+
+def _within(moment: dt.datetime | None) -> dt.datetime | None:
+    if moment is None:
+        return None
+    # A clock that is wrong is no reason to refuse a page.
+    return min(max(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC), _START), _END)
+
+
+def microseconds(moment: dt.datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - _START) // dt.timedelta(microseconds=1)
+
+
+class _Api(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Candidate(_Api):
+    """A product to rank.
+
+    Attributes:
+        id: The product; an unknown one is cold, not an error.
+        score: The engine's own score of it.
+        features: Declared features that replace those of the catalogue, such as today's price.
+    """
+
+    id: Id
+    score: Number | None = None
+    features: Values = {}
+
+
+_CANDIDATES = Annotated[list[Candidate | Id], Field(max_length=MOST_CANDIDATES)]
+
+
+class RankRequest(_Api):
+    """A page of candidates for a query.
+
+    Attributes:
+        query: What was typed.
+        candidates: The engine's products: ids, or objects with more. Their order is the engine's, unless scores are
+            given.
+        customer_id: Who asks; left out, an anonymous visitor.
+        session_id: The visit.
+        timestamp: When; now if left out.
+        customer: Declared features of the customer that replace those of the table.
+        context: Declared features of the page, such as the device.
+        weight: How much the model's order counts against the engine's; 0 keeps the engine's order.
+        task_weights: What fuses the tasks' scores on this page; left out, what the bundle says.
+        top_n: Most results; all if left out.
+        explain: Results, from the first on, that are explained.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "query": "red sofa",
+                    "customer_id": "c00017",
+                    "candidates": [
+                        {"id": "p00012", "score": 7.1},
+                        {"id": "p00845", "score": 6.8, "features": {"price": 349.0}},
+                        {"id": "p00301", "score": 6.8},
+                    ],
+                    "context": {"device": "phone"},
+                    "weight": 0.8,
+                    "task_weights": {"click": 1, "purchase": 3},
+                    "explain": 1,
+                }
+            ]
+        },
+    )
+
+    query: Text
+    candidates: _CANDIDATES
+    customer_id: Id | None = None
+    session_id: Id | None = None
+    timestamp: dt.datetime | None = None
+    customer: Values = {}
+    context: Values = {}
+    weight: Weight = 1.0
+    task_weights: Annotated[dict[Task, Annotated[float, Field(ge=0, le=1e6)]], Field(max_length=3)] | None = None
+    top_n: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] | None = None
+    explain: Annotated[int, Field(ge=0, le=MOST_EXPLAINED)] = 0
+
+    _timestamp = field_validator("timestamp", mode="after")(_within)
+
+
+class Reason(BaseModel):
+    """What one feature did to one product.
+
+    Attributes:
+        feature: The feature.
+        side: Whom it describes.
+        logits: By task, how far the feature moves the logit from where its training mean would leave it; of a ranker
+            without probabilities, the score.
+    """
+
+    feature: str
+    side: str
+    logits: dict[str, float]
+
+
+class Explanation(BaseModel):
+    """Why a product has its score: one feature, or one side, replaced at a time.
+
+    Attributes:
+        features: The features that move it most, the strongest first.
+        sides: The same for all features of a side together; `customer` is what personalization did.
+    """
+
+    features: list[Reason]
+    sides: list[Reason]
+
+
+class Ranked(BaseModel):
+    """One product in its new place.
+
+    Attributes:
+        id: The product.
+        index: Its place in the request, from 0.
+        rank: Its new place, from 1.
+        engine_rank: Its place by the engine's own order, from 1.
+        score: What the page is sorted by; null in a degraded answer.
+        tasks: The score of each task; empty in a degraded answer.
+        explanation: Why, where it was asked for.
+    """
+
+    id: str
+    index: int
+    rank: int
+    engine_rank: int
+    score: float | None = None
+    tasks: dict[str, float]
+    explanation: Explanation | None = None
+
+
+class RankResponse(BaseModel):
+    """The page in its new order.
+
+    Attributes:
+        results: The products.
+        degraded: Whether the engine's own order came back, because the model could not answer in time.
+        reason: Why it is degraded.
+        bundle: The version that answered.
+        unknown: How much was cold: products, customer, query, categories.
+        took_ms: Time in the service.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "results": [
+                        {
+                            "id": "p00845",
+                            "index": 1,
+                            "rank": 1,
+                            "engine_rank": 2,
+                            "score": 0.31,
+                            "tasks": {"click": 0.4, "add_to_cart": 0.3, "purchase": 0.2},
+                        }
+                    ],
+                    "degraded": False,
+                    "reason": None,
+                    "bundle": "000001-5f0c1a2b3c4d",
+                    "unknown": {"products": 0, "customer": 0, "query": 0, "categories": 0},
+                    "took_ms": 6.2,
+                }
+            ]
+        }
+    )
+
+    results: list[Ranked]
+    degraded: bool
+    reason: Literal["deadline", "model_error", "not_loaded"] | None = None
+    bundle: str | None = None
+    unknown: dict[str, int]
+    took_ms: float
+
+
+class RerankRequest(BaseModel):
+    """A page in the shape of Cohere's `rerank`, as Elasticsearch and OpenSearch send it.
+
+    Attributes:
+        query: What was typed.
+        documents: Product ids, or objects that have one as `id`, `product_id` or `text`. Let the engine send the field
+            that holds the product's id. Elasticsearch names the list `input`.
+        top_n: Most results; all if left out.
+        return_documents: Whether results repeat their document.
+        customer_id: Who asks; left out, an anonymous visitor.
+        session_id: The visit.
+        context: Declared features of the page.
+        model: Passed over.
+    """
+
+    model_config = ConfigDict(
+        extra="ignore",
+        json_schema_extra={
+            "examples": [{"model": "shelfrank", "query": "red sofa", "documents": ["p00012", "p00845"], "top_n": 2}]
+        },
+    )
+
+    query: Text
+    documents: Annotated[
+        list[Text | Annotated[dict[str, Any], Field(max_length=MOST_FEATURES)]], Field(max_length=MOST_CANDIDATES)
+    ] = Field(validation_alias=AliasChoices("documents", "input"))
+    top_n: Annotated[int, Field(ge=1)] | None = None
+    return_documents: bool | None = False
+    customer_id: Id | None = None
+    session_id: Id | None = None
+    context: Values = {}
+    model: Any = None
+
+
+class RerankResult(BaseModel):
+    """One document in its new place.
+
+    Attributes:
+        index: Its place in the request, from 0.
+        relevance_score: What results are sorted by, from 0 to 1.
+        document: The document, where it was asked for.
+    """
+
+    index: int
+    relevance_score: float
+    document: Any = None
+
+
+class RerankResponse(BaseModel):
+    """The page in its new order.
+
+    Attributes:
+        id: Of this answer.
+        results: The documents.
+        meta: The bundle, and whether the engine's own order came back.
+    """
+
+    id: str
+    results: list[RerankResult]
+    meta: dict[str, Any]
+
+
+class UbiObject(BaseModel):
+    """What an event is about.
+
+    Attributes:
+        object_id: The product.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    object_id: Id
+
+
+class UbiPosition(BaseModel):
+    """Where it was shown.
+
+    Attributes:
+        ordinal: From 1.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    ordinal: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+
+
+class UbiAttributes(BaseModel):
+    """Attributes of an event.
+
+    Attributes:
+        object: What it is about.
+        position: Where that was shown.
+    """
+
+    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
+
+    object: UbiObject
+    position: UbiPosition | None = None
+
+
+class UbiEvent(BaseModel):
+    """An event of User Behavior Insights 1.3.
+
+    Attributes:
+        action_name: What happened, such as `click` or `add_to_cart`.
+        timestamp: When; now if left out. Of an outcome, best the time of its results page.
+        user_id: Whose doing.
+        client_id: The client, which stands for the user where that is left out.
+        session_id: The visit.
+        user_query: The query of the results page; left out, the event is an engagement elsewhere.
+        event_attributes: What it is about.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    action_name: Id
+    timestamp: dt.datetime | None = None
+    user_id: Id | None = None
+    client_id: Id | None = None
+    session_id: Id | None = None
+    user_query: Text | None = None
+    event_attributes: UbiAttributes
+
+    _timestamp = field_validator("timestamp", mode="after")(_within)
+
+
+class EventsRequest(BaseModel):
+    """Events, in any order.
+
+    Attributes:
+        events: The events.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "events": [
+                        {
+                            "action_name": "click",
+                            "user_id": "c00017",
+                            "session_id": "s-1",
+                            "user_query": "red sofa",
+                            "event_attributes": {"object": {"object_id": "p00845"}, "position": {"ordinal": 2}},
+                        }
+                    ]
+                }
+            ]
+        },
+    )
+
+    events: Annotated[list[UbiEvent], Field(max_length=MOST_EVENTS)]
+
+
+class EventsResponse(BaseModel):
+    """What became of the events.
+
+    Attributes:
+        accepted: Events that later pages see.
+    """
+
+    accepted: int
+
+
+class ReloadResponse(BaseModel):
+    """What serves now.
+
+    Attributes:
+        bundle: The version.
+        changed: Whether it is another than before.
+    """
+
+    bundle: str
+    changed: bool
+
+
+class Problem(BaseModel):
+    """Why a request was refused.
+
+    Attributes:
+        detail: What must hold and where it does not.
+    """
+
+    detail: str

@@ -1,0 +1,302 @@
+"""The routes."""
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.staticfiles import StaticFiles
+
+from shelfrank import __version__
+from shelfrank.errors import UserError
+from shelfrank.online import Asked, Event
+from shelfrank.serve import api
+from shelfrank.serve.limits import Guard, Keys
+from shelfrank.serve.service import Answer, Service, Wanted
+
+PAGE = Path(__file__).parent / "page"
+MOST_BODY_BYTES = 2_000_000
+MOST_PART = 64
+"""Characters of a key that an error repeats."""
+LABEL_OF = {"click_through": "click"}
+"""Actions of UBI that the log knows by another name."""
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": api.Problem, "description": text}
+    for status, text in {
+        400: "The body is no JSON.",
+        401: "The API key is missing or wrong.",
+        408: "The body did not come in time.",
+        413: "The body is too large.",
+        422: "The request breaks a rule.",
+    }.items()
+}
+
+
+def create_app(
+    service: Service,
+    keys: Sequence[str] = (),
+    most_body_bytes: int = MOST_BODY_BYTES,
+    poll_s: float | None = 2.0,
+    routers: Sequence[APIRouter] = (),
+    page: Path = PAGE,
+) -> FastAPI:
+    """Puts a service behind HTTP.
+
+    Args:
+        service: The service; it loads its bundle when the app starts.
+        keys: API keys; none lets everybody in.
+        most_body_bytes: Bytes of a body.
+        poll_s: Seconds between two looks at the bundle's pointer; None never looks.
+        routers: Further routes, such as retrieval; they find the service at `request.app.state.service`.
+        page: Folder of static files that are served at `/`, where there is one.
+
+    Returns:
+        The app.
+    """
+
+    @contextlib.asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(_load(service, poll_s))
+        try:
+            yield
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+            await asyncio.to_thread(service.close)
+
+    app = FastAPI(
+        title="shelfrank",
+        version=__version__,
+        summary="Ranks a page of products for a query and a customer.",
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.include_router(_ranking_routes(), prefix="/v1", responses=REFUSALS)
+    app.include_router(_operating_routes())
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(RequestValidationError, _tell_rules)
+    app.add_exception_handler(HTTPException, _tell_refusal)
+    app.add_exception_handler(UserError, _tell_user_error)
+    paths = frozenset(app.openapi()["paths"])
+    if page.is_dir():
+        app.mount("/", StaticFiles(directory=page, html=True), name="page")
+    app.add_middleware(Guard, keys=Keys(keys), most_bytes=most_body_bytes, metrics=service.metrics, routes=paths)
+    return app
+
+
+def _ranking_routes() -> APIRouter:
+    router = APIRouter(tags=["ranking"])
+
+    @router.post("/rank", response_model=api.RankResponse)
+    async def rank(body: api.RankRequest, request: Request) -> Response:
+        """Ranks candidates for a query and a customer."""
+        started = time.perf_counter()
+        candidates = [
+            api.Candidate.model_construct(id=each) if isinstance(each, str) else each for each in body.candidates
+        ]
+        given = [candidate.features for candidate in candidates]
+        asked = Asked(
+            query=body.query,
+            product_ids=[candidate.id for candidate in candidates],
+            customer_id=body.customer_id,
+            session_id=body.session_id,
+            context=body.context,
+            customer=body.customer,
+            products=given if any(given) else (),
+            ts_us=_moment(body.timestamp),
+        )
+        scores = [candidate.score for candidate in candidates]
+        weights = None if body.task_weights is None else {str(task): each for task, each in body.task_weights.items()}
+        wanted = Wanted(asked, scores, body.weight, weights, body.top_n, body.explain)
+        answer = await _service(request).rank(wanted)
+        return _json(_ranked(answer, asked.product_ids, started))
+
+    @router.post("/rerank", response_model=api.RerankResponse)
+    async def rerank(body: api.RerankRequest, request: Request) -> Response:
+        """The same in the shape that search engines call: Cohere's `rerank`."""
+        asked = Asked(
+            query=body.query,
+            product_ids=[_document_id(document) for document in body.documents],
+            customer_id=body.customer_id,
+            session_id=body.session_id,
+            context=body.context,
+        )
+        wanted = Wanted(asked, [None] * len(body.documents), top_n=body.top_n)
+        answer = await _service(request).rank(wanted)
+        results: list[dict[str, Any]] = [
+            {"index": index, "relevance_score": score}
+            for index, score in zip(answer.order, _relevance(answer), strict=True)
+        ]
+        if body.return_documents:
+            for result in results:
+                document = body.documents[result["index"]]
+                result["document"] = {"text": document} if isinstance(document, str) else document
+        meta = {"bundle": answer.bundle, "degraded": answer.reason is not None, "reason": answer.reason}
+        return _json({"id": str(uuid.uuid4()), "results": results, "meta": meta})
+
+    @router.post("/events", response_model=api.EventsResponse, status_code=202)
+    async def events(body: api.EventsRequest, request: Request) -> Response:
+        """Takes in what visitors do; their next page sees it."""
+        told = [
+            Event(
+                product_id=event.event_attributes.object.object_id,
+                action=LABEL_OF.get(event.action_name, event.action_name),
+                customer_id=event.user_id or event.client_id,
+                session_id=event.session_id,
+                query=event.user_query,
+                position=event.event_attributes.position.ordinal if event.event_attributes.position else None,
+                ts_us=_moment(event.timestamp),
+            )
+            for event in body.events
+        ]
+        await _service(request).add_events(told)
+        return _json({"accepted": len(told)}, 202)
+
+    @router.post(
+        "/admin/reload",
+        response_model=api.ReloadResponse,
+        responses={409: {"model": api.Problem, "description": "The version is bad: the old one serves on."}},
+    )
+    async def reload(request: Request) -> Response:
+        """Loads the version that the bundle's pointer names, checks it and swaps it in."""
+        service = _service(request)
+        try:
+            changed = await service.reload()
+        except UserError as error:
+            return _json({"detail": str(error)}, 409)
+        return _json({"bundle": service.version, "changed": changed})
+
+    return router
+
+
+def _operating_routes() -> APIRouter:
+    router = APIRouter(tags=["operating"])
+
+    @router.get("/livez", response_class=PlainTextResponse)
+    async def livez() -> PlainTextResponse:
+        """Whether the process answers."""
+        return PlainTextResponse("ok\n")
+
+    @router.get(
+        "/readyz",
+        response_class=PlainTextResponse,
+        responses={503: {"description": "No bundle is loaded and checked yet, or the service is about to end."}},
+    )
+    async def readyz(request: Request) -> PlainTextResponse:
+        """Whether requests are wanted: only after load, golden check and warm-up, and not while draining."""
+        service = _service(request)
+        if service.is_ready:
+            return PlainTextResponse("ok\n")
+        return PlainTextResponse("draining\n" if service.draining else "loading\n", 503)
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics(request: Request) -> Response:
+        """Counts in the format of Prometheus."""
+        content = await asyncio.to_thread(_service(request).metrics.text)
+        return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+async def _load(service: Service, poll_s: float | None) -> None:
+    # Until a good version is there, the pointer is all that there is to wait for.
+    while service.version is None:
+        try:
+            await service.start()
+        except UserError:
+            if poll_s is None:
+                return
+            await asyncio.sleep(poll_s)
+    if poll_s is not None:
+        await service.follow(poll_s)
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+def _moment(timestamp: dt.datetime | None) -> int:
+    return time.time_ns() // 1000 if timestamp is None else api.microseconds(timestamp)
+
+
+def _ranked(answer: Answer, ids: Sequence[str], started: float) -> dict[str, Any]:
+    results = []
+    for place, index in enumerate(answer.order):
+        result: dict[str, Any] = {
+            "id": ids[index],
+            "index": index,
+            "rank": place + 1,
+            "engine_rank": answer.engine_ranks[index],
+            "score": None if answer.scores is None else answer.scores[place],
+            "tasks": answer.tasks[place] if answer.tasks else {},
+        }
+        if place < len(answer.explanations):
+            result["explanation"] = answer.explanations[place]
+        results.append(result)
+    return {
+        "results": results,
+        "degraded": answer.reason is not None,
+        "reason": answer.reason,
+        "bundle": answer.bundle,
+        "unknown": dict(answer.unknown),
+        "took_ms": round((time.perf_counter() - started) * 1e3, 3),
+    }
+
+
+def _relevance(answer: Answer) -> list[float]:
+    """What a caller sorts by, from 0 to 1; in a degraded answer it falls evenly along the engine's order."""
+    if answer.scores is None:
+        n = len(answer.order)
+        return [1 - place / n for place in range(n)]
+    if answer.bounded:
+        return list(answer.scores)
+    return (1 / (1 + np.exp(-np.array(answer.scores)))).tolist()
+
+
+def _document_id(document: str | dict[str, Any]) -> str:
+    if isinstance(document, str):
+        return document
+    for name in ("id", "product_id", "text"):
+        value = document.get(name)
+        if isinstance(value, str | int):
+            return str(value)[: api.MOST_TEXT]
+    return ""
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    # Everything in it is plain already: validating it again would take longer than ranking it.
+    return Response(json.dumps(content, allow_nan=False), status, media_type="application/json")
+
+
+async def _tell_rules(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    problems = []
+    for each in error.errors()[:5]:
+        place = ".".join(str(part)[:MOST_PART] for part in each["loc"] if part != "body")
+        problems.append(f"{place}: {each['msg']}" if place else str(each["msg"]))
+    # What was given is not repeated: it may be long, or no valid text.
+    told = "; ".join(problems).encode("utf-8", "replace").decode()
+    status = 400 if any(each["type"] == "json_invalid" for each in error.errors()) else 422
+    return JSONResponse({"detail": told}, status)
+
+
+async def _tell_refusal(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"detail": str(error.detail)}, error.status_code, headers=error.headers)
+
+
+async def _tell_user_error(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error).encode("utf-8", "replace").decode()}, 422)

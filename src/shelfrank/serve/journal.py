@@ -1,0 +1,118 @@
+"""Recent events as lines of a file, which every process of the service appends to and reads.
+
+An event that was accepted is in the file, so the next page that any process ranks sees it; and a bundle that is loaded
+later starts with what happened before.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from shelfrank.online import Event
+
+SEGMENT_BYTES = 16_000_000
+"""Size at which a new file begins; only the newest two are kept."""
+
+
+class Journal:
+    """The events under one folder.
+
+    Args:
+        folder: Where the files are.
+        segment_bytes: Size at which a new file begins.
+    """
+
+    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self.folder, self.segment_bytes = folder, segment_bytes
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def append(self, events: Sequence[Event]) -> None:
+        """Adds events, so that every reader sees all of them or none."""
+        if not events:
+            return
+        content = b"".join(json.dumps(asdict(event)).encode() + b"\n" for event in events)
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            segments = self.segments()
+            newest = segments[-1] if segments else 0
+            if segments and self.file(newest).stat().st_size > self.segment_bytes:
+                newest += 1
+                for old in segments[:-1]:
+                    self.file(old).unlink(missing_ok=True)
+            descriptor = os.open(self.file(newest), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with open(descriptor, "ab", buffering=0) as file:
+                if file.tell() and not _ends_a_line(self.file(newest)):
+                    # A process died while it wrote.
+                    file.write(b"\n")
+                file.write(content)
+
+    def segments(self) -> list[int]:
+        """Numbers of the files there are, the oldest first."""
+        return sorted(int(file.stem.removeprefix("events-")) for file in self.folder.glob("events-*.jsonl"))
+
+    def file(self, segment: int) -> Path:
+        """A file by its number."""
+        return self.folder / f"events-{segment:08d}.jsonl"
+
+
+class JournalReader:
+    """Reads a journal from its start on, each event once.
+
+    Args:
+        journal: The journal.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
+        self.segment, self.offset = -1, 0
+
+    def new_events(self) -> list[Event]:
+        """The events since the last call; a look at one file's size where there are none."""
+        events: list[Event] = []
+        if self.segment < 0:
+            segments = self.journal.segments()
+            if not segments:
+                return events
+            self.segment = segments[0]
+        while True:
+            events += self._read()
+            if self.journal.file(self.segment + 1).exists():
+                # What was written between the read and the look.
+                events += self._read()
+                self.segment, self.offset = self.segment + 1, 0
+                continue
+            if not self.journal.file(self.segment).exists():
+                later = [segment for segment in self.journal.segments() if segment > self.segment]
+                if later:
+                    self.segment, self.offset = later[0], 0
+                    continue
+            return events
+
+    def _read(self) -> list[Event]:
+        try:
+            with self.journal.file(self.segment).open("rb") as file:
+                if os.fstat(file.fileno()).st_size <= self.offset:
+                    return []
+                file.seek(self.offset)
+                content = file.read()
+        except FileNotFoundError:
+            return []
+        # A line that is being written is left for the next time.
+        content = content[: content.rfind(b"\n") + 1]
+        self.offset += len(content)
+        events = []
+        for line in content.splitlines():
+            try:
+                events.append(Event(**json.loads(line)))
+            except (ValueError, TypeError):
+                continue
+        return events
+
+
+def _ends_a_line(file: Path) -> bool:
+    with file.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"

@@ -1,0 +1,66 @@
+"""What the service counts, in the format of Prometheus."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+"""Where several processes keep their counts, so that one of them can tell all; it must be set before the import."""
+SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
+CANDIDATES = (1, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class Metrics:
+    """The counts of one service."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter("shelfrank_requests", "Requests answered.", ("route", "status"), registry=registry)
+        self.seconds = Histogram(
+            "shelfrank_request_seconds", "Time in the service.", ("route",), buckets=SECONDS, registry=registry
+        )
+        self.candidates = Histogram(
+            "shelfrank_candidates", "Candidates of a page.", buckets=CANDIDATES, registry=registry
+        )
+        self.degraded = Counter(
+            "shelfrank_degraded", "Pages returned in the engine's own order.", ("reason",), registry=registry
+        )
+        self.unknown = Counter("shelfrank_unknown", "What was cold.", ("what",), registry=registry)
+        self.events = Counter("shelfrank_events", "Events accepted.", registry=registry)
+        self.queries = Counter(
+            "shelfrank_query_vectors", "Query vectors, found in the cache or computed.", ("from_",), registry=registry
+        )
+        self.loads = Counter("shelfrank_bundle_loads", "Bundles loaded or refused.", ("result",), registry=registry)
+        self.bundle = Gauge(
+            "shelfrank_bundle_info",
+            "The version that serves.",
+            ("version",),
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self.memory = Gauge(
+            "shelfrank_memory_bytes", "Memory of a process.", registry=registry, multiprocess_mode="liveall"
+        )
+        for reason in ("deadline", "model_error", "not_loaded"):
+            self.degraded.labels(reason)
+        for result in ("loaded", "refused"):
+            self.loads.labels(result)
+
+    def text(self) -> bytes:
+        """All counts, those of other processes of the service included."""
+        self.memory.set(memory_bytes())
+        if MULTIPROCESS not in os.environ:
+            return generate_latest(self.registry)
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+
+def memory_bytes() -> int:
+    """Memory that this process holds."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

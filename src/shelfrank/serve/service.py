@@ -1,0 +1,335 @@
+"""The service itself: one bundle in memory, pages ranked on a thread of their own, bundles swapped under load."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from shelfrank.bundle.golden import check_golden, load_requests
+from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
+from shelfrank.bundle.spec import Precision
+from shelfrank.bundle.store import BundleStore, Version
+from shelfrank.errors import UserError
+from shelfrank.online import Asked, Event
+from shelfrank.serve.journal import Journal, JournalReader
+from shelfrank.serve.metrics import Metrics
+from shelfrank.serve.ranking import (
+    N_REASONS,
+    Contribution,
+    blend,
+    engine_ranks,
+    explain_rows,
+    fused_scores,
+    task_weights,
+)
+
+log = logging.getLogger("shelfrank.serve")
+WARM_UP_ROWS = (1000, 200, 1000, 200)
+"""Candidates of the pages that are ranked before the first request; the largest decide how much memory is taken."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a page is to be ranked.
+
+    Attributes:
+        asked: The page.
+        engine_scores: The engine's own scores; None where there is none.
+        weight: How much the model counts against the engine.
+        task_weights: What fuses the tasks; None takes the bundle's.
+        top_n: Most results; None gives all.
+        explain: Results that are explained.
+    """
+
+    asked: Asked
+    engine_scores: Sequence[float | None]
+    weight: float = 1.0
+    task_weights: Mapping[str, float] | None = None
+    top_n: int | None = None
+    explain: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A page in its new order, best first.
+
+    Attributes:
+        order: Each result's place in the request, from 0.
+        engine_ranks: Each candidate's place in the engine's order, from 1.
+        scores: What each result is sorted by; None where the engine's own order came back.
+        tasks: Each result's score by task; empty where the engine's own order came back.
+        explanations: Of the first results, as the API has them.
+        bundle: The version that answered.
+        unknown: How much was cold.
+        reason: Why the engine's own order came back; None where it did not.
+        bounded: Whether the scores lie from 0 to 1.
+    """
+
+    order: Sequence[int]
+    engine_ranks: Sequence[int]
+    scores: Sequence[float] | None
+    tasks: Sequence[Mapping[str, float]] = ()
+    explanations: Sequence[Mapping[str, Any]] = ()
+    bundle: str | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    reason: str | None = None
+    bounded: bool = True
+
+
+class _Serving:
+    """A bundle, and how far it has read the events."""
+
+    def __init__(self, bundle: Bundle, reader: JournalReader) -> None:
+        self.bundle, self.reader = bundle, reader
+
+    def catch_up(self) -> None:
+        """Takes in the events that were accepted since the last page."""
+        events = self.reader.new_events()
+        if events:
+            self.bundle.features.add_events(events)
+
+
+class Service:
+    """Ranks pages with the bundle that a store points at.
+
+    Args:
+        store: The bundle's versions.
+        journal: The recent events.
+        metrics: Where it counts; its own if not given.
+        precision: In which precision graphs compute.
+        deadline_s: Seconds after which the engine's own order comes back.
+        cached: Query vectors that are kept.
+
+    Attributes:
+        draining: Whether no more requests are wanted.
+    """
+
+    def __init__(
+        self,
+        store: BundleStore,
+        journal: Journal,
+        metrics: Metrics | None = None,
+        precision: Precision = "fp32",
+        deadline_s: float = 0.2,
+        cached: int = CACHED_QUERIES,
+    ) -> None:
+        self.store, self.journal, self.metrics = store, journal, metrics or Metrics()
+        self.precision: Precision = precision
+        self.deadline_s, self.cached = deadline_s, cached
+        self.draining = False
+        self._serving: _Serving | None = None
+        self._refused: set[str] = set()
+        self._counted = (0, 0)
+        self._scoring: Executor = ThreadPoolExecutor(1, "scoring")
+        self._loading = ThreadPoolExecutor(1, "loading")
+
+    @property
+    def version(self) -> str | None:
+        """The version that serves; None before one is loaded."""
+        return self._serving.bundle.name if self._serving else None
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """What serves; None before one is loaded. Retrieval and pages beside the API read it."""
+        return self._serving.bundle if self._serving else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests are wanted."""
+        return self._serving is not None and not self.draining
+
+    async def start(self) -> None:
+        """Loads the pointer's version or, where that is bad, the newest good one.
+
+        Raises:
+            UserError: Where no version is good.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._loading, self._load_first)
+
+    async def reload(self) -> bool:
+        """Loads the version that the pointer names, checks it, and swaps it in; requests in flight keep the old one.
+
+        Returns:
+            False where it serves already.
+
+        Raises:
+            UserError: Where it is bad: the old one serves on.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._loading, self._load_current)
+
+    async def follow(self, every_s: float) -> None:
+        """Reloads whenever the pointer names another version, until it is cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            name = self.store.current()
+            if name is None or name == self.version or name in self._refused:
+                continue
+            with contextlib.suppress(UserError):
+                await self.reload()
+
+    async def rank(self, wanted: Wanted) -> Answer:
+        """Ranks a page; past the deadline or on an error of the model, the engine's own order comes back.
+
+        Args:
+            wanted: The page.
+
+        Returns:
+            The new order.
+
+        Raises:
+            UserError: Where the request itself is at fault.
+        """
+        self.metrics.candidates.observe(len(wanted.asked.product_ids))
+        serving = self._serving
+        if serving is None:
+            return self._degraded(wanted, "not_loaded")
+        loop = asyncio.get_running_loop()
+        try:
+            scoring = loop.run_in_executor(self._scoring, self._rank, serving, wanted)
+            answer = await asyncio.wait_for(scoring, self.deadline_s)
+        except TimeoutError:
+            return self._degraded(wanted, "deadline")
+        except UserError:
+            raise
+        except Exception:
+            log.exception("the model could not rank a page of %d candidates", len(wanted.asked.product_ids))
+            return self._degraded(wanted, "model_error")
+        for what, count in answer.unknown.items():
+            if count:
+                self.metrics.unknown.labels(what).inc(count)
+        return answer
+
+    async def add_events(self, events: Sequence[Event]) -> None:
+        """Takes in events: every page that is asked for after it sees them, in every process of the service."""
+        await asyncio.get_running_loop().run_in_executor(None, self.journal.append, events)
+        self.metrics.events.inc(len(events))
+
+    def close(self) -> None:
+        """Ends the threads once what they are doing is done."""
+        self._scoring.shutdown(wait=True, cancel_futures=True)
+        self._loading.shutdown(wait=True, cancel_futures=True)
+
+    def _rank(self, serving: _Serving, wanted: Wanted) -> Answer:
+        bundle, asked = serving.bundle, wanted.asked
+        serving.catch_up()
+        engine = engine_ranks(wanted.engine_scores)
+        if not len(engine):
+            # A page of none may still have weights that are wrong.
+            task_weights(bundle, wanted.task_weights)
+            return Answer([], [], [], bundle=bundle.name)
+        scored = bundle.score(replace(asked, positions=engine.tolist()))
+        self._count_queries(bundle)
+        fused = fused_scores(scored, bundle, wanted.task_weights)
+        if not np.isfinite(fused).all():
+            raise ArithmeticError("scores must be finite")
+        order, values = blend(fused, scored.page.tie_keys, engine, wanted.weight)
+        order = order[: wanted.top_n]
+        first = order[: wanted.explain]
+        explanations = []
+        if len(first) and bundle.spec.model != "position":
+            weights = task_weights(bundle, wanted.task_weights)
+            explained = explain_rows(bundle, scored.rows, first)
+            explanations = [_explanation(*each, bundle.spec.tasks, weights) for each in explained]
+        return Answer(
+            order=order.tolist(),
+            engine_ranks=engine.tolist(),
+            scores=values[order].tolist(),
+            tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in scored.scores[order].tolist()],
+            explanations=explanations,
+            bundle=bundle.name,
+            unknown=scored.page.unknown,
+            bounded=bundle.spec.gives_probabilities or wanted.weight < 1,
+        )
+
+    def _degraded(self, wanted: Wanted, reason: str) -> Answer:
+        self.metrics.degraded.labels(reason).inc()
+        engine = engine_ranks(wanted.engine_scores)
+        order = np.argsort(engine, kind="stable")[: wanted.top_n]
+        return Answer(order.tolist(), engine.tolist(), None, bundle=self.version, reason=reason)
+
+    def _count_queries(self, bundle: Bundle) -> None:
+        encoders = [encoder for encoder in (bundle.matching, bundle.semantic) if encoder is not None]
+        counted = sum(each.hits for each in encoders), sum(each.misses for each in encoders)
+        for name, now, before in zip(("cache", "encoder"), counted, self._counted, strict=True):
+            # Another bundle counts from 0 again.
+            self.metrics.queries.labels(name).inc(max(now - before, 0))
+        self._counted = counted
+
+    def _load_first(self) -> None:
+        versions = [version.name for version in reversed(self.store.versions())]
+        current = self.store.current()
+        names = ([current] if current else []) + [name for name in versions if name != current]
+        problem: UserError | None = None
+        for name in names:
+            try:
+                self._load(name)
+                return
+            except UserError as error:
+                problem = problem or error
+        raise problem or UserError(
+            f"{self.store.path} must hold a complete bundle, but it has none; run `shelfrank export`"
+        )
+
+    def _load_current(self) -> bool:
+        name = self.store.current() or self.store.open().name
+        if name == self.version:
+            return False
+        self._load(name)
+        return True
+
+    def _load(self, name: str) -> None:
+        started = time.perf_counter()
+        try:
+            serving = self._open(self.store.verified(name))
+        except Exception as error:
+            self._refused.add(name)
+            self.metrics.loads.labels("refused").inc()
+            log.error("bundle %s is refused: %s", name, error)
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"bundle {name} must load, but it does not: {type(error).__name__}: {error}") from error
+        before = self.version
+        self._serving = serving
+        self._refused.discard(name)
+        self.metrics.loads.labels("loaded").inc()
+        if before:
+            self.metrics.bundle.labels(before).set(0)
+        self.metrics.bundle.labels(name).set(1)
+        log.info("bundle %s serves after %.1f s", name, time.perf_counter() - started)
+
+    def _open(self, version: Version) -> _Serving:
+        bundle = Bundle.open(version.path, self.precision, self.cached)
+        check_golden(bundle, version.path)
+        warm_up(bundle, version)
+        serving = _Serving(bundle, JournalReader(self.journal))
+        serving.catch_up()
+        return serving
+
+
+def warm_up(bundle: Bundle, version: Version) -> None:
+    """Ranks pages of many candidates, so that no request waits for memory or for code to be loaded."""
+    requests = load_requests(version.path)
+    ids = [product for request in requests for product in request.asked.product_ids]
+    if not ids:
+        return
+    asked = requests[0].asked
+    for n_rows in WARM_UP_ROWS:
+        many = (ids * (n_rows // len(ids) + 1))[:n_rows]
+        bundle.score(replace(asked, product_ids=many, positions=None, products=[], search_id=None))
+
+
+def _explanation(
+    features: list[Contribution], sides: list[Contribution], tasks: tuple[str, ...], weights: np.ndarray
+) -> dict[str, Any]:
+    def plain(each: Contribution) -> dict[str, Any]:
+        logits = dict(zip(tasks, each.logits.tolist(), strict=True))
+        return {"feature": each.feature, "side": each.side, "logits": logits}
+
+    strongest = sorted(features, key=lambda each: -float(np.abs(each.logits) @ weights))[:N_REASONS]
+    return {"features": [plain(each) for each in strongest], "sides": [plain(each) for each in sides]}

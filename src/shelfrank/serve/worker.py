@@ -1,0 +1,243 @@
+"""Processes: one per core, started together, drained together."""
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from shelfrank.bundle.loaded import CACHED_QUERIES
+from shelfrank.bundle.spec import Precision
+from shelfrank.bundle.store import BundleStore
+from shelfrank.errors import UserError
+from shelfrank.serve.limits import is_loopback
+
+log = logging.getLogger("shelfrank.serve")
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+BACKLOG = 2048
+IDLE_CONNECTION_S = 30
+LOOK_EVERY_S = 0.2
+RESTART_AFTER_S = 1.0
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """How a service runs.
+
+    Attributes:
+        store: The bundle's folder.
+        host: The address that it binds.
+        port: The port; 0 takes a free one.
+        workers: Processes.
+        precision: In which precision graphs compute.
+        keys: API keys.
+        deadline_s: Seconds after which the engine's own order comes back.
+        most_body_bytes: Bytes of a body.
+        poll_s: Seconds between two looks at the bundle's pointer.
+        drain_s: Seconds between saying that no more requests are wanted and taking none.
+        state: Folder of the recent events; None forgets them when the service ends.
+        cached: Query vectors that each process keeps.
+    """
+
+    store: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    precision: Precision = "fp32"
+    keys: tuple[str, ...] = ()
+    deadline_s: float = 0.2
+    most_body_bytes: int = 2_000_000
+    poll_s: float = 2.0
+    drain_s: float = 0.0
+    state: Path | None = None
+    cached: int = CACHED_QUERIES
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serves until SIGTERM or SIGINT; then what is in flight is answered. SIGHUP looks at the pointer at once.
+
+    Args:
+        settings: How.
+
+    Raises:
+        UserError: Where the bundle has no complete version, the address cannot be bound, or others could reach it
+            without a key.
+    """
+    if not is_loopback(settings.host) and not settings.keys:
+        raise UserError(
+            f"a service on {settings.host} must have an API key, since other machines can reach it; set "
+            "SHELFRANK_API_KEY or --api-key-file, or bind 127.0.0.1"
+        )
+    BundleStore(settings.store).open()
+    with _bound(settings) as listening, _state(settings) as state:
+        host, port = listening.getsockname()[:2]
+        told = f"[{host}]" if ":" in host else host
+        print(f"serving {settings.store} at http://{told}:{port}", file=sys.stderr, flush=True)
+        settings = replace(settings, state=state)
+        if settings.workers == 1:
+            run_worker(settings, listening)
+        else:
+            _supervise(settings, listening, state)
+
+
+def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
+    """One process of the service; returns when it has drained."""
+    import uvicorn
+
+    from shelfrank.serve.app import create_app
+    from shelfrank.serve.journal import Journal
+    from shelfrank.serve.service import Service
+
+    assert settings.state is not None, "the supervisor names the folder of the recent events"
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    service = Service(
+        BundleStore(settings.store),
+        Journal(settings.state),
+        precision=settings.precision,
+        deadline_s=settings.deadline_s,
+        cached=settings.cached,
+    )
+    if settings.workers > 1:
+        _end_with_parent()
+        # The processes share a port: one that is not ready must not take what another could answer.
+        while not asyncio.run(_loaded(service)):
+            time.sleep(settings.poll_s)
+    app = create_app(service, settings.keys, settings.most_body_bytes, settings.poll_s)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="uvloop",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=IDLE_CONNECTION_S,
+    )
+
+    class Draining(uvicorn.Server):
+        """Says that it is not ready before it stops to listen, so that a load balancer can turn away first."""
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            """Handles SIGTERM and SIGINT; a second one ends at once."""
+            if service.draining or settings.drain_s <= 0:
+                service.draining = True
+                super().handle_exit(sig, frame)
+                return
+            service.draining = True
+            asyncio.get_running_loop().call_later(settings.drain_s, super().handle_exit, sig, frame)
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            """Listens, and to SIGHUP too."""
+            await super().startup(sockets)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+
+        def _reload(self) -> None:
+            self.reloading = asyncio.create_task(_reload_quietly(service))
+
+    # The server raises the signal again when it has drained, which would end the process as if it had failed.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _pass_over)
+    Draining(config).run(sockets=[listening])
+
+
+def _end_with_parent() -> None:
+    """Drains when the supervisor is gone, however it went; only Linux can."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        set_death_signal = 1
+        prctl(set_death_signal, signal.SIGTERM)
+
+
+def _pass_over(number: int, frame: Any) -> None:
+    """Does nothing."""
+
+
+async def _loaded(service: Any) -> bool:
+    # What is wrong with a refused bundle is logged where it is refused.
+    with contextlib.suppress(UserError):
+        await service.start()
+    return service.version is not None
+
+
+async def _reload_quietly(service: Any) -> None:
+    with contextlib.suppress(UserError):
+        await service.reload()
+
+
+def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -> None:
+    """Starts the processes, starts anew those that die, hands signals on."""
+    counts = state / "metrics"
+    shutil.rmtree(counts, ignore_errors=True)
+    counts.mkdir(parents=True)
+    os.environ[MULTIPROCESS] = str(counts)
+    context = multiprocessing.get_context("spawn")
+    workers: list[BaseProcess] = []
+    ending: list[int] = []
+
+    def start() -> BaseProcess:
+        process = context.Process(target=run_worker, args=(settings, listening))
+        process.start()
+        return process
+
+    def hand_on(number: int, _: Any) -> None:
+        if number != signal.SIGHUP:
+            ending.append(number)
+        for worker in workers:
+            if worker.pid is not None and worker.is_alive():
+                os.kill(worker.pid, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, hand_on)
+    workers.extend(start() for _ in range(settings.workers))
+    while not ending:
+        time.sleep(LOOK_EVERY_S)
+        for place, worker in enumerate(workers):
+            if not worker.is_alive() and not ending:
+                log.error("process %s ended with %s; another is started", worker.pid, worker.exitcode)
+                time.sleep(RESTART_AFTER_S)
+                workers[place] = start()
+    for worker in workers:
+        if worker.is_alive() and worker.pid is not None:
+            # One that was started while the signal came has not heard it.
+            os.kill(worker.pid, signal.SIGTERM)
+        worker.join()
+
+
+@contextlib.contextmanager
+def _bound(settings: ServeSettings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((settings.host, settings.port))
+        except OSError as error:
+            raise UserError(
+                f"{settings.host}:{settings.port} must be an address of this machine with a free port, but the system "
+                f"says: {error.strerror or error}"
+            ) from error
+        listening.set_inheritable(True)
+        yield listening
+
+
+@contextlib.contextmanager
+def _state(settings: ServeSettings) -> Iterator[Path]:
+    if settings.state is not None:
+        settings.state.mkdir(parents=True, exist_ok=True)
+        yield settings.state
+        return
+    with tempfile.TemporaryDirectory(prefix="shelfrank-") as folder:
+        yield Path(folder)

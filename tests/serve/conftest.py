@@ -1,0 +1,59 @@
+"""A bundle exported once, and services on it."""
+
+import asyncio
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from serving import SERVED, ready_client
+from starlette.testclient import TestClient
+
+from shelfrank.bundle.store import BundleStore
+from shelfrank.serve.journal import Journal
+from shelfrank.serve.service import Service
+
+
+@pytest.fixture(scope="session")
+def bundle_path(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle with one version, which tests must only read."""
+    from shelfrank.bundle.export import ExportSettings, export
+    from shelfrank.experiment import train
+    from tiny import tiny
+
+    folder = tmp_path_factory.mktemp("served")
+    train(small_prepared, SERVED, tiny(SERVED), folder / "run")
+    export(folder / "run", folder / "bundle", ExportSettings(int8=False, golden_pages=3, replayed=0))
+    return folder / "bundle"
+
+
+@pytest.fixture
+def own_bundle(bundle_path: Path, tmp_path: Path) -> BundleStore:
+    """A copy that a test may change."""
+    shutil.copytree(bundle_path, tmp_path / "bundle")
+    return BundleStore(tmp_path / "bundle")
+
+
+@pytest.fixture
+def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Service]]:
+    """Makes services that have loaded: `make_service(deadline_s=0.1)`."""
+    made: list[Service] = []
+
+    def make(store: BundleStore | None = None, load: bool = True, deadline_s: float = 30.0) -> Service:
+        journal = Journal(tmp_path / "state")
+        service = Service(store or BundleStore(bundle_path), journal, deadline_s=deadline_s)
+        if load:
+            asyncio.run(service.start())
+        made.append(service)
+        return service
+
+    yield make
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
+def client(make_service: Callable[..., Service]) -> Iterator[TestClient]:
+    """A client of a service that is ready."""
+    with ready_client(make_service()) as ready:
+        yield ready

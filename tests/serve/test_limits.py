@@ -1,0 +1,218 @@
+"""What is refused before anything reads it, and what must never break the service."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from serving import body_of, golden_page, ready_client
+from starlette.testclient import TestClient
+
+from shelfrank.errors import UserError
+from shelfrank.serve.limits import Keys, is_loopback
+from shelfrank.serve.service import Service
+from shelfrank.serve.worker import ServeSettings, serve
+
+HOSTILE = [
+    "",
+    " ",
+    "\x00",
+    "\u202e\u200b\ufeff",
+    "'; DROP TABLE products; --",
+    "<script>alert(1)</script>",
+    "{{7*7}} ${jndi:ldap://x} %s %n",
+    "../../../etc/passwd",
+    "👩‍👩‍👧‍👦" * 60,
+    "a" * 512,
+    "ﷺ" * 512,
+    "e\u0301" * 256,
+    "\U0010ffff",
+    "[MASK] [SEP] [CLS] [PAD]",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_texts_are_texts(client: TestClient, bundle_path: Path, text: str) -> None:
+    asked = golden_page(bundle_path)
+    features = {"brand": text, (text or "x")[:256]: text}
+    candidates = [{"id": asked.product_ids[0], "features": features}, {"id": (text or "x")[:256]}]
+    body = body_of(asked, query=text, candidates=candidates, customer_id=(text or "x")[:256], context={"device": text})
+    answer = client.post("/v1/rank", json=body)
+    assert answer.status_code == 200, answer.text
+    assert not answer.json()["degraded"]
+    assert client.post("/v1/rerank", json={"query": text, "documents": [text, {"text": text}]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 422),
+        (b"{", 400),
+        (b"null", 422),
+        (b"[]", 422),
+        (b'"\\ud800"', 422),
+        (b'{"query": "\\ud800", "candidates": []}', 422),
+        (b'{"query": "\\udfff\\ud800", "candidates": ["\\ud800"], "\\ud800": 1}', 422),
+        (b'{"query": "a", "candidates": [{"id": "b", "score": NaN}]}', 422),
+        (b'{"query": "a", "candidates": [{"id": "b", "score": 1e999}]}', 422),
+        (b'{"query": "a", "candidates": [{"id": "b", "features": {"price": -Infinity}}]}', 422),
+        (b'{"query": "a", "candidates": ["b"], "customer": {"x": ' + b"9" * 400 + b"}}", 422),
+        (b'{"query": "a", "candidates": ["b"], "customer": {"x": ' + b"9" * 5000 + b"}}", 400),
+        (b'{"query": "a", "candidates": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400),
+        (b'{"query": "a", "candidates": ["b"], "timestamp": 1e300}', 422),
+        (b'{"query": "a", "candidates": ["b"], "weight": 1.5}', 422),
+        (b'{"query": "a", "candidates": ["b"], "weights": 1}', 422),
+        (b'{"query": "a", "candidates": ["b"], "task_weights": {"love": 1}}', 422),
+        (b"\xff\xfe\x00", 400),
+    ],
+)
+def test_what_is_no_request_is_told_so(client: TestClient, body: bytes, status: int) -> None:
+    answer = client.post("/v1/rank", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"query": "a" * 513},
+        {"candidates": ["p"] * 1001},
+        {"candidates": ["p" * 257]},
+        {"candidates": [{"id": "p", "features": {str(i): i for i in range(101)}}]},
+        {"context": {"device": "a" * 513}},
+        {"explain": 11},
+    ],
+)
+def test_pages_have_limits(client: TestClient, bundle_path: Path, more: dict[str, Any]) -> None:
+    assert client.post("/v1/rank", json=body_of(golden_page(bundle_path), **more)).status_code == 422
+
+
+@pytest.mark.parametrize("timestamp", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", -1, "2025-01-01"])
+def test_wrong_clocks_are_no_reason_to_refuse_a_page(client: TestClient, bundle_path: Path, timestamp: object) -> None:
+    answer = client.post("/v1/rank", json=body_of(golden_page(bundle_path), timestamp=timestamp))
+    assert answer.status_code == 200
+    assert not answer.json()["degraded"]
+
+
+def test_a_thousand_candidates_are_a_page(client: TestClient, bundle_path: Path) -> None:
+    candidates = [f"q{i}" for i in range(1000)]
+    answer = client.post("/v1/rank", json=body_of(golden_page(bundle_path), candidates=candidates))
+    assert len(answer.json()["results"]) == 1000
+
+
+def test_large_bodies_are_refused_however_they_come(make_service: Callable[..., Service], bundle_path: Path) -> None:
+    body = json.dumps(body_of(golden_page(bundle_path))).encode()
+    kind = {"content-type": "application/json"}
+
+    def pieces(padding: int) -> Iterator[bytes]:
+        yield b" " * padding
+        yield body
+
+    with ready_client(make_service(), most_body_bytes=len(body) + 10) as client:
+        assert client.post("/v1/rank", content=body, headers=kind).status_code == 200
+        assert client.post("/v1/rank", content=pieces(10), headers=kind).status_code == 200
+        assert client.post("/v1/rank", content=b" " * 11 + body, headers=kind).status_code == 413
+        assert client.post("/v1/rank", content=pieces(11), headers=kind).status_code == 413
+        answer = client.post("/v1/rank", content=body, headers={**kind, "content-length": "-1"})
+        assert answer.status_code == 400
+        assert 'shelfrank_requests_total{route="/v1/rank",status="413"} 2.0' in client.get("/metrics").text
+
+
+def test_a_key_is_needed_where_there_are_keys(make_service: Callable[..., Service], bundle_path: Path) -> None:
+    body = body_of(golden_page(bundle_path))
+    with ready_client(make_service(), keys=["first", "second"]) as client:
+        for headers in ({}, {"x-api-key": "third"}, {"authorization": "Bearer"}, {"authorization": "Basic first"}):
+            answer = client.post("/v1/rank", json=body, headers=headers)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"] == "Bearer"
+        assert client.post("/v1/rank", json=body, headers={"authorization": "bearer first"}).status_code == 200
+        assert client.post("/v1/rank", json=body, headers={"x-api-key": "second"}).status_code == 200
+        for path, method in (("/v1/events", "POST"), ("/v1/admin/reload", "POST"), ("/metrics", "GET")):
+            assert client.request(method, path).status_code == 401
+        assert client.get("/openapi.json").status_code == 401
+        assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
+def test_keys_of_any_bytes_can_be_given() -> None:
+    keys = Keys(["geheim☃"])
+    assert keys.accept("geheim☃".encode())
+    assert not keys.accept(b"\xff\xfe")
+    assert not keys.accept(None)
+    assert Keys([]).accept(None)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.0.0.1", False),
+        ("example.com", False),
+    ],
+)
+def test_which_addresses_others_can_reach(host: str, loopback: bool) -> None:
+    assert is_loopback(host) == loopback
+
+
+def test_no_address_that_others_can_reach_without_a_key(bundle_path: Path) -> None:
+    with pytest.raises(UserError, match=r"0\.0\.0\.0 must have an API key"):
+        serve(ServeSettings(bundle_path, host="0.0.0.0"))
+
+
+def test_answers_forbid_what_a_browser_could_be_made_to_run(client: TestClient) -> None:
+    headers = client.get("/livez").headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+values = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=20)
+plain = st.recursive(
+    values, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+)
+pages = st.fixed_dictionaries(
+    {
+        "query": st.text(max_size=40) | plain,
+        "candidates": st.lists(
+            st.sampled_from(["p001", "p002", "p030"])
+            | st.text(max_size=12)
+            | st.fixed_dictionaries({"id": st.text(max_size=8)}, optional={"score": values, "features": plain}),
+            max_size=12,
+        )
+        | plain,
+    },
+    optional={
+        "customer_id": st.sampled_from(["c01", None]) | plain,
+        "session_id": plain,
+        "timestamp": st.datetimes().map(str) | plain,
+        "customer": st.dictionaries(st.sampled_from(["age_band", "x"]), values, max_size=2) | plain,
+        "context": st.dictionaries(st.sampled_from(["device", "price"]), values, max_size=2) | plain,
+        "weight": st.floats(0, 1) | plain,
+        "task_weights": st.dictionaries(st.sampled_from(["click", "purchase"]), st.floats(0, 2)) | plain,
+        "top_n": st.integers(1, 5) | plain,
+        "explain": st.integers(0, 3) | plain,
+    },
+)
+
+
+def test_no_request_is_an_error_of_the_service(client: TestClient) -> None:
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(page=pages)
+    def every_page(page: dict[str, Any]) -> None:
+        answer = client.post(
+            "/v1/rank", content=json.dumps(page).encode(), headers={"content-type": "application/json"}
+        )
+        assert answer.status_code in (200, 400, 422), answer.text
+        if answer.status_code == 200:
+            found = answer.json()
+            assert not found["degraded"]
+            n = len(page["candidates"])
+            assert len(found["results"]) == min(n, page.get("top_n") or n)
+
+    every_page()

@@ -1,0 +1,64 @@
+"""The service does what its OpenAPI says."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from starlette.testclient import TestClient
+
+from shelfrank.serve import api
+from shelfrank.serve.app import create_app
+from shelfrank.serve.service import Service
+
+OPERATIONS = ["/v1/rank", "/v1/rerank", "/v1/events"]
+
+
+def test_every_route_is_described_with_an_example(client: TestClient) -> None:
+    schema = client.get("/openapi.json").json()
+    assert set(schema["paths"]) == {*OPERATIONS, "/v1/admin/reload", "/livez", "/readyz", "/metrics"}
+    for name in ("RankRequest", "RankResponse", "RerankRequest", "EventsRequest"):
+        (example,) = schema["components"]["schemas"][name]["examples"]
+        getattr(api, name).model_validate(example)
+
+
+@pytest.mark.parametrize(("path", "model"), [("/v1/rank", api.RankRequest), ("/v1/rerank", api.RerankRequest)])
+def test_examples_are_answered_in_the_shape_that_is_described(client: TestClient, path: str, model: Any) -> None:
+    example = model.model_config["json_schema_extra"]["examples"][0]
+    answer = client.post(path, json=example)
+    assert answer.status_code == 200, answer.text
+    shape = {"/v1/rank": api.RankResponse, "/v1/rerank": api.RerankResponse}[path]
+    shape.model_validate(answer.json())
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"])
+@pytest.mark.parametrize("path", OPERATIONS)
+def test_requests_made_from_the_schema_get_what_it_says(
+    make_service: Callable[..., Service], path: str, mode: str
+) -> None:
+    import schemathesis
+    from schemathesis import GenerationMode
+
+    app = create_app(make_service(), poll_s=None)
+    operation = schemathesis.openapi.from_asgi("/openapi.json", app)[path]["POST"]
+
+    @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=GenerationMode[mode]))
+    def every_case(case: Any) -> None:
+        case.call_and_validate()
+
+    every_case()
+
+
+def test_the_page_is_served_where_there_is_one(client: TestClient, tmp_path: Path) -> None:
+    assert client.get("/").status_code == 404
+    (tmp_path / "index.html").write_text("<h1>shop</h1>", encoding="utf-8")
+    service = client.app.state.service  # pyright: ignore
+    other = TestClient(create_app(service, page=tmp_path, keys=["k"]))
+    answer = other.get("/")
+    assert answer.text == "<h1>shop</h1>"
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    assert other.post("/v1/rank", content=json.dumps({})).status_code == 401

@@ -1,0 +1,222 @@
+"""Pages come back in the model's order, the engine's, or one in between."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from serving import body_of, golden_page, ready_client, wait_until
+from starlette.testclient import TestClient
+
+from shelfrank.bundle.loaded import Bundle
+from shelfrank.bundle.store import BundleStore
+from shelfrank.online import Asked
+from shelfrank.serve.ranking import blend, engine_ranks
+from shelfrank.serve.service import Service
+
+
+def ids(answer: dict) -> list[str]:
+    return [result["id"] for result in answer["results"]]
+
+
+def rank(client: TestClient, body: dict) -> dict:
+    response = client.post("/v1/rank", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_a_page_is_sorted_by_the_bundles_fused_scores(client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    bundle = Bundle.open(BundleStore(bundle_path).open().path)
+    scores = bundle.score(asked).scores.astype(float)
+    weights = np.array([bundle.spec.task_weights[task] for task in bundle.spec.tasks])
+    answer = rank(client, body_of(asked))
+    assert ids(answer) == [asked.product_ids[i] for i in np.argsort(-(scores @ weights), kind="stable")]
+    assert not answer["degraded"]
+    assert answer["bundle"] == bundle.name
+    for place, result in enumerate(answer["results"], start=1):
+        index = list(asked.product_ids).index(result["id"])
+        assert (result["index"], result["rank"], result["engine_rank"]) == (index, place, index + 1)
+        np.testing.assert_allclose(list(result["tasks"].values()), scores[index], atol=1e-6)
+        np.testing.assert_allclose(result["score"], scores[index] @ weights, atol=1e-6)
+
+
+def test_task_weights_of_a_request_replace_the_bundles(client: TestClient, bundle_path: Path) -> None:
+    body = body_of(golden_page(bundle_path))
+    for task in ("click", "purchase"):
+        answer = rank(client, {**body, "task_weights": {task: 2}})
+        of_task = [result["tasks"][task] for result in answer["results"]]
+        assert of_task == sorted(of_task, reverse=True)
+        np.testing.assert_allclose([result["score"] for result in answer["results"]], of_task, atol=1e-6)
+    response = client.post("/v1/rank", json={**body, "task_weights": {"click": 0}})
+    assert response.status_code == 422
+    assert "weights must be 0 or more with at least one above 0" in response.json()["detail"]
+
+
+def test_weight_blends_with_the_engines_order(client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    scores = [float(i % 4) for i in range(len(asked.product_ids))]
+    candidates = [{"id": i, "score": score} for i, score in zip(asked.product_ids, scores, strict=True)]
+    body = body_of(asked, candidates=candidates)
+    engine = [asked.product_ids[i] for i in np.argsort(-np.array(scores), kind="stable")]
+    model = ids(rank(client, body))
+    assert ids(rank(client, {**body, "weight": 0})) == engine
+    assert model != engine
+    between = rank(client, {**body, "weight": 0.5})
+    places = {product: (engine.index(product) + model.index(product)) for product in engine}
+    assert [places[product] for product in ids(between)] == sorted(places.values())
+
+
+@pytest.mark.parametrize(
+    ("scores", "ranks"),
+    [
+        ([], []),
+        ([None, None], [1, 2]),
+        ([1.0, 3.0, None, 3.0], [3, 1, 4, 2]),
+        ([-5.0, 0.0], [2, 1]),
+    ],
+)
+def test_engine_ranks(scores: list[float | None], ranks: list[int]) -> None:
+    assert engine_ranks(scores).tolist() == ranks
+
+
+def test_equal_scores_are_ordered_by_their_keys() -> None:
+    keys = np.array([7, 3, 5], dtype=np.uint64)
+    order, values = blend(np.array([0.5, 0.5, 0.5]), keys, np.array([1, 2, 3]), 1.0)
+    assert order.tolist() == [1, 2, 0]
+    assert values.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_whatever_is_unknown_is_cold(client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    body = body_of(
+        asked,
+        query="☃ never seen",
+        customer_id="nobody",
+        context={"device": "fridge", "no_such_feature": 1},
+        candidates=["nothing", {"id": asked.product_ids[0], "features": {"brand": "no such brand"}}, "nothing else"],
+    )
+    answer = rank(client, body)
+    assert len(answer["results"]) == 3
+    assert answer["unknown"].items() >= {"products": 2, "customer": 1, "query": 1}.items()
+    assert answer["unknown"]["categories"] >= 2
+    assert all(0 < result["score"] < 1 for result in answer["results"])
+
+
+def test_features_of_a_request_count(client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    product = asked.product_ids[0]
+    before, after = (
+        rank(client, body_of(asked, candidates=[{"id": product, "features": features}]))
+        for features in ({}, {"price": 9999.0})
+    )
+    assert before["results"][0]["score"] != after["results"][0]["score"]
+    young, old = (rank(client, body_of(asked, customer={"age_band": band})) for band in ("young", "old"))
+    assert [r["tasks"] for r in young["results"]] != [r["tasks"] for r in old["results"]]
+    response = client.post("/v1/rank", json=body_of(asked, candidates=[{"id": product, "features": {"price": "dear"}}]))
+    assert response.status_code == 422
+    assert "the feature 'price' must be a number" in response.json()["detail"]
+
+
+def test_a_page_may_be_empty_or_cut(client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    assert rank(client, body_of(asked, candidates=[]))["results"] == []
+    assert client.post("/v1/rank", json=body_of(asked, candidates=[], task_weights={"click": 0})).status_code == 422
+    whole = ids(rank(client, body_of(asked)))
+    assert ids(rank(client, body_of(asked, top_n=2))) == whole[:2]
+    twice = rank(client, body_of(asked, candidates=[*asked.product_ids, *asked.product_ids]))
+    assert sorted(result["index"] for result in twice["results"]) == list(range(2 * len(asked.product_ids)))
+
+
+def test_explanations_say_what_each_feature_and_side_did(client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    answer = rank(client, body_of(asked, explain=2))
+    explained = [result["explanation"] for result in answer["results"] if "explanation" in result]
+    assert len(explained) == 2
+    for explanation in explained:
+        strengths = [sum(abs(logit) for logit in reason["logits"].values()) for reason in explanation["features"]]
+        assert strengths == sorted(strengths, reverse=True)
+        assert strengths[0] > 0
+        assert {"customer", "product", "interaction"} <= {reason["feature"] for reason in explanation["sides"]}
+
+
+def test_what_a_customer_does_changes_their_next_page(client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    body = {**body_of(asked), "customer_id": "c03", "session_id": "new", "timestamp": "2025-02-01T12:00:00Z"}
+    before = rank(client, body)
+    event = {
+        "action_name": "click",
+        "timestamp": "2025-02-01T11:59:00Z",
+        "user_id": "c03",
+        "session_id": "new",
+        "user_query": asked.query,
+        "event_attributes": {"object": {"object_id": asked.product_ids[2]}, "position": {"ordinal": 3}},
+    }
+    response = client.post("/v1/events", json={"events": [event, {**event, "action_name": "impression"}]})
+    assert (response.status_code, response.json()) == (202, {"accepted": 2})
+    after = rank(client, body)
+    scores = [{r["id"]: r["tasks"] for r in answer["results"]} for answer in (before, after)]
+    assert scores[0][asked.product_ids[2]] != scores[1][asked.product_ids[2]]
+    earlier = {**body, "timestamp": "2025-02-01T11:58:00Z"}
+    assert scores[0].keys() == {r["id"] for r in rank(client, earlier)["results"]}
+
+
+def test_past_the_deadline_the_engines_own_order_comes_back(
+    make_service: Callable[..., Service], bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = golden_page(bundle_path)
+    n = len(asked.product_ids)
+    candidates = [{"id": i, "score": float(n - k) if k else 0.0} for k, i in enumerate(asked.product_ids)]
+    engine = [*asked.product_ids[1:], asked.product_ids[0]]
+    with ready_client(make_service(deadline_s=0.2)) as client:
+        assert rank(client, body_of(asked)) is not None
+        score = Bundle.score
+        monkeypatch.setattr(Bundle, "score", lambda self, asked: (time.sleep(0.6), score(self, asked))[1])
+        answer = rank(client, body_of(asked, candidates=candidates))
+        assert (answer["degraded"], answer["reason"]) == (True, "deadline")
+        assert ids(answer) == engine
+        assert {result["score"] for result in answer["results"]} == {None}
+        reranked = client.post("/v1/rerank", json={"query": "x", "documents": ["b", "a", "c"]}).json()
+        assert [result["index"] for result in reranked["results"]] == [0, 1, 2]
+        assert reranked["meta"]["degraded"]
+        assert client.get("/livez").text == "ok\n"
+        assert 'shelfrank_degraded_total{reason="deadline"} 2.0' in client.get("/metrics").text
+        monkeypatch.setattr(Bundle, "score", score)
+        wait_until(lambda: not rank(client, body_of(asked))["degraded"])
+
+
+def test_an_error_of_the_model_is_no_error_of_the_page(
+    client: TestClient, bundle_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: Bundle, asked: Asked) -> None:
+        raise RuntimeError("the graph is broken")
+
+    monkeypatch.setattr(Bundle, "score", fail)
+    asked = golden_page(bundle_path)
+    answer = rank(client, body_of(asked))
+    assert (answer["degraded"], answer["reason"]) == (True, "model_error")
+    assert ids(answer) == list(asked.product_ids)
+    assert 'shelfrank_degraded_total{reason="model_error"} 1.0' in client.get("/metrics").text
+    assert "the graph is broken" in caplog.text
+
+
+def test_before_a_bundle_is_loaded_nobody_is_wanted_and_everybody_served(
+    make_service: Callable[..., Service], bundle_path: Path, tmp_path: Path
+) -> None:
+    from shelfrank.serve.app import create_app
+
+    service = make_service(BundleStore(tmp_path / "nothing"), load=False)
+    asked = golden_page(bundle_path)
+    with TestClient(create_app(service, poll_s=0.05)) as client:
+        assert client.get("/livez").status_code == 200
+        assert (client.get("/readyz").status_code, client.get("/readyz").text) == (503, "loading\n")
+        answer = rank(client, body_of(asked))
+        assert (answer["reason"], answer["bundle"]) == ("not_loaded", None)
+        assert ids(answer) == list(asked.product_ids)
+
+
+def test_draining_turns_requests_away_but_answers_them(client: TestClient, bundle_path: Path) -> None:
+    client.app.state.service.draining = True  # pyright: ignore
+    assert (client.get("/readyz").status_code, client.get("/readyz").text) == (503, "draining\n")
+    assert not rank(client, body_of(golden_page(bundle_path)))["degraded"]

@@ -1,0 +1,43 @@
+"""The shape that search engines call."""
+
+from pathlib import Path
+
+import pytest
+from serving import body_of, golden_page
+from starlette.testclient import TestClient
+
+
+@pytest.mark.parametrize("named", ["documents", "input"])
+def test_documents_are_ranked_by_their_ids(client: TestClient, bundle_path: Path, named: str) -> None:
+    asked = golden_page(bundle_path)
+    body = {"model": "any", "query": asked.query, named: list(asked.product_ids), "max_tokens_per_doc": 4096}
+    answer = client.post("/v1/rerank", json=body).json()
+    scores = [result["relevance_score"] for result in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= score <= 1 for score in scores)
+    assert sorted(result["index"] for result in answer["results"]) == list(range(len(asked.product_ids)))
+    ranked = client.post("/v1/rank", json={"query": asked.query, "candidates": list(asked.product_ids)}).json()
+    assert [result["index"] for result in answer["results"]] == [result["index"] for result in ranked["results"]]
+    assert answer["id"]
+    assert answer["meta"] == {"bundle": ranked["bundle"], "degraded": False, "reason": None}
+
+
+def test_top_n_and_documents_come_back(client: TestClient) -> None:
+    documents = [{"id": "p001", "title": "acme chair"}, {"product_id": 7}, {"text": "p002"}, "p003", {"other": []}]
+    body = {"query": "chair", "documents": documents, "top_n": 4, "return_documents": True}
+    results = client.post("/v1/rerank", json=body).json()["results"]
+    assert len(results) == 4
+    for result in results:
+        document = documents[result["index"]]
+        assert result["document"] == ({"text": document} if isinstance(document, str) else document)
+
+
+def test_customers_count_here_too(client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    body = {"query": asked.query, "documents": list(asked.product_ids)}
+    known, nobody = (
+        client.post("/v1/rerank", json={**body, "customer_id": customer}).json()["results"]
+        for customer in ("c03", None)
+    )
+    assert known != nobody
+    assert body_of(asked)["candidates"] == body["documents"]

@@ -1,0 +1,156 @@
+"""Bundles are swapped under load: none that is bad, and no page is lost."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from serving import body_of, golden_page, ready_client, wait_until
+from starlette.testclient import TestClient
+
+from shelfrank.artifact import Draft, write_atomic
+from shelfrank.bundle.store import CURRENT, BundleStore
+from shelfrank.serve.service import Service
+
+SWAPS, EVERY = 6, 3
+
+
+def publish_again(store: BundleStore, number: int, is_wrong: bool = False) -> str:
+    """Publishes what the store's first version holds once more, perhaps with a golden score that it cannot give."""
+    source = store.versions()[0].path
+
+    def write(draft: Draft) -> None:
+        shutil.copytree(source, draft.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        if is_wrong:
+            file = draft.path / "golden" / "requests.json"
+            requests = json.loads(file.read_text(encoding="utf-8"))
+            requests[0]["expected"]["fp32"][0][0] += 0.5
+            file.write_text(json.dumps(requests), encoding="utf-8")
+
+    return store.publish({"number": number}, write)[0]
+
+
+def corrupt(store: BundleStore, name: str) -> None:
+    """Changes a byte of a graph, and points at the version all the same."""
+    file = store.path / "versions" / name / "onnx" / "ranker.fp32.onnx"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(bytes(content))
+    write_atomic(store.path / CURRENT, f"{name}\n".encode())
+
+
+def test_swaps_under_load_lose_no_page(make_service: Callable[..., Service], own_bundle: BundleStore) -> None:
+    service = make_service(own_bundle)
+    asked = golden_page(own_bundle.path)
+    body = body_of(asked)
+    answers: list[tuple[int, bool, str]] = []
+    ended = threading.Event()
+
+    def load(client: TestClient) -> None:
+        while not ended.is_set():
+            answer = client.post("/v1/rank", json=body)
+            found = answer.json()
+            answers.append((answer.status_code, found["degraded"], found["bundle"]))
+
+    with ready_client(service) as client:
+        first = service.version
+        assert first is not None
+        callers = [threading.Thread(target=load, args=(client,)) for _ in range(2)]
+        for caller in callers:
+            caller.start()
+        try:
+            good, refused = {first}, 0
+            for number in range(1, SWAPS + 1):
+                name = publish_again(own_bundle, number)
+                if number % EVERY == 0:
+                    corrupt(own_bundle, name)
+                    refused += 1
+                    wait_until(lambda n=refused: _count(client, "refused") >= n)
+                else:
+                    good.add(name)
+                    wait_until(lambda wanted=name: service.version == wanted)
+        finally:
+            ended.set()
+            for caller in callers:
+                caller.join()
+        assert {status for status, _, _ in answers} == {200}
+        assert not any(degraded for _, degraded, _ in answers)
+        assert {name for _, _, name in answers} <= good
+        assert len(answers) > SWAPS
+
+
+def _count(client: TestClient, result: str) -> float:
+    (line,) = [
+        line
+        for line in client.get("/metrics").text.splitlines()
+        if line.startswith(f'shelfrank_bundle_loads_total{{result="{result}"}}')
+    ]
+    return float(line.split()[-1])
+
+
+def test_a_bundle_that_breaks_its_golden_pages_is_refused(
+    make_service: Callable[..., Service], own_bundle: BundleStore
+) -> None:
+    service = make_service(own_bundle)
+    with TestClient(create(service)) as client:
+        wait_until(lambda: service.is_ready)
+        before = service.version
+        publish_again(own_bundle, 1, is_wrong=True)
+        answer = client.post("/v1/admin/reload")
+        assert answer.status_code == 409
+        assert "must answer its golden pages" in answer.json()["detail"]
+        assert service.version == before
+        assert own_bundle.rollback() == before
+        assert client.post("/v1/admin/reload").json() == {"bundle": before, "changed": False}
+        good = publish_again(own_bundle, 2)
+        assert client.post("/v1/admin/reload").json() == {"bundle": good, "changed": True}
+
+
+def create(service: Service) -> object:
+    from shelfrank.serve.app import create_app
+
+    return create_app(service, poll_s=None)
+
+
+def test_a_bad_pointer_at_the_start_leaves_the_newest_good_version(
+    make_service: Callable[..., Service], own_bundle: BundleStore
+) -> None:
+    good = publish_again(own_bundle, 1)
+    publish_again(own_bundle, 2, is_wrong=True)
+    assert make_service(own_bundle).version == good
+
+
+def test_a_new_bundle_knows_what_visitors_did_before(
+    make_service: Callable[..., Service], own_bundle: BundleStore
+) -> None:
+    service = make_service(own_bundle)
+    asked = golden_page(own_bundle.path)
+    body = {**body_of(asked), "customer_id": "c03", "timestamp": "2025-02-01T12:00:00Z"}
+    event = {
+        "action_name": "click_through",
+        "timestamp": "2025-02-01T11:59:00Z",
+        "user_id": "c03",
+        "user_query": asked.query,
+        "event_attributes": {"object": {"object_id": asked.product_ids[1]}},
+    }
+    with ready_client(service) as client:
+        before = client.post("/v1/rank", json=body).json()["results"]
+        client.post("/v1/events", json={"events": [event]})
+        after = client.post("/v1/rank", json=body).json()["results"]
+        assert after != before
+        name = publish_again(own_bundle, 1)
+        wait_until(lambda: service.version == name)
+        assert client.post("/v1/rank", json=body).json()["results"] == after
+
+
+@pytest.mark.parametrize("missing", ["online", "bundle.json"])
+def test_a_half_bundle_is_refused(own_bundle: BundleStore, make_service: Callable[..., Service], missing: str) -> None:
+    service = make_service(own_bundle)
+    name = publish_again(own_bundle, 1)
+    path: Path = own_bundle.path / "versions" / name / ("features" if missing == "online" else missing)
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with TestClient(create(service)) as client:
+        wait_until(lambda: service.is_ready)
+        assert client.post("/v1/admin/reload").status_code == 409

@@ -1,0 +1,124 @@
+"""Processes as they are run: signals, several of them, and what they import."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from serving import PATIENCE_S, body_of, golden_page, wait_until
+
+SLOW = """
+import time, shelfrank.bundle.loaded as loaded
+score = loaded.Bundle.score
+loaded.Bundle.score = lambda self, asked: (time.sleep(1.0 if asked.query == "slow" else 0), score(self, asked))[1]
+"""
+
+
+@contextlib.contextmanager
+def served(bundle: Path, *options: str, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Runs `shelfrank serve` on a free port: its process and address."""
+    run = f"{before}\nfrom shelfrank.cli import main\nmain()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", run, "serve", str(bundle), "--port", "0", "--deadline-ms", "20000", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    lines: list[str] = []
+    stream = process.stderr
+    assert stream is not None
+    reader = threading.Thread(target=lambda: [lines.append(line) for line in stream])
+    reader.start()
+    try:
+        wait_until(lambda: any("http://" in line for line in lines) or process.poll() is not None)
+        found = re.search(r"http://\S+", "".join(lines))
+        assert found, "".join(lines)
+        wait_until(lambda: _ready(found[0]))
+        yield process, found[0]
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        reader.join()
+        stream.close()
+
+
+def _ready(address: str) -> bool:
+    with contextlib.suppress(httpx2.HTTPError):
+        return httpx2.get(f"{address}/readyz").status_code == 200
+    return False
+
+
+def test_sigterm_answers_what_is_in_flight(bundle_path: Path) -> None:
+    with served(bundle_path, before=SLOW) as (process, address):
+        answers: list[httpx2.Response] = []
+        body = body_of(golden_page(bundle_path), query="slow")
+        caller = threading.Thread(
+            target=lambda: answers.append(httpx2.post(f"{address}/v1/rank", json=body, timeout=PATIENCE_S))
+        )
+        caller.start()
+        time.sleep(0.4)
+        process.send_signal(signal.SIGTERM)
+        caller.join()
+        assert answers[0].status_code == 200
+        assert not answers[0].json()["degraded"]
+        assert process.wait(PATIENCE_S) == 0
+        assert not _ready(address)
+
+
+def test_draining_says_no_before_it_stops(bundle_path: Path) -> None:
+    with served(bundle_path, "--drain-s", "1.5") as (process, address):
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: httpx2.get(f"{address}/readyz").status_code == 503)
+        body = body_of(golden_page(bundle_path))
+        assert httpx2.post(f"{address}/v1/rank", json=body).status_code == 200
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_several_processes_share_a_port_events_and_counts(bundle_path: Path, tmp_path: Path) -> None:
+    asked = golden_page(bundle_path)
+    body = {**body_of(asked), "customer_id": "c03", "timestamp": "2025-02-01T12:00:00Z"}
+    event = {
+        "action_name": "click",
+        "timestamp": "2025-02-01T11:59:00Z",
+        "user_id": "c03",
+        "user_query": asked.query,
+        "event_attributes": {"object": {"object_id": asked.product_ids[1]}},
+    }
+    with served(bundle_path, "--workers", "2", "--state", str(tmp_path / "state")) as (process, address):
+
+        def rank() -> list[Any]:
+            # A connection of its own, which either process may take.
+            return httpx2.post(f"{address}/v1/rank", json=body).json()["results"]
+
+        wait_until(lambda: httpx2.get(f"{address}/metrics").text.count("shelfrank_memory_bytes{pid=") == 2)
+        before = [rank() for _ in range(6)]
+        assert all(page == before[0] for page in before)
+        assert httpx2.post(f"{address}/v1/events", json={"events": [event]}).json() == {"accepted": 1}
+        after = [rank() for _ in range(6)]
+        assert all(page == after[0] for page in after)
+        assert after[0] != before[0]
+        assert 'shelfrank_requests_total{route="/v1/rank",status="200"} 12.0' in httpx2.get(f"{address}/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_serving_process_loads_no_training_stack() -> None:
+    code = (
+        "import sys, shelfrank.serve.app, shelfrank.serve.worker, onnxruntime, tokenizers\n"
+        "print([name for name in ('torch', 'transformers', 'ibis', 'duckdb', 'pandas') if name in sys.modules])"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    assert told.stdout.strip() == "[]"
