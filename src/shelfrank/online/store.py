@@ -111,6 +111,11 @@ class FeatureStore:
         return cls(path, facts, most_recent)
 
     @property
+    def product_embeddings(self) -> Float[np.ndarray, "products d"] | None:
+        """The semantic model's embedding of each product, at length 1; None where there is no semantic score."""
+        return None if self._embeddings is None else self._embeddings[1]
+
+    @property
     def n_recent(self) -> int:
         """Recent events that are kept."""
         return self._recent.n_events
@@ -161,7 +166,7 @@ class FeatureStore:
 
     def computed(
         self, asked: Asked, query_vector: Float[np.ndarray, " d"] | None = None
-    ) -> dict[str, Num[np.ndarray, " rows"]]:
+    ) -> dict[str, Num[np.ndarray, " _"]]:
         """The computed features of a page before encoding, as `prepare.pipeline.raw_features` has them.
 
         Args:
@@ -282,10 +287,10 @@ class FeatureStore:
 
     def _compute(
         self, candidates: _Candidates, query_vector: Float[np.ndarray, " d"] | None, wanted: frozenset[str] | None
-    ) -> dict[str, Num[np.ndarray, " rows"]]:
+    ) -> dict[str, Num[np.ndarray, " _"]]:
         """The computed features of these names, one value where all rows share it; None computes all."""
         columns = self._columns(candidates)
-        computed: dict[str, Num[np.ndarray, " rows"]] = {
+        computed: dict[str, Num[np.ndarray, " _"]] = {
             each.feature.name: each.compute(columns)
             for each in self._made
             if wanted is None or each.feature.name in wanted
@@ -297,10 +302,10 @@ class FeatureStore:
             computed[SEMANTIC] = self._cosines(candidates, query_vector)
         return computed
 
-    def _columns(self, candidates: _Candidates) -> dict[str, Num[np.ndarray, " rows"]]:
+    def _columns(self, candidates: _Candidates) -> dict[str, Num[np.ndarray, " _"]]:
         """The columns that formulas read: those of the rows, and the totals, one value where all rows share it."""
         asked, n_rows = candidates.asked, len(candidates.product)
-        columns: dict[str, Num[np.ndarray, " rows"]] = {
+        columns: dict[str, Num[np.ndarray, " _"]] = {
             "ts_us": np.full(n_rows, asked.ts_us, np.int64),
             "position": np.arange(1, n_rows + 1) if asked.positions is None else np.array(asked.positions, np.int64),
             "search_idx": np.zeros(n_rows, np.int64),
@@ -316,7 +321,7 @@ class FeatureStore:
 
     def _totals(
         self, candidates: _Candidates, key: str, table: PastTable, ranks: dict[int, int]
-    ) -> dict[str, Num[np.ndarray, " rows"]]:
+    ) -> dict[str, Num[np.ndarray, " _"]]:
         asked = candidates.asked
         side, _, feature = key.partition("|")
         alone = key in ("query", "customer", "session")
@@ -383,7 +388,7 @@ class FeatureStore:
     def _put_numbers(
         self,
         candidates: _Candidates,
-        computed: Mapping[str, Num[np.ndarray, " rows"]],
+        computed: Mapping[str, Num[np.ndarray, " _"]],
         numerical: Float32[np.ndarray, "rows n_num"],
     ) -> None:
         given = {name: given_numbers(name, self._given(candidates.asked, name)) for name in self._in_rows}

@@ -16,7 +16,7 @@ from shelfrank.schema import Feature, Kind, Side
 HOUR_US = 3_600_000_000
 NO_HISTORY_ENGAGEMENTS = 2.0
 
-Columns = Mapping[str, Num[np.ndarray, " rows"]]
+Columns = Mapping[str, Num[np.ndarray, " _"]]
 """Columns of a batch of rows: totals by `Total.column`, and `ts_us`, `position`, `search_idx`, `price`."""
 
 
