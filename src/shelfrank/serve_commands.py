@@ -51,6 +51,8 @@ def export(
     typer.echo(f"{version.path}: {'done' if changed else 'unchanged'}, {size / 1e6:,.1f} MB, {about['label']}")
     for line in _quality_lines(about.get("quality") or {}):
         typer.echo(f"  {line}")
+    if about.get("no_page"):
+        typer.echo(f"  page: left out, since {about['no_page']}")
 
 
 @serve_app.command()
@@ -105,8 +107,13 @@ def serve(
         float, typer.Option(min=0, help="On SIGTERM, seconds of answering while /readyz says no.")
     ] = 0.0,
     state: Annotated[Path | None, typer.Option(help="Folder of recent events, which outlive a restart there.")] = None,
+    page: Annotated[
+        bool | None,
+        typer.Option("--page/--no-page", help="The page at /; served by default on this machine's own address."),
+    ] = None,
 ) -> None:
     """Serves a bundle over HTTP until SIGTERM."""
+    from shelfrank.serve.limits import is_loopback
     from shelfrank.serve.worker import ServeSettings
     from shelfrank.serve.worker import serve as run
 
@@ -123,6 +130,7 @@ def serve(
             poll_s=poll_s,
             drain_s=drain_s,
             state=state,
+            has_page=is_loopback(host) if page is None else page,
         )
     )
 

@@ -11,6 +11,7 @@ from shelfrank.bundle.onnx import QueryGraph, RankerGraph, export_query_encoder,
 from shelfrank.bundle.queries import QueryEncoder
 from shelfrank.bundle.scorers import open_graph
 from shelfrank.nn.bottoms.tabnet import Sparsemax, _sparsemax_by_sorting
+from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers import RANKERS
@@ -47,9 +48,13 @@ def test_every_network_and_its_graph_agree_for_any_number_of_rows(name: str, tmp
             given |= {"query": torch.rand(1, D_TEXT), "products": torch.rand(n_rows, D_TEXT)}
         with torch.no_grad():
             expected = RankerGraph(model)(*given.values())
-        (probs,) = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})
+        probs, *gates = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})
         assert probs.shape == (n_rows, N_TASKS)
-        np.testing.assert_allclose(probs, expected.numpy(), atol=1e-4)
+        np.testing.assert_allclose(probs, expected[0].numpy(), atol=1e-4)
+        assert len(gates) == len(expected) - 1 == isinstance(model.head, MMoE)
+        if gates:
+            np.testing.assert_allclose(gates[0], expected[1].numpy(), atol=1e-4)
+            np.testing.assert_allclose(gates[0].sum(axis=2), 1, atol=1e-5)
     spread = float(probs.std(axis=0).max())
     assert spread > 1e-3, "rows that all score alike would test nothing"
 
@@ -60,9 +65,9 @@ def test_a_network_without_categories_has_a_graph(tmp_path: Path) -> None:
     session = open_graph(tmp_path / "graph.onnx")
     numerical = torch.rand(7, N_NUMERICAL)
     given = {"numerical": numerical.numpy(), "categorical": np.empty((7, 0), np.int32)}
-    (probs,) = session.run(None, {each.name: given[each.name] for each in session.get_inputs()})
+    (probs,) = session.run(["probs"], {each.name: given[each.name] for each in session.get_inputs()})
     with torch.no_grad():
-        expected = RankerGraph(model)(numerical, torch.empty(7, 0, dtype=torch.int32))
+        expected = RankerGraph(model)(numerical, torch.empty(7, 0, dtype=torch.int32))[0]
     np.testing.assert_allclose(probs, expected.numpy(), atol=1e-5)
 
 
@@ -105,5 +110,5 @@ def test_eight_bits_come_near(tmp_path: Path) -> None:
     quantize(tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
     numerical, categorical = random_columns(30, N_NUMERICAL, SIZES, 1)
     given = {"numerical": numerical.numpy(), "categorical": categorical.numpy()}
-    (exact,), (near,) = (open_graph(tmp_path / f"{name}.onnx").run(None, given) for name in ("fp32", "int8"))
+    (exact,), (near,) = (open_graph(tmp_path / f"{name}.onnx").run(["probs"], given) for name in ("fp32", "int8"))
     assert 0 < np.abs(exact - near).max() < 0.05

@@ -1,8 +1,6 @@
 """The service does what its OpenAPI says."""
 
-import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,14 +49,3 @@ def test_requests_made_from_the_schema_get_what_it_says(
         case.call_and_validate()
 
     every_case()
-
-
-def test_the_page_is_served_where_there_is_one(client: TestClient, tmp_path: Path) -> None:
-    assert client.get("/").status_code == 404
-    (tmp_path / "index.html").write_text("<h1>shop</h1>", encoding="utf-8")
-    service = client.app.state.service  # pyright: ignore
-    other = TestClient(create_app(service, page=tmp_path, keys=["k"]))
-    answer = other.get("/")
-    assert answer.text == "<h1>shop</h1>"
-    assert "script-src 'self'" in answer.headers["content-security-policy"]
-    assert other.post("/v1/rank", content=json.dumps({})).status_code == 401

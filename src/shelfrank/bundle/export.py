@@ -17,6 +17,7 @@ from shelfrank.bundle.golden import GoldenRequest, GoldenRows, check_golden, sav
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.onnx import export_query_encoder, export_ranker, export_semantic_encoder, quantize
 from shelfrank.bundle.replay import pages_as_asked, replay
+from shelfrank.bundle.shop import write_shop
 from shelfrank.bundle.spec import (
     FEATURES,
     GOLDEN,
@@ -24,6 +25,7 @@ from shelfrank.bundle.spec import (
     PRECISIONS,
     PRODUCT_VECTORS,
     SEMANTIC_TOKENIZER,
+    SHOP,
     Precision,
     Spec,
     graph_file,
@@ -43,7 +45,7 @@ from shelfrank.text.encoder import load_encoder
 from shelfrank.text.scores import KIND as SCORES_KIND
 from shelfrank.text.scores import SemanticScores
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 """Part of every version's inputs: raise it when the same run gives another bundle."""
 SEMANTIC_FEATURE = "semantic_score"
 MODELS = {"shown_order": "position", "popularity": "rates", "xgboost": "xgboost", "lambdamart": "lambdamart"}
@@ -150,6 +152,7 @@ class _Export:
             self._write_product_vectors(self.ranker)
         quality = self._write_golden(spec)
         self._write_samples()
+        self.draft.info["no_page"] = write_shop(self.log, self.prepared, self.folder / SHOP)
         card = _short_card(self.run) if evaluation is None else model_card(self.run, evaluation)
         (self.folder / "model_card.md").write_text(card, encoding="utf-8")
         for empty in ("onnx", "text", "semantic"):

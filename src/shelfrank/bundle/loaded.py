@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -112,7 +113,23 @@ class Bundle:
         page = self.features.page(asked, self.semantic_vector(asked.query))
         n_rows = len(page.product_idx)
         position = np.arange(1, n_rows + 1) if asked.positions is None else np.asarray(asked.positions)
-        rows = self.rows(asked.query, page.numerical, page.categorical, page.product_idx, position)
+        return self._score(asked.query, page, position)
+
+    def score_neutrally(self, asked: Asked, scored: Scored, mode: Literal["zero", "mean"]) -> Scored:
+        """The same page for a neutral customer; see `Split.neutral`.
+
+        Args:
+            asked: What was asked.
+            scored: What came of it.
+            mode: What a neutral customer is.
+
+        Returns:
+            The page with its scores.
+        """
+        return self._score(asked.query, scored.page.neutral(mode), scored.rows.position)
+
+    def _score(self, query: str, page: Page, position: Int[np.ndarray, " rows"]) -> Scored:
+        rows = self.rows(query, page.numerical, page.categorical, page.product_idx, position)
         return Scored(page, rows, self.scorer.score(rows))
 
     def rows(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from shelfrank.errors import UserError
+from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.inputs import Inputs
 from shelfrank.nn.matching import Bucket, TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
@@ -25,7 +26,7 @@ TRACED_TOKENS = 5
 
 
 class RankerGraph(nn.Module):
-    """A network from columns, and from finished text vectors where it reads texts, to probabilities."""
+    """A network from columns, and from finished text vectors where it reads texts, to probabilities and gates."""
 
     def __init__(self, model: MultiTaskRanker) -> None:
         super().__init__()
@@ -33,14 +34,20 @@ class RankerGraph(nn.Module):
 
     def forward(
         self, numerical: Tensor, categorical: Tensor, query: Tensor | None = None, products: Tensor | None = None
-    ) -> Tensor:
-        """Probabilities per row and task; `query` is one vector, `products` has one per row."""
+    ) -> tuple[Tensor, ...]:
+        """Probabilities per row and task, then, of a mixture, the weight per row, task and expert.
+
+        `query` is one vector, `products` has one per row.
+        """
         if self.model.text is None or query is None or products is None:
             matching = numerical[:, :0]
         else:
             matching = self.model.text.compare(query.expand_as(products), products)
         inputs = Inputs(numerical, self.model.inputs(categorical), matching)
-        return torch.sigmoid(self.model.of_inputs(inputs).logits)
+        out = self.model.bottom(inputs)
+        probs = torch.sigmoid(self.model.of_bottom(out).logits)
+        head = self.model.head
+        return (probs, head.gate_weights(out.x_final)[:, : self.model.n_tasks]) if isinstance(head, MMoE) else (probs,)
 
 
 class QueryGraph(nn.Module):
@@ -85,12 +92,13 @@ def export_ranker(model: MultiTaskRanker, n_numerical: int, n_categorical: int, 
         "numerical": torch.zeros(TRACED_ROWS, n_numerical),
         "categorical": torch.zeros(TRACED_ROWS, n_categorical, dtype=torch.int32),
     }
-    axes = {name: {0: "rows"} for name in (*inputs, "probs")}
+    outputs = ["probs", "gates"] if isinstance(model.head, MMoE) else ["probs"]
+    axes = {name: {0: "rows"} for name in (*inputs, *outputs)}
     if model.text is not None:
         d = model.text.trained.d
         inputs |= {"query": torch.zeros(1, d), "products": torch.zeros(TRACED_ROWS, d)}
         axes["products"] = {0: "rows"}
-    _export(RankerGraph(model), inputs, "probs", axes, out)
+    _export(RankerGraph(model), inputs, outputs, axes, out)
 
 
 def export_query_encoder(
@@ -134,13 +142,17 @@ def quantize(graph: Path, out: Path) -> None:
         logging.disable(logging.NOTSET)
 
 
-def _tokens() -> tuple[dict[str, Tensor], str, dict[str, dict[int, str]]]:
+def _tokens() -> tuple[dict[str, Tensor], list[str], dict[str, dict[int, str]]]:
     ids = torch.ones(1, TRACED_TOKENS, dtype=torch.int64)
-    return {"ids": ids}, "vector", {"ids": {1: "tokens"}}
+    return {"ids": ids}, ["vector"], {"ids": {1: "tokens"}}
 
 
 def _export(
-    graph: nn.Module, inputs: Mapping[str, Tensor], output: str, axes: Mapping[str, Mapping[int, str]], out: Path
+    graph: nn.Module,
+    inputs: Mapping[str, Tensor],
+    outputs: list[str],
+    axes: Mapping[str, Mapping[int, str]],
+    out: Path,
 ) -> None:
     try:
         import onnx  # noqa: F401
@@ -155,7 +167,7 @@ def _export(
             dynamo=False,
             opset_version=OPSET,
             input_names=list(inputs),
-            output_names=[output],
+            output_names=outputs,
             dynamic_axes={name: dict(axis) for name, axis in axes.items()},
         )
 

@@ -36,6 +36,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numerical)
 
+    def only(self, some: slice) -> "Rows":
+        """Some of the rows."""
+        products = None if self.products is None else self.products[some]
+        parts = [np.ascontiguousarray(part[some]) for part in (self.numerical, self.categorical)]
+        return Rows(parts[0], parts[1], self.position[some], self.rates[some], self.query, products)
+
 
 class Scorer(ABC):
     """Scores rows as the run's ranker does."""
@@ -43,6 +49,17 @@ class Scorer(ABC):
     @abstractmethod
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
         """One score per row and task of the log."""
+
+    @abstractmethod
+    def gates(self, rows: Rows) -> Float32[np.ndarray, "rows n_learned n_experts"] | None:
+        """The weight of each expert for each task that was learned; None where there is no mixture of experts."""
+
+
+class WithoutExperts(Scorer):
+    """A scorer that is no mixture of experts."""
+
+    def gates(self, rows: Rows) -> None:
+        """There are none."""
 
 
 class OnnxScorer(Scorer):
@@ -53,20 +70,31 @@ class OnnxScorer(Scorer):
         self.session = open_graph(folder / graph_file("ranker", precision))
         # A network without categories, say, has a graph without that input.
         self.inputs = {each.name for each in self.session.get_inputs()}
+        self.has_gates = "gates" in {each.name for each in self.session.get_outputs()}
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
         """Probabilities; a single task's for every task."""
+        (probs,) = self.session.run(["probs"], self._given(rows))
+        return np.broadcast_to(probs, (len(rows), self.n_tasks))
+
+    def gates(self, rows: Rows) -> Float32[np.ndarray, "rows n_learned n_experts"] | None:
+        """The gates of an MMoE."""
+        if not self.has_gates:
+            return None
+        (gates,) = self.session.run(["gates"], self._given(rows))
+        return gates
+
+    def _given(self, rows: Rows) -> dict[str, np.ndarray | None]:
         given = {
             "numerical": rows.numerical,
             "categorical": rows.categorical,
             "query": rows.query,
             "products": rows.products,
         }
-        (probs,) = self.session.run(None, {name: given[name] for name in self.inputs})
-        return np.broadcast_to(probs, (len(rows), self.n_tasks))
+        return {name: given[name] for name in self.inputs}
 
 
-class LambdaMARTScorer(Scorer):
+class LambdaMARTScorer(WithoutExperts):
     """LightGBM's trees."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
@@ -81,7 +109,7 @@ class LambdaMARTScorer(Scorer):
         return np.broadcast_to(scores[:, None], (len(rows), self.n_tasks))
 
 
-class XGBoostScorer(Scorer):
+class XGBoostScorer(WithoutExperts):
     """XGBoost's trees."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
@@ -101,7 +129,7 @@ class XGBoostScorer(Scorer):
         return np.broadcast_to(probs[:, None], (len(rows), self.n_tasks))
 
 
-class PositionScorer(Scorer):
+class PositionScorer(WithoutExperts):
     """The caller's own order."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
@@ -112,7 +140,7 @@ class PositionScorer(Scorer):
         return np.broadcast_to(-rows.position.astype(np.float32)[:, None], (len(rows), self.n_tasks))
 
 
-class RateScorer(Scorer):
+class RateScorer(WithoutExperts):
     """The products' rates so far."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:

@@ -14,6 +14,8 @@ GOLDEN = "golden"
 PRODUCT_VECTORS = "text/product_vectors.npy"
 MATCHING_TOKENIZER = "text/tokenizer.json"
 SEMANTIC_TOKENIZER = "semantic/tokenizer.json"
+SHOP = "shop"
+SHOP_PRODUCTS, SHOP_QUERIES, SHOP_FACTS = "products.arrow", "queries.arrow", "shop.json"
 
 Precision = Literal["fp32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
 from shelfrank.nn.bottoms import BOTTOMS
+from shelfrank.nn.bottoms.base import Shared
 from shelfrank.nn.heads import HEADS
 from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
 from shelfrank.nn.matching import RowTexts, TextMatching, TrainedLayers
@@ -79,7 +80,11 @@ class MultiTaskRanker(nn.Module):
 
     def of_inputs(self, inputs: Inputs) -> Outputs:
         """The same from what the bottom receives, which is all that the logits depend on."""
-        x_final, penalty = self.bottom(inputs)
+        return self.of_bottom(self.bottom(inputs))
+
+    def of_bottom(self, out: Shared) -> Outputs:
+        """The same from what the bottom gives."""
+        x_final, penalty = out
         views = self.head(x_final)
         logits = self.towers(views[:, : self.n_tasks]).float()
         relevance = self.relevance_tower(views[:, -1]).float() if self.relevance_tower else None

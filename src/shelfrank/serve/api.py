@@ -133,10 +133,12 @@ class Explanation(BaseModel):
     Attributes:
         features: The features that move it most, the strongest first.
         sides: The same for all features of a side together; `customer` is what personalization did.
+        gates: By task, the weight of each expert; null where the ranker is no mixture of experts.
     """
 
     features: list[Reason]
     sides: list[Reason]
+    gates: dict[str, list[float]] | None = None
 
 
 class Ranked(BaseModel):

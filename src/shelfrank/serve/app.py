@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime as dt
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -21,8 +20,10 @@ from shelfrank import __version__
 from shelfrank.errors import UserError
 from shelfrank.online import Asked, Event
 from shelfrank.serve import api
+from shelfrank.serve.answers import as_json
 from shelfrank.serve.limits import Guard, Keys
-from shelfrank.serve.service import Answer, Service, Wanted
+from shelfrank.serve.service import Answer, NoShopError, Service, Wanted
+from shelfrank.serve.shop_routes import shop_routes
 
 PAGE = Path(__file__).parent / "page"
 MOST_BODY_BYTES = 2_000_000
@@ -47,8 +48,6 @@ def create_app(
     keys: Sequence[str] = (),
     most_body_bytes: int = MOST_BODY_BYTES,
     poll_s: float | None = 2.0,
-    routers: Sequence[APIRouter] = (),
-    page: Path = PAGE,
 ) -> FastAPI:
     """Puts a service behind HTTP.
 
@@ -57,8 +56,6 @@ def create_app(
         keys: API keys; none lets everybody in.
         most_body_bytes: Bytes of a body.
         poll_s: Seconds between two looks at the bundle's pointer; None never looks.
-        routers: Further routes, such as retrieval; they find the service at `request.app.state.service`.
-        page: Folder of static files that are served at `/`, where there is one.
 
     Returns:
         The app.
@@ -85,14 +82,15 @@ def create_app(
     app.state.service = service
     app.include_router(_ranking_routes(), prefix="/v1", responses=REFUSALS)
     app.include_router(_operating_routes())
-    for router in routers:
-        app.include_router(router)
+    if service.has_page:
+        app.include_router(shop_routes(), responses=REFUSALS)
     app.add_exception_handler(RequestValidationError, _tell_rules)
     app.add_exception_handler(HTTPException, _tell_refusal)
     app.add_exception_handler(UserError, _tell_user_error)
+    app.add_exception_handler(NoShopError, _tell_no_shop)
     paths = frozenset(app.openapi()["paths"])
-    if page.is_dir():
-        app.mount("/", StaticFiles(directory=page, html=True), name="page")
+    if service.has_page:
+        app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(Guard, keys=Keys(keys), most_bytes=most_body_bytes, metrics=service.metrics, routes=paths)
     return app
 
@@ -122,7 +120,7 @@ def _ranking_routes() -> APIRouter:
         weights = None if body.task_weights is None else {str(task): each for task, each in body.task_weights.items()}
         wanted = Wanted(asked, scores, body.weight, weights, body.top_n, body.explain)
         answer = await _service(request).rank(wanted)
-        return _json(_ranked(answer, asked.product_ids, started))
+        return as_json(_ranked(answer, asked.product_ids, started))
 
     @router.post("/rerank", response_model=api.RerankResponse)
     async def rerank(body: api.RerankRequest, request: Request) -> Response:
@@ -145,7 +143,7 @@ def _ranking_routes() -> APIRouter:
                 document = body.documents[result["index"]]
                 result["document"] = {"text": document} if isinstance(document, str) else document
         meta = {"bundle": answer.bundle, "degraded": answer.reason is not None, "reason": answer.reason}
-        return _json({"id": str(uuid.uuid4()), "results": results, "meta": meta})
+        return as_json({"id": str(uuid.uuid4()), "results": results, "meta": meta})
 
     @router.post("/events", response_model=api.EventsResponse, status_code=202)
     async def events(body: api.EventsRequest, request: Request) -> Response:
@@ -163,7 +161,7 @@ def _ranking_routes() -> APIRouter:
             for event in body.events
         ]
         await _service(request).add_events(told)
-        return _json({"accepted": len(told)}, 202)
+        return as_json({"accepted": len(told)}, 202)
 
     @router.post(
         "/admin/reload",
@@ -176,8 +174,8 @@ def _ranking_routes() -> APIRouter:
         try:
             changed = await service.reload()
         except UserError as error:
-            return _json({"detail": str(error)}, 409)
-        return _json({"bundle": service.version, "changed": changed})
+            return as_json({"detail": str(error)}, 409)
+        return as_json({"bundle": service.version, "changed": changed})
 
     return router
 
@@ -276,11 +274,6 @@ def _document_id(document: str | dict[str, Any]) -> str:
     return ""
 
 
-def _json(content: dict[str, Any], status: int = 200) -> Response:
-    # Everything in it is plain already: validating it again would take longer than ranking it.
-    return Response(json.dumps(content, allow_nan=False), status, media_type="application/json")
-
-
 async def _tell_rules(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = []
@@ -300,3 +293,7 @@ async def _tell_refusal(_: Request, error: Exception) -> JSONResponse:
 
 async def _tell_user_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error).encode("utf-8", "replace").decode()}, 422)
+
+
+async def _tell_no_shop(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 404)

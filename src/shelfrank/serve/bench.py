@@ -329,7 +329,7 @@ def _load(precision: str, n_candidates: int, answers: Sequence[_Answer], took_s:
 @contextlib.contextmanager
 def running_service(settings: BenchSettings, precision: Precision) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A service on the last core that this process may use; this process keeps to the others where there are any."""
-    command = [sys.executable, "-m", "shelfrank", "serve", str(settings.store), "--port", "0"]
+    command = [sys.executable, "-m", "shelfrank", "serve", str(settings.store), "--port", "0", "--no-page"]
     command += ["--precision", precision]
     command += ["--deadline-ms", str(settings.deadline_ms), "--poll-s", str(settings.poll_s)]
     pins = hasattr(os, "sched_setaffinity")

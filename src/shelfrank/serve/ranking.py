@@ -161,6 +161,25 @@ def explain_rows(
     return explained
 
 
+def gates_of(bundle: Bundle, rows: Rows, row: int) -> dict[str, list[float]] | None:
+    """The weight of each expert for each task on one row; None where there is no mixture of experts.
+
+    Args:
+        bundle: The bundle.
+        rows: A page's rows.
+        row: Which of them.
+
+    Returns:
+        By task, weights that sum to 1.
+    """
+    gates = bundle.scorer.gates(rows.only(slice(row, row + 1)))
+    if gates is None:
+        return None
+    spec = bundle.spec
+    tasks = spec.tasks if gates.shape[1] == len(spec.tasks) else spec.scored_tasks
+    return dict(zip(tasks, gates[0].tolist(), strict=True))
+
+
 def _groups(bundle: Bundle) -> list[tuple[str, str, list[int]]]:
     """Name, side and columns of what is replaced at a time: each feature, then each side."""
     columns = bundle.spec.columns

@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,9 +26,12 @@ from shelfrank.serve.ranking import (
     engine_ranks,
     explain_rows,
     fused_scores,
+    gates_of,
     task_weights,
 )
+from shelfrank.serve.shop import Shop
 
+Result = TypeVar("Result")
 log = logging.getLogger("shelfrank.serve")
 WARM_UP_ROWS = (1000, 200, 1000, 200)
 """Candidates of the pages that are ranked before the first request; the largest decide how much memory is taken."""
@@ -82,11 +85,15 @@ class Answer:
     bounded: bool = True
 
 
-class _Serving:
-    """A bundle, and how far it has read the events."""
+class NoShopError(UserError):
+    """The page is asked of a bundle that has none."""
 
-    def __init__(self, bundle: Bundle, reader: JournalReader) -> None:
-        self.bundle, self.reader = bundle, reader
+
+class _Serving:
+    """A bundle, how far it has read the events, and its page where there is one."""
+
+    def __init__(self, bundle: Bundle, reader: JournalReader, shop: Shop | None) -> None:
+        self.bundle, self.reader, self.shop = bundle, reader, shop
 
     def catch_up(self) -> None:
         """Takes in the events that were accepted since the last page."""
@@ -105,6 +112,7 @@ class Service:
         precision: In which precision graphs compute.
         deadline_s: Seconds after which the engine's own order comes back.
         cached: Query vectors that are kept.
+        has_page: Whether the page is served, of bundles that have a shop.
 
     Attributes:
         draining: Whether no more requests are wanted.
@@ -118,7 +126,9 @@ class Service:
         precision: Precision = "fp32",
         deadline_s: float = 0.2,
         cached: int = CACHED_QUERIES,
+        has_page: bool = False,
     ) -> None:
+        self.has_page = has_page
         self.store, self.journal, self.metrics = store, journal, metrics or Metrics()
         self.precision: Precision = precision
         self.deadline_s, self.cached = deadline_s, cached
@@ -133,11 +143,6 @@ class Service:
     def version(self) -> str | None:
         """The version that serves; None before one is loaded."""
         return self._serving.bundle.name if self._serving else None
-
-    @property
-    def bundle(self) -> Bundle | None:
-        """What serves; None before one is loaded. Retrieval and pages beside the API read it."""
-        return self._serving.bundle if self._serving else None
 
     @property
     def is_ready(self) -> bool:
@@ -205,6 +210,31 @@ class Service:
                 self.metrics.unknown.labels(what).inc(count)
         return answer
 
+    async def of_shop(self, work: Callable[[Shop], Result]) -> Result:
+        """Asks the page's shop, with every event that was accepted before.
+
+        Args:
+            work: What is asked; it runs on the thread that ranks.
+
+        Returns:
+            The answer.
+
+        Raises:
+            NoShopError: Where nothing serves yet, or what serves has no shop.
+            UserError: Where what is asked is at fault.
+        """
+        serving = self._serving
+        if serving is None or serving.shop is None:
+            state = "has none" if serving else "is still loading"
+            raise NoShopError(f"the page needs a bundle with a shop, but this service {state}; export the run again")
+        shop = serving.shop
+
+        def ask() -> Result:
+            serving.catch_up()
+            return work(shop)
+
+        return await asyncio.get_running_loop().run_in_executor(self._scoring, ask)
+
     async def add_events(self, events: Sequence[Event]) -> None:
         """Takes in events: every page that is asked for after it sees them, in every process of the service."""
         await asyncio.get_running_loop().run_in_executor(None, self.journal.append, events)
@@ -235,7 +265,10 @@ class Service:
         if len(first) and bundle.spec.model != "position":
             weights = task_weights(bundle, wanted.task_weights)
             explained = explain_rows(bundle, scored.rows, first)
-            explanations = [_explanation(*each, bundle.spec.tasks, weights) for each in explained]
+            explanations = [
+                {**_explanation(*each, bundle.spec.tasks, weights), "gates": gates_of(bundle, scored.rows, int(row))}
+                for row, each in zip(first, explained, strict=True)
+            ]
         return Answer(
             order=order.tolist(),
             engine_ranks=engine.tolist(),
@@ -307,7 +340,8 @@ class Service:
         bundle = Bundle.open(version.path, self.precision, self.cached)
         check_golden(bundle, version.path)
         warm_up(bundle, version)
-        serving = _Serving(bundle, JournalReader(self.journal))
+        shop = Shop(bundle, version.path) if self.has_page and Shop.is_in(version.path) else None
+        serving = _Serving(bundle, JournalReader(self.journal), shop)
         serving.catch_up()
         return serving
 

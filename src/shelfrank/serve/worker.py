@@ -49,6 +49,7 @@ class ServeSettings:
         drain_s: Seconds between saying that no more requests are wanted and taking none.
         state: Folder of the recent events; None forgets them when the service ends.
         cached: Query vectors that each process keeps.
+        has_page: Whether the page is served.
     """
 
     store: Path
@@ -63,6 +64,7 @@ class ServeSettings:
     drain_s: float = 0.0
     state: Path | None = None
     cached: int = CACHED_QUERIES
+    has_page: bool = False
 
 
 def serve(settings: ServeSettings) -> None:
@@ -108,6 +110,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
         precision=settings.precision,
         deadline_s=settings.deadline_s,
         cached=settings.cached,
+        has_page=settings.has_page,
     )
     if settings.workers > 1:
         _end_with_parent()

@@ -1,0 +1,178 @@
+"""What a page about the shop shows: its products, its queries, and some shoppers with what they did."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
+# ibis's own annotations reject its operators and column methods.
+
+import datetime as dt
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ibis
+import numpy as np
+import pyarrow as pa
+import pyarrow.feather as feather
+from ibis import _
+
+from shelfrank.bundle.spec import SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
+from shelfrank.config import EngineConfig
+from shelfrank.data.prepared import PreparedData
+from shelfrank.engine import open_engine
+from shelfrank.engine.base import Engine
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.schema import Kind, Schema, Side
+
+MOST_SHOPPERS = 120
+LEAST_CLICKS = 3
+"""Clicks without which a shopper has no taste to show."""
+MOST_QUERIES = 200_000
+LATEST = 6
+"""Deeds of a shopper that the page lists."""
+FAVOURITES = 3
+_DID = {"click": "clicked", "add_to_cart": "put into the cart", "purchase": "bought"}
+"""What each label is called, the strongest last."""
+
+
+def write_shop(log: SearchLog, prepared: PreparedData, out: Path, engine: EngineConfig | None = None) -> str | None:
+    """Writes the folder behind the page.
+
+    Args:
+        log: The log.
+        prepared: What was prepared of it.
+        out: The folder; it must not exist.
+        engine: Limits of the embedded engine.
+
+    Returns:
+        Why there is none: a shop whose products have no titles cannot be searched. None where it was written.
+    """
+    limits = (engine or EngineConfig()).model_copy(update={"name": "duckdb"})
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch, open_engine(limits, Path(scratch), log.path) as opened:
+        products = _products(log, prepared, opened)
+        if not any(products["title"].to_pylist()):
+            return "no product has a title to be searched by"
+        out.mkdir()
+        feather.write_feather(products, str(out / SHOP_PRODUCTS), compression="uncompressed")
+        rows = opened.read(log.files("impressions"))
+        feather.write_feather(_queries(rows, opened), str(out / SHOP_QUERIES), compression="uncompressed")
+        facts = {
+            "name": log.schema.name,
+            "features": _named(log.schema, products.column_names),
+            "shoppers": _shoppers(log, rows, products, opened),
+        }
+    (out / SHOP_FACTS).write_text(json.dumps(facts, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    return None
+
+
+def _products(log: SearchLog, prepared: PreparedData, engine: Engine) -> pa.Table:
+    """Id, title, document and declared features of each product, in the order of the catalogue."""
+    known = prepared.products()
+    found = engine.collect(engine.read(log.files("products")))
+    place = {product: row for row, product in enumerate(found["product_id"].to_pylist())}
+    found = found.take([place[product] for product in known["product_id"].to_pylist()])
+    names = [each.name for each in log.schema.select(side=Side.PRODUCT) if each.name in found.column_names]
+    columns = {name: found[name] for name in names}
+    columns = {
+        name: column if pa.types.is_floating(column.type) else column.cast(pa.string())
+        for name, column in columns.items()
+    }
+    return pa.table(
+        {"product_id": known["product_id"], "title": known["title"], "document": known["document"], **columns}
+    )
+
+
+def _named(schema: Schema, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The product's features that a page shows, by name, kind and unit."""
+    return [
+        {"name": each.name, "kind": each.kind.value, "unit": each.unit}
+        for each in schema.select(side=Side.PRODUCT)
+        if each.name in columns and each.kind is not Kind.TEXT
+    ]
+
+
+def _queries(rows: ibis.Table, engine: Engine) -> pa.Table:
+    """The most frequent queries in alphabetical order, with how many searches each has."""
+    searches = rows.filter(_.query.strip() != "").group_by("query").agg(searches=_.search_id.nunique())
+    return engine.collect(searches.order_by([ibis.desc("searches"), "query"]).limit(MOST_QUERIES).order_by("query"))
+
+
+def _shoppers(log: SearchLog, rows: ibis.Table, products: pa.Table, engine: Engine) -> list[dict[str, Any]]:
+    """Some customers, from those with the most clicks to those with a few, with their histories."""
+    known = rows.filter(_.customer_id.notnull())
+    tasks = {task: known[task].sum().cast("int64") for task in _DID}
+    totals = known.group_by("customer_id").agg(
+        searches=_.search_id.nunique(), first=_.timestamp.min(), last=_.timestamp.max(), **tasks
+    )
+    able = totals.filter(_.click >= LEAST_CLICKS).order_by([ibis.desc("click"), "customer_id"])
+    table = engine.collect(able)
+    chosen = np.unique(np.linspace(0, table.num_rows - 1, min(table.num_rows, MOST_SHOPPERS)).astype(np.int64))
+    shoppers = table.take(chosen).to_pylist()
+    ids = engine.share(pa.table({"customer_id": [each["customer_id"] for each in shoppers]}), "shoppers")
+    done = known.filter((_.click == 1) | (_.add_to_cart == 1) | (_.purchase == 1)).semi_join(ids, "customer_id")
+    deeds: dict[str, list[dict[str, Any]]] = {each["customer_id"]: [] for each in shoppers}
+    wanted = ("customer_id", "timestamp", "query", "product_id", "position", *_DID)
+    for deed in engine.collect(done.select(*wanted)).to_pylist():
+        deeds[deed["customer_id"]].append(deed)
+    about = _declared(log, ids, engine)
+    place = {product: row for row, product in enumerate(products["product_id"].to_pylist())}
+    named = [each.name for each in log.schema.select(side=Side.PRODUCT) if each.kind is Kind.CATEGORICAL]
+    told = []
+    for shopper in shoppers:
+        own = sorted(deeds[shopper["customer_id"]], key=lambda deed: (deed["timestamp"], -deed["position"]))
+        bought = products.take([place[deed["product_id"]] for deed in own])
+        told.append(
+            {
+                "id": shopper["customer_id"],
+                "about": about.get(shopper["customer_id"], {}),
+                "searches": shopper["searches"],
+                **{task: shopper[task] for task in _DID if shopper[task] is not None},
+                "first": _day(shopper["first"]),
+                "last": _day(shopper["last"]),
+                "favourites": {
+                    name: Counter(value for value in bought[name].to_pylist() if value).most_common(FAVOURITES)
+                    for name in named
+                    if name in bought.column_names
+                },
+                "price": _middle(bought),
+                "latest": [
+                    {
+                        "on": _day(deed["timestamp"]),
+                        "did": [did for task, did in _DID.items() if deed[task] == 1][-1],
+                        "title": title,
+                        "query": deed["query"],
+                    }
+                    for deed, title in list(zip(own, bought["title"].to_pylist(), strict=True))[: -LATEST - 1 : -1]
+                ],
+            }
+        )
+    return told
+
+
+def _declared(log: SearchLog, ids: ibis.Table, engine: Engine) -> dict[str, dict[str, Any]]:
+    """What the customers' table says of them."""
+    if not log.has("customers"):
+        return {}
+    table = engine.read(log.files("customers")).semi_join(ids, "customer_id")
+    names = [each.name for each in log.schema.select(side=Side.CUSTOMER) if each.name in table.columns]
+    return {
+        row["customer_id"]: {name: _plain(row[name]) for name in names if row[name] is not None}
+        for row in engine.collect(table.select("customer_id", *names)).to_pylist()
+    }
+
+
+def _middle(products: pa.Table) -> float | None:
+    if "price" not in products.column_names or not pa.types.is_floating(products["price"].type):
+        return None
+    prices = np.array([price for price in products["price"].to_pylist() if price is not None], dtype=np.float64)
+    prices = prices[np.isfinite(prices)]
+    return float(np.median(prices)) if len(prices) else None
+
+
+def _day(moment: dt.datetime) -> str:
+    return moment.date().isoformat()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | bool) and np.isfinite(value) else str(value)
