@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serving import SERVED, ready_client
+from serving import HOSTILE_QUERY, HOSTILE_TITLES, SERVED, ready_client
 from starlette.testclient import TestClient
 
 from shelfrank.bundle.store import BundleStore
@@ -27,6 +27,30 @@ def bundle_path(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) 
     return folder / "bundle"
 
 
+@pytest.fixture(scope="session")
+def shop_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a shop with enough products a query to rank, some of whose texts are hostile; only to be read."""
+    from shelfrank.bundle.export import ExportSettings, export
+    from shelfrank.config import PrepareConfig
+    from shelfrank.experiment import train
+    from shelfrank.prepare.pipeline import prepare
+    from small_log import small_tables, write_small_log
+    from tiny import tiny
+
+    folder = tmp_path_factory.mktemp("shop")
+    tables = small_tables(300, n_products=75)
+    for product, title in zip(tables["products"], HOSTILE_TITLES, strict=False):
+        product["title"] = f"{title} sofa"
+    for row in tables["impressions"]:
+        if row["search_id"].endswith("7"):
+            row["query"] = HOSTILE_QUERY
+    write_small_log(folder / "log", tables)
+    prepare(folder / "log", folder / "prepared", PrepareConfig())
+    train(folder / "prepared", "mmoe_dcn_v2", tiny("mmoe_dcn_v2"), folder / "run")
+    export(folder / "run", folder / "bundle", ExportSettings(int8=False, golden_pages=3, replayed=0))
+    return folder / "bundle"
+
+
 @pytest.fixture
 def own_bundle(bundle_path: Path, tmp_path: Path) -> BundleStore:
     """A copy that a test may change."""
@@ -39,9 +63,11 @@ def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Se
     """Makes services that have loaded: `make_service(deadline_s=0.1)`."""
     made: list[Service] = []
 
-    def make(store: BundleStore | None = None, load: bool = True, deadline_s: float = 30.0) -> Service:
+    def make(
+        store: BundleStore | None = None, load: bool = True, deadline_s: float = 30.0, has_page: bool = False
+    ) -> Service:
         journal = Journal(tmp_path / "state")
-        service = Service(store or BundleStore(bundle_path), journal, deadline_s=deadline_s)
+        service = Service(store or BundleStore(bundle_path), journal, deadline_s=deadline_s, has_page=has_page)
         if load:
             asyncio.run(service.start())
         made.append(service)

@@ -1,11 +1,18 @@
 """What tests of the service share."""
 
 import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from starlette.testclient import TestClient
 
 from shelfrank.bundle.golden import load_requests
@@ -16,6 +23,17 @@ from shelfrank.serve.service import Service
 
 SERVED = "mmoe_dcn_v2_tinybert_cross"
 PATIENCE_S = 60.0
+HOSTILE_QUERY = "<img src=x onerror=document.title='broken'>"
+HOSTILE_TITLES = (
+    "<script>document.title='broken'</script>",
+    "<img src=x onerror=document.title='broken'>",
+    "\"><svg onload=document.title='broken'>",
+    "javascript:document.title='broken'",
+    "{{constructor.constructor('document.title=1')()}}",
+    "\u202e\u200f reversed \u2066",
+    "long " * 90,
+    "&lt;b&gt; &amp; </li></ol>",
+)
 
 
 @contextlib.contextmanager
@@ -51,3 +69,42 @@ def body_of(asked: Asked, **more: Any) -> dict[str, Any]:
         "candidates": list(asked.product_ids),
         **more,
     }
+
+
+@contextlib.contextmanager
+def served(bundle: Path, *options: str, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Runs `shelfrank serve` on a free port: its process and address."""
+    run = f"{before}\nfrom shelfrank.cli import main\nmain()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", run, "serve", str(bundle), "--port", "0", "--deadline-ms", "20000", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    lines: list[str] = []
+    stream = process.stderr
+    assert stream is not None
+    reader = threading.Thread(target=lambda: [lines.append(line) for line in stream])
+    reader.start()
+    try:
+        wait_until(lambda: any("http://" in line for line in lines) or process.poll() is not None)
+        found = re.search(r"http://\S+", "".join(lines))
+        assert found, "".join(lines)
+        wait_until(lambda: is_up(found[0]))
+        yield process, found[0]
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        reader.join()
+        stream.close()
+
+
+def is_up(address: str) -> bool:
+    """Whether a service wants requests."""
+    with contextlib.suppress(httpx2.HTTPError):
+        return httpx2.get(f"{address}/readyz").status_code == 200
+    return False

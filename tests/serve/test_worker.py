@@ -1,63 +1,22 @@
 """Processes as they are run: signals, several of them, and what they import."""
 
-import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
-from serving import PATIENCE_S, body_of, golden_page, wait_until
+from serving import PATIENCE_S, body_of, golden_page, is_up, served, wait_until
 
 SLOW = """
 import time, shelfrank.bundle.loaded as loaded
 score = loaded.Bundle.score
 loaded.Bundle.score = lambda self, asked: (time.sleep(1.0 if asked.query == "slow" else 0), score(self, asked))[1]
 """
-
-
-@contextlib.contextmanager
-def served(bundle: Path, *options: str, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Runs `shelfrank serve` on a free port: its process and address."""
-    run = f"{before}\nfrom shelfrank.cli import main\nmain()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", run, "serve", str(bundle), "--port", "0", "--deadline-ms", "20000", *options],
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    lines: list[str] = []
-    stream = process.stderr
-    assert stream is not None
-    reader = threading.Thread(target=lambda: [lines.append(line) for line in stream])
-    reader.start()
-    try:
-        wait_until(lambda: any("http://" in line for line in lines) or process.poll() is not None)
-        found = re.search(r"http://\S+", "".join(lines))
-        assert found, "".join(lines)
-        wait_until(lambda: _ready(found[0]))
-        yield process, found[0]
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        reader.join()
-        stream.close()
-
-
-def _ready(address: str) -> bool:
-    with contextlib.suppress(httpx2.HTTPError):
-        return httpx2.get(f"{address}/readyz").status_code == 200
-    return False
 
 
 def test_sigterm_answers_what_is_in_flight(bundle_path: Path) -> None:
@@ -74,7 +33,7 @@ def test_sigterm_answers_what_is_in_flight(bundle_path: Path) -> None:
         assert answers[0].status_code == 200
         assert not answers[0].json()["degraded"]
         assert process.wait(PATIENCE_S) == 0
-        assert not _ready(address)
+        assert not is_up(address)
 
 
 def test_draining_says_no_before_it_stops(bundle_path: Path) -> None:

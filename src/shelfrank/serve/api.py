@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 MOST_CANDIDATES = 1000
 MOST_TEXT = 512
@@ -16,13 +16,50 @@ _INT64 = 2**63
 
 Id = Annotated[str, Field(min_length=1, max_length=MOST_ID)]
 Text = Annotated[str, Field(max_length=MOST_TEXT)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Whole = Annotated[int, Field(ge=-_INT64, lt=_INT64)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True, ge=-_INT64, lt=_INT64)]
 Value = bool | Whole | Number | Text | None
 Values = Annotated[dict[Annotated[str, Field(max_length=MOST_ID)], Value], Field(max_length=MOST_FEATURES)]
 Task = Literal["click", "add_to_cart", "purchase"]
-Weight = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(strict=True, ge=0, le=1)]
+TaskWeights = Annotated[
+    dict[Task, Annotated[float, Field(strict=True, ge=0, le=1e6)]], Field(min_length=1, max_length=3)
+]
+"""At least one must be above 0, which a schema cannot say."""
+_MOST_SECONDS = 2e10
 _START, _END = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
+
+
+def _count(given: Any) -> Any:
+    """JSON has one kind of number: 5.0 is 5."""
+    return int(given) if isinstance(given, float) and given.is_integer() else given
+
+
+AsWhole = BeforeValidator(_count)
+
+
+def _moment(given: Any) -> Any:
+    """What a schema calls a moment; digits in a text are none, although they could be taken for one."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if is_number and not abs(given) <= _MOST_SECONDS:
+        raise ValueError(f"seconds since 1970 must be at most {_MOST_SECONDS:.0f} from it")
+    if not is_number and not (isinstance(given, str) and "-" in given[1:]):
+        raise ValueError("a moment must be a date and time, such as 2025-06-30T12:00:00Z, or seconds since 1970")
+    return given
+
+
+Moment = Annotated[
+    dt.datetime,
+    BeforeValidator(_moment),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "format": "date-time"},
+                {"type": "number", "minimum": -_MOST_SECONDS, "maximum": _MOST_SECONDS},
+            ]
+        }
+    ),
+]
 
 
 def _within(moment: dt.datetime | None) -> dt.datetime | None:
@@ -101,13 +138,13 @@ class RankRequest(_Api):
     candidates: _CANDIDATES
     customer_id: Id | None = None
     session_id: Id | None = None
-    timestamp: dt.datetime | None = None
+    timestamp: Moment | None = None
     customer: Values = {}
     context: Values = {}
     weight: Weight = 1.0
-    task_weights: Annotated[dict[Task, Annotated[float, Field(ge=0, le=1e6)]], Field(max_length=3)] | None = None
-    top_n: Annotated[int, Field(ge=1, le=MOST_CANDIDATES)] | None = None
-    explain: Annotated[int, Field(ge=0, le=MOST_EXPLAINED)] = 0
+    task_weights: TaskWeights | None = None
+    top_n: Annotated[int, Field(strict=True, ge=1, le=MOST_CANDIDATES), AsWhole] | None = None
+    explain: Annotated[int, Field(strict=True, ge=0, le=MOST_EXPLAINED), AsWhole] = 0
 
     _timestamp = field_validator("timestamp", mode="after")(_within)
 
@@ -233,8 +270,8 @@ class RerankRequest(BaseModel):
     documents: Annotated[
         list[Text | Annotated[dict[str, Any], Field(max_length=MOST_FEATURES)]], Field(max_length=MOST_CANDIDATES)
     ] = Field(validation_alias=AliasChoices("documents", "input"))
-    top_n: Annotated[int, Field(ge=1)] | None = None
-    return_documents: bool | None = False
+    top_n: Annotated[int, Field(strict=True, ge=1), AsWhole] | None = None
+    return_documents: Annotated[bool, Field(strict=True)] | None = False
     customer_id: Id | None = None
     session_id: Id | None = None
     context: Values = {}
@@ -290,7 +327,7 @@ class UbiPosition(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    ordinal: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    ordinal: Annotated[int, Field(strict=True, ge=1, le=1_000_000), AsWhole] | None = None
 
 
 class UbiAttributes(BaseModel):
@@ -323,7 +360,7 @@ class UbiEvent(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     action_name: Id
-    timestamp: dt.datetime | None = None
+    timestamp: Moment | None = None
     user_id: Id | None = None
     client_id: Id | None = None
     session_id: Id | None = None

@@ -16,13 +16,12 @@ from jaxtyping import Float64, Int64
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EvaluateConfig
-from shelfrank.errors import UserError
 from shelfrank.metrics import personalization_degree
 from shelfrank.online import Asked
 from shelfrank.serve.ranking import Contribution, blend, explain_rows, gates_of, task_weights
 from shelfrank.serve.retrieval import Retrieval
 
-N_CANDIDATES = 60
+N_CANDIDATES = 40
 SUGGESTED = 8
 EXAMPLES = 8
 FRESH_S = 2 * 86_400
@@ -202,7 +201,7 @@ class Shop:
             },
         }
 
-    def explain(self, wanted: ShopQuery, product_id: str) -> dict[str, Any]:
+    def explain(self, wanted: ShopQuery, product_id: str) -> dict[str, Any] | None:
         """Why a product stands where it does on a page.
 
         Args:
@@ -210,17 +209,16 @@ class Shop:
             product_id: One of its candidates.
 
         Returns:
-            What each feature and side does to each task's logit, from their training means, and the gates.
+            What each feature and side does to each task's logit, from their training means, and the gates. None where
+            the product is none of the page's candidates.
 
         Raises:
-            UserError: Where the product is none of the page's candidates.
+            UserError: Where none of the tasks has weight.
         """
         weights = task_weights(self.bundle, wanted.task_weights)
         two = self._two_orders(wanted, self.now_us(), weights)
         if two is None or product_id not in two.asked.product_ids:
-            raise UserError(
-                f"product_id must be one of the {N_CANDIDATES} candidates of the query, but {product_id[:64]!r} is not"
-            )
+            return None
         row = list(two.asked.product_ids).index(product_id)
         spec = self.bundle.spec
         chosen = np.array([row])

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from shelfrank.online import Event
 from shelfrank.serve.answers import as_json
-from shelfrank.serve.api import MOST_TEXT, EventsResponse, Id, Problem, Task, Text
+from shelfrank.serve.api import MOST_TEXT, AsWhole, EventsResponse, Id, Problem, Task, TaskWeights, Text
 from shelfrank.serve.service import Service
 from shelfrank.serve.shop import N_CANDIDATES, Shop, ShopQuery
 
@@ -39,8 +39,8 @@ class SearchRequest(BaseModel):
     query: Text
     customer_id: Id | None = None
     session_id: Id | None = None
-    task_weights: Annotated[dict[Task, Annotated[float, Field(ge=0, le=1e6)]], Field(max_length=3)] | None = None
-    n_shown: Annotated[int, Field(ge=1, le=N_CANDIDATES)] = 20
+    task_weights: TaskWeights | None = None
+    n_shown: Annotated[int, Field(strict=True, ge=1, le=N_CANDIDATES), AsWhole] = 20
 
     def asked(self) -> ShopQuery:
         """The same for the shop."""
@@ -85,7 +85,7 @@ class DeedRequest(BaseModel):
     query: Text
     product_id: Id
     action: Literal["click", "add_to_cart", "purchase"]
-    position: Annotated[int, Field(ge=1, le=N_CANDIDATES)] = 1
+    position: Annotated[int, Field(strict=True, ge=1, le=N_CANDIDATES), AsWhole] = 1
     customer_id: Id | None = None
     session_id: Id | None = None
 
@@ -120,7 +120,10 @@ def shop_routes() -> APIRouter:
     async def explain(body: ExplainRequest, request: Request) -> Response:
         """Why a product of a search stands where it does."""
         asked = body.asked()
-        return as_json(await _service(request).of_shop(lambda shop: shop.explain(asked, body.product_id)))
+        found = await _service(request).of_shop(lambda shop: shop.explain(asked, body.product_id))
+        if found is None:
+            return as_json({"detail": f"product_id must be one of the query's {N_CANDIDATES} candidates"}, 404)
+        return as_json(found)
 
     @router.post("/deeds", response_model=EventsResponse, status_code=202)
     async def deeds(body: DeedRequest, request: Request) -> Response:

@@ -317,7 +317,7 @@ function drawShopper() {
   const place = at("who-words");
   if (!chosen) {
     place.replaceChildren(
-      make("p", {}, "Nobody known: a visitor without an account. Both orders differ only in what a visit tells."),
+      make("p", {}, "A visitor of whom the shop knows nothing. Pick a shopper, and see what their history does."),
     );
     return;
   }
@@ -618,6 +618,7 @@ function restore() {
   search();
 }
 
+for (const panel of ["who", "weights"]) at(panel).addEventListener("toggle", drawMoves);
 at("ask").addEventListener("submit", (event) => {
   event.preventDefault();
   hideSuggestions();
@@ -647,6 +648,8 @@ at("key").addEventListener("submit", (event) => {
   sessionStorage.setItem("key", state.key);
   start();
 });
+// On a phone the results come first.
+if (matchMedia("(max-width: 860px)").matches) for (const id of ["who", "weights"]) at(id).open = false;
 addEventListener("resize", drawMoves);
 addEventListener("hashchange", restore);
 start();

@@ -1,0 +1,198 @@
+"""What the page is told: two orders of the same products, who does what, and why."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+from serving import HOSTILE_QUERY, ready_client
+from starlette.testclient import TestClient
+
+from shelfrank.bundle.loaded import Bundle
+from shelfrank.bundle.shop import LATEST, LEAST_CLICKS
+from shelfrank.bundle.store import BundleStore
+from shelfrank.metrics import personalization_degree
+from shelfrank.online import Asked
+from shelfrank.serve.service import Service
+
+QUERY = "sofa"
+
+
+@pytest.fixture
+def page(make_service: Callable[..., Service], shop_bundle: Path) -> Iterator[TestClient]:
+    with ready_client(make_service(BundleStore(shop_bundle), has_page=True)) as client:
+        yield client
+
+
+def search(client: TestClient, **body: Any) -> dict[str, Any]:
+    response = client.post("/v1/shop/search", json={"query": QUERY, **body})
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def impressions(shop_bundle: Path) -> list[dict[str, Any]]:
+    return ds.dataset(shop_bundle.parent / "log" / "impressions").to_table().to_pylist()
+
+
+def test_the_orders_are_the_bundles_own(page: TestClient, shop_bundle: Path) -> None:
+    found = search(page, customer_id="c03", n_shown=40)
+    bundle = Bundle.open(BundleStore(shop_bundle).open().path)
+    ids = sorted(found["products"], key=lambda product: found["products"][product]["engine_rank"])
+    assert len(ids) == found["candidates"] > 10
+    asked = Asked(QUERY, ids, customer_id="c03", ts_us=found["now_us"])
+    own = bundle.score(asked)
+    neutral = bundle.score_neutrally(asked, own, "zero")
+    weights = np.array([found["task_weights"][task] for task in bundle.spec.tasks])
+    for name, scored in (("personalized", own), ("neutral", neutral)):
+        fused = scored.scores.astype(float) @ weights
+        assert found[name] == [ids[i] for i in np.lexsort((own.page.tie_keys, -fused))]
+        for row, product in enumerate(ids):
+            told = found["products"][product][name]
+            np.testing.assert_allclose(list(told["tasks"].values()), scored.scores[row], atol=1e-6)
+            np.testing.assert_allclose(told["score"], fused[row], atol=1e-6)
+            assert found[name][told["rank"] - 1] == product
+    fused, neutrally = (each.scores.astype(float) @ weights for each in (own, neutral))
+    (degree,) = personalization_degree(fused, neutrally, np.array([0, len(ids)]), own.page.tie_keys, 10)
+    assert found["personalization_degree"] == degree
+
+
+def test_the_neutral_order_is_everybodys(page: TestClient) -> None:
+    found = [search(page, customer_id=f"c{i:02d}") for i in range(12)]
+    assert len({tuple(each["neutral"]) for each in found}) == 1
+    assert len({tuple(each["personalized"]) for each in found}) > 1
+
+
+def test_task_weights_decide_the_order(page: TestClient) -> None:
+    for task in ("click", "purchase"):
+        found = search(page, customer_id="c03", task_weights={task: 0.5})
+        values = [found["products"][product]["personalized"]["tasks"][task] for product in found["personalized"]]
+        assert values == sorted(values, reverse=True)
+        assert found["task_weights"][task] == 1
+    refused = page.post("/v1/shop/search", json={"query": QUERY, "task_weights": {"click": 0}})
+    assert (refused.status_code, "above 0" in refused.json()["detail"]) == (422, True)
+
+
+def test_short_pages_have_no_degree_and_nothing_found_is_no_error(page: TestClient) -> None:
+    for query in ("", "  ", "zzzzzz", "☃"):
+        found = search(page, query=query)
+        assert (found["candidates"], found["personalized"], found["personalization_degree"]) == (0, [], None)
+    few = search(page, query="reversed")
+    assert 0 < few["candidates"] <= 10
+    assert few["personalization_degree"] is None
+
+
+def test_strangers_are_told_apart_from_nobody(page: TestClient) -> None:
+    assert search(page, customer_id="nobody")["unknown_customer"]
+    assert not search(page, customer_id="c03")["unknown_customer"]
+
+
+def test_explanations_begin_with_what_counts_most(page: TestClient) -> None:
+    found = search(page, customer_id="c03")
+    product = found["personalized"][0]
+    body = {"query": QUERY, "customer_id": "c03", "product_id": product}
+    told = page.post("/v1/shop/explain", json=body).json()
+    strengths = [abs(reason["fused"]) for reason in told["features"]]
+    assert strengths == sorted(strengths, reverse=True)
+    assert strengths[0] > 0
+    assert {"customer", "product", "query", "context"} <= {reason["side"] for reason in told["sides"]}
+    weights = found["task_weights"]
+    for reason in told["features"]:
+        np.testing.assert_allclose(
+            reason["fused"], sum(weights[task] * each for task, each in reason["logits"].items())
+        )
+    assert set(told["gates"]) == set(weights)
+    for gates in told["gates"].values():
+        np.testing.assert_allclose(sum(gates), 1, atol=1e-5)
+    refused = page.post("/v1/shop/explain", json={**body, "product_id": "<b>"})
+    assert refused.status_code == 404
+    assert "one of the query's 40 candidates" in refused.json()["detail"]
+
+
+def test_deeds_change_the_next_page(page: TestClient) -> None:
+    before = search(page, customer_id="c03", session_id="now")
+    product = before["personalized"][4]
+    body = {"query": QUERY, "product_id": product, "customer_id": "c03", "session_id": "now", "position": 5}
+    answer = page.post("/v1/shop/deeds", json={**body, "action": "purchase"})
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 4})
+    after = search(page, customer_id="c03", session_id="now")
+    tasks = [each["products"][product]["personalized"]["tasks"] for each in (before, after)]
+    assert tasks[0] != tasks[1]
+    assert page.post("/v1/shop/deeds", json={**body, "action": "steal"}).status_code == 422
+
+
+def test_an_old_log_is_shown_as_of_its_end(page: TestClient, shop_bundle: Path) -> None:
+    about = page.get("/v1/shop").json()
+    last = max(row["timestamp"] for row in impressions(shop_bundle))
+    assert about["is_shifted"]
+    assert 0 < about["now_us"] / 1e6 - last.timestamp() < 3600
+    assert search(page)["now_us"] > about["now_us"]
+
+
+def test_shoppers_are_told_what_they_did(page: TestClient, shop_bundle: Path) -> None:
+    rows = impressions(shop_bundle)
+    shoppers = page.get("/v1/shop").json()["shoppers"]
+    clicks = Counter(row["customer_id"] for row in rows if row["click"] and row["customer_id"])
+    expected = sorted((each for each in clicks if clicks[each] >= LEAST_CLICKS), key=lambda each: (-clicks[each], each))
+    assert [shopper["id"] for shopper in shoppers] == expected
+    for shopper in shoppers:
+        own = [row for row in rows if row["customer_id"] == shopper["id"]]
+        assert shopper["searches"] == len({row["search_id"] for row in own})
+        for task in ("click", "add_to_cart", "purchase"):
+            assert shopper[task] == sum(row[task] for row in own)
+        assert (shopper["first"], shopper["last"]) == (
+            min(row["timestamp"] for row in own).date().isoformat(),
+            max(row["timestamp"] for row in own).date().isoformat(),
+        )
+        done = sorted((row for row in own if row["click"]), key=lambda row: (row["timestamp"], -row["position"]))
+        assert [deed["query"] for deed in shopper["latest"]] == [row["query"] for row in done[::-1][:LATEST]]
+        did = {0: "clicked", 1: "put into the cart", 2: "bought"}
+        assert [deed["did"] for deed in shopper["latest"]] == [
+            did[row["add_to_cart"] + row["purchase"]] for row in done[::-1][:LATEST]
+        ]
+        brands = Counter(("acme", "bolt", "cedar", "dune")[int(row["product_id"][1:]) % 4] for row in done)
+        assert dict(shopper["favourites"]["brand"]).items() <= brands.items()
+        assert shopper["favourites"]["brand"][0][1] == max(brands.values())
+        prices = [5 + 3 * int(row["product_id"][1:]) for row in done]
+        assert shopper["price"] == np.median(prices)
+
+
+def test_suggestions_begin_as_typed_the_frequent_first(page: TestClient, shop_bundle: Path) -> None:
+    searches = {(row["search_id"], row["query"]) for row in impressions(shop_bundle)}
+    counts = Counter(query for _, query in searches)
+
+    def suggested(typed: str) -> list[str]:
+        return page.get("/v1/shop/suggest", params={"q": typed}).json()
+
+    expected = sorted((query for query in counts if query.startswith("s")), key=lambda query: (-counts[query], query))
+    assert suggested("S") == suggested(" s") == expected
+    assert set(expected) == {"sofa", "shelf"}
+    assert suggested("<IMG") == [HOSTILE_QUERY]
+    assert suggested("zz") == suggested("") == suggested("☃") == []
+    assert page.get("/v1/shop/suggest", params={"q": "a" * 513}).status_code == 422
+
+
+def test_a_bundle_without_a_shop_says_so(make_service: Callable[..., Service], bundle_path: Path) -> None:
+    import shutil
+
+    store = BundleStore(bundle_path)
+    copy = bundle_path.parent / "no_shop"
+    if not copy.exists():
+        from shelfrank.artifact import Draft
+
+        def write(draft: Draft) -> None:
+            skipped = shutil.ignore_patterns("manifest.json", "shop")
+            shutil.copytree(store.open().path, draft.path, dirs_exist_ok=True, ignore=skipped)
+
+        BundleStore(copy).publish({"shop": False}, write)
+    with ready_client(make_service(BundleStore(copy), has_page=True)) as client:
+        answer = client.get("/v1/shop")
+        assert answer.status_code == 404
+        assert "needs a bundle with a shop" in answer.json()["detail"]
+        assert client.get("/").status_code == 200
+
+
+def test_without_the_page_there_are_no_routes_for_it(client: TestClient) -> None:
+    assert client.get("/").status_code == client.get("/v1/shop").status_code == 404
