@@ -3,6 +3,7 @@
 import json
 import pickletools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -183,20 +184,42 @@ def test_cold_products_have_the_vector_of_no_text(exported: Callable[..., Path])
     assert scored.page.unknown["products"] == 1
 
 
-def test_the_semantic_score_of_a_new_query_is_that_of_its_model(tmp_path: Path, make_log: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    ("ranker", "encoder", "graphs"),
+    [
+        ("mmoe", "none", {"ranker", "semantic"}),
+        ("mmoe_dcn_v2_tinybert_cross", "same", {"ranker", "query"}),
+        ("mmoe_dcn_v2_tinybert_cross", "other", {"ranker", "query", "semantic"}),
+    ],
+)
+def test_the_semantic_score_of_a_new_query_is_that_of_its_model(
+    ranker: str, encoder: str, graphs: set[str], tmp_path: Path, make_log: Callable[..., Path]
+) -> None:
     log, scores, prepared = make_log(120), tmp_path / "scores", tmp_path / "prepared"
     model = save_tiny_encoder(tmp_path / "model")
     score_semantic(log, scores, SemanticConfig(model=str(model), threads=1))
     prepare(log, prepared, PrepareConfig(semantic_scores=str(scores)))
-    train(prepared, "mmoe", tiny("mmoe"), tmp_path / "run")
-    export(tmp_path / "run", tmp_path / "bundle", ExportSettings(int8=False, golden_pages=2, replayed=0))
-    bundle = Bundle.open(BundleStore(tmp_path / "bundle").open().path)
+    assignments = (f"neural.text.model={model}", "neural.text.trained_layers=1") if encoder == "same" else ()
+    train(prepared, ranker, tiny(ranker, *assignments), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "bundle", ExportSettings(golden_pages=2, replayed=0))
+    folder = BundleStore(tmp_path / "bundle").open().path
+    assert {file.name.partition(".")[0] for file in (folder / "onnx").iterdir()} == graphs
+    bundle = Bundle.open(folder)
+    assert bundle.semantic is not None
     offline, online = replayed(tmp_path / "run", bundle)
     np.testing.assert_allclose(online, offline, atol=1e-5)
+    assert bundle.semantic.misses == 0, "a query of the log has its embedding"
     stored = np.load(scores / "query_embeddings.npy")
     queries = pq.read_table(scores / "queries.parquet")["query"].to_pylist()
     for query, embedding in zip(queries, stored, strict=True):
-        np.testing.assert_allclose(bundle.semantic_vector(query), embedding.astype(np.float32), atol=1e-3)
+        np.testing.assert_allclose(bundle.semantic.vector(query)[0], embedding.astype(np.float32), atol=1e-3)
+        np.testing.assert_array_equal(bundle.semantic_vector(query), embedding.astype(np.float32))
     assert bundle.semantic_vector("  ") is None
+    asked = replace(load_requests(folder)[0].asked, query="small blue lamp")
+    assert "small blue lamp" not in queries
+    passes = [each.misses for each in (bundle.matching, bundle.semantic) if each is not None]
+    bundle.score(asked)
+    more = [each.misses for each in (bundle.matching, bundle.semantic) if each is not None]
+    assert sum(more) - sum(passes) == len(graphs) - 1
     with pytest.raises(UserError, match="needs the semantic scores"):
         export(tmp_path / "run", tmp_path / "other", SMALL, scores_path=tmp_path / "prepared")

@@ -7,18 +7,30 @@ import pytest
 import torch
 
 from plain_loops import random_columns
-from shelfrank.bundle.onnx import QueryGraph, RankerGraph, export_query_encoder, export_ranker, quantize
-from shelfrank.bundle.queries import QueryEncoder
+from shelfrank.bundle.onnx import (
+    QueryGraph,
+    RankerGraph,
+    SharedGraph,
+    export_query_encoder,
+    export_ranker,
+    export_shared_encoder,
+    quantize,
+    untrained_layers,
+)
+from shelfrank.bundle.queries import QueryEncoder, QueryReader
 from shelfrank.bundle.scorers import open_graph
 from shelfrank.nn.bottoms.tabnet import Sparsemax, _sparsemax_by_sorting
 from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers import RANKERS
-from shelfrank.text.bert import load_cut_encoder
+from shelfrank.text.bert import CutEncoder, load_cut_encoder
+from shelfrank.text.encoder import TextEncoder, load_encoder
 from tiny import tiny, tiny_bert
+from tiny_encoder import save_tiny_encoder
 
 N_NUMERICAL, SIZES, N_TASKS, D_TEXT = 4, (5, 3, 2), 3, 6
+TEXTS = ["red sofa 3", "", "sofa", "a b c d e f g h i j k l m n o p", "Größe ☃ \x00"]
 NETWORKS = [name for name, spec in RANKERS.items() if "neural" in spec.preset]
 
 
@@ -76,29 +88,92 @@ def test_sparsemax_by_sorting_is_sparsemax() -> None:
     torch.testing.assert_close(_sparsemax_by_sorting(z), Sparsemax.apply(z))
 
 
+def encoders(folder: Path, encoder: CutEncoder, *max_tokens: int) -> tuple[QueryEncoder, ...]:
+    """What reads queries with a folder's graph."""
+    encoder.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
+    return QueryReader(folder / "query.onnx", folder / "tokenizer.json", max_tokens, cached=2).encoders
+
+
 @pytest.mark.parametrize("trained_layers", [0, 1, 2])
 def test_queries_get_the_vector_that_training_gave_them(trained_layers: int, tmp_path: Path) -> None:
     encoder = load_cut_encoder(str(tiny_bert()), trained_layers)
     trained = TrainedLayers(encoder.trained, encoder.d).eval()
     export_query_encoder(encoder, trained, "fp16", tmp_path / "query.onnx")
-    encoder.tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
-    queries = QueryEncoder(tmp_path / "query.onnx", tmp_path / "tokenizer.json", 8, cached=2)
-    texts = ["red sofa 3", "", "sofa", "a b c d e f g h i j k l m n o p", "Größe ☃ \x00"]
-    assert [queries.tokens(text) for text in texts] == encoder.tokenize(texts, 8)[0]
-    for text in texts:
+    (queries,) = encoders(tmp_path, encoder, 8)
+    assert [queries.tokens(text) for text in TEXTS] == encoder.tokenize(TEXTS, 8)[0]
+    for text in TEXTS:
         ids = torch.tensor(encoder.tokenize([text], 8)[0])
         with torch.no_grad():
             expected = QueryGraph(encoder, trained, "fp16")(ids).numpy()
         np.testing.assert_allclose(queries.vector(text), expected, atol=1e-4)
         assert queries.vector(text) is queries.vector(text)
-    assert queries.misses == len(texts)
+    assert queries.misses == len(TEXTS)
+
+
+@pytest.mark.parametrize("trained_layers", [0, 1, 2])
+@pytest.mark.parametrize("limits", [(8, 8), (6, 8), (8, 6)])
+def test_one_pass_gives_both_vectors_of_a_query(trained_layers: int, limits: tuple[int, int], tmp_path: Path) -> None:
+    encoder, semantic = both(save_tiny_encoder(tmp_path / "model"), trained_layers)
+    trained = TrainedLayers(encoder.trained, encoder.d).eval()
+    rest = untrained_layers(encoder, semantic)
+    assert rest is not None
+    assert len(rest) == trained_layers
+    for parameter in trained.parameters():
+        torch.nn.init.normal_(parameter.detach(), std=0.2)
+    export_shared_encoder(SharedGraph(QueryGraph(encoder, trained, "fp16"), rest), tmp_path / "query.onnx")
+    matching, meaning = encoders(tmp_path, encoder, *limits)
+    semantic.model.max_seq_length = limits[1]
+    for text in TEXTS:
+        with torch.no_grad():
+            vector = QueryGraph(encoder, trained, "fp16")(torch.tensor(encoder.tokenize([text], limits[0])[0]))
+            embedding = semantic.forward([text])
+        np.testing.assert_allclose(meaning.vector(text), embedding.numpy(), atol=1e-4)
+        np.testing.assert_allclose(matching.vector(text), vector.numpy(), atol=1e-4)
+        assert meaning.vector(text) is meaning.vector(text)
+        assert matching.vector(text) is matching.vector(text)
+    n_cut = sum(matching.tokens(text) != meaning.tokens(text) for text in TEXTS)
+    assert n_cut == (limits[0] != limits[1])
+    assert (meaning.misses, matching.misses) == (len(TEXTS), n_cut)
+
+
+def test_a_vector_that_is_not_asked_for_is_not_computed(tmp_path: Path) -> None:
+    encoder, semantic = both(save_tiny_encoder(tmp_path / "model"), 1)
+    rest = untrained_layers(encoder, semantic)
+    assert rest is not None
+    graph = QueryGraph(encoder, TrainedLayers(encoder.trained, encoder.d), "bf16")
+    export_shared_encoder(SharedGraph(graph, rest), tmp_path / "query.onnx")
+    matching, meaning = encoders(tmp_path, encoder, 8, 8)
+    matching.vector("sofa")
+    meaning.vector("sofa")
+    assert (matching.misses, meaning.misses) == (1, 1)
+
+
+def both(folder: Path, trained_layers: int) -> tuple[CutEncoder, TextEncoder]:
+    """A model's files as a ranker reads them, and as the semantic score does."""
+    return load_cut_encoder(str(folder), trained_layers), load_encoder(str(folder))
+
+
+def test_encoders_that_differ_are_two_passes(tmp_path: Path) -> None:
+    from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
+
+    encoder, semantic = both(save_tiny_encoder(tmp_path / "model"), 1)
+    other = load_encoder(str(save_tiny_encoder(tmp_path / "other", seed=1)))
+    assert untrained_layers(encoder, other) is None
+    transformer, mean, _ = semantic.model
+    for modules, shared in (
+        ([transformer, mean], True),
+        ([transformer, mean, Dense(32, 8), Normalize()], False),
+        ([transformer, Pooling(32, pooling_mode="cls"), Normalize()], False),
+    ):
+        model = type(semantic.model)(modules=modules, device="cpu")
+        found = untrained_layers(encoder, TextEncoder("model", encoder.fingerprint, model))
+        assert (found is not None) == shared
 
 
 def test_the_cache_forgets_what_was_not_used_lately(tmp_path: Path) -> None:
     encoder = load_cut_encoder(str(tiny_bert()), 1)
     export_query_encoder(encoder, TrainedLayers(encoder.trained, encoder.d), "bf16", tmp_path / "query.onnx")
-    encoder.tokenizer.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
-    queries = QueryEncoder(tmp_path / "query.onnx", tmp_path / "tokenizer.json", 8, cached=2)
+    (queries,) = encoders(tmp_path, encoder, 8)
     for text in ("sofa", "lamp", "sofa", "desk", "sofa", "lamp"):
         queries.vector(text)
     assert (queries.hits, queries.misses) == (2, 4)

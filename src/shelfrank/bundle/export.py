@@ -15,7 +15,16 @@ from jaxtyping import Int64
 from shelfrank.artifact import Draft, read_manifest
 from shelfrank.bundle.golden import GoldenRequest, GoldenRows, check_golden, save_requests
 from shelfrank.bundle.loaded import Bundle
-from shelfrank.bundle.onnx import export_query_encoder, export_ranker, export_semantic_encoder, quantize
+from shelfrank.bundle.onnx import (
+    QueryGraph,
+    SharedGraph,
+    export_query_encoder,
+    export_ranker,
+    export_semantic_encoder,
+    export_shared_encoder,
+    quantize,
+    untrained_layers,
+)
 from shelfrank.bundle.replay import pages_as_asked, replay
 from shelfrank.bundle.shop import write_shop
 from shelfrank.bundle.spec import (
@@ -41,11 +50,11 @@ from shelfrank.online.build import build_store
 from shelfrank.progress import measured
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.report.model_card import model_card
-from shelfrank.text.encoder import load_encoder
+from shelfrank.text.encoder import TextEncoder, load_encoder
 from shelfrank.text.scores import KIND as SCORES_KIND
 from shelfrank.text.scores import SemanticScores
 
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 """Part of every version's inputs: raise it when the same run gives another bundle."""
 SEMANTIC_FEATURE = "semantic_score"
 MODELS = {"shown_order": "position", "popularity": "rates", "xgboost": "xgboost", "lambdamart": "lambdamart"}
@@ -127,6 +136,8 @@ class _Export:
         self.folder = draft.path
         self.ranker = run.ranker(prepared)
         self.log = SearchLog.open(Path(prepared.manifest.info["log"]))
+        self.semantic = None if scores is None else _encoder_of(scores)
+        self.shares_encoder = False
 
     def write(self, evaluation: Evaluation | None) -> None:
         """Writes every file."""
@@ -140,7 +151,7 @@ class _Export:
             (self.folder / folder).mkdir()
         scores = None if self.scores is None else self.scores.path
         build_store(self.log.path, self.prepared.path, self.folder / FEATURES, scores)
-        graphs = [*self._write_ranker(), *self._write_semantic()]
+        graphs = [*self._write_ranker(), *self._write_encoders()]
         precisions: tuple[Precision, ...] = ("fp32",)
         if self.settings.int8 and graphs:
             precisions = PRECISIONS
@@ -191,7 +202,8 @@ class _Export:
             matching_tokens=min(config.neural.text.max_tokens, ranker.texts.encoder.max_tokens)
             if isinstance(ranker, NeuralRanker) and ranker.texts is not None and has_text
             else None,
-            semantic_tokens=None if self.scores is None else load_encoder(_model_of(self.scores)).max_tokens,
+            semantic_tokens=None if self.semantic is None else self.semantic.max_tokens,
+            shares_encoder=self.shares_encoder,
             precisions=precisions,
         )
 
@@ -205,27 +217,31 @@ class _Export:
             model, problem.n_numerical, len(problem.category_sizes), self.folder / graph_file("ranker", "fp32")
         )
         yield "ranker"
-        if ranker.texts is not None and model.text is not None:
-            encoder = ranker.texts.encoder
-            encoder.frozen.cpu()
-            graph = self.folder / graph_file("query", "fp32")
-            export_query_encoder(encoder, model.text.trained, ranker.config.text.cache_dtype, graph)
-            _save_tokenizer(encoder.name, encoder.tokenizer, self.folder / MATCHING_TOKENIZER)
-            yield "query"
 
-    def _write_semantic(self) -> Iterator[str]:
-        if self.scores is None:
-            return
-        name = _model_of(self.scores)
-        encoder = load_encoder(name)
-        if encoder.fingerprint != self.scores.manifest.info["model_fingerprint"]:
-            raise UserError(
-                f"the text model {name!r} must be the one that {self.scores.path} was made with, but its files have "
-                "changed; restore them or score the log again"
-            )
-        export_semantic_encoder(encoder, self.folder / graph_file("semantic", "fp32"))
-        _save_tokenizer(name, encoder.model.tokenizer, self.folder / SEMANTIC_TOKENIZER)
-        yield "semantic"
+    def _write_encoders(self) -> Iterator[str]:
+        ranker, semantic = self.ranker, self.semantic
+        if isinstance(ranker, NeuralRanker) and ranker.texts is not None:
+            encoder, text = ranker.texts.encoder, ranker.model.text
+            assert text is not None
+            encoder.frozen.cpu()
+            trained, cache_dtype = text.trained.cpu(), ranker.config.text.cache_dtype
+            tokenizer = _tokenizer(encoder.name, encoder.tokenizer)
+            (self.folder / MATCHING_TOKENIZER).write_text(tokenizer, encoding="utf-8")
+            graph = self.folder / graph_file("query", "fp32")
+            rest = None
+            if semantic is not None and tokenizer == _tokenizer(semantic.name, semantic.model.tokenizer):
+                rest = untrained_layers(encoder, semantic)
+            if rest is not None:
+                export_shared_encoder(SharedGraph(QueryGraph(encoder, trained, cache_dtype), rest), graph)
+                self.shares_encoder = True
+            else:
+                export_query_encoder(encoder, trained, cache_dtype, graph)
+            yield "query"
+        if semantic is not None and not self.shares_encoder:
+            tokenizer = _tokenizer(semantic.name, semantic.model.tokenizer)
+            (self.folder / SEMANTIC_TOKENIZER).write_text(tokenizer, encoding="utf-8")
+            export_semantic_encoder(semantic, self.folder / graph_file("semantic", "fp32"))
+            yield "semantic"
 
     def _write_product_vectors(self, ranker: NeuralRanker) -> None:
         """Every product's vector, and last that of a product without text."""
@@ -321,17 +337,25 @@ def _semantic_scores(prepared: PreparedData, path: Path | None) -> SemanticScore
     )
 
 
-def _model_of(scores: SemanticScores) -> str:
-    return str(scores.manifest.info["model"])
+def _encoder_of(scores: SemanticScores) -> TextEncoder:
+    name = str(scores.manifest.info["model"])
+    encoder = load_encoder(name)
+    if encoder.fingerprint != scores.manifest.info["model_fingerprint"]:
+        raise UserError(
+            f"the text model {name!r} must be the one that {scores.path} was made with, but its files have changed; "
+            "restore them or score the log again"
+        )
+    return encoder
 
 
-def _save_tokenizer(model: str, tokenizer: Any, out: Path) -> None:
+def _tokenizer(model: str, tokenizer: Any) -> str:
+    """The text of its `tokenizer.json`."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError(f"model {model!r} must have a tokenizer.json, but it has an older tokenizer; convert it first")
     backend.no_truncation()
     backend.no_padding()
-    backend.save(str(out))
+    return backend.to_str(pretty=True)
 
 
 def _spread(n: int, wanted: int) -> Int64[np.ndarray, " chosen"]:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from shelfrank.bundle.queries import QueryEncoder
+from shelfrank.bundle.queries import QueryEncoder, QueryReader
 from shelfrank.bundle.scorers import SCORERS, Rows, Scorer
 from shelfrank.bundle.spec import (
     FEATURES,
@@ -50,7 +50,8 @@ class Bundle:
         features: The online feature tables.
         scorer: The ranker.
         matching: Reads queries for the ranker; None where it reads no text.
-        semantic: Reads queries for the semantic score; None where the features have none.
+        semantic: Reads queries for the semantic score, where it can in one pass for both; None where the features have
+            none.
         product_vectors: A vector per product of the catalogue and, last, that of a product without text; None where
             the ranker reads no text.
     """
@@ -90,13 +91,18 @@ class Bundle:
                 f"{folder} must have graphs in {precision}, but it has {', '.join(spec.precisions)}; export with --int8"
             )
         matching = semantic = vectors = None
+
+        def read(graph: str, tokenizer: str, *max_tokens: int) -> tuple[QueryEncoder, ...]:
+            return QueryReader(folder / graph_file(graph, precision), folder / tokenizer, max_tokens, cached).encoders
+
         if spec.matching_tokens is not None:
-            graph = folder / graph_file("query", precision)
-            matching = QueryEncoder(graph, folder / MATCHING_TOKENIZER, spec.matching_tokens, cached)
             vectors = np.load(folder / PRODUCT_VECTORS, mmap_mode="r", allow_pickle=False)
-        if spec.semantic_tokens is not None:
-            graph = folder / graph_file("semantic", precision)
-            semantic = QueryEncoder(graph, folder / SEMANTIC_TOKENIZER, spec.semantic_tokens, cached)
+            if spec.shares_encoder and spec.semantic_tokens is not None:
+                matching, semantic = read("query", MATCHING_TOKENIZER, spec.matching_tokens, spec.semantic_tokens)
+            else:
+                (matching,) = read("query", MATCHING_TOKENIZER, spec.matching_tokens)
+        if spec.semantic_tokens is not None and semantic is None:
+            (semantic,) = read("semantic", SEMANTIC_TOKENIZER, spec.semantic_tokens)
         return cls(
             name=folder.name,
             spec=spec,
@@ -155,6 +161,9 @@ class Bundle:
         """The query's embedding as offline scoring stores it; None where the query is blank or no score needs it."""
         if self.semantic is None or not query.strip():
             return None
+        known = self.features.query_embedding(query)
+        if known is not None:
+            return known.astype(np.float32)
         # Numerics: stored embeddings are float16, and a cosine must not depend on where it is computed.
         stored = self.semantic.vector(query)[0].astype(np.float16).astype(np.float32)
         return (stored / np.linalg.norm(stored)).astype(np.float16).astype(np.float32)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +62,10 @@ class QueryGraph(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """The vector of one text, `[1, d]`."""
-        hidden = self.frozen(input_ids=ids).last_hidden_state
+        return self.pool(self.frozen(input_ids=ids).last_hidden_state)
+
+    def pool(self, hidden: Tensor) -> Tensor:
+        """The same from what the frozen layers give, `[1, tokens, d]`."""
         return self.trained([Bucket(hidden.to(self.rounded).float(), None)])
 
 
@@ -77,6 +80,56 @@ class SemanticGraph(nn.Module):
         """The embedding of one text, `[1, d]`."""
         features = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
         return nn.functional.normalize(self.model(features)["sentence_embedding"].float(), dim=1)
+
+
+class SharedGraph(nn.Module):
+    """Both of the above in one pass, where both are the same encoder.
+
+    The layers before the cut run once; those after it as the ranker trained them, and as they were.
+
+    Args:
+        query: The cut encoder.
+        untrained: The layers after the cut as they were, which `untrained_layers` finds.
+    """
+
+    def __init__(self, query: QueryGraph, untrained: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.query, self.untrained = query, nn.ModuleList(untrained)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The vector and the embedding of one text, each `[1, d]`."""
+        hidden = self.query.frozen(input_ids=ids).last_hidden_state
+        vector = self.query.pool(hidden)
+        for layer in self.untrained:
+            hidden = layer(hidden, None)
+        return vector, nn.functional.normalize(hidden.mean(dim=1), dim=1)
+
+
+def untrained_layers(encoder: CutEncoder, semantic: TextEncoder) -> list[nn.Module] | None:
+    """Finds the layers with which `SharedGraph` continues a cut encoder to a sentence encoder.
+
+    Args:
+        encoder: The cut encoder.
+        semantic: The sentence encoder.
+
+    Returns:
+        The layers after the cut; None where the two are not of the same files, or where a sentence's embedding is
+        something else than the mean of its tokens' vectors at length 1.
+    """
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    modules: list[Any] = list(semantic.model)
+    kinds = [type(module) for module in modules]
+    if encoder.fingerprint != semantic.fingerprint or kinds not in (
+        [Transformer, Pooling],
+        [Transformer, Pooling, Normalize],
+    ):
+        return None
+    transformer, pooling = modules[:2]
+    if pooling.pooling_mode != "mean":
+        return None
+    layers = list(transformer.auto_model.encoder.layer)
+    return layers[len(layers) - len(encoder.trained) :]
 
 
 def export_ranker(model: MultiTaskRanker, n_numerical: int, n_categorical: int, out: Path) -> None:
@@ -123,6 +176,17 @@ def export_semantic_encoder(encoder: TextEncoder, out: Path) -> None:
         out: The file.
     """
     _export(SemanticGraph(encoder), *_tokens(), out)
+
+
+def export_shared_encoder(graph: SharedGraph, out: Path) -> None:
+    """Writes the graph that gives both vectors of a query: the network's, then that of the semantic score.
+
+    Args:
+        graph: The graph.
+        out: The file.
+    """
+    inputs, _, axes = _tokens()
+    _export(graph, inputs, ["matching", "semantic"], axes, out)
 
 
 def quantize(graph: Path, out: Path) -> None:

@@ -177,5 +177,14 @@ def open_graph(file: Path) -> Any:
         raise UserError(f"{file} must be a graph that ONNX Runtime can open, but it says: {told}") from error
 
 
+def only_what_is_asked() -> Any:
+    """How to run a graph without what the outputs that are asked for do not need."""
+    import onnxruntime as ort
+
+    options = ort.RunOptions()
+    options.only_execute_path_to_fetches = True
+    return options
+
+
 def _matrix(rows: Rows) -> Float32[np.ndarray, "rows n_features"]:
     return np.concatenate([rows.numerical, rows.categorical.astype(np.float32)], axis=1)

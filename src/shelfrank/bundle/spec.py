@@ -40,6 +40,7 @@ class Spec:
         rates: Of a ranker by popularity: which columns of `numerical` are the tasks' scores.
         matching_tokens: Tokens that the matching encoder reads of a query; None where the ranker reads no text.
         semantic_tokens: Tokens that the semantic encoder reads; None where the features have no semantic score.
+        shares_encoder: Whether one graph gives both vectors of a query.
         precisions: The precisions in which the graphs are there.
     """
 
@@ -56,6 +57,7 @@ class Spec:
     rates: tuple[int, ...] = ()
     matching_tokens: int | None = None
     semantic_tokens: int | None = None
+    shares_encoder: bool = False
     precisions: tuple[Precision, ...] = ("fp32",)
 
     def save(self, folder: Path) -> None:

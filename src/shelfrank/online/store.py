@@ -115,6 +115,11 @@ class FeatureStore:
         """The semantic model's embedding of each product, at length 1; None where there is no semantic score."""
         return None if self._embeddings is None else self._embeddings[1]
 
+    def query_embedding(self, query: str) -> Float[np.ndarray, " d"] | None:
+        """The semantic model's embedding of a query, at length 1; None of one that the log has not."""
+        row = self._queries.row(query)
+        return None if self._embeddings is None or row < 0 else self._embeddings[0][row]
+
     @property
     def n_recent(self) -> int:
         """Recent events that are kept."""
