@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-spark test-mlflow check format clean help
+.PHONY: demo serve-demo test test-spark test-mlflow check format clean help
 
 help: ## Lists the targets.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
-demo: $(VENV)/.demo ## Makes a shop, trains rankers on it, compares them, writes a report.
+demo: $(VENV)/.demo ## Makes a shop, trains rankers on it, compares them, writes a report and a bundle to serve.
 	$(BIN)/shelfrank demo --out demo
+
+serve-demo: demo ## Serves the demo's ranker, with a page to search as any shopper.
+	$(BIN)/shelfrank serve demo/bundle
 
 test: $(VENV)/.test ## Runs the tests.
 	$(BIN)/python -m pytest
@@ -42,7 +45,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) install --quiet -c constraints.txt -e '.[offline]'
+	$(PIP) install --quiet -c constraints.txt -e '.[offline,export]'
 	@touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(BIN)/python

@@ -200,7 +200,8 @@ def test_the_demo_goes_the_whole_path(
 
     before = bytes_of(tmp_path)
     again = shelfrank("demo", "--out", tmp_path / "demo", "--searches", 400)
-    assert again.err.count("unchanged") == 8
+    assert again.err.count("unchanged") == 9
+    assert f"shelfrank serve {tmp_path / 'demo' / 'bundle'}" in again.err.replace("\n", "")
     assert bytes_of(tmp_path) == before
 
 

