@@ -15,6 +15,7 @@ from shelfrank.bundle.onnx import (
     export_ranker,
     export_shared_encoder,
     quantize,
+    scale_rows,
     untrained_layers,
 )
 from shelfrank.bundle.queries import QueryEncoder, QueryReader
@@ -187,3 +188,60 @@ def test_eight_bits_come_near(tmp_path: Path) -> None:
     given = {"numerical": numerical.numpy(), "categorical": categorical.numpy()}
     (exact,), (near,) = (open_graph(tmp_path / f"{name}.onnx").run(["probs"], given) for name in ("fp32", "int8"))
     assert 0 < np.abs(exact - near).max() < 0.05
+
+
+class Products(torch.nn.Module):
+    """A large product with a bias and one without, a small one, and one of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.biased, self.plain = torch.nn.Linear(40, 32), torch.nn.Linear(32, 32, bias=False)
+        self.small, self.batch = torch.nn.Linear(32, 2), torch.nn.Parameter(torch.randn(2, 32, 8))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden = self.plain(self.biased(x))
+        return self.small(hidden), torch.matmul(hidden, self.batch)
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> Path:
+    """The graph of `Products`."""
+    file = tmp_path / "products.onnx"
+    axes = {"x": {0: "rows"}}
+    torch.onnx.export(
+        Products(),
+        (torch.ones(2, 40),),
+        str(file),
+        dynamo=False,
+        input_names=["x"],
+        dynamic_axes=axes,
+        opset_version=18,
+    )
+    return file
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_only_large_products_are_scaled_and_give_what_they_gave(products: Path, tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.load(products)
+    assert [name.split("/")[1] for name in scale_rows(model)] == ["biased", "plain"]
+    onnx.save(model, tmp_path / "scaled.onnx")
+    x = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
+    x[1] = 0
+    before, after = (open_graph(file).run(None, {"x": x}) for file in (products, tmp_path / "scaled.onnx"))
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_allclose(other, one, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_row_of_large_numbers_leaves_the_others_their_precision(products: Path, tmp_path: Path) -> None:
+    quantize(products, tmp_path / "int8.onnx")
+    x = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
+    beside = x.copy()
+    beside[4] *= 1000
+    exact = open_graph(products).run(None, {"x": x})[0][:4]
+    session = open_graph(tmp_path / "int8.onnx")
+    gaps = [np.abs(session.run(None, {"x": rows})[0][:4] - exact).max() for rows in (x, beside)]
+    assert 0 < max(gaps) < 0.03
