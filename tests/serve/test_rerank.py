@@ -41,3 +41,13 @@ def test_customers_count_here_too(client: TestClient, bundle_path: Path) -> None
     )
     assert known != nobody
     assert body_of(asked)["candidates"] == body["documents"]
+
+
+def test_whatever_a_document_holds_comes_back(client: TestClient) -> None:
+    body = (
+        rb'{"query": "x", "documents": [{"id": "a", "b": "\ud800", "c": 1'
+        + b"0" * 40
+        + rb', "d": NaN}], "return_documents": true}'
+    )
+    (result,) = client.post("/v1/rerank", content=body, headers={"content-type": "application/json"}).json()["results"]
+    assert result["document"] == {"id": "a", "b": "\ud800", "c": 10**40, "d": None}

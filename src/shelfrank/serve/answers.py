@@ -3,9 +3,16 @@
 import json
 from typing import Any
 
+import orjson
 from starlette.responses import Response
 
 
 def as_json(content: Any, status: int = 200) -> Response:
     """Plain data as a response, unvalidated: checking a page against its model takes longer than ranking it."""
-    return Response(json.dumps(content, allow_nan=False), status, media_type="application/json")
+    try:
+        body = orjson.dumps(content)
+    except TypeError:
+        # A document that a caller wants back may hold half a character or a huge number; what is no number is null.
+        plain = json.loads(json.dumps(content), parse_constant=lambda _: None)
+        body = json.dumps(plain, allow_nan=False).encode()
+    return Response(body, status, media_type="application/json")

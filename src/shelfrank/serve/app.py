@@ -102,13 +102,11 @@ def _ranking_routes() -> APIRouter:
     async def rank(body: api.RankRequest, request: Request) -> Response:
         """Ranks candidates for a query and a customer."""
         started = time.perf_counter()
-        candidates = [
-            api.Candidate.model_construct(id=each) if isinstance(each, str) else each for each in body.candidates
-        ]
-        given = [candidate.features for candidate in candidates]
+        candidates = body.candidates
+        given = [{} if isinstance(each, str) else each.features for each in candidates]
         asked = Asked(
             query=body.query,
-            product_ids=[candidate.id for candidate in candidates],
+            product_ids=[each if isinstance(each, str) else each.id for each in candidates],
             customer_id=body.customer_id,
             session_id=body.session_id,
             context=body.context,
@@ -116,7 +114,7 @@ def _ranking_routes() -> APIRouter:
             products=given if any(given) else (),
             ts_us=_moment(body.timestamp),
         )
-        scores = [candidate.score for candidate in candidates]
+        scores = [None if isinstance(each, str) else each.score for each in candidates]
         weights = None if body.task_weights is None else {str(task): each for task, each in body.task_weights.items()}
         wanted = Wanted(asked, scores, body.weight, weights, body.top_n, body.explain)
         answer = await _service(request).rank(wanted)

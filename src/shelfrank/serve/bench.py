@@ -283,7 +283,7 @@ async def _open_loop(
             await asyncio.sleep(max(due - time.perf_counter(), 0.0))
             try:
                 status, content = await asyncio.wait_for(connections.rank(body), ANSWER_S)
-                ok, degraded = status == 200, b'"degraded": true' in content
+                ok, degraded = status == 200, b'"degraded":true' in content
             except (OSError, EOFError, TimeoutError):
                 ok = degraded = False
             answers.append(_Answer(time.perf_counter() - due, ok, degraded))
