@@ -57,6 +57,15 @@ train(pathlib.Path(prepared), "mmoe_dcn_v2", ExperimentConfig.model_validate_jso
 """A training that kills itself before a step, or while the checkpoint after that step is being written."""
 
 
+# Tests that run in the background may be deaf to Ctrl-C, and children inherit that.
+HEARING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from shelfrank.cli import main
+main()
+"""
+
+
 def start_training(*command: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True)
 
@@ -126,7 +135,7 @@ def test_interrupted_by_hand_leaves_the_checkpoint_and_no_run(small_prepared: Pa
     out = tmp_path / "run"
     settings = [*DROPPING, "train.epochs=100000", "train.patience=100000", "train.threads=1", "neural.d_embedding=2"]
     assignments = [word for setting in settings for word in ("--set", setting)]
-    command = ["-m", "shelfrank", "train", str(small_prepared), "--ranker", "mmoe", "--out", str(out)]
+    command = ["-c", HEARING, "train", str(small_prepared), "--ranker", "mmoe", "--out", str(out)]
     running = start_training(*command, *assignments)
     while not checkpoint_of(out).is_file() and running.poll() is None:
         time.sleep(0.02)
