@@ -208,7 +208,7 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of everything that the demo makes.")] = Path("demo"),
     searches: Annotated[int, typer.Option(help="Result pages of the simulated shop.")] = 30_000,
 ) -> None:
-    """Makes a shop's logs, prepares them, trains the rankers, compares them: the whole path at once."""
+    """Makes a shop's logs, prepares them, trains rankers, compares them, exports one to serve: the whole path."""
     from shelfrank.demo import run_demo
 
     comparison = run_demo(out, searches)

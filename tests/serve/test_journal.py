@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from shelfrank.online import Event
 from shelfrank.serve.journal import Journal, JournalReader
 
@@ -39,7 +41,7 @@ def test_old_files_are_dropped_and_readers_go_on(tmp_path: Path) -> None:
     assert rest[-1] == event(39)
 
 
-def test_a_torn_or_broken_line_loses_only_itself(tmp_path: Path) -> None:
+def test_a_torn_or_broken_line_loses_only_itself_and_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     journal = Journal(tmp_path)
     journal.append([event(1)])
     file = journal.file(0)
@@ -52,3 +54,4 @@ def test_a_torn_or_broken_line_loses_only_itself(tmp_path: Path) -> None:
         stream.write(b'{"no": "event"}\n[]\n')
     journal.append([event(3)])
     assert reader.new_events() == [event(2), event(3)]
+    assert "3 lines of" in caplog.text

@@ -135,7 +135,7 @@ def test_explanations_say_what_each_feature_and_side_did(client: TestClient, bun
     explained = [result["explanation"] for result in answer["results"] if "explanation" in result]
     assert len(explained) == 2
     for explanation in explained:
-        strengths = [sum(abs(logit) for logit in reason["logits"].values()) for reason in explanation["features"]]
+        strengths = [abs(reason["fused"]) for reason in explanation["features"]]
         assert strengths == sorted(strengths, reverse=True)
         assert strengths[0] > 0
         assert {"customer", "product", "interaction"} <= {reason["feature"] for reason in explanation["sides"]}
@@ -154,12 +154,34 @@ def test_what_a_customer_does_changes_their_next_page(client: TestClient, bundle
         "event_attributes": {"object": {"object_id": asked.product_ids[2]}, "position": {"ordinal": 3}},
     }
     response = client.post("/v1/events", json={"events": [event, {**event, "action_name": "impression"}]})
-    assert (response.status_code, response.json()) == (202, {"accepted": 2})
+    assert (response.status_code, response.json()) == (202, {"accepted": 2, "passed_over": {}})
     after = rank(client, body)
     scores = [{r["id"]: r["tasks"] for r in answer["results"]} for answer in (before, after)]
     assert scores[0][asked.product_ids[2]] != scores[1][asked.product_ids[2]]
     earlier = {**body, "timestamp": "2025-02-01T11:58:00Z"}
     assert scores[0].keys() == {r["id"] for r in rank(client, earlier)["results"]}
+
+
+def test_events_that_change_nothing_are_told_by_reason(client: TestClient, bundle_path: Path) -> None:
+    product = golden_page(bundle_path).product_ids[0]
+
+    def event(product: str, action: str, timestamp: str, query: str | None = "sofa") -> dict:
+        about = {"object": {"object_id": product}}
+        return {"action_name": action, "timestamp": timestamp, "user_query": query, "event_attributes": about}
+
+    after, before = "2025-02-01T12:00:00Z", "2024-02-01T12:00:00Z"
+    told = [
+        event(product, "click", after),
+        event(product, "view", after, query=None),
+        event("no such product", "click", after),
+        event(product, "click", before),
+        event(product, "admire", after),
+        event(product, "admire", after),
+    ]
+    expected = {"unknown product": 1, "before the log's end": 1, "unknown action": 2}
+    assert client.post("/v1/events", json={"events": told}).json() == {"accepted": 6, "passed_over": expected}
+    counts = client.get("/metrics").text
+    assert 'shelfrank_events_passed_over_total{reason="unknown action"} 2.0' in counts
 
 
 def test_past_the_deadline_the_engines_own_order_comes_back(

@@ -116,7 +116,7 @@ def test_deeds_change_the_next_page(page: TestClient) -> None:
     product = before["personalized"][4]
     body = {"query": QUERY, "product_id": product, "customer_id": "c03", "session_id": "now", "position": 5}
     answer = page.post("/v1/shop/deeds", json={**body, "action": "purchase"})
-    assert (answer.status_code, answer.json()) == (202, {"accepted": 4})
+    assert (answer.status_code, answer.json()) == (202, {"accepted": 4, "passed_over": {}})
     after = search(page, customer_id="c03", session_id="now")
     tasks = [each["products"][product]["personalized"]["tasks"] for each in (before, after)]
     assert tasks[0] != tasks[1]

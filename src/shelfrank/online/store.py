@@ -187,16 +187,33 @@ class FeatureStore:
     def add_events(self, events: Iterable[Event]) -> None:
         """Adds what happened since the log was read; later pages see it as if the log had it.
 
-        Memory is bounded: the oldest of too many events are forgotten. Events not later than `until_us`, of products
-        that the catalogue lacks, or of tasks that the log has not, are passed over.
+        Memory is bounded: the oldest of too many events are forgotten. Events that `passed_over` gives a reason for are
+        passed over.
 
         Args:
             events: In any order.
         """
-        happenings = [happening for event in events if (happening := self._happening(event)) is not None]
+        happenings = [self._happening(event) for event in events if self.passed_over(event) is None]
         with self._lock:
             for happening in happenings:
                 self._recent.add(happening)
+
+    def passed_over(self, event: Event) -> str | None:
+        """Why an event changes no feature; None where it does.
+
+        Args:
+            event: The event.
+
+        Returns:
+            `unknown product`, `before the log's end` or `unknown action`; outside a results page any action is known.
+        """
+        if self._products.row(event.product_id) < 0:
+            return "unknown product"
+        if event.ts_us <= self.until_us:
+            return "before the log's end"
+        if event.query is not None and event.action != "impression" and event.action not in self._plan.tasks:
+            return "unknown action"
+        return None
 
     def _open_encoder(self, path: Path) -> None:
         encoder = Encoder.load(path / "encoder.json")
@@ -438,24 +455,20 @@ class FeatureStore:
             return [page]
         return [given.get(name, page) for given in asked.products]
 
-    def _happening(self, event: Event) -> Happening | None:
+    def _happening(self, event: Event) -> Happening:
         product = self._products.row(event.product_id)
-        if product < 0 or event.ts_us <= self.until_us:
-            return None
         happened: dict[str, int]
         if event.query is None:
             happened = {"event": 1}
         elif event.action == "impression":
             happened = {"impression": 1, "attention": attention(event.position)}
             happened |= {f"known_{task}": 1 for task in self._plan.partly}
-        elif event.action in self._plan.tasks:
+        else:
             happened = {event.action: 1}
             price = event.price if self._prices is None else float(self._prices[product])
             logarithm = log_price(price)
             if event.action == "click" and logarithm is not None:
                 happened |= {"clicked_price": logarithm, "clicked_priced": 1}
-        else:
-            return None
         codes = (
             {} if self._codes is None else dict(zip(self._plan.affinity, self._codes[product].tolist(), strict=True))
         )

@@ -104,7 +104,7 @@ class RankRequest(_Api):
             given.
         customer_id: Who asks; left out, an anonymous visitor.
         session_id: The visit.
-        timestamp: When; now if left out.
+        timestamp: When; now if left out. One outside 1970 to 2200 counts as the nearest moment within.
         customer: Declared features of the customer that replace those of the table.
         context: Declared features of the page, such as the device.
         weight: How much the model's order counts against the engine's; 0 keeps the engine's order.
@@ -157,10 +157,12 @@ class Reason(BaseModel):
         side: Whom it describes.
         logits: By task, how far the feature moves the logit from where its training mean would leave it; of a ranker
             without probabilities, the score.
+        fused: The same for the fused score, by the page's task weights.
     """
 
     feature: str
     side: str
+    fused: float
     logits: dict[str, float]
 
 
@@ -403,10 +405,12 @@ class EventsResponse(BaseModel):
     """What became of the events.
 
     Attributes:
-        accepted: Events that later pages see.
+        accepted: Events that were taken down; later bundles read them too.
+        passed_over: By reason, those among them that change no feature of the bundle that serves.
     """
 
     accepted: int
+    passed_over: dict[str, int]
 
 
 class ReloadResponse(BaseModel):

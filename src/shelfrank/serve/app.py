@@ -158,8 +158,8 @@ def _ranking_routes() -> APIRouter:
             )
             for event in body.events
         ]
-        await _service(request).add_events(told)
-        return as_json({"accepted": len(told)}, 202)
+        passed_over = await _service(request).add_events(told)
+        return as_json({"accepted": len(told), "passed_over": passed_over}, 202)
 
     @router.post(
         "/admin/reload",

@@ -6,6 +6,7 @@ later starts with what happened before.
 
 import fcntl
 import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from shelfrank.online import Event
 
+log = logging.getLogger("shelfrank.serve")
 SEGMENT_BYTES = 16_000_000
 """Size at which a new file begins; only the newest two are kept."""
 
@@ -103,12 +105,16 @@ class JournalReader:
         # A line that is being written is left for the next time.
         content = content[: content.rfind(b"\n") + 1]
         self.offset += len(content)
-        events = []
+        events, broken = [], 0
         for line in content.splitlines():
             try:
                 events.append(Event(**json.loads(line)))
             except (ValueError, TypeError):
-                continue
+                broken += 1
+        if broken:
+            log.warning(
+                "%d lines of %s are no events; a process may have died while it wrote", broken, self.journal.folder
+            )
         return events
 
 

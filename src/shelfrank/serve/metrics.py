@@ -28,6 +28,9 @@ class Metrics:
         )
         self.unknown = Counter("shelfrank_unknown", "What was cold.", ("what",), registry=registry)
         self.events = Counter("shelfrank_events", "Events accepted.", registry=registry)
+        self.passed_over = Counter(
+            "shelfrank_events_passed_over", "Accepted events that change no feature.", ("reason",), registry=registry
+        )
         self.queries = Counter(
             "shelfrank_query_vectors", "Query vectors, found in the cache or computed.", ("from_",), registry=registry
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64, UInt64
@@ -123,7 +124,7 @@ def explain_rows(
         chosen: The rows to explain.
 
     Returns:
-        For each chosen row, all features, the strongest first, and all sides.
+        For each chosen row, all features and all sides.
     """
     groups = _groups(bundle)
     n_variants = 1 + len(groups)
@@ -155,23 +156,43 @@ def explain_rows(
     for row in moved:
         found = [Contribution(name, side, row[i]) for i, (name, side, _) in enumerate(groups)]
         n_sides = len({side for _, side, _ in groups})
-        features, sides = found[:-n_sides], found[-n_sides:]
-        features.sort(key=lambda each: -float(np.abs(each.logits).max()))
-        explained.append((features, sides))
+        n_features = len(found) - n_sides
+        explained.append((found[:n_features], found[n_features:]))
     return explained
 
 
-def gates_of(bundle: Bundle, rows: Rows, row: int) -> dict[str, list[float]] | None:
-    """The weight of each expert for each task on one row; None where there is no mixture of experts.
+def explanations(
+    bundle: Bundle, rows: Rows, chosen: Int64[np.ndarray, " chosen"], weights: Float64[np.ndarray, " n_tasks"]
+) -> list[dict[str, Any]]:
+    """Why some rows have their scores, as the API has it; see `explain_rows` for its cost.
 
     Args:
         bundle: The bundle.
         rows: A page's rows.
-        row: Which of them.
+        chosen: The rows to explain.
+        weights: What fuses the tasks.
 
     Returns:
-        By task, weights that sum to 1.
+        For each chosen row, the features that move its fused logit most, all sides, and the gates.
     """
+    tasks = bundle.spec.tasks
+
+    def plain(each: Contribution) -> dict[str, Any]:
+        logits = dict(zip(tasks, each.logits.tolist(), strict=True))
+        return {"feature": each.feature, "side": each.side, "fused": float(each.logits @ weights), "logits": logits}
+
+    return [
+        {
+            "features": sorted(map(plain, features), key=lambda each: -abs(each["fused"]))[:N_REASONS],
+            "sides": [plain(each) for each in sides],
+            "gates": _gates(bundle, rows, int(row)),
+        }
+        for row, (features, sides) in zip(chosen, explain_rows(bundle, rows, chosen), strict=True)
+    ]
+
+
+def _gates(bundle: Bundle, rows: Rows, row: int) -> dict[str, list[float]] | None:
+    """The weight of each expert for each task on one row; None where there is no mixture of experts."""
     gates = bundle.scorer.gates(rows.only(slice(row, row + 1)))
     if gates is None:
         return None

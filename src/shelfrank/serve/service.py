@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -21,13 +22,10 @@ from shelfrank.online import Asked, Event
 from shelfrank.serve.journal import Journal, JournalReader
 from shelfrank.serve.metrics import Metrics
 from shelfrank.serve.ranking import (
-    N_REASONS,
-    Contribution,
     blend,
     engine_ranks,
-    explain_rows,
+    explanations,
     fused_scores,
-    gates_of,
     task_weights,
 )
 from shelfrank.serve.shop import Shop
@@ -236,10 +234,23 @@ class Service:
 
         return await asyncio.get_running_loop().run_in_executor(self._scoring, ask)
 
-    async def add_events(self, events: Sequence[Event]) -> None:
-        """Takes in events: every page that is asked for after it sees them, in every process of the service."""
+    async def add_events(self, events: Sequence[Event]) -> dict[str, int]:
+        """Takes in events: every page that is asked for after it sees them, in every process of the service.
+
+        Args:
+            events: The events.
+
+        Returns:
+            By reason, how many of them change no feature of the bundle that serves.
+        """
         await asyncio.get_running_loop().run_in_executor(None, self.journal.append, events)
         self.metrics.events.inc(len(events))
+        serving = self._serving
+        reasons = [] if serving is None else [serving.bundle.features.passed_over(event) for event in events]
+        passed_over = Counter(reason for reason in reasons if reason is not None)
+        for reason, count in passed_over.items():
+            self.metrics.passed_over.labels(reason).inc(count)
+        return dict(passed_over)
 
     def close(self) -> None:
         """Ends the threads once what they are doing is done."""
@@ -262,20 +273,13 @@ class Service:
         order, values = blend(fused, scored.page.tie_keys, engine, wanted.weight)
         order = order[: wanted.top_n]
         first = order[: wanted.explain]
-        explanations = []
-        if len(first) and bundle.spec.model != "position":
-            weights = task_weights(bundle, wanted.task_weights)
-            explained = explain_rows(bundle, scored.rows, first)
-            explanations = [
-                {**_explanation(*each, bundle.spec.tasks, weights), "gates": gates_of(bundle, scored.rows, int(row))}
-                for row, each in zip(first, explained, strict=True)
-            ]
+        weights = task_weights(bundle, wanted.task_weights)
         return Answer(
             order=order.tolist(),
             engine_ranks=engine.tolist(),
             scores=values[order].tolist(),
             tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in scored.scores[order].tolist()],
-            explanations=explanations,
+            explanations=explanations(bundle, scored.rows, first, weights) if len(first) else (),
             bundle=bundle.name,
             unknown=scored.page.unknown,
             bounded=bundle.spec.gives_probabilities or wanted.weight < 1,
@@ -365,14 +369,3 @@ def warm_up(bundle: Bundle, version: Version) -> None:
     for n_rows in WARM_UP_ROWS:
         many = (ids * (n_rows // len(ids) + 1))[:n_rows]
         bundle.score(replace(asked, product_ids=many, positions=None, products=[], search_id=None))
-
-
-def _explanation(
-    features: list[Contribution], sides: list[Contribution], tasks: tuple[str, ...], weights: np.ndarray
-) -> dict[str, Any]:
-    def plain(each: Contribution) -> dict[str, Any]:
-        logits = dict(zip(tasks, each.logits.tolist(), strict=True))
-        return {"feature": each.feature, "side": each.side, "logits": logits}
-
-    strongest = sorted(features, key=lambda each: -float(np.abs(each.logits) @ weights))[:N_REASONS]
-    return {"features": [plain(each) for each in strongest], "sides": [plain(each) for each in sides]}

@@ -18,7 +18,7 @@ from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EvaluateConfig
 from shelfrank.metrics import personalization_degree
 from shelfrank.online import Asked
-from shelfrank.serve.ranking import Contribution, blend, explain_rows, gates_of, task_weights
+from shelfrank.serve.ranking import blend, explanations, task_weights
 from shelfrank.serve.retrieval import Retrieval
 
 N_CANDIDATES = 40
@@ -60,7 +60,6 @@ class _TwoOrders:
         neutral_order: The same for a neutral customer.
         own_fused: What the first is sorted by.
         neutral_fused: What the second is sorted by.
-        weights: One per task.
     """
 
     asked: Asked
@@ -71,7 +70,6 @@ class _TwoOrders:
     neutral_order: Int64[np.ndarray, " rows"]
     own_fused: Float64[np.ndarray, " rows"]
     neutral_fused: Float64[np.ndarray, " rows"]
-    weights: Float64[np.ndarray, " n_tasks"]
 
 
 class Shop:
@@ -137,7 +135,7 @@ class Shop:
         }
 
     def suggest(self, start: str) -> list[str]:
-        """The most frequent queries of the log that begin so, or have a word that does."""
+        """The most frequent queries of the log that begin so."""
         start = " ".join(start.casefold().split())
         if not start:
             return []
@@ -220,22 +218,8 @@ class Shop:
         if two is None or product_id not in two.asked.product_ids:
             return None
         row = list(two.asked.product_ids).index(product_id)
-        spec = self.bundle.spec
-        chosen = np.array([row])
-        ((features, sides),) = explain_rows(self.bundle, two.own.rows, chosen)
-        features.sort(key=lambda each: -abs(float(each.logits @ weights)))
-
-        def plain(each: Contribution) -> dict[str, Any]:
-            logits = dict(zip(spec.tasks, each.logits.tolist(), strict=True))
-            return {"feature": each.feature, "side": each.side, "fused": float(each.logits @ weights), "logits": logits}
-
-        return {
-            "product_id": product_id,
-            "bounded": spec.gives_probabilities,
-            "features": [plain(each) for each in features if each.logits.any()],
-            "sides": [plain(each) for each in sides],
-            "gates": gates_of(self.bundle, two.own.rows, row),
-        }
+        (found,) = explanations(self.bundle, two.own.rows, np.array([row]), weights)
+        return {"product_id": product_id, "bounded": self.bundle.spec.gives_probabilities, **found}
 
     def _two_orders(
         self, wanted: ShopQuery, now_us: int, weights: Float64[np.ndarray, " n_tasks"]
@@ -264,7 +248,6 @@ class Shop:
             neutral_order=orders[1],
             own_fused=fused[0],
             neutral_fused=fused[1],
-            weights=weights,
         )
 
     def _scores(self, scored: Scored, fused: Float64[np.ndarray, " rows"], row: int) -> dict[str, Any]:

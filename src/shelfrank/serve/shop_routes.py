@@ -143,8 +143,8 @@ def shop_routes() -> APIRouter:
             )
             for action in actions
         ]
-        await service.add_events(told)
-        return as_json({"accepted": len(told)}, 202)
+        passed_over = await service.add_events(told)
+        return as_json({"accepted": len(told), "passed_over": passed_over}, 202)
 
     return router
 
