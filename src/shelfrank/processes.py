@@ -5,7 +5,9 @@ method is a no-op, so that code for many processes is also the code for one.
 """
 
 import contextlib
+import importlib
 import os
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -149,6 +151,9 @@ def joined() -> Iterator[Processes]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
         return
+    # An optimizer imports it at its first step. Imported while there is a group it keeps that group alive, and a thread
+    # in it that gives up its last tensor while the interpreter ends aborts the process.
+    importlib.import_module("torch._dynamo")
     store, rank, n = next(rendezvous("env://"))
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
@@ -161,12 +166,20 @@ def joined() -> Iterator[Processes]:
         # The first may still have to tell something that is an error.
         _current.wait()
     except Exception as error:
+        _let_go_of_the_group(error)
         if _is_told(store) and isinstance(error, UserError | OSError):
             raise SystemExit(2) from error
         raise
     finally:
         _current = ALONE
         dist.destroy_process_group()
+
+
+def _let_go_of_the_group(error: BaseException | None) -> None:
+    """Frees what the functions that an error has left still hold: the group, which lives on as long as they do."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _is_told(store: Any) -> bool:

@@ -154,6 +154,11 @@ def test_an_error_of_one_process_ends_all_with_one_sentence(shared: Shared) -> N
     assert "Traceback" not in "".join(shared.told)
 
 
+def test_no_thread_of_the_group_outlives_it(shared: Shared) -> None:
+    # One that does may abort a process that has done its work, while the interpreter ends.
+    assert [told.count("threads of the group: 0\n") for told in shared.told] == [1, 1], shared.told
+
+
 def test_a_killed_process_ends_the_other_and_the_training_resumes_to_the_same_bits(
     prepared: Path, shared: Shared, tmp_path: Path
 ) -> None:
