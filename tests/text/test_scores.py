@@ -10,7 +10,7 @@ import pytest
 from shelfrank.artifact import publish
 from shelfrank.errors import UserError
 from shelfrank.text import scores
-from shelfrank.text.scores import KIND, SemanticScores, row_cosines
+from shelfrank.text.scores import KIND, SemanticScores, cosines_of_query, row_cosines, widened
 
 RNG = np.random.default_rng(0)
 QUERIES, PRODUCTS = RNG.normal(size=(4, 6)).astype(np.float16), RNG.normal(size=(5, 6)).astype(np.float16)
@@ -64,6 +64,23 @@ def test_a_product_without_text_has_no_cosine() -> None:
     products[1] = np.nan
     cosines = row_cosines(QUERIES, products, np.array([0, 0]), np.array([0, 1]))
     assert np.isnan(cosines).tolist() == [False, True]
+
+
+def test_halves_are_widened_to_the_bits_of_astype() -> None:
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    assert (widened(halves).view(np.uint32) == halves.astype(np.float32).view(np.uint32)).all()
+    transposed = halves.reshape(256, 256).T
+    assert (widened(transposed).view(np.uint32) == transposed.astype(np.float32).view(np.uint32)).all()
+
+
+def test_one_query_has_the_bits_of_many() -> None:
+    rng = np.random.default_rng(0)
+    queries, products = (rng.normal(size=(n, 384)).astype(np.float16) for n in (3, 200))
+    expected = row_cosines(queries, products, np.ones(200, np.int64), np.arange(200))
+    assert (cosines_of_query(queries[1], products) == expected).all()
+    exact = products.astype(np.float64) @ queries[1].astype(np.float64)
+    exact /= np.linalg.norm(products.astype(np.float64), axis=1) * np.linalg.norm(queries[1].astype(np.float64))
+    assert np.abs(expected - exact).max() < 1e-6
 
 
 def test_a_truncated_folder_is_refused(folder: Path) -> None:

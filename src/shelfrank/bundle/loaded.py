@@ -20,6 +20,7 @@ from shelfrank.bundle.spec import (
 )
 from shelfrank.errors import UserError
 from shelfrank.online import Asked, FeatureStore, Page
+from shelfrank.text.scores import widened
 
 CACHED_QUERIES = 4096
 
@@ -96,7 +97,7 @@ class Bundle:
             return QueryReader(folder / graph_file(graph, precision), folder / tokenizer, max_tokens, cached).encoders
 
         if spec.matching_tokens is not None:
-            vectors = np.load(folder / PRODUCT_VECTORS, mmap_mode="r", allow_pickle=False)
+            vectors = np.asarray(np.load(folder / PRODUCT_VECTORS, mmap_mode="r", allow_pickle=False))
             if spec.shares_encoder and spec.semantic_tokens is not None:
                 matching, semantic = read("query", MATCHING_TOKENIZER, spec.matching_tokens, spec.semantic_tokens)
             else:
@@ -173,4 +174,5 @@ class Bundle:
             return None
         # A product that the catalogue lacks has no text.
         places = np.where(product_idx < 0, len(self.product_vectors) - 1, product_idx)
-        return np.asarray(self.product_vectors[places], dtype=np.float32)
+        vectors = self.product_vectors[places]
+        return widened(vectors) if vectors.dtype == np.float16 else vectors

@@ -9,7 +9,7 @@ from jaxtyping import Int64, UInt64
 from shelfrank.data.prepared import id_hashes, map_array
 
 REMEMBERED = 200_000
-"""Ids whose places are kept in memory."""
+"""Ids whose places in a table are kept in memory."""
 
 
 class Ids:
@@ -24,7 +24,7 @@ class Ids:
             np.asarray(map_array(folder / "hashes.npy")),
             np.asarray(map_array(folder / "rows.npy")),
         )
-        self._known: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -35,24 +35,27 @@ class Ids:
 
     def find(self, wanted: Sequence[str]) -> tuple[Int64[np.ndarray, " ids"], UInt64[np.ndarray, " ids"]]:
         """The row of each id, -1 where there is none, and its hash."""
-        known = self._known
-        new = [each for each in wanted if each not in known]
-        if new:
-            if len(known) + len(new) > REMEMBERED:
-                # Others may be reading the old one.
-                self._known = known = {}
-                new = list(wanted)
-            hashes = id_hashes(new)
-            rows = np.full(len(new), -1, np.int64)
-            if len(self._hashes):
-                at = np.minimum(np.searchsorted(self._hashes, hashes), len(self._hashes) - 1)
-                rows = np.where(self._hashes[at] == hashes, self._rows[at], -1)
-            known.update(zip(new, zip(rows.tolist(), hashes.tolist(), strict=True), strict=True))
-        pairs = [known[each] for each in wanted]
-        return (
-            np.array([row for row, _ in pairs], np.int64),
-            np.array([hashed for _, hashed in pairs], np.uint64),
-        )
+        if not len(self):
+            return np.full(len(wanted), -1, np.int64), id_hashes(wanted)
+        at = np.array([self._places.get(each, -1) for each in wanted], np.int64)
+        rows, hashes = self._rows.take(at, mode="wrap").astype(np.int64), self._hashes.take(at, mode="wrap")
+        new = np.flatnonzero(at < 0)
+        if len(new):
+            rows[new], hashes[new] = self._look_up([wanted[i] for i in new.tolist()])
+        return rows, hashes
+
+    def _look_up(self, wanted: Sequence[str]) -> tuple[Int64[np.ndarray, " ids"], UInt64[np.ndarray, " ids"]]:
+        hashes = id_hashes(wanted)
+        at = np.searchsorted(self._hashes[:-1], hashes)
+        rows = np.where(self._hashes[at] == hashes, self._rows[at].astype(np.int64), -1)
+        # Ids that the table lacks are not kept: most queries are new, and memory would grow with them.
+        found = {each: place for each, place, row in zip(wanted, at.tolist(), rows.tolist(), strict=True) if row >= 0}
+        if len(self._places) + len(found) > REMEMBERED:
+            # Others may be reading the old one.
+            self._places = found
+        else:
+            self._places.update(found)
+        return rows, hashes
 
 
 def save_ids(folder: Path, ids: Sequence[str]) -> None:

@@ -177,12 +177,11 @@ class PastTable:
             return sums, last
         starts = self._starts[some]
         ends = np.empty((len(ranks), len(some)), np.int64)
+        ends[:] = self._starts[some + 1]
         within = [i for i, rank in enumerate(ranks) if 0 < rank < self.n_times]
         for i, rank in enumerate(ranks):
             if rank <= 0:
                 ends[i] = starts
-            elif rank >= self.n_times:
-                ends[i] = self._starts[some + 1]
         if within:
             wanted = (some << 32) | np.array([ranks[i] for i in within], np.int64)[:, None]
             ends[within] = np.searchsorted(self._moments, wanted)

@@ -13,6 +13,8 @@ MOST_FEATURES = 100
 MOST_EVENTS = 1000
 MOST_EXPLAINED = 10
 _INT64 = 2**63
+_NONE = Field(default_factory=dict)
+"""No features; a default of {} would be copied for each candidate, which takes as long as checking it."""
 
 Id = Annotated[str, Field(min_length=1, max_length=MOST_ID)]
 Text = Annotated[str, Field(max_length=MOST_TEXT)]
@@ -89,7 +91,7 @@ class Candidate(_Api):
 
     id: Id
     score: Number | None = None
-    features: Values = {}
+    features: Values = _NONE
 
 
 _CANDIDATES = Annotated[list[Candidate | Id], Field(max_length=MOST_CANDIDATES)]

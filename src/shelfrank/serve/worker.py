@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import gc
 import logging
 import multiprocessing
 import os
@@ -30,6 +31,8 @@ BACKLOG = 2048
 IDLE_CONNECTION_S = 30
 LOOK_EVERY_S = 0.2
 RESTART_AFTER_S = 1.0
+COLLECTED_AFTER = 50_000
+"""Objects that are new and still there, after which the collector looks for cycles."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,8 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
         # The processes share a port: one that is not ready must not take what another could answer.
         while not asyncio.run(_loaded(service)):
             time.sleep(settings.poll_s)
+    # A page makes and drops some thousand objects, none of them in a cycle: the collector need not look at each.
+    gc.set_threshold(COLLECTED_AFTER)
     app = create_app(service, settings.keys, settings.most_body_bytes, settings.poll_s)
     config = uvicorn.Config(
         app,

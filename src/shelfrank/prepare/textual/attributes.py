@@ -165,6 +165,8 @@ def _longest_matches(queries: Ragged, trie: _Trie) -> Ragged:
     n_queries = len(queries.lengths)
     node = trie.root.take(queries.values, mode="clip")
     first = np.flatnonzero(node != NONE)
+    if not len(first):
+        return Ragged(np.empty(0, np.int32), np.zeros(n_queries + 1, np.int64))
     owner = np.searchsorted(queries.starts, first, side="right") - 1
     end, node = queries.starts[owner + 1], node[first]
     value, length = np.full(len(first), NONE, np.int32), np.zeros(len(first), np.int64)

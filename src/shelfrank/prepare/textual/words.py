@@ -89,6 +89,9 @@ def ragged(values: Int32[np.ndarray, " n_values"], lengths: Int64[np.ndarray, " 
 def distinct(rows: Ragged) -> Ragged:
     """Each row's distinct values in the order of their first appearance."""
     n_rows = len(rows.starts) - 1
+    if n_rows == 1:
+        own = np.array(list(dict.fromkeys(rows.values.tolist())), np.int32)
+        return Ragged(own, np.array([0, len(own)], np.int64))
     values, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
     for start in range(0, n_rows, ROWS_AT_ONCE):
         starts = rows.starts[start : start + ROWS_AT_ONCE + 1]
