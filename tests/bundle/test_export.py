@@ -79,7 +79,7 @@ def replayed(run_path: Path, bundle: Bundle, n: int = 12) -> tuple[np.ndarray, n
         ("dcn_v2_single", ()),
         ("mmoe", ("exclude_sides=[customer]", "exclude_features=[brand]")),
         ("mmoe_dcn_v2_tinybert_cross", ()),
-        ("mmoe_dcn_v2_tinybert_dot", ("neural.text.trained_layers=2",)),
+        ("mmoe_dcn_v2_tinybert_dot", ("neural.text.trained_layers=2", "neural.text.normalise_vectors=true")),
     ],
 )
 def test_a_bundle_gives_the_scores_of_its_run(

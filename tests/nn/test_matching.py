@@ -73,3 +73,21 @@ def test_normalised_features_have_mean_0_and_spread_1_over_a_batch() -> None:
     features = matching(RowTexts(vectors, torch.arange(20), torch.arange(20, 40)))
     assert features.mean(dim=0).abs().max() < 1e-5
     torch.testing.assert_close(features.std(dim=0, correction=0), torch.ones(5), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", MATCHINGS)
+def test_vectors_are_normalised_before_they_are_multiplied(kind: str) -> None:
+    torch.manual_seed(0)
+    matching = TextMatching(TrainedLayers([], 5), kind, batch_norm=False, normalise_vectors=True).train()
+    vectors = 3.0 + torch.rand(40, 5)
+    query, product = torch.arange(20), torch.arange(20, 40)
+    features = matching(RowTexts(vectors, query, product))
+    # Each side by its own rows' mean and spread.
+    sides = [(some - some.mean(axis=0)) / np.sqrt(some.var(axis=0) + 1e-5) for some in np.split(vectors.numpy(), 2)]
+    expected = sides[0] * sides[1]
+    expected = expected.sum(axis=1, keepdims=True) if kind == "dot" else expected
+    np.testing.assert_allclose(features.detach().numpy(), expected, atol=1e-4)
+    matching.eval()
+    alone = matching(RowTexts(vectors, query[:1], product[:1]))
+    together = matching(RowTexts(vectors, query, product))
+    torch.testing.assert_close(alone, together[:1])

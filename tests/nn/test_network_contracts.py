@@ -18,7 +18,8 @@ from tiny import tiny_network
 N_NUMERICAL, SIZES, N_TASKS, N_TEXTS, D_TEXT = 4, (5, 3, 2), 3, 6, 5
 Row = tuple[torch.Tensor, torch.Tensor, RowTexts | None]
 every_network = pytest.mark.parametrize(
-    ("bottom", "head", "matching"), list(itertools.product(BOTTOMS, HEADS, ["none", *MATCHINGS]))
+    ("bottom", "head", "matching"),
+    list(itertools.product(BOTTOMS, HEADS, ["none", *MATCHINGS, "dot of normalised vectors"])),
 )
 
 
@@ -35,7 +36,9 @@ class Layer(nn.Module):
 
 def make(bottom: str, head: str, matching: str, seed: int = 5) -> MultiTaskRanker:
     torch.manual_seed(seed)
-    config = tiny_network(bottom, f"neural.head={head}", f"neural.text.matching={matching}")
+    kind, *normalised = matching.split()
+    text = [f"neural.text.matching={kind}", f"neural.text.normalise_vectors={'true' if normalised else 'false'}"]
+    config = tiny_network(bottom, f"neural.head={head}", *text)
     trained = None if matching == "none" else TrainedLayers([Layer()], D_TEXT)
     return MultiTaskRanker(N_NUMERICAL, SIZES, N_TASKS, config, trained_layers=trained)
 

@@ -100,6 +100,7 @@ class TextConfig(Strict):
             they are.
         max_tokens: Tokens that are read of a text.
         learning_rate: Adam's rate for these layers; None takes that of the rest.
+        normalise_vectors: Batch normalisation of both vectors before they are multiplied.
         dropout: Share of units dropped in the trained layers; None keeps what the encoder was made with.
         cache_mb: Most megabytes on disk for the output of one encoder's frozen layers; texts beyond it are encoded anew
             at each step.
@@ -111,6 +112,7 @@ class TextConfig(Strict):
     trained_layers: int = Field(default=1, ge=0)
     max_tokens: int = Field(default=64, ge=3)
     learning_rate: float | None = Field(default=None, gt=0)
+    normalise_vectors: bool = False
     dropout: float | None = Field(default=None, ge=0, lt=1)
     cache_mb: float = Field(default=4096.0, ge=0)
     cache_dtype: Literal["fp16", "bf16"] = "fp16"

@@ -95,16 +95,22 @@ class TextMatching(nn.Module):
         trained: The encoder's trained layers.
         kind: A name in `MATCHINGS`.
         batch_norm: Whether each feature is normalised.
+        normalise_vectors: Whether the two vectors are normalised before they are multiplied.
 
     Attributes:
         d_out: Number of features.
     """
 
-    def __init__(self, trained: TrainedLayers, kind: str, batch_norm: bool) -> None:
+    def __init__(self, trained: TrainedLayers, kind: str, batch_norm: bool, normalise_vectors: bool = False) -> None:
         super().__init__()
         self.trained = trained
         self._match, width = MATCHINGS[kind]
         self.d_out = width(trained.d)
+        # Unstated: maxima lie above 0, each dimension at its own height, and the heights times each side's deviations
+        # outweigh what the two have in common; a normalisation of the products comes too late to tell them apart.
+        self.norm_query, self.norm_product = (
+            BatchNorm(trained.d) if normalise_vectors else nn.Identity() for _ in range(2)
+        )
         # Unstated: products of two maxima lie far from 0, unlike every other input.
         self.norm = BatchNorm(self.d_out) if batch_norm else nn.Identity()
 
@@ -115,4 +121,4 @@ class TextMatching(nn.Module):
 
     def compare(self, query: Float[Tensor, "rows d"], product: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d_out"]:
         """The features of pairs of finished vectors."""
-        return self.norm(self._match(query, product))
+        return self.norm(self._match(self.norm_query(query), self.norm_product(product)))

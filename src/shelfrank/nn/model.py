@@ -57,7 +57,9 @@ class MultiTaskRanker(nn.Module):
         self.text = None
         if config.text.matching != "none":
             assert trained_layers is not None, "text matching needs the encoder's trained layers"
-            self.text = TextMatching(trained_layers, config.text.matching, config.batch_norm)
+            self.text = TextMatching(
+                trained_layers, config.text.matching, config.batch_norm, config.text.normalise_vectors
+            )
         d_matching = self.text.d_out if self.text else 0
         shape = InputShape(n_numerical, len(category_sizes), config.d_embedding, d_matching)
         self.bottom = BOTTOMS[config.bottom](shape, config)
