@@ -169,7 +169,7 @@ def test_the_seed_decides_every_bit_of_a_training() -> None:
     assert differs(one, other)
 
 
-def test_relevance_is_learned_beside_the_tasks_and_counts_in_the_loss_that_stops() -> None:
+def test_relevance_is_learned_beside_the_tasks_and_counts_in_the_loss() -> None:
     settings = config(learning_rate=0.01, epochs=12)
     model, trained = train_tiny(settings, relevance_weight=0.4)
     for record in trained.curve:
@@ -181,6 +181,15 @@ def test_relevance_is_learned_beside_the_tasks_and_counts_in_the_loss_that_stops
     best = next(record for record in trained.curve if record["best"])
     assert relevance_loss(classes, relevance).item() == pytest.approx(best["valid_relevance_loss"], rel=1e-5)
     assert best["valid_relevance_loss"] < 0.95 * np.log(N_CLASSES)
+
+
+def test_the_tasks_alone_decide_which_epoch_is_kept_and_when_to_stop() -> None:
+    _, trained = train_tiny(config(learning_rate=0.01, epochs=40, patience=3), relevance_weight=100.0)
+    of_tasks = [float(np.dot(WEIGHTS, record["valid_losses"])) for record in trained.curve]
+    assert trained.best_epoch == int(np.argmin(of_tasks)) + 1
+    assert len(trained.curve) == trained.best_epoch + 3
+    totals = [record["valid_loss"] for record in trained.curve]
+    assert int(np.argmin(totals)) + 1 != trained.best_epoch
 
 
 def test_the_training_loss_counts_relevance_by_its_weight() -> None:

@@ -1,6 +1,7 @@
 """Batches get each text once, with little padding, and the loss and gradients of reading every row's own."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shelfrank.config import TrainConfig
-from shelfrank.data.batch import Rows
+from shelfrank.data.batch import Batch, Rows, ShuffledBatches
 from shelfrank.data.prepared import Split
 from shelfrank.nn.matching import Bucket, RowTexts, TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
@@ -100,6 +101,52 @@ def test_a_whole_splits_vectors_are_those_of_its_batches(feed: TextFeed, encoder
         vectors = trained(own.texts)
         torch.testing.assert_close(whole.texts[whole.query], vectors[own.query], **ROUNDED)
         torch.testing.assert_close(whole.texts[whole.product], vectors[own.product], **ROUNDED)
+
+
+def test_texts_whose_layers_are_not_trained_are_read_once_and_leave_the_batches_as_they_are(
+    feed: TextFeed, encoder: CutEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, valid = with_texts(160), with_texts(43)
+    settings = TrainConfig(threads=1, precision="fp32", batch_size=32, epochs=2, patience=10)
+    config = tiny_network("dcn_v2", "neural.text.matching=cross", "neural.text.trained_layers=0")
+    seen: list[list[int]] = []
+    step = loop._step
+
+    def noted(model: Any, batch: Batch, *more: Any) -> torch.Tensor:
+        seen.append(batch.product_idx.tolist())
+        return step(model, batch, *more)
+
+    def learned() -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = MultiTaskRanker(4, (2,), 3, config, trained_layers=TrainedLayers([], encoder.d))
+        fit(model, train, valid, settings, (0.5, 0.3, 0.2), 0, texts=feed)
+        return model.state_dict()
+
+    monkeypatch.setattr(loop, "_step", noted)
+    read = counted(monkeypatch)
+    ours = learned()
+    assert read == [len(QUERIES) + len(DOCUMENTS)]
+    plain = ShuffledBatches(Rows(train), 32, 0)
+    assert seen == [batch.product_idx.tolist() for epoch in range(2) for batch in plain.epoch(epoch)]
+
+    monkeypatch.setattr(loop, "FinishedTexts", lambda feed, *_: feed)
+    theirs = learned()
+    assert len(read) == 3  # the validation split's, after each epoch
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], **ROUNDED)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many texts each reading of finished vectors has."""
+    found: list[int] = []
+    read = TextFeed.read
+
+    def reading(self: TextFeed, texts: np.ndarray, trained: TrainedLayers) -> torch.Tensor:
+        found.append(len(texts))
+        return read(self, texts, trained)
+
+    monkeypatch.setattr(TextFeed, "read", reading)
+    return found
 
 
 @pytest.mark.parametrize("matching", ["cross", "dot"])

@@ -17,7 +17,7 @@ class TrainConfig(Strict):
         batch_size: Rows per step; None leaves it to the protocol.
         learning_rate: Adam's rate; None leaves it to the protocol.
         epochs: Most passes over the training split.
-        patience: Epochs without a better validation loss before training stops.
+        patience: Epochs without a better validation loss of the tasks before training stops.
         precision: `bf16` computes matrix products in bfloat16; `auto` uses it where the processor has it.
         checkpoint_every_s: Seconds between checkpoints within an epoch.
         threads: Threads of the numerical library; None takes every core this process may use.

@@ -1,4 +1,4 @@
-"""The training loop: Adam, weighted multi-task loss, early stopping on it, exact resume (Paper: Sec. 4.2).
+"""The training loop: Adam, weighted multi-task loss, early stopping on its tasks, exact resume (Paper: Sec. 4.2).
 
 The loop is the same in every process of a training; `shelfrank.train.distributed` says what each of them has.
 """
@@ -16,7 +16,7 @@ from shelfrank.config import TrainConfig
 from shelfrank.data.batch import Batch, Rows, ShuffledBatches
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
-from shelfrank.nn.matching import RowTexts
+from shelfrank.nn.matching import RowTexts, TrainedLayers
 from shelfrank.nn.model import Outputs
 from shelfrank.processes import processes
 from shelfrank.progress import progress
@@ -24,7 +24,7 @@ from shelfrank.train.checkpoint import Progress, is_foreign, load_checkpoint, sa
 from shelfrank.train.distributed import BatchShare, add_up_gradients, own_searches, seed_step
 from shelfrank.train.losses import all_losses, count_labels, weighted_loss
 from shelfrank.train.protocol import Protocol, pick_protocol
-from shelfrank.train.text_feed import TextFeed
+from shelfrank.train.text_feed import FinishedTexts, TextFeed, Texts
 
 SCORING_ROWS = 16_384
 TELL_EVERY_S = 0.5
@@ -85,14 +85,15 @@ def fit(
     Args:
         model: Maps a batch to `Outputs` as `MultiTaskRanker` does; its weights are already drawn.
         train: Rows to learn from.
-        valid: Rows whose weighted loss decides when to stop.
+        valid: Rows whose weighted loss over the tasks, without the relevance label, decides when to stop.
         config: The loop's settings.
         task_weights: Weight of each task's loss.
         seed: Decides the order of rows and the dropout.
         checkpoints: None trains without any.
         title: What the progress bar says.
         relevance_weight: Weight of the relevance label's loss beside the tasks'; 0 where the model does not learn it.
-        texts: The rows' texts, for a model that reads them; batches are then made of whole searches.
+        texts: The rows' texts, for a model that reads them; where it trains layers of their encoder, batches are made
+            of whole searches.
         text_learning_rate: Adam's rate for the text encoder's layers; None takes that of the rest.
         ghost_batch_size: Rows that the model normalises together, as its bottom says.
         on_epoch: Called with each epoch's record after its checkpoint; what it raises ends the training.
@@ -120,7 +121,13 @@ def fit(
     optimizer = torch.optim.Adam(_groups(model, text_learning_rate), lr=protocol.learning_rate, fused=True)
     losses = [*task_weights, *([relevance_weight] if relevance_weight > 0 else [])]
     weights = torch.tensor(losses, dtype=torch.float32, device=device)
+    # Only texts that are read anew at each step gain by coming together.
+    feed: Texts | None = texts
     whole_searches = texts is not None
+    if texts is not None:
+        trained: TrainedLayers = model.text.trained  # pyright: ignore
+        if not len(trained.layers):
+            feed, whole_searches = FinishedTexts(texts, trained, train, valid), False
     share = BatchShare(group, train, whole_searches, ghost_batch_size)
     batches = ShuffledBatches(Rows(train, device), protocol.batch_size, seed, whole_searches, share)
     valid_rows = Rows(own_searches(valid)[0], device)
@@ -156,7 +163,7 @@ def fit(
             saved = told = time.monotonic()
             for batch in batches.epoch(state.epoch, first_step=n_done):
                 seed_step(seed, state.epoch, state.step)
-                loss_sum += _step(run, batch, texts, weights, optimizer, protocol.bf16)
+                loss_sum += _step(run, batch, feed, weights, optimizer, protocol.bf16)
                 state.step += 1
                 now = time.monotonic()
                 if now - told >= TELL_EVERY_S:
@@ -169,16 +176,19 @@ def fit(
                     keep()
                     saved = time.monotonic()
         state.loss_sum = float(loss_sum)
-        valid_losses = evaluate_losses(model, valid_rows, protocol.bf16, texts)
+        valid_losses = evaluate_losses(model, valid_rows, protocol.bf16, feed)
         valid_loss = float(weighted_loss(valid_losses, weights.cpu()))
+        # Relevance is never scored by, and a text network learns it for epochs after the tasks are overfitted.
+        n_tasks = len(task_weights)
+        task_loss = float(weighted_loss(valid_losses[:n_tasks], weights[:n_tasks].cpu()))
         train_loss = state.loss_sum / state.step
         if not (torch.isfinite(torch.tensor([train_loss, valid_loss])).all()):
             raise UserError(
                 f"the loss must stay finite, but it became {train_loss:g} (train) and {valid_loss:g} (validation) "
                 f"in epoch {state.epoch + 1}; lower train.learning_rate"
             )
-        if valid_loss < state.best_loss:
-            state.best_loss, state.best_epoch, state.worse_epochs = valid_loss, state.epoch, 0
+        if task_loss < state.best_loss:
+            state.best_loss, state.best_epoch, state.worse_epochs = task_loss, state.epoch, 0
             best = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
         else:
             state.worse_epochs += 1
@@ -187,7 +197,8 @@ def fit(
                 "epoch": state.epoch + 1,
                 "train_loss": train_loss,
                 "valid_loss": valid_loss,
-                "valid_losses": valid_losses[: len(task_weights)].tolist(),
+                "valid_task_loss": task_loss,
+                "valid_losses": valid_losses[:n_tasks].tolist(),
                 **({"valid_relevance_loss": valid_losses[-1].item()} if relevance_weight > 0 else {}),
                 "seconds": round(clock.seconds(), 2),
             }
@@ -202,7 +213,7 @@ def fit(
     return Trained(curve, state.best_epoch + 1, protocol, state.seconds)
 
 
-def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: TextFeed | None = None) -> Tensor:
+def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: Texts | None = None) -> Tensor:
     """Each task's loss over a whole split, averaged over the rows that have its label; then the relevance label's.
 
     Args:
@@ -221,7 +232,7 @@ def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: TextFeed | 
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, rows: Rows, bf16: bool, texts: TextFeed | None = None) -> Outputs:
+def predict(model: nn.Module, rows: Rows, bf16: bool, texts: Texts | None = None) -> Outputs:
     """Outputs for every row of a split, in eval mode and on the processor; a row's do not depend on its neighbours.
 
     Each different text of the split is read once.
@@ -260,7 +271,7 @@ def pick_device(name: str) -> torch.device:
 def _step(
     model: Callable[..., Outputs],
     batch: Batch,
-    texts: TextFeed | None,
+    texts: Texts | None,
     weights: Tensor,
     optimizer: torch.optim.Optimizer,
     bf16: bool,

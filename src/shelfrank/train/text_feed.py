@@ -49,19 +49,9 @@ class TextFeed:
 
     def of_split(self, split: Split, trained: TrainedLayers) -> Callable[[Batch], RowTexts]:
         """Reads every text of a split once; a batch's texts are then looked up among the finished vectors."""
-        used = np.unique(
-            np.concatenate(
-                [self.query_text[np.unique(split.query_idx)], self.product_text[np.unique(split.product_idx)]]
-            )
-        ).astype(np.int64)
-        vectors = self.read(used, trained)
-        return lambda batch: RowTexts(
-            vectors,
-            self._seats(used, self.query_text[batch.query_idx]),
-            self._seats(used, self.product_text[batch.product_idx]),
-        )
+        return FinishedTexts(self, trained, split).of_batch
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def read(self, texts: Int64[np.ndarray, " texts"], trained: TrainedLayers) -> Float[Tensor, "texts d"]:
         """The finished vectors of different texts, which must be given in ascending order."""
         vectors = torch.empty(len(texts), trained.d, device=self.device)
@@ -71,9 +61,6 @@ class TextFeed:
             order, buckets = self._buckets(some)
             vectors[torch.from_numpy(np.searchsorted(texts, some[order])).to(self.device)] = trained(buckets)
         return vectors
-
-    def _seats(self, used: Int64[np.ndarray, " texts"], texts: Int32[np.ndarray, " rows"]) -> Tensor:
-        return torch.from_numpy(np.searchsorted(used, texts)).to(self.device)
 
     def _buckets(self, texts: Int64[np.ndarray, " texts"]) -> tuple[Int64[np.ndarray, " texts"], list[Bucket]]:
         """The texts' order through the buckets, and the buckets."""
@@ -85,6 +72,42 @@ class TextFeed:
             whole = bool(mask.all())
             buckets.append(Bucket(hidden.to(self.device), None if whole else mask.to(self.device)))
         return order, buckets
+
+
+class FinishedTexts:
+    """The vectors of every text of some splits, for a model whose layers no longer change them.
+
+    Args:
+        feed: The texts.
+        trained: The layers that read them.
+        *splits: Whose texts; a batch must be of one of them.
+    """
+
+    def __init__(self, feed: TextFeed, trained: TrainedLayers, *splits: Split) -> None:
+        self._feed = feed
+        parts = [
+            part[np.unique(places)]
+            for split in splits
+            for part, places in ((feed.query_text, split.query_idx), (feed.product_text, split.product_idx))
+        ]
+        self._used = np.unique(np.concatenate(parts)).astype(np.int64)
+        self._vectors = feed.read(self._used, trained)
+
+    def of_batch(self, batch: Batch) -> RowTexts:
+        """The vectors of a batch's texts."""
+        query, product = (
+            torch.from_numpy(np.searchsorted(self._used, texts)).to(self._feed.device)
+            for texts in (self._feed.query_text[batch.query_idx], self._feed.product_text[batch.product_idx])
+        )
+        return RowTexts(self._vectors, query, product)
+
+    def of_split(self, split: Split, trained: TrainedLayers) -> Callable[[Batch], RowTexts]:
+        """The same; there is nothing left to read."""
+        return self.of_batch
+
+
+Texts = TextFeed | FinishedTexts
+"""What gives batches their texts."""
 
 
 def cut_by_length(lengths: Int32[np.ndarray, " texts"]) -> list[tuple[int, int]]:

@@ -83,7 +83,7 @@ class SizeSearch:
                 # After the last epoch there is nothing left to save.
                 if record["epoch"] < self.trainer.config.train.epochs:
                     rows = record["epoch"] * self.trainer.train_rows.n_rows
-                    tools.report(record["epoch"], -record["valid_loss"], rows)
+                    tools.report(record["epoch"], -record["valid_task_loss"], rows)
 
             config = self.config_of(job.params)
             return self.trainer.whole(config, folder, f"{self.owner}/{SIZES}/{job.id}", report)
