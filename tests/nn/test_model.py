@@ -139,7 +139,7 @@ def test_without_the_relevance_task_the_network_is_the_three_tasks_alone(bottom:
         def __init__(self) -> None:
             super().__init__()
             config = tiny_network(bottom)
-            self.inputs = TabularInputs(SIZES, config.d_embedding)
+            self.inputs = TabularInputs(SIZES, config.d_embedding, BOTTOMS[bottom].embedding_std)
             self.bottom = BOTTOMS[bottom](InputShape(N_NUMERICAL, len(SIZES), config.d_embedding), config)
             shape = (self.bottom.d_out, config.mmoe.n_experts, config.mmoe.expert_layers, N_TASKS)
             self.head = MMoE(*shape, config.batch_norm, config.dropout)

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 EMBEDDING_STD = 0.1
+"""How far apart categories begin for most bottoms."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,19 @@ class TabularInputs(nn.Module):
     """Embeds categorical codes (Paper: Sec. 3.3, Eq. (2)).
 
     All features share one table, each with its own range of rows, so that a batch is one lookup.
+
+    Args:
+        category_sizes: Codes of each feature.
+        d_embedding: Width of each embedding.
+        std: How far apart categories begin.
     """
 
     starts: Tensor
 
-    def __init__(self, category_sizes: Sequence[int], d_embedding: int) -> None:
+    def __init__(self, category_sizes: Sequence[int], d_embedding: int, std: float = EMBEDDING_STD) -> None:
         super().__init__()
         self.table = nn.Embedding(max(sum(category_sizes), 1), d_embedding)
-        nn.init.normal_(self.table.weight, std=EMBEDDING_STD)
+        nn.init.normal_(self.table.weight, std=std)
         starts = torch.tensor([0, *category_sizes], dtype=torch.int32).cumsum(0, dtype=torch.int32)[:-1]
         self.register_buffer("starts", starts[: len(category_sizes)], persistent=False)
 

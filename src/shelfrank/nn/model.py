@@ -53,7 +53,8 @@ class MultiTaskRanker(nn.Module):
     ) -> None:
         super().__init__()
         self.n_tasks = n_tasks
-        self.inputs = TabularInputs(category_sizes, config.d_embedding)
+        bottom = BOTTOMS[config.bottom]
+        self.inputs = TabularInputs(category_sizes, config.d_embedding, bottom.embedding_std)
         self.text = None
         if config.text.matching != "none":
             assert trained_layers is not None, "text matching needs the encoder's trained layers"
@@ -62,7 +63,7 @@ class MultiTaskRanker(nn.Module):
             )
         d_matching = self.text.d_out if self.text else 0
         shape = InputShape(n_numerical, len(category_sizes), config.d_embedding, d_matching)
-        self.bottom = BOTTOMS[config.bottom](shape, config)
+        self.bottom = bottom(shape, config)
         self.head = HEADS[config.head](self.bottom.d_out, n_tasks + bool(n_relevance_classes), config)
         self.towers = Towers(n_tasks, self.head.d_out, config.tower_layers, config.batch_norm, config.dropout)
         self.relevance_tower = None

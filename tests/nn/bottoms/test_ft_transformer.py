@@ -15,6 +15,7 @@ from shelfrank.errors import UserError
 from shelfrank.nn.bottoms import ft_transformer
 from shelfrank.nn.bottoms.ft_transformer import Attention, FeatureTokenizer, FTTransformer
 from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
+from shelfrank.nn.model import MultiTaskRanker
 from tiny import tiny_network
 
 N_ROWS = 7
@@ -196,6 +197,28 @@ def test_features_of_one_kind_only(n_rows: int, n_numerical: int, n_categorical:
 
     assert x_final.shape == (n_rows, 4)
     assert torch.isfinite(bottom(inputs).x_final).all()
+
+
+def test_weights_begin_as_the_authors_but_for_the_last_layer_and_the_categories() -> None:
+    torch.manual_seed(2)
+    config = network(64, 8, 3)
+    theirs = rtdl.FTTransformer(
+        n_cont_features=20, cat_cardinalities=[30] * 20, d_out=64, n_blocks=3, d_block=64, attention_n_heads=8,
+        attention_dropout=0.0, ffn_d_hidden_multiplier=config.ft_transformer.ffn_multiplier, ffn_dropout=0.0,
+        residual_dropout=0.0,
+    )  # fmt: skip
+    ours = FTTransformer(InputShape(20, 20, 64), config).state_dict()
+    model = MultiTaskRanker(20, [30] * 20, 1, config)
+
+    for name, reference in in_our_names(theirs.state_dict(), config).items():
+        if name.startswith("output.2") or name == "tokenizer.category_bias":
+            continue
+        assert ours[name].mean().item() == pytest.approx(reference.mean().item(), abs=0.02), name
+        assert ours[name].std().item() == pytest.approx(reference.std().item(), rel=0.2), name
+    assert torch.equal(ours["output.2.weight"], torch.eye(64))
+    assert not ours["output.2.bias"].any()
+    assert not ours["tokenizer.category_bias"].any()
+    assert model.inputs.table.weight.std().item() == pytest.approx(FTTransformer.embedding_std, rel=0.05)
 
 
 class KeepsNoLastToken(nn.Module):

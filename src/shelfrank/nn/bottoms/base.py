@@ -7,7 +7,8 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from shelfrank.nn.inputs import Inputs
+from shelfrank.config import NeuralConfig
+from shelfrank.nn.inputs import EMBEDDING_STD, Inputs, InputShape
 
 
 class Shared(NamedTuple):
@@ -31,14 +32,23 @@ def ghost_rows(n_rows: int, ghost_batch_size: int) -> int:
 class Bottom(nn.Module, ABC):
     """Turns the inputs into `x_final`.
 
+    Args:
+        shape: What a row has.
+        config: Sizes of the network's parts.
+
     Attributes:
         d_out: Width of `x_final`.
         ghost_batch_size: Rows of a batch, at most, that are normalised together, apart from the others; 1 where each
             row is by itself or the whole batch is.
+        embedding_std: How far apart the categories that it receives begin.
     """
 
     d_out: int
     ghost_batch_size: int = 1
+    embedding_std: float = EMBEDDING_STD
+
+    def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
+        super().__init__()
 
     @abstractmethod
     def forward(self, inputs: Inputs) -> Shared:

@@ -29,7 +29,7 @@ class DCNV2(Bottom):
     """Cross and deep network in parallel, concatenated (Paper: Sec. 3.3, Eq. (5)-(8))."""
 
     def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__()
+        super().__init__(shape, config)
         self.cross = CrossNetwork(shape.d_flat, config.dcn_v2.n_cross_layers)
         self.deep = Dense(shape.d_flat, config.dcn_v2.deep_layers, config.batch_norm, config.dropout)
         self.d_out = shape.d_flat + self.deep.d_out

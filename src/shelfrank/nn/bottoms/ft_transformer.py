@@ -60,6 +60,8 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(d, 3 * d)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(d, d)
+        for linear in (self.qkv, self.out):
+            nn.init.zeros_(linear.bias)
 
     def forward(self, x: Float[Tensor, "rows n_tokens d"]) -> Float[Tensor, "rows n_tokens d"]:
         """Lets every token read all tokens."""
@@ -139,16 +141,23 @@ class FTTransformer(Bottom):
 
     Equals the authors' `rtdl_revisiting_models` (arXiv 2106.11959) with the same weights. Normalises by layer, whatever
     `batch_norm` says.
+
+    Weights begin as theirs, but for two things. The linear layer of Eq. (12) begins as the identity: theirs gives the
+    logits, ours stands before a head that does, and a second layer drawn at random would only damp what passes. And
+    the categories of a feature begin close to each other, so that one seen a few times is near its feature's mean
+    instead of anywhere, which the layer normalisations would even enlarge.
     """
 
+    embedding_std = 0.01
+
     def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__()
+        super().__init__(shape, config)
         d = self.d_out = shape.d_embedding
         self.tokenizer = FeatureTokenizer(shape)
         n_before = config.ft_transformer.n_blocks - 1
         self.blocks = nn.Sequential(*(Block(d, config, first=i == 0) for i in range(n_before)))
         self.last_block = Block(d, config, first=n_before == 0)
-        self.output = nn.Sequential(nn.LayerNorm(d), nn.ReLU(), nn.Linear(d, d))
+        self.output = nn.Sequential(nn.LayerNorm(d), nn.ReLU(), _identity(d))
 
     def forward(self, inputs: Inputs) -> Shared:
         """Reads the rows a chunk at a time, which changes nothing but the speed."""
@@ -173,6 +182,14 @@ class FTTransformer(Bottom):
     def _read(self, inputs: Inputs) -> Float[Tensor, "rows d"]:
         cls = self.last_block.read_first(self.blocks(self.tokenizer(inputs)))
         return self.output(cls)
+
+
+def _identity(d: int) -> nn.Linear:
+    """A layer that begins by changing nothing."""
+    linear = nn.Linear(d, d)
+    nn.init.eye_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear
 
 
 def _uniform(*shape: int) -> nn.Parameter:

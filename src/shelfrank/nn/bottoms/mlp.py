@@ -10,7 +10,7 @@ class MLP(Bottom):
     """Dense layers over the concatenated inputs."""
 
     def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__()
+        super().__init__(shape, config)
         self.dense = Dense(shape.d_flat, config.mlp.layers, config.batch_norm, config.dropout)
         self.d_out = self.dense.d_out
 

@@ -9,7 +9,7 @@ class NoBottom(Bottom):
     """Hands the concatenated inputs on (Paper: Sec. 3.6, MMoE)."""
 
     def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__()
+        super().__init__(shape, config)
         self.d_out = shape.d_flat
 
     def forward(self, inputs: Inputs) -> Shared:

@@ -240,7 +240,7 @@ class TabNet(Bottom):
     feature_of_column: Int[Tensor, " d_flat"]
 
     def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__()
+        super().__init__(shape, config)
         tabnet = config.tabnet
         self.gamma, self.sparsity, self.ghost_batch_size = tabnet.gamma, tabnet.sparsity, tabnet.ghost_batch_size
         self.widths = (tabnet.d_decision, tabnet.d_attention)
