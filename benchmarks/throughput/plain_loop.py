@@ -1,4 +1,4 @@
-"""The baseline: the same shape in plain PyTorch, fp32, with batches indexed from tensors in memory."""
+"""The baseline: the same shape in plain PyTorch, with batches indexed from tensors in memory."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -21,11 +21,15 @@ class PlainLoop:
     Args:
         models: How each model is made, given the number of tasks; it maps numbers and levels to logits.
         notes: Where these cannot have the common shape or objective exactly.
+        bf16: Whether matrix products are computed in bfloat16 in training.
     """
 
-    def __init__(self, models: Mapping[Model, Callable[[int], nn.Module]], notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, models: Mapping[Model, Callable[[int], nn.Module]], notes: tuple[str, ...] = (), bf16: bool = False
+    ) -> None:
         self.models = models
         self.notes = notes
+        self.bf16 = bf16
 
     def build(self, rows: Rows, setting: Setting) -> int:
         """Puts the rows into tensors and makes the model."""
@@ -49,8 +53,9 @@ class PlainLoop:
         self.model.train()
         for _ in range(self.setting.epochs):
             for batch in torch.randperm(len(self.labels)).split(self.setting.batch_size):
-                logits = self.model(self.numerical[batch], self.categorical[batch])
-                loss = functional.binary_cross_entropy_with_logits(logits, self.labels[batch])
+                with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+                    logits = self.model(self.numerical[batch], self.categorical[batch])
+                loss = functional.binary_cross_entropy_with_logits(logits.float(), self.labels[batch])
                 self.optimizer.zero_grad()
                 loss.backward()
                 self.optimizer.step()

@@ -7,10 +7,10 @@ from .plain_loop import PlainLoop
 from .rows import N_NUMERICAL, VOCABULARIES
 
 
-def rtdl_in_plain_loop() -> PlainLoop:
+def rtdl_in_plain_loop(bf16: bool) -> PlainLoop:
     """The package has a model and no loop."""
     notes = ("Adam at the common rate instead of the package's AdamW at 1e-4",)
-    return PlainLoop({"ft_transformer": ft_transformer}, notes)
+    return PlainLoop({"ft_transformer": ft_transformer}, notes, bf16)
 
 
 def ft_transformer(n_tasks: int) -> FTTransformer:

@@ -20,6 +20,7 @@ from shelfrank.data.prepared import PreparedData
 from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.experiment import Run, problem, resolve_experiment, train
+from shelfrank.parallel import end_with_parent
 from shelfrank.progress import console
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.rankers.texts import ProblemTexts
@@ -132,7 +133,10 @@ def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfi
     started = time.monotonic()
     expected = {training.name: _expected_cost(training) for training in order}
     _encode_texts(trainings, prepared)
-    with _one_thread_each(), ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn")) as pool:
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), end_with_parent) as pool,
+    ):
         waiting: dict[Future[bool], Training] = {}
         left = list(order)
         spent = 0.0
