@@ -109,7 +109,9 @@ def _shoppers(log: SearchLog, rows: ibis.Table, products: pa.Table, engine: Engi
     table = engine.collect(able)
     chosen = np.unique(np.linspace(0, table.num_rows - 1, min(table.num_rows, MOST_SHOPPERS)).astype(np.int64))
     shoppers = table.take(chosen).to_pylist()
-    ids = engine.share(pa.table({"customer_id": [each["customer_id"] for each in shoppers]}), "shoppers")
+    # Without a type the ids of no shopper are numbers to the engine, which joins no customer.
+    chosen_ids = pa.array([each["customer_id"] for each in shoppers], pa.string())
+    ids = engine.share(pa.table({"customer_id": chosen_ids}), "shoppers")
     done = known.filter((_.click == 1) | (_.add_to_cart == 1) | (_.purchase == 1)).semi_join(ids, "customer_id")
     deeds: dict[str, list[dict[str, Any]]] = {each["customer_id"]: [] for each in shoppers}
     wanted = ("customer_id", "timestamp", "query", "product_id", "position", *_DID)
