@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from shelfrank.artifact import read_manifest
+from shelfrank.artifact import publish, read_manifest
 from shelfrank.config import EvaluateConfig, ExperimentConfig, PrepareConfig
 from shelfrank.data.prepared import PreparedData
 from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import evaluate
-from shelfrank.experiment import Run, problem, train
+from shelfrank.experiment import KIND, Run, problem, train
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.rankers.neural import WEIGHTS
 from shelfrank.train import loop
@@ -207,6 +207,15 @@ def test_without_resume_a_checkpoint_is_forgotten(small_prepared: Path, tmp_path
     train(small_prepared, "mmoe", tiny("mmoe", *DROPPING, seed=1), fresh)
     assert_same_bits(out, fresh)
     assert not checkpoint_of(out).exists()
+
+
+def test_a_second_training_leaves_the_checkpoint_of_the_one_under_way(small_prepared: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    stop_training(small_prepared, tiny("mmoe", *DROPPING), out)
+    before = checkpoint_of(out).read_bytes()
+    with publish(out, KIND, {}), pytest.raises(UserError, match="only one process may write"):
+        train(small_prepared, "mmoe", tiny("mmoe", *DROPPING), out)
+    assert checkpoint_of(out).read_bytes() == before
 
 
 def stop_training(prepared: Path, config: ExperimentConfig, out: Path) -> None:

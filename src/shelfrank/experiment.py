@@ -119,9 +119,10 @@ def train(
     if group.leads:
         # Hours of training on damaged arrays cost more than reading every byte once.
         verify_files(prepared_path, prepared.manifest)
-        if not resume:
-            shutil.rmtree(checkpoint_folder, ignore_errors=True)
     with publish_once(out, KIND, inputs) as draft, measured() as cost:
+        # Until the folder is ours to write, the checkpoint may be that of a training under way.
+        if draft is not None and not resume:
+            shutil.rmtree(checkpoint_folder, ignore_errors=True)
         splits = [
             prepared.split(part).select(config.exclude_sides, config.exclude_features) for part in ("train", "valid")
         ]
