@@ -72,6 +72,13 @@ def test_save_and_load_give_the_same_schema(tmp_path: Path) -> None:
     assert "log1p: false" not in (tmp_path / "schema.yaml").read_text()
 
 
+@pytest.mark.parametrize("default", [2, 2.0, True, False, "2", None])
+def test_a_default_keeps_its_kind(default: object, tmp_path: Path) -> None:
+    schema(BAND | {"default": default}).save(tmp_path / "schema.yaml")
+    (read,) = Schema.load(tmp_path / "schema.yaml").features
+    assert (type(read.default), read.default) == (type(default), default)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

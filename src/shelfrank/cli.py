@@ -257,6 +257,7 @@ def _prepared_facts(info: dict[str, Any]) -> list[str]:
     lines.append("features: " + ", ".join(f"{count} {side}" for side, count in sorted(info["features"].items())))
     lines += [f"left out: {count:,} {reason}" for reason, count in sorted(info["left_out"].items()) if count]
     lines += [f"feature left out: {name}: {why}" for name, why in sorted(info["left_out_features"].items())]
+    lines += [f"default of no use: {name}: {why}" for name, why in sorted(info.get("lost_defaults", {}).items())]
     lines += [f"texts cut: {count:,} {reason}" for reason, count in sorted(info["cut_texts"].items()) if count]
     if "sampling" in info:
         from shelfrank.prepare.sampling_info import sampling_lines

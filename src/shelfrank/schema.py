@@ -66,7 +66,7 @@ class Feature(BaseModel):
     side: Side
     kind: Kind
     unit: str | None = None
-    default: float | str | None = None
+    default: bool | int | float | str | None = None
     log1p: bool = False
 
     @model_validator(mode="after")

@@ -255,6 +255,15 @@ def test_cells_are_converted(name: str, tmp_path: Path) -> None:
     assert [row[target] for row in table(tmp_path / "log", "impressions")] == expected
 
 
+@pytest.mark.parametrize("default", [2, True, "2"])
+def test_a_default_is_declared_as_it_is_written(default: object, tmp_path: Path) -> None:
+    write_wide(tmp_path, kind=list("wxyz"))
+    columns = {"impressions": COLUMNS | {"kind": {"side": "context", "kind": "categorical", "default": default}}}
+    import_custom(write_mapping(tmp_path, columns=columns), tmp_path / "log")
+    (kind,) = (each for each in SearchLog.open(tmp_path / "log").schema.features if each.name == "kind")
+    assert (type(kind.default), kind.default) == (type(default), default)
+
+
 BAD_CELLS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "label": (
         {"clicked": ["maybe", "1", "2", "0"]},

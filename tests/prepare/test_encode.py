@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shelfrank.config import PrepareConfig
 from shelfrank.prepare.encode import (
     CategoricalEncoding,
     Encoder,
@@ -16,9 +17,11 @@ from shelfrank.prepare.encode import (
     count_values,
     fit_categorical,
     fit_numerical,
+    lost_defaults,
     numbers,
     squash,
 )
+from shelfrank.prepare.fit import fit_features
 from shelfrank.schema import Feature, Kind, Side
 
 NAN = math.nan
@@ -176,6 +179,40 @@ def test_a_default_too_rare_for_a_code_is_code_zero() -> None:
     encoding = fit_categorical(categorical(default="dune"), COUNTS, N_ROWS, 3, 10)
     assert isinstance(encoding, CategoricalEncoding)
     assert encoding.transform(pa.array([None], pa.string())).tolist() == [0]
+
+
+SPELLED = {
+    "whole number": (3, pa.array([3, 4, None])),
+    "whole number in a column with fractions": (3, pa.array([3.0, 4.5, None])),
+    "fraction": (4.5, pa.array([4.5, 3.0, None])),
+    "whole number written with a point": (3.0, pa.array([3, 4, None])),
+    "large number": (10**15, pa.array([1e15, 2.0, None])),
+    "boolean": (True, pa.array([True, False, None])),
+    "false": (False, pa.array([False, True, None])),
+    "boolean as a text file may have it": (True, pa.array(["True", "False", None])),
+    "number as a text file has it": (3, pa.array(["3", "4", None])),
+    "whole number in a column with fractions, imported": (3, pa.array(["3.0", "4.5", None])),
+    "text": ("3", pa.array([3, 4, None])),
+}
+
+
+@pytest.mark.parametrize("case", SPELLED)
+def test_a_default_is_spelled_as_the_values_are(case: str) -> None:
+    default, column = SPELLED[case]
+    encoding = fit_categorical(categorical(default=default), count_values(column), 3, 1, 10)
+    assert isinstance(encoding, CategoricalEncoding)
+    codes = encoding.transform(column)
+    assert codes[2] == codes[0] != 0
+
+
+def test_a_default_without_a_code_is_told() -> None:
+    features = [categorical(name=name, default=default) for name, default in {"a": "bolt", "b": "dune", "c": 3}.items()]
+    features.append(categorical(name="d"))
+    fitted = fit_features(features, {}, dict.fromkeys("abcd", COUNTS), N_ROWS, PrepareConfig(min_count=3))
+    assert lost_defaults(features, fitted) == {
+        "b": "'dune' is no category with a code, so a missing value counts as unknown",
+        "c": "3 is no category with a code, so a missing value counts as unknown",
+    }
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from random_log import SCHEMA, Tables, one_thread, random_tables, write_log
 
+from shelfrank.cli import _prepared_facts
 from shelfrank.config import EngineConfig, PrepareConfig, SamplingConfig, SplitConfig
 from shelfrank.data.prepared import SPLITS, PreparedData
 from shelfrank.errors import UserError
@@ -159,6 +160,18 @@ def test_columns_left_out_are_told_with_the_reason(example: Example) -> None:
     left_out = example.data.manifest.info["left_out_features"]
     assert constant <= set(left_out)
     assert {left_out[name] for name in constant} == {"one value only in the training split"}
+
+
+def test_a_default_that_is_no_category_is_told(tmp_path: Path) -> None:
+    brand, *rest = SCHEMA["features"]
+    schema = SCHEMA | {"features": [brand | {"default": 7}, *rest]}
+    log = write_log(tmp_path / "log", random_tables(**OPTIONS), schema=schema)
+    prepare(log, tmp_path / "out", one_thread())
+    data = PreparedData.open(tmp_path / "out")
+    why = "7 is no category with a code, so a missing value counts as unknown"
+    assert data.manifest.info["lost_defaults"] == {"brand": why}
+    assert f"default of brand of no use: {why}" in data.feature_notes()
+    assert f"default of no use: brand: {why}" in _prepared_facts(data.manifest.info)
 
 
 def test_a_second_run_does_nothing_and_another_input_does_it_again(tmp_path: Path) -> None:

@@ -229,6 +229,16 @@ class PreparedData:
         """The unique products; row i is `product_idx` i."""
         return pq.read_table(self.path / "texts" / "products.parquet")
 
+    def feature_notes(self) -> list[str]:
+        """What preparing told of features that it left out, and of defaults that came to nothing."""
+        info = self.manifest.info
+        # Folders made before defaults were told have no word of them.
+        lost = sorted(info.get("lost_defaults", {}).items())
+        return [
+            *(f"feature {name} left out: {why}" for name, why in sorted(info["left_out_features"].items())),
+            *(f"default of {name} of no use: {why}" for name, why in lost),
+        ]
+
 
 def make_neutral(
     numerical: Float32[np.ndarray, "rows n_num"],

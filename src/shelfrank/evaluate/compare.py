@@ -96,7 +96,7 @@ def _comparison(
             "features": info["features"],
             "left_out": info["left_out"],
             "sampling": info.get("sampling"),
-            "notes": [f"feature {name} left out: {why}" for name, why in sorted(info["left_out_features"].items())],
+            "notes": prepared.feature_notes(),
         },
         "baseline": baseline,
         "counts": _counts(split),

@@ -57,7 +57,7 @@ class ColumnUse(BaseModel):
     side: Side | None = None
     kind: Kind | None = None
     unit: str | None = None
-    default: float | str | None = None
+    default: bool | int | float | str | None = None
     log1p: bool = False
 
     @model_validator(mode="before")

@@ -265,10 +265,26 @@ def fit_categorical(
         return f"no category with {min_count} training rows"
     if len(counts) == 1 and counts[kept[0]] == n_rows:
         return "one value only in the training split"
-    default = (
-        kept.index(str(feature.default)) + 1 if feature.default is not None and str(feature.default) in kept else 0
-    )
+    default = next((kept.index(each) + 1 for each in _spellings(feature.default) if each in kept), 0)
     return CategoricalEncoding(name=feature.name, side=feature.side, values=tuple(kept), default=default)
+
+
+def lost_defaults(features: Sequence[Feature], encoder: Encoder) -> dict[str, str]:
+    """Declared defaults that are no category with a code, so that missing values have code 0.
+
+    Args:
+        features: The declared features.
+        encoder: The fitted encoder.
+
+    Returns:
+        By feature, what became of its default.
+    """
+    declared = {feature.name: feature.default for feature in features if feature.default is not None}
+    return {
+        each.name: f"{declared[each.name]!r} is no category with a code, so a missing value counts as unknown"
+        for each in encoder.categorical
+        if each.name in declared and not each.default
+    }
 
 
 def numbers(column: pa.Array | pa.ChunkedArray) -> Float64[np.ndarray, " rows"]:
@@ -288,6 +304,16 @@ def count_values(
         table = pa.table({"value": texts, "weight": weights}).group_by("value").aggregate([("weight", "sum")])
         pairs = list(zip(table["value"].to_pylist(), table["weight_sum"].to_pylist(), strict=True))
     return {str(value): int(count) for value, count in pairs if value is not None and count > 0}
+
+
+def _spellings(default: bool | int | float | str | None) -> tuple[str, ...]:
+    """How a default may be spelled among a column's values, by Arrow, by DuckDB or in a text file."""
+    if default is None or isinstance(default, str):
+        return () if default is None else (default,)
+    if isinstance(default, bool):
+        return str(default).lower(), str(default)
+    # Of the fractions Arrow spells 2.0 as 2 and DuckDB as 2.0, where some table keeps whole numbers.
+    return str(default), str(float(default)), str(pa.array([default], pa.float64()).cast(pa.string())[0].as_py())
 
 
 def _sided(item: dict[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import KIND, save_columns
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.arrays import write_arrays
+from shelfrank.prepare.encode import lost_defaults
 from shelfrank.prepare.fit import fit_encoder
 from shelfrank.prepare.reading import Reading, read
 from shelfrank.prepare.relevance import PAIRS_FILE
@@ -124,6 +125,7 @@ def _write(out: Path, log: SearchLog, reading: Reading, config: PrepareConfig) -
         "splits": statistics,
         "features": dict(Counter(column.side.value for column in (*columns, *codes))),
         "left_out_features": encoder.left_out,
+        "lost_defaults": lost_defaults(log.schema.features, encoder),
         "left_out": dict(log.manifest.info["left_out"]),
         "cut_texts": dict(reading.texts.textual.truncated) if reading.texts.textual else {},
     }

@@ -115,7 +115,7 @@ def gather(run: Run, evaluation: Evaluation) -> Facts:
                 "features": info["features"],
                 "left_out": info["left_out"],
                 "sampling": info.get("sampling"),
-                "notes": [f"feature {name} left out: {why}" for name, why in sorted(info["left_out_features"].items())],
+                "notes": prepared.feature_notes(),
             },
             "baseline": baseline,
             "counts": _counts(split),
