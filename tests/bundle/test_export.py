@@ -2,6 +2,7 @@
 
 import json
 import pickletools
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,20 +10,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import xgboost as xgb
 
 from shelfrank.artifact import MANIFEST, read_manifest, verify_files
 from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.golden import check_golden, load_requests
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.replay import pages_as_asked
-from shelfrank.bundle.spec import KIND
+from shelfrank.bundle.spec import KIND, Spec
 from shelfrank.bundle.store import BundleStore
 from shelfrank.config import PrepareConfig, SemanticConfig
 from shelfrank.errors import UserError
 from shelfrank.experiment import Run, train
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.pipeline import prepare
+from shelfrank.schema import Schema
 from shelfrank.semantic import score_semantic
+from small_log import SMALL_SCHEMA, small_tables, write_small_log
 from tiny import tiny
 from tiny_encoder import save_tiny_encoder
 
@@ -89,6 +93,31 @@ def test_a_bundle_gives_the_scores_of_its_run(
     offline, online = replayed(trained(ranker, *assignments), Bundle.open(folder))
     assert np.abs(offline).max() > 0
     np.testing.assert_allclose(online, offline, rtol=1e-5, atol=1e-5)
+    assert check_golden(Bundle.open(folder), folder) < 1e-5
+
+
+def test_a_bundle_of_trees_may_have_features_of_any_name(tmp_path: Path) -> None:
+    names = {"brand": "brand <maker>", "price": "price [EUR]"}
+    tables = small_tables(120)
+    tables["products"] = [{names.get(name, name): cell for name, cell in row.items()} for row in tables["products"]]
+    declared = SMALL_SCHEMA.model_dump()
+    for feature in declared["features"]:
+        feature["name"] = names.get(feature["name"], feature["name"])
+    log = write_small_log(tmp_path / "log", tables, Schema.model_validate(declared))
+    prepare(log, tmp_path / "prepared", PrepareConfig())
+    train(tmp_path / "prepared", "xgboost", tiny("xgboost"), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "bundle", ExportSettings(golden_pages=2, replayed=0))
+    offline, online = replayed(tmp_path / "run", Bundle.open(BundleStore(tmp_path / "bundle").open().path))
+    np.testing.assert_allclose(online, offline, rtol=1e-5, atol=1e-5)
+
+
+def test_trees_that_were_saved_with_the_features_names_are_still_served(
+    exported: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(exported("xgboost"), tmp_path / "version"))
+    booster = xgb.Booster(model_file=folder / "model.ubj")
+    booster.feature_names = [name for name, _, _ in Spec.load(folder).columns]
+    (folder / "model.ubj").write_bytes(booster.save_raw("ubj"))
     assert check_golden(Bundle.open(folder), folder) < 1e-5
 
 

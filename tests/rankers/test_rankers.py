@@ -126,6 +126,28 @@ def test_a_log_of_clicks_only_is_enough(name: str, click_only_prepared: Path) ->
     assert ranker.score(rows).shape == (rows.n_rows, 1)
 
 
+@pytest.mark.parametrize("name", ["xgboost", "lambdamart"])
+def test_trees_learn_from_features_of_any_name(name: str, ranker: Ranker, prepared: PreparedData) -> None:
+    known = problem(prepared, tiny(name))
+    other = ranker_spec(name).build(replace(known, columns=tuple(f"{each} [<EUR>]" for each in known.columns)))
+    other.fit(prepared.split("train"), prepared.split("valid"))
+    rows = prepared.split("test")
+    assert np.array_equal(other.score(rows), ranker.score(rows))
+
+
+def test_trees_that_were_saved_with_the_features_names_can_be_loaded(
+    small_runs: dict[str, Path], prepared: PreparedData, tmp_path: Path
+) -> None:
+    ranker, rows = Run.open(small_runs["xgboost"]).ranker(prepared), prepared.split("test")
+    assert isinstance(ranker, XGBoost)
+    assert ranker.booster is not None
+    expected = ranker.score(rows)
+    ranker.booster.feature_names = list(ranker.problem.columns)
+    ranker.save(tmp_path)
+    ranker.load(tmp_path)
+    assert np.array_equal(ranker.score(rows), expected)
+
+
 @every_ranker
 def test_a_run_holds_no_pickles(name: str, small_runs: dict[str, Path]) -> None:
     files = [file for file in small_runs[name].rglob("*") if file.is_file()]

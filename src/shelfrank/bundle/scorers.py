@@ -116,14 +116,17 @@ class XGBoostScorer(WithoutExperts):
         import xgboost as xgb
 
         self.n_tasks, self.xgb = len(spec.tasks), xgb
-        self.names = [name for name, _, _ in spec.columns]
         self.types = ["q"] * len(spec.numerical) + ["c"] * len(spec.categorical)
         self.booster = xgb.Booster({"nthread": 1}, model_file=folder / "model.ubj")
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
         """The one task's probability, for every task."""
         matrix = self.xgb.DMatrix(
-            _matrix(rows), feature_names=self.names, feature_types=self.types, enable_categorical=True, nthread=1
+            _matrix(rows),
+            feature_names=self.booster.feature_names,
+            feature_types=self.types,
+            enable_categorical=True,
+            nthread=1,
         )
         probs = self.booster.predict(matrix).astype(np.float32)
         return np.broadcast_to(probs[:, None], (len(rows), self.n_tasks))

@@ -122,15 +122,18 @@ class XGBoost(TreeRanker):
             feature_matrix(rows)[known],
             labels[known].astype(np.float32),
             ref=like,
-            feature_names=list(self.problem.columns),
+            # The library refuses names with brackets, such as `price [EUR]`.
+            feature_names=[f"f{i}" for i in range(len(self.problem.columns))],
             feature_types=self._types(),
             enable_categorical=True,
         )
 
     def _matrix(self, features: Float32[np.ndarray, "rows n_features"]) -> xgb.DMatrix:
+        assert self.booster is not None
         return xgb.DMatrix(
             features,
-            feature_names=list(self.problem.columns),
+            # Models that were saved with the features' own names are scored by those.
+            feature_names=self.booster.feature_names,
             feature_types=self._types(),
             enable_categorical=True,
         )
