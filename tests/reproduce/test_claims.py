@@ -13,6 +13,7 @@ def found(value: float, low: float, high: float, seeds: list[float], p: float = 
 
 CLEAR = found(0.02, 0.01, 0.03, [0.02, 0.02])
 AGAINST = found(-0.02, -0.03, -0.01, [-0.02, -0.02])
+UNDEFINED = {**dict.fromkeys(("value", "low", "high", "p", "base", "percent")), "seeds": [None, None], "n": 0}
 CASES: dict[str, tuple[dict[str, Any] | None, float, int, Verdict]] = {
     "interval above 0": (CLEAR, 0, 1, "holds"),
     "interval holds 0": (found(0.01, -0.01, 0.03, [0.01, 0.01]), 0, 1, "cannot be told"),
@@ -33,6 +34,7 @@ CASES: dict[str, tuple[dict[str, Any] | None, float, int, Verdict]] = {
     "lost more than the margin": (found(-0.02, -0.03, -0.01, [-0.02]), 1, 1, "does not hold"),
     "too few searches": (found(0.02, 0.01, 0.03, [0.02], n=29), 0, 1, "cannot be told"),
     "not measured": (None, 0, 1, "cannot be told"),
+    "no search counts": (UNDEFINED, 1, 1, "cannot be told"),
 }
 
 

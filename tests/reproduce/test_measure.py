@@ -1,18 +1,23 @@
 """Figures over seeds and paired differences, against plain loops."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from shelfrank.config import EvaluateConfig
+from shelfrank.config import EvaluateConfig, PrepareConfig
 from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.evaluation import evaluate
 from shelfrank.experiment import train
 from shelfrank.metrics import auc_roc
+from shelfrank.prepare.pipeline import prepare
+from shelfrank.reproduce import pipeline
+from shelfrank.reproduce.budgets import BUDGETS
 from shelfrank.reproduce.measure import Measured, Pair, difference
 from shelfrank.reproduce.rows import BY_NAME
-from shelfrank.reproduce.runs import Training
+from shelfrank.reproduce.runs import Training, pure_report
+from small_log import small_tables, write_small_log
 from tiny import tiny
 
 CONFIG = EvaluateConfig(ks=(1, 10), n_resamples=50, n_resamples_auc=10, pd_searches=20, pd_k=3)
@@ -84,6 +89,36 @@ def test_personalization_is_measured_against_1(measured: dict[str, Measured]) ->
     found = difference(Pair(None, "mmoe", "pd"), measured, CONFIG, 200)
     assert found is not None
     assert found["value"] == pytest.approx(1 - measured["mmoe"].figures()["pd"]["value"])
+
+
+def test_what_no_search_counts_for_is_none_and_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log whose last searches end in no purchase, with pages too short for PD@20."""
+    tables, config = small_tables(120), CONFIG.model_copy(update={"pd_k": 20})
+    for row in tables["impressions"]:
+        if row["search_id"] > "s00080":
+            row["purchase"] = 0
+    write_small_log(tmp_path / "log", tables)
+    prepare(tmp_path / "log", tmp_path / "prepared", PrepareConfig())
+    prepared = PreparedData.open(tmp_path / "prepared")
+    trainings = []
+    for seed in (0, 1):
+        training = Training(BY_NAME["mmoe"], seed, tiny("mmoe", seed=seed), tmp_path)
+        train(prepared.path, "mmoe", training.config, training.run)
+        evaluate(training.run, training.evaluation, config)
+        trainings.append(training)
+    rows = {"mmoe": Measured(trainings, prepared.split("test"), config)}
+    figures = rows["mmoe"].figures()
+    for undefined in (figures["mrr"]["purchase"], figures["pd"], figures["auc"]["purchase"]):
+        assert (undefined["value"], undefined["low"], undefined["seeds"]) == (None, None, [None, None])
+    assert figures["mrr"]["click"]["value"] is not None
+    monkeypatch.setattr(pipeline, "pairs", lambda: [Pair(None, "mmoe", "pd"), Pair("mmoe", "mmoe", "mrr", "purchase")])
+    budget = replace(BUDGETS["smoke"], evaluate=config, n_resamples=50)
+    summary = pipeline.summarise(trainings, prepared, budget, {})
+    for found in summary["differences"].values():
+        assert (found["value"], found["base"], found["percent"], found["seeds"]) == (None, None, None, [None, None])
+    pipeline.write_json(tmp_path / "summary.json", summary)
+    for training in trainings:
+        pipeline.write_json(tmp_path / f"{training.name}.json", pure_report(training))
 
 
 def test_what_is_missing_has_no_difference(measured: dict[str, Measured]) -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from html_checks import StrictPage
+from shelfrank.reproduce.claims import pairs
 from shelfrank.reproduce.formats import latex_table, markdown_claims, markdown_table
 from shelfrank.reproduce.page import conclusion
 from shelfrank.reproduce.pipeline import TABLES, write_pages
+from shelfrank.reproduce.rows import BY_NAME
 from shelfrank.reproduce.tables import tables
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,6 +89,20 @@ def test_the_page_is_sound_and_escapes_names(tmp_path: Path) -> None:
     StrictPage(html)
     assert "a &amp; b &lt;shop&gt;" in html
     assert {"tables.md", "tables.tex", "tables.json", "claims.md"} <= {file.name for file in tmp_path.iterdir()}
+
+
+def test_what_no_search_counts_for_is_a_dash(tmp_path: Path) -> None:
+    told = summary()
+    change = {**dict.fromkeys(("value", "low", "high", "p", "base", "percent")), "seeds": [None, None], "n": 0}
+    told["rows"]["mmoe_dcn_v2"]["pd"] = figure(None)
+    told["differences"] = {pair.key: change for pair in pairs()}
+    (line,) = (line for line in tables(told, ["table2"])[0].lines if line.label == BY_NAME["mmoe_dcn_v2"].label)
+    assert [each.ours for each in line.figures] == [
+        *("0.800", "", "", "0.330", "0.330", "–", "0.4", "0.1", "0.5", "–", "998K", "998K")
+    ]  # fmt: skip
+    write_pages(tmp_path, told, TABLES, with_claims=True)
+    StrictPage((tmp_path / "reproduction.html").read_text(encoding="utf-8"))
+    assert (tmp_path / "claims.md").read_text(encoding="utf-8").count("| not measured | –, – | cannot be told |") == 72
 
 
 def test_without_figures_no_claim_is_decided() -> None:

@@ -151,7 +151,8 @@ def judge_check(check: Check, found: Mapping[str, Any] | None, n_checks: int) ->
 
     Args:
         check: The inequality.
-        found: The difference with its interval, `p` and seeds; None where it could not be measured.
+        found: The difference with its interval, `p` and seeds; None, or without an interval, where it could not be
+            measured.
         n_checks: Checks of the claim.
 
     Returns:

@@ -99,7 +99,10 @@ class Measured:
         return self.reciprocal_ranks.get(task or "")
 
     def figures(self) -> dict[str, Any]:
-        """AUC and MRR@1 by task and PD@10, each over the seeds: mean, interval over searches, value of each seed."""
+        """AUC and MRR@1 by task and PD@10, each over the seeds: mean, interval over searches, value of each seed.
+
+        A figure that no search counts for, such as MRR of a task without a positive, has None for each of them.
+        """
         config, tasks = self.config, self.split.tasks
         auc: dict[str, Any] = {}
         for index, task in enumerate(tasks):
@@ -142,7 +145,8 @@ def difference(
 
     Returns:
         The difference with its interval over searches and `p`; `base`, the figure of `less`, and the difference in
-        percent of it; every seed's difference. None where a row is missing.
+        percent of it; every seed's difference. What no search counts for is None, and so is the whole where a row is
+        missing.
     """
     if pair.less not in rows or (pair.more is not None and pair.more not in rows):
         return None
@@ -162,10 +166,12 @@ def difference(
         percent = {name: 100 * plain[name] / base for name in ("value", "low", "high")}
     # A row whose seeds are all alike stands beside each of the other's.
     n_seeds = max(len(more), len(less))
-    each = [_plain_mean(more[seed % len(more)]) - _plain_mean(less[seed % len(less)]) for seed in range(n_seeds)]
+    ends = [(_plain_mean(more[seed % len(more)]), _plain_mean(less[seed % len(less)])) for seed in range(n_seeds)]
+    each = [None if own is None or its is None else own - its for own, its in ends]
     return {**plain, "base": base, "percent": percent, "seeds": each}
 
 
-def _plain_mean(values: np.ndarray) -> float:
+def _plain_mean(values: np.ndarray) -> float | None:
+    """The mean of what is known; None, which JSON can hold, where nothing is."""
     used = values[~np.isnan(values)]
-    return float(used.mean()) if len(used) else float("nan")
+    return float(used.mean()) if len(used) else None

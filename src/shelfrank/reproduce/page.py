@@ -99,7 +99,7 @@ def _evidence(claim: Claim, each: Sequence[Verdict], differences: Mapping[str, A
     dots = []
     for check, verdict in zip(claim.checks, each, strict=True):
         found = differences.get(check.pair.key)
-        if found is not None:
+        if found is not None and found["value"] is not None:
             tone = {"holds": "up", "does not hold": "down"}.get(verdict, "level")
             label = check_title(check)
             dots.append(Dot(label, f"{found['value']:+.3f}", found["value"], found["low"], found["high"], tone))

@@ -22,7 +22,7 @@ class Figure:
     """A cell.
 
     Attributes:
-        ours: Our figure; empty where there is none.
+        ours: Our figure; empty where there is none, a dash where no search counts for it.
         interval: Its ends.
         paper: The paper's.
         notes: What else is said of ours, such as a change in percent.
@@ -198,7 +198,7 @@ def _weights(row: Row, figures: Mapping[str, Any], tasks: Sequence[str]) -> list
 
 def _figure(found: Mapping[str, Any] | None, paper: float | None, digits: int = 3) -> Figure:
     printed = "" if paper is None else number(paper, digits)
-    if found is None or found["value"] is None:
+    if found is None:
         return Figure(paper=printed)
     interval = "" if found["low"] is None else f"{number(found['low'], digits)}–{number(found['high'], digits)}"
     return Figure(number(found["value"], digits), interval, printed)
