@@ -92,7 +92,7 @@ def test_sparsemax_by_sorting_is_sparsemax() -> None:
 def encoders(folder: Path, encoder: CutEncoder, *max_tokens: int) -> tuple[QueryEncoder, ...]:
     """What reads queries with a folder's graph."""
     encoder.tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    return QueryReader(folder / "query.onnx", folder / "tokenizer.json", max_tokens, cached=2).encoders
+    return QueryReader(folder / "query.onnx", folder / "tokenizer.json", max_tokens, cached=2).make_encoders()
 
 
 @pytest.mark.parametrize("trained_layers", [0, 1, 2])

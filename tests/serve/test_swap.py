@@ -1,18 +1,23 @@
 """Bundles are swapped under load: none that is bad, and no page is lost."""
 
+import asyncio
 import json
 import shutil
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from serving import body_of, golden_page, ready_client, wait_until
+from serving import PATIENCE_S, body_of, golden_page, ready_client, wait_until
 from starlette.testclient import TestClient
 
 from shelfrank.artifact import Draft, write_atomic
+from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.store import CURRENT, BundleStore
-from shelfrank.serve.service import Service
+from shelfrank.online import Asked
+from shelfrank.serve.service import Answer, Service, Wanted
 
 SWAPS, EVERY = 6, 3
 
@@ -106,6 +111,36 @@ def test_a_bundle_that_breaks_its_golden_pages_is_refused(
         assert client.post("/v1/admin/reload").json() == {"bundle": before, "changed": False}
         good = publish_again(own_bundle, 2)
         assert client.post("/v1/admin/reload").json() == {"bundle": good, "changed": True}
+
+
+def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
+    make_service: Callable[..., Service], own_bundle: BundleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service(own_bundle)
+    asked = golden_page(own_bundle.path)
+    begun, swapped = threading.Event(), threading.Event()
+    old: list[weakref.ref[Any]] = []
+    score = Bundle.score
+
+    def held(bundle: Bundle, asked: Asked) -> Scored:
+        if not old:
+            old.extend(weakref.ref(part) for part in (bundle, bundle.features, bundle.scorer, bundle.matching))
+            begun.set()
+            assert swapped.wait(PATIENCE_S)
+        return score(bundle, asked)
+
+    async def swap() -> Answer:
+        page = asyncio.create_task(service.rank(Wanted(asked, [None] * len(asked.product_ids))))
+        assert await asyncio.to_thread(begun.wait, PATIENCE_S)
+        publish_again(own_bundle, 1)
+        assert await service.reload()
+        swapped.set()
+        return await page
+
+    monkeypatch.setattr(Bundle, "score", held)
+    first = service.version
+    assert asyncio.run(swap()).bundle == first != service.version
+    wait_until(lambda: all(part() is None for part in old))
 
 
 def create(service: Service) -> object:

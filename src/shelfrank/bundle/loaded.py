@@ -94,7 +94,8 @@ class Bundle:
         matching = semantic = vectors = None
 
         def read(graph: str, tokenizer: str, *max_tokens: int) -> tuple[QueryEncoder, ...]:
-            return QueryReader(folder / graph_file(graph, precision), folder / tokenizer, max_tokens, cached).encoders
+            reader = QueryReader(folder / graph_file(graph, precision), folder / tokenizer, max_tokens, cached)
+            return reader.make_encoders()
 
         if spec.matching_tokens is not None:
             vectors = np.asarray(np.load(folder / PRODUCT_VECTORS, mmap_mode="r", allow_pickle=False))

@@ -21,9 +21,6 @@ class QueryReader:
         max_tokens: For each vector, in the graph's order, the tokens that are read of a query for it, special ones
             included.
         cached: Queries whose vectors are kept, the latest used.
-
-    Attributes:
-        encoders: What gives each vector.
     """
 
     def __init__(self, graph: Path, tokenizer: Path, max_tokens: Sequence[int], cached: int) -> None:
@@ -33,8 +30,12 @@ class QueryReader:
         by_limit = {limit: _tokenizer(tokenizer, limit) for limit in max_tokens}
         self.tokenizers = [by_limit[limit] for limit in max_tokens]
         self.cached = cached
-        self.encoders = tuple(QueryEncoder(self, place) for place in range(len(self.outputs)))
         self._queries: OrderedDict[str, dict[int, Float32[np.ndarray, "1 d"]]] = OrderedDict()
+
+    def make_encoders(self) -> "tuple[QueryEncoder, ...]":
+        """What gives each vector, in the graph's order."""
+        # The reader does not keep them: an old bundle's graph would be in a cycle, and stay in memory.
+        return tuple(QueryEncoder(self, place) for place in range(len(self.outputs)))
 
     def tokens(self, text: str, place: int) -> list[int]:
         """The token ids of a text for one of the vectors."""

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,7 +78,7 @@ class FeatureStore:
         self._open_totals(path, config, most_recent)
         self._open_catalogue(path)
         self._texts = _product_texts(path / "products" / "texts.parquet") if config.text else None
-        self._read = lru_cache(REMEMBERED_QUERIES)(self._read_query)
+        self._read = None if self._texts is None else _remembering(self._texts)
         self._embeddings = None
         if facts["semantic"]:
             self._embeddings = [
@@ -378,7 +378,7 @@ class FeatureStore:
         return prices
 
     def _text_values(self, candidates: _Candidates) -> Float32[np.ndarray, "rows n"]:
-        assert self._texts is not None
+        assert self._read is not None
         query = self._read(candidates.asked.query)
         known = candidates.product >= 0
         products = np.where(known, candidates.product, 0).astype(np.int32)
@@ -388,10 +388,6 @@ class FeatureStore:
             of_query = [feature.side is Side.QUERY for feature in query.features]
             values[np.ix_(~known, ~np.array(of_query))] = 0.0
         return values
-
-    def _read_query(self, query: str) -> QueryTexts:
-        assert self._texts is not None
-        return self._texts.read([query])
 
     def _cosines(
         self, candidates: _Candidates, query_vector: Float[np.ndarray, " d"] | None
@@ -483,3 +479,13 @@ def _product_texts(file: Path) -> ProductTexts:
         if name.startswith("attribute.")
     }
     return ProductTexts(table["title"].to_pylist(), table["document"].to_pylist(), attributes)
+
+
+def _remembering(texts: ProductTexts) -> Callable[[str], QueryTexts]:
+    # No method of the store: a cache of one would be in a cycle with it, and a service has the collector pass over what
+    # it serves, so that an old store would stay in memory.
+    @lru_cache(REMEMBERED_QUERIES)
+    def read(query: str) -> QueryTexts:
+        return texts.read([query])
+
+    return read
