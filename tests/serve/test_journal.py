@@ -1,8 +1,14 @@
 """Events that were accepted are seen once by every reader."""
 
+import contextlib
+import fcntl
+import resource
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serving import PATIENCE_S
 
 from shelfrank.online import Event
 from shelfrank.serve.journal import Journal, JournalReader
@@ -55,3 +61,48 @@ def test_a_torn_or_broken_line_loses_only_itself_and_is_told(tmp_path: Path, cap
     journal.append([event(3)])
     assert reader.new_events() == [event(2), event(3)]
     assert "3 lines of" in caplog.text
+
+
+@contextlib.contextmanager
+def room_for(n_bytes: int) -> Iterator[None]:
+    """Files that cannot grow beyond a size: a write up to it is cut short, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"product_id": "p'])
+def test_events_without_room_are_refused_and_none_is_kept(tmp_path: Path, torn: bytes) -> None:
+    journal = Journal(tmp_path)
+    journal.append([event(1)])
+    with journal.file(0).open("ab") as stream:
+        stream.write(torn)
+    before = journal.file(0).read_bytes()
+    reader = JournalReader(journal)
+    with room_for(1000), pytest.raises(OSError, match="File too large"):
+        journal.append([event(number) for number in range(2, 40)])
+    assert journal.file(0).read_bytes() == before
+    assert reader.new_events() == [event(1)]
+    journal.append([event(40)])
+    assert reader.new_events() == [event(40)]
+
+
+def test_a_reader_waits_for_what_may_yet_be_taken_back(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append([event(1)])
+    before = journal.file(0).stat().st_size
+    seen: list[Event] = []
+    reader = threading.Thread(target=lambda: seen.extend(JournalReader(journal).new_events()))
+    with journal.file(0).open("r+b") as file, (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        file.write(2 * file.read())
+        file.flush()
+        reader.start()
+        reader.join(0.5)
+        assert reader.is_alive()
+        file.truncate(before)
+    reader.join(PATIENCE_S)
+    assert seen == [event(1)]

@@ -1,5 +1,7 @@
 """Pages come back in the model's order, the engine's, or one in between."""
 
+import errno
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from starlette.testclient import TestClient
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.store import BundleStore
 from shelfrank.online import Asked
+from shelfrank.serve.journal import Journal
 from shelfrank.serve.ranking import blend, engine_ranks
 from shelfrank.serve.service import Service
 
@@ -182,6 +185,20 @@ def test_events_that_change_nothing_are_told_by_reason(client: TestClient, bundl
     assert client.post("/v1/events", json={"events": told}).json() == {"accepted": 6, "passed_over": expected}
     counts = client.get("/metrics").text
     assert 'shelfrank_events_passed_over_total{reason="unknown action"} 2.0' in counts
+
+
+def test_events_that_cannot_be_written_are_not_accepted(
+    client: TestClient, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Journal, "append", full)
+    about = {"object": {"object_id": golden_page(bundle_path).product_ids[0]}}
+    answer = client.post("/v1/events", json={"events": [{"action_name": "click", "event_attributes": about}]})
+    assert answer.status_code == 503
+    assert "No space left on device; none of these 1 was taken in" in answer.json()["detail"]
+    assert "shelfrank_events_total 0.0" in client.get("/metrics").text
 
 
 def test_past_the_deadline_the_engines_own_order_comes_back(

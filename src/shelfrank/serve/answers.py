@@ -6,6 +6,12 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from shelfrank.serve.api import Problem
+
+EVENTS_REFUSED: dict[int | str, dict[str, Any]] = {
+    503: {"model": Problem, "description": "The events could not be written: none counts, and they may be sent again."}
+}
+
 
 def as_json(content: Any, status: int = 200) -> Response:
     """Plain data as a response, unvalidated: checking a page against its model takes longer than ranking it."""

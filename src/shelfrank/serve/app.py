@@ -20,9 +20,9 @@ from shelfrank import __version__
 from shelfrank.errors import UserError
 from shelfrank.online import Asked, Event
 from shelfrank.serve import api
-from shelfrank.serve.answers import as_json
+from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.limits import Guard, Keys
-from shelfrank.serve.service import Answer, NoShopError, Service, Wanted
+from shelfrank.serve.service import Answer, EventsRefusedError, NoShopError, Service, Wanted
 from shelfrank.serve.shop_routes import shop_routes
 
 PAGE = Path(__file__).parent / "page"
@@ -88,6 +88,7 @@ def create_app(
     app.add_exception_handler(HTTPException, _tell_refusal)
     app.add_exception_handler(UserError, _tell_user_error)
     app.add_exception_handler(NoShopError, _tell_no_shop)
+    app.add_exception_handler(EventsRefusedError, _tell_events_refused)
     paths = frozenset(app.openapi()["paths"])
     if service.has_page:
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
@@ -143,7 +144,7 @@ def _ranking_routes() -> APIRouter:
         meta = {"bundle": answer.bundle, "degraded": answer.reason is not None, "reason": answer.reason}
         return as_json({"id": str(uuid.uuid4()), "results": results, "meta": meta})
 
-    @router.post("/events", response_model=api.EventsResponse, status_code=202)
+    @router.post("/events", response_model=api.EventsResponse, status_code=202, responses=EVENTS_REFUSED)
     async def events(body: api.EventsRequest, request: Request) -> Response:
         """Takes in what visitors do; their next page sees it."""
         told = [
@@ -295,3 +296,7 @@ async def _tell_user_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _tell_no_shop(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 404)
+
+
+async def _tell_events_refused(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 503)

@@ -4,11 +4,13 @@ An event that was accepted is in the file, so the next page that any process ran
 later starts with what happened before.
 """
 
+import contextlib
 import fcntl
+import io
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -32,12 +34,18 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, events: Sequence[Event]) -> None:
-        """Adds events, so that every reader sees all of them or none."""
+        """Adds events, so that every reader sees all of them or none.
+
+        Args:
+            events: The events.
+
+        Raises:
+            OSError: Where they cannot be written, as on a full disk; then none is added.
+        """
         if not events:
             return
         content = b"".join(json.dumps(asdict(event)).encode() + b"\n" for event in events)
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self.locked(fcntl.LOCK_EX):
             segments = self.segments()
             newest = segments[-1] if segments else 0
             if segments and self.file(newest).stat().st_size > self.segment_bytes:
@@ -48,8 +56,15 @@ class Journal:
             with open(descriptor, "ab", buffering=0) as file:
                 if file.tell() and not _ends_a_line(self.file(newest)):
                     # A process died while it wrote.
-                    file.write(b"\n")
-                file.write(content)
+                    content = b"\n" + content
+                _write_all(file, content)
+
+    @contextlib.contextmanager
+    def locked(self, how: int) -> Iterator[None]:
+        """Holds the lock that writers take alone and readers share, as `flock` names it."""
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, how)
+            yield
 
     def segments(self) -> list[int]:
         """Numbers of the files there are, the oldest first."""
@@ -98,11 +113,13 @@ class JournalReader:
             with self.journal.file(self.segment).open("rb") as file:
                 if os.fstat(file.fileno()).st_size <= self.offset:
                     return []
-                file.seek(self.offset)
-                content = file.read()
+                # What is being written may yet be taken back.
+                with self.journal.locked(fcntl.LOCK_SH):
+                    file.seek(self.offset)
+                    content = file.read()
         except FileNotFoundError:
             return []
-        # A line that is being written is left for the next time.
+        # The rest of a line whose writer died is left for the next time.
         content = content[: content.rfind(b"\n") + 1]
         self.offset += len(content)
         events, broken = [], 0
@@ -116,6 +133,17 @@ class JournalReader:
                 "%d lines of %s are no events; a process may have died while it wrote", broken, self.journal.folder
             )
         return events
+
+
+def _write_all(file: io.FileIO, content: bytes) -> None:
+    before, rest = file.tell(), memoryview(content)
+    try:
+        while rest:
+            # On a disk that fills up, the first call writes what has room, and only the next one fails.
+            rest = rest[file.write(rest) :]
+    except OSError:
+        file.truncate(before)
+        raise
 
 
 def _ends_a_line(file: Path) -> bool:

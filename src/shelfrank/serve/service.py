@@ -88,6 +88,10 @@ class NoShopError(UserError):
     """The page is asked of a bundle that has none."""
 
 
+class EventsRefusedError(Exception):
+    """Events could not be written, so none of them counts."""
+
+
 class _Serving:
     """A bundle, how far it has read the events, and its page where there is one."""
 
@@ -242,8 +246,18 @@ class Service:
 
         Returns:
             By reason, how many of them change no feature of the bundle that serves.
+
+        Raises:
+            EventsRefusedError: Where they cannot be written.
         """
-        await asyncio.get_running_loop().run_in_executor(None, self.journal.append, events)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self.journal.append, events)
+        except OSError as error:
+            log.error("%d events are refused, since they cannot be written: %s", len(events), error)
+            raise EventsRefusedError(
+                f"events must be written before they count, but the system says: {error.strerror or error}; none of "
+                f"these {len(events)} was taken in, so send them again"
+            ) from error
         self.metrics.events.inc(len(events))
         serving = self._serving
         reasons = [] if serving is None else [serving.bundle.features.passed_over(event) for event in events]

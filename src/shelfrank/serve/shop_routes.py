@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from shelfrank.online import Event
-from shelfrank.serve.answers import as_json
+from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.api import MOST_TEXT, AsWhole, EventsResponse, Id, Problem, Task, TaskWeights, Text
 from shelfrank.serve.service import Service
 from shelfrank.serve.shop import N_CANDIDATES, Shop, ShopQuery
@@ -125,7 +125,7 @@ def shop_routes() -> APIRouter:
             return as_json({"detail": f"product_id must be one of the query's {N_CANDIDATES} candidates"}, 404)
         return as_json(found)
 
-    @router.post("/deeds", response_model=EventsResponse, status_code=202)
+    @router.post("/deeds", response_model=EventsResponse, status_code=202, responses=EVENTS_REFUSED)
     async def deeds(body: DeedRequest, request: Request) -> Response:
         """Takes in what the page's shopper does, at the page's time."""
         service = _service(request)
