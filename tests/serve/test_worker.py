@@ -1,6 +1,7 @@
 """Processes as they are run: signals, several of them, and what they import."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from serving import PATIENCE_S, body_of, golden_page, is_up, served, wait_until
 
 SLOW = """
@@ -17,6 +19,17 @@ import time, shelfrank.bundle.loaded as loaded
 score = loaded.Bundle.score
 loaded.Bundle.score = lambda self, asked: (time.sleep(1.0 if asked.query == "slow" else 0), score(self, asked))[1]
 """
+ENDED_EARLY = """
+import os, signal, uvicorn
+run = uvicorn.Server.run
+uvicorn.Server.run = lambda self, **sockets: (os.kill(os.getpid(), signal.SIGTERM), run(self, **sockets))
+"""
+
+
+def pids(address: str) -> list[int]:
+    """The processes that have answered for the metrics."""
+    text = httpx2.get(f"{address}/metrics").text
+    return [int(pid) for pid in re.findall(r'shelfrank_memory_bytes\{pid="(\d+)"\}', text)]
 
 
 def test_sigterm_answers_what_is_in_flight(bundle_path: Path) -> None:
@@ -36,13 +49,27 @@ def test_sigterm_answers_what_is_in_flight(bundle_path: Path) -> None:
         assert not is_up(address)
 
 
-def test_draining_says_no_before_it_stops(bundle_path: Path) -> None:
-    with served(bundle_path, "--drain-s", "1.5") as (process, address):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_draining_says_no_before_it_stops(bundle_path: Path, workers: int) -> None:
+    with served(bundle_path, "--drain-s", "3", "--workers", str(workers)) as (process, address):
+        if workers > 1:
+            wait_until(lambda: len(pids(address)) == workers)
         process.send_signal(signal.SIGTERM)
         wait_until(lambda: httpx2.get(f"{address}/readyz").status_code == 503)
         body = body_of(golden_page(bundle_path))
         assert httpx2.post(f"{address}/v1/rank", json=body).status_code == 200
         assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_signal_before_the_server_listens_ends_it(bundle_path: Path) -> None:
+    run = f"{ENDED_EARLY}\nfrom shelfrank.cli import main\nmain()"
+    process = subprocess.run(
+        [sys.executable, "-c", run, "serve", str(bundle_path), "--port", "0"],
+        timeout=PATIENCE_S,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.returncode == 0
 
 
 def test_several_processes_share_a_port_events_and_counts(bundle_path: Path, tmp_path: Path) -> None:
@@ -61,7 +88,7 @@ def test_several_processes_share_a_port_events_and_counts(bundle_path: Path, tmp
             # A connection of its own, which either process may take.
             return httpx2.post(f"{address}/v1/rank", json=body).json()["results"]
 
-        wait_until(lambda: httpx2.get(f"{address}/metrics").text.count("shelfrank_memory_bytes{pid=") == 2)
+        wait_until(lambda: len(pids(address)) == 2)
         before = [rank() for _ in range(6)]
         assert all(page == before[0] for page in before)
         assert httpx2.post(f"{address}/v1/events", json={"events": [event]}).json() == {

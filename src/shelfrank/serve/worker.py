@@ -122,6 +122,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
             time.sleep(settings.poll_s)
     # A page makes and drops some thousand objects, none of them in a cycle: the collector need not look at each.
     gc.set_threshold(COLLECTED_AFTER)
+    early: list[int] = []
     app = create_app(service, settings.keys, settings.most_body_bytes, settings.poll_s)
     config = uvicorn.Config(
         app,
@@ -151,6 +152,8 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             """Listens, and to SIGHUP too."""
             await super().startup(sockets)
+            for number in early:
+                self.handle_exit(number, None)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
 
         def _reload(self) -> None:
@@ -158,7 +161,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
 
     # The server raises the signal again when it has drained, which would end the process as if it had failed.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _pass_over)
+        signal.signal(number, lambda number, _: early.append(number))
     Draining(config).run(sockets=[listening])
 
 
@@ -168,10 +171,6 @@ def _end_with_parent() -> None:
     if prctl is not None:
         set_death_signal = 1
         prctl(set_death_signal, signal.SIGTERM)
-
-
-def _pass_over(number: int, frame: Any) -> None:
-    """Does nothing."""
 
 
 async def _loaded(service: Any) -> bool:
@@ -195,6 +194,7 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = []
     ending: list[int] = []
+    told: set[int] = set()
 
     def start() -> BaseProcess:
         process = context.Process(target=run_worker, args=(settings, listening))
@@ -207,6 +207,8 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
         for worker in workers:
             if worker.pid is not None and worker.is_alive():
                 os.kill(worker.pid, number)
+                if number != signal.SIGHUP:
+                    told.add(worker.pid)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, hand_on)
@@ -219,8 +221,8 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
                 time.sleep(RESTART_AFTER_S)
                 workers[place] = start()
     for worker in workers:
-        if worker.is_alive() and worker.pid is not None:
-            # One that was started while the signal came has not heard it.
+        if worker.is_alive() and worker.pid is not None and worker.pid not in told:
+            # It was started while the signal came. To the others a second one would say to end at once.
             os.kill(worker.pid, signal.SIGTERM)
         worker.join()
 
