@@ -1,8 +1,10 @@
 """What tests of the service share."""
 
 import contextlib
+import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from typing import Any
 import httpx2
 from starlette.testclient import TestClient
 
+from shelfrank.artifact import Draft
 from shelfrank.bundle.golden import load_requests
 from shelfrank.bundle.store import BundleStore
 from shelfrank.online import Asked
@@ -56,6 +59,21 @@ def golden_page(bundle: Path, number: int = 0) -> Asked:
     """A page of the log with at least six candidates."""
     pages = [each.asked for each in load_requests(BundleStore(bundle).open().path)]
     return pages[number]
+
+
+def publish_again(store: BundleStore, number: int, is_wrong: bool = False) -> str:
+    """Publishes what the store's first version holds once more, perhaps with a golden score that it cannot give."""
+    source = store.versions()[0].path
+
+    def write(draft: Draft) -> None:
+        shutil.copytree(source, draft.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        if is_wrong:
+            file = draft.path / "golden" / "requests.json"
+            requests = json.loads(file.read_text(encoding="utf-8"))
+            requests[0]["expected"]["fp32"][0][0] += 0.5
+            file.write_text(json.dumps(requests), encoding="utf-8")
+
+    return store.publish({"number": number}, write)[0]
 
 
 def body_of(asked: Asked, **more: Any) -> dict[str, Any]:

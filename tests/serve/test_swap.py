@@ -1,7 +1,6 @@
 """Bundles are swapped under load: none that is bad, and no page is lost."""
 
 import asyncio
-import json
 import shutil
 import threading
 import weakref
@@ -10,31 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import PATIENCE_S, body_of, golden_page, ready_client, wait_until
+from serving import PATIENCE_S, body_of, golden_page, publish_again, ready_client, wait_until
 from starlette.testclient import TestClient
 
-from shelfrank.artifact import Draft, write_atomic
+from shelfrank.artifact import write_atomic
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.store import CURRENT, BundleStore
 from shelfrank.online import Asked
 from shelfrank.serve.service import Answer, Service, Wanted
 
 SWAPS, EVERY = 6, 3
-
-
-def publish_again(store: BundleStore, number: int, is_wrong: bool = False) -> str:
-    """Publishes what the store's first version holds once more, perhaps with a golden score that it cannot give."""
-    source = store.versions()[0].path
-
-    def write(draft: Draft) -> None:
-        shutil.copytree(source, draft.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
-        if is_wrong:
-            file = draft.path / "golden" / "requests.json"
-            requests = json.loads(file.read_text(encoding="utf-8"))
-            requests[0]["expected"]["fp32"][0][0] += 0.5
-            file.write_text(json.dumps(requests), encoding="utf-8")
-
-    return store.publish({"number": number}, write)[0]
 
 
 def corrupt(store: BundleStore, name: str) -> None:

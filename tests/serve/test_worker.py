@@ -12,7 +12,9 @@ from typing import Any
 
 import httpx2
 import pytest
-from serving import PATIENCE_S, body_of, golden_page, is_up, served, wait_until
+from serving import PATIENCE_S, body_of, golden_page, is_up, publish_again, served, wait_until
+
+from shelfrank.bundle.store import BundleStore
 
 SLOW = """
 import time, shelfrank.bundle.loaded as loaded
@@ -23,6 +25,27 @@ ENDED_EARLY = """
 import os, signal, uvicorn
 run = uvicorn.Server.run
 uvicorn.Server.run = lambda self, **sockets: (os.kill(os.getpid(), signal.SIGTERM), run(self, **sockets))
+"""
+HANGING_UP = """
+import os, signal, threading, time
+def hang_up():
+    while signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        time.sleep(0.01)
+    while True:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.05)
+threading.Thread(target=hang_up, daemon=True).start()
+"""
+ROLLED_BACK_AFTER_THE_LOAD = """
+import os, signal
+from shelfrank.serve import app, worker
+create_app = app.create_app
+def create_later(service, *settings):
+    service.store.rollback()
+    os.kill(os.getpid(), signal.SIGHUP)
+    return create_app(service, *settings)
+app.create_app = create_later
+worker._supervise = lambda settings, listening, _: worker.run_worker(settings, listening)
 """
 
 
@@ -70,6 +93,23 @@ def test_a_signal_before_the_server_listens_ends_it(bundle_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.returncode == 0
+
+
+def test_sighup_ends_no_process_that_still_loads(bundle_path: Path) -> None:
+    with served(bundle_path, "--workers", "2", before=HANGING_UP) as (process, address):
+        body = body_of(golden_page(bundle_path))
+        assert httpx2.post(f"{address}/v1/rank", json=body).status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+
+
+def test_sighup_between_the_load_and_the_first_request_is_not_lost(own_bundle: BundleStore) -> None:
+    (first,) = own_bundle.versions()
+    assert publish_again(own_bundle, 1) != first.name
+    options = ("--workers", "2", "--poll-s", "3600")
+    with served(own_bundle.path, *options, before=ROLLED_BACK_AFTER_THE_LOAD) as (_, address):
+        body = body_of(golden_page(own_bundle.path))
+        wait_until(lambda: httpx2.post(f"{address}/v1/rank", json=body).json()["bundle"] == first.name)
 
 
 def test_several_processes_share_a_port_events_and_counts(bundle_path: Path, tmp_path: Path) -> None:

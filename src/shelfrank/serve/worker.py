@@ -99,6 +99,10 @@ def serve(settings: ServeSettings) -> None:
 
 def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
     """One process of the service; returns when it has drained."""
+    early: list[int] = []
+    # Until the server listens for signals, this one would end the process.
+    signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     import uvicorn
 
     from shelfrank.serve.app import create_app
@@ -122,7 +126,6 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
             time.sleep(settings.poll_s)
     # A page makes and drops some thousand objects, none of them in a cycle: the collector need not look at each.
     gc.set_threshold(COLLECTED_AFTER)
-    early: list[int] = []
     app = create_app(service, settings.keys, settings.most_body_bytes, settings.poll_s)
     config = uvicorn.Config(
         app,
@@ -152,9 +155,13 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             """Listens, and to SIGHUP too."""
             await super().startup(sockets)
-            for number in early:
-                self.handle_exit(number, None)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+            if signal.SIGHUP in early:
+                # The pointer may have changed after it was read.
+                self._reload()
+            for number in early:
+                if number != signal.SIGHUP:
+                    self.handle_exit(number, None)
 
         def _reload(self) -> None:
             self.reloading = asyncio.create_task(_reload_quietly(service))
@@ -198,7 +205,12 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
 
     def start() -> BaseProcess:
         process = context.Process(target=run_worker, args=(settings, listening))
-        process.start()
+        # The process inherits this, so that none comes before it can take one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         return process
 
     def hand_on(number: int, _: Any) -> None:
