@@ -143,6 +143,25 @@ def test_several_processes_share_a_port_events_and_counts(bundle_path: Path, tmp
         assert process.wait(PATIENCE_S) == 0
 
 
+def test_a_process_that_died_is_gone_from_the_metrics(own_bundle: BundleStore) -> None:
+    options = ("--workers", "2", "--poll-s", "0.2")
+    with served(own_bundle.path, *options) as (_, address):
+
+        def versions() -> dict[str, str]:
+            text = httpx2.get(f"{address}/metrics").text
+            return dict(re.findall(r'shelfrank_bundle_info\{version="(.+)"\} (.+)', text))
+
+        wait_until(lambda: len(pids(address)) == 2)
+        old = own_bundle.current()
+        assert versions() == {old: "1.0"}
+        died = pids(address)[0]
+        os.kill(died, signal.SIGKILL)
+        wait_until(lambda: died not in pids(address))
+        new = publish_again(own_bundle, 1)
+        wait_until(lambda: versions() == {old: "0.0", new: "1.0"})
+        wait_until(lambda: len(pids(address)) == 2)
+
+
 def test_a_serving_process_loads_no_training_stack() -> None:
     code = (
         "import sys, shelfrank.serve.app, shelfrank.serve.worker, onnxruntime, tokenizers\n"

@@ -3,7 +3,7 @@
 import os
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Where several processes keep their counts, so that one of them can tell all; it must be set before the import."""
@@ -40,7 +40,7 @@ class Metrics:
             "The version that serves.",
             ("version",),
             registry=registry,
-            multiprocess_mode="max",
+            multiprocess_mode="livemax",
         )
         self.memory = Gauge(
             "shelfrank_memory_bytes", "Memory of a process.", registry=registry, multiprocess_mode="liveall"
@@ -58,6 +58,11 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
         return generate_latest(registry)
+
+
+def forget_process(pid: int) -> None:
+    """Leaves out what a process that ended was; what it counted stays in the sums."""
+    mark_process_dead(pid)
 
 
 def memory_bytes() -> int:

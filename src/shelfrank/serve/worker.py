@@ -198,6 +198,8 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
     shutil.rmtree(counts, ignore_errors=True)
     counts.mkdir(parents=True)
     os.environ[MULTIPROCESS] = str(counts)
+    from shelfrank.serve.metrics import forget_process
+
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = []
     ending: list[int] = []
@@ -230,6 +232,8 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
         for place, worker in enumerate(workers):
             if not worker.is_alive() and not ending:
                 log.error("process %s ended with %s; another is started", worker.pid, worker.exitcode)
+                assert worker.pid is not None
+                forget_process(worker.pid)
                 time.sleep(RESTART_AFTER_S)
                 workers[place] = start()
     for worker in workers:
