@@ -11,7 +11,7 @@ import pytest
 from serving import PATIENCE_S
 
 from shelfrank.online import Event
-from shelfrank.serve.journal import Journal, JournalReader
+from shelfrank.serve.journal import READ_BYTES, Journal, JournalReader
 
 
 def event(number: int) -> Event:
@@ -106,3 +106,19 @@ def test_a_reader_waits_for_what_may_yet_be_taken_back(tmp_path: Path) -> None:
         file.truncate(before)
     reader.join(PATIENCE_S)
     assert seen == [event(1)]
+
+
+def test_a_reader_may_leave_the_rest_for_the_next_time(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=20_000)
+    for start in (0, 500):
+        journal.append([event(number) for number in range(start, start + 500)])
+    assert len(journal.segments()) == 2
+    with journal.file(1).open("ab") as stream:
+        stream.write(b"no event\n" * (2 * READ_BYTES // 9))
+    Journal(tmp_path).append([event(1000)])
+    reader, seen = JournalReader(journal), []
+    while some := reader.new_events(enough=7):
+        assert len(some) < 7 + READ_BYTES / 50
+        seen += some
+    assert seen == [event(number) for number in range(1001)]
+    assert JournalReader(journal).new_events() == seen

@@ -63,12 +63,13 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(_load(service, poll_s))
+        tasks = [asyncio.create_task(_load(service, poll_s)), asyncio.create_task(service.take_in_events())]
         try:
             yield
         finally:
-            loading.cancel()
-            await asyncio.gather(loading, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await asyncio.to_thread(service.close)
 
     app = FastAPI(

@@ -19,6 +19,8 @@ from shelfrank.online import Event
 log = logging.getLogger("shelfrank.serve")
 SEGMENT_BYTES = 16_000_000
 """Size at which a new file begins; only the newest two are kept."""
+READ_BYTES = 8_192
+"""Bytes that are read at a time, and the rest of the last line: some dozens of events."""
 
 
 class Journal:
@@ -86,20 +88,32 @@ class JournalReader:
         self.journal = journal
         self.segment, self.offset = -1, 0
 
-    def new_events(self) -> list[Event]:
-        """The events since the last call; a look at one file's size where there are none."""
+    def new_events(self, enough: int | None = None) -> list[Event]:
+        """The events since the last call; a look at one file's size where there are none.
+
+        Args:
+            enough: Events after which the rest is left for the next call, those that were read with them included;
+                None reads all.
+
+        Returns:
+            The events in the order in which they were accepted.
+        """
         events: list[Event] = []
         if self.segment < 0:
             segments = self.journal.segments()
             if not segments:
                 return events
             self.segment = segments[0]
-        while True:
+        while enough is None or len(events) < enough:
+            before = self.offset
             events += self._read()
+            if self.offset > before:
+                continue
             if self.journal.file(self.segment + 1).exists():
                 # What was written between the read and the look.
                 events += self._read()
-                self.segment, self.offset = self.segment + 1, 0
+                if self.offset == before:
+                    self.segment, self.offset = self.segment + 1, 0
                 continue
             if not self.journal.file(self.segment).exists():
                 later = [segment for segment in self.journal.segments() if segment > self.segment]
@@ -107,6 +121,7 @@ class JournalReader:
                     self.segment, self.offset = later[0], 0
                     continue
             return events
+        return events
 
     def _read(self) -> list[Event]:
         try:
@@ -116,7 +131,8 @@ class JournalReader:
                 # What is being written may yet be taken back.
                 with self.journal.locked(fcntl.LOCK_SH):
                     file.seek(self.offset)
-                    content = file.read()
+                    content = file.read(READ_BYTES)
+                    content += file.readline()
         except FileNotFoundError:
             return []
         # The rest of a line whose writer died is left for the next time.

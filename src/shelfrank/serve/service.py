@@ -5,7 +5,7 @@ import contextlib
 import gc
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -34,6 +34,11 @@ Result = TypeVar("Result")
 log = logging.getLogger("shelfrank.serve")
 WARM_UP_ROWS = (1000, 200, 1000, 200)
 """Candidates of the pages that are ranked before the first request; the largest decide how much memory is taken."""
+TAKEN_IN = 64
+"""Events that a page takes in itself, about a tenth of a millisecond each: what a results page brings is fewer."""
+LOOK_EVERY_S = 0.1
+"""Seconds between two looks for events that no page has asked for."""
+AFTER_FAILURE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,24 @@ class _Serving:
 
     def __init__(self, bundle: Bundle, reader: JournalReader, shop: Shop | None) -> None:
         self.bundle, self.reader, self.shop = bundle, reader, shop
+        self._waiting: deque[Event] = deque()
 
-    def catch_up(self) -> None:
-        """Takes in the events that were accepted since the last page."""
-        events = self.reader.new_events()
-        if events:
-            self.bundle.features.add_events(events)
+    def catch_up(self, most: int | None = None) -> bool:
+        """Takes in the events that were accepted since the last time, the oldest first.
+
+        Args:
+            most: Events after which the rest waits for the next time; None takes in all.
+
+        Returns:
+            Whether some may be waiting.
+        """
+        missing = None if most is None else most - len(self._waiting)
+        if missing is None or missing > 0:
+            self._waiting += self.reader.new_events(missing)
+        n = len(self._waiting) if most is None else min(most, len(self._waiting))
+        if n:
+            self.bundle.features.add_events([self._waiting.popleft() for _ in range(n)])
+        return n == most
 
 
 class Service:
@@ -181,6 +198,20 @@ class Service:
             with contextlib.suppress(UserError):
                 await self.reload()
 
+    async def take_in_events(self) -> None:
+        """Takes in events between pages, a few at a time, also where no page comes; until it is cancelled."""
+        while True:
+            pause_s = LOOK_EVERY_S
+            serving = self._serving
+            if serving is not None:
+                try:
+                    more = await asyncio.get_running_loop().run_in_executor(self._scoring, serving.catch_up, TAKEN_IN)
+                    pause_s = 0.0 if more else LOOK_EVERY_S
+                except Exception:
+                    log.exception("events could not be taken in; the next try is in %.0f s", AFTER_FAILURE_S)
+                    pause_s = AFTER_FAILURE_S
+            await asyncio.sleep(pause_s)
+
     async def rank(self, wanted: Wanted) -> Answer:
         """Ranks a page; past the deadline or on an error of the model, the engine's own order comes back.
 
@@ -214,7 +245,7 @@ class Service:
         return answer
 
     async def of_shop(self, work: Callable[[Shop], Result]) -> Result:
-        """Asks the page's shop, with every event that was accepted before.
+        """Asks the page's shop, with what was accepted before, as far as a page waits for it.
 
         Args:
             work: What is asked; it runs on the thread that ranks.
@@ -233,13 +264,16 @@ class Service:
         shop = serving.shop
 
         def ask() -> Result:
-            serving.catch_up()
+            serving.catch_up(TAKEN_IN)
             return work(shop)
 
         return await asyncio.get_running_loop().run_in_executor(self._scoring, ask)
 
     async def add_events(self, events: Sequence[Event]) -> dict[str, int]:
-        """Takes in events: every page that is asked for after it sees them, in every process of the service.
+        """Accepts events: a page that is asked for after it sees them, in every process of the service.
+
+        A page takes in the next `TAKEN_IN` events itself and waits for no more: what was accepted in bulk is seen as
+        soon as `take_in_events` has come to it.
 
         Args:
             events: The events.
@@ -251,7 +285,7 @@ class Service:
             EventsRefusedError: Where they cannot be written.
         """
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self.journal.append, events)
+            passed_over = await asyncio.get_running_loop().run_in_executor(None, self._accept, events)
         except OSError as error:
             log.error("%d events are refused, since they cannot be written: %s", len(events), error)
             raise EventsRefusedError(
@@ -259,9 +293,6 @@ class Service:
                 f"these {len(events)} was taken in, so send them again"
             ) from error
         self.metrics.events.inc(len(events))
-        serving = self._serving
-        reasons = [] if serving is None else [serving.bundle.features.passed_over(event) for event in events]
-        passed_over = Counter(reason for reason in reasons if reason is not None)
         for reason, count in passed_over.items():
             self.metrics.passed_over.labels(reason).inc(count)
         return dict(passed_over)
@@ -271,9 +302,15 @@ class Service:
         self._scoring.shutdown(wait=True, cancel_futures=True)
         self._loading.shutdown(wait=True, cancel_futures=True)
 
+    def _accept(self, events: Sequence[Event]) -> Counter[str]:
+        self.journal.append(events)
+        serving = self._serving
+        reasons = [] if serving is None else [serving.bundle.features.passed_over(event) for event in events]
+        return Counter(reason for reason in reasons if reason is not None)
+
     def _rank(self, serving: _Serving, wanted: Wanted) -> Answer:
         bundle, asked = serving.bundle, wanted.asked
-        serving.catch_up()
+        serving.catch_up(TAKEN_IN)
         engine = engine_ranks(wanted.engine_scores)
         if not len(engine):
             # A page of none may still have weights that are wrong.
