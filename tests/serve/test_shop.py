@@ -1,5 +1,6 @@
 """What the page is told: two orders of the same products, who does what, and why."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
-from serving import HOSTILE_QUERY, ready_client
+from serving import HOSTILE_QUERY, ready_client, wait_until
 from starlette.testclient import TestClient
 
 from shelfrank.bundle.loaded import Bundle
@@ -17,8 +18,12 @@ from shelfrank.bundle.store import BundleStore
 from shelfrank.metrics import personalization_degree
 from shelfrank.online import Asked
 from shelfrank.serve.service import Service
+from shelfrank.serve.shop import ShopQuery, kept_shift_us
 
 QUERY = "sofa"
+DAY_US = 86_400 * 1_000_000
+HEAD_START_US = 2_000_000
+"""How long a page's clock has run when something is clicked: longer than one that began at its process's load has."""
 
 
 @pytest.fixture
@@ -129,6 +134,35 @@ def test_an_old_log_is_shown_as_of_its_end(page: TestClient, shop_bundle: Path) 
     assert about["is_shifted"]
     assert 0 < about["now_us"] / 1e6 - last.timestamp() < 3600
     assert search(page)["now_us"] > about["now_us"]
+
+
+def test_a_clock_is_decided_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    now_us, old_us, fresh_us = 10**15, 10**15 - 30 * DAY_US, 10**15 - DAY_US
+    shift_us = kept_shift_us(tmp_path, old_us, now_us)
+    assert now_us - shift_us == old_us + 1_000_000
+    assert kept_shift_us(tmp_path, old_us, now_us + DAY_US) == shift_us
+    assert kept_shift_us(tmp_path, fresh_us, now_us) == kept_shift_us(tmp_path, fresh_us, now_us + 9 * DAY_US) == 0
+    another_us = kept_shift_us(tmp_path, old_us + 1, now_us)
+    assert another_us == shift_us - 1
+    (tmp_path / f"clock-{old_us}").write_text("torn", encoding="ascii")
+    for _ in range(2):
+        assert kept_shift_us(tmp_path, old_us, now_us + DAY_US) == shift_us + DAY_US
+    assert not caplog.text
+    assert kept_shift_us(tmp_path / "missing", old_us, now_us) == shift_us
+    assert "the page's clock is not shared" in caplog.text
+
+
+def test_who_comes_later_sees_what_was_clicked(make_service: Callable[..., Service], shop_bundle: Path) -> None:
+    first, later = (make_service(BundleStore(shop_bundle), load=False, has_page=True) for _ in range(2))
+    with ready_client(first) as client:
+        before = search(client, customer_id="c03")
+        body = {"query": QUERY, "product_id": before["personalized"][4], "customer_id": "c03", "action": "purchase"}
+        wait_until(lambda: client.get("/v1/shop").json()["now_us"] > before["now_us"] + HEAD_START_US)
+        assert client.post("/v1/shop/deeds", json=body).status_code == 202
+        clicked_us = client.get("/v1/shop").json()["now_us"]
+        asyncio.run(later.start())
+        found = asyncio.run(later.of_shop(lambda shop: shop.search(ShopQuery(QUERY, "c03"))))
+    assert found["now_us"] > clicked_us
 
 
 def test_shoppers_are_told_what_they_did(page: TestClient, shop_bundle: Path) -> None:

@@ -397,7 +397,8 @@ class Service:
         bundle = Bundle.open(version.path, self.precision, self.cached)
         check_golden(bundle, version.path)
         warm_up(bundle, version)
-        shop = Shop(bundle, version.path) if self.has_page and Shop.is_in(version.path) else None
+        has_shop = self.has_page and Shop.is_in(version.path)
+        shop = Shop(bundle, version.path, self.journal.folder) if has_shop else None
         serving = _Serving(bundle, JournalReader(self.journal), shop)
         serving.catch_up()
         return serving

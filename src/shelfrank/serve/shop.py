@@ -1,7 +1,9 @@
 """The page's view of a bundle: search, the same candidates in two orders, and the reasons."""
 
 import bisect
+import fcntl
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 from jaxtyping import Float64, Int64
 
+from shelfrank.artifact import write_atomic
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EvaluateConfig
@@ -21,6 +24,7 @@ from shelfrank.online import Asked
 from shelfrank.serve.ranking import blend, explanations, task_weights
 from shelfrank.serve.retrieval import Retrieval
 
+log = logging.getLogger("shelfrank.serve")
 N_CANDIDATES = 40
 SUGGESTED = 8
 EXAMPLES = 8
@@ -78,13 +82,14 @@ class Shop:
     Args:
         bundle: The bundle.
         folder: Its folder, which has a shop.
+        state: Where the clock is kept.
 
     Attributes:
         bundle: The bundle.
         shoppers: Those that the page offers.
     """
 
-    def __init__(self, bundle: Bundle, folder: Path) -> None:
+    def __init__(self, bundle: Bundle, folder: Path, state: Path) -> None:
         path = folder / SHOP
         self.bundle = bundle
         facts = json.loads((path / SHOP_FACTS).read_text(encoding="utf-8"))
@@ -102,8 +107,7 @@ class Shop:
             [document or "" for document in self._products["document"].to_pylist()],
             bundle.features.product_embeddings,
         )
-        until_us, now_us = bundle.features.until_us, time.time_ns() // 1000
-        self._shift_us = 0 if now_us - until_us < FRESH_S * 1_000_000 else now_us - until_us - 1_000_000
+        self._shift_us = kept_shift_us(state, bundle.features.until_us, time.time_ns() // 1000)
 
     @staticmethod
     def is_in(folder: Path) -> bool:
@@ -259,3 +263,31 @@ class Shop:
         about = {feature["name"]: found[feature["name"]] for feature in self.features}
         about = {name: None if value != value else value for name, value in about.items()}
         return {"title": found["title"], "about": about}
+
+
+def kept_shift_us(state: Path, until_us: int, now_us: int) -> int:
+    """How far the page's clock is behind, the same for everybody who asks of one folder and one end of a log.
+
+    Whoever comes first decides; processes that start later, and bundles that are loaded again, find what was decided.
+    Otherwise what is clicked by one's clock would lie in another's future.
+
+    Args:
+        state: The folder.
+        until_us: The log's last moment.
+        now_us: The moment that whoever comes first decides by.
+
+    Returns:
+        Microseconds; 0 where the log was fresh.
+    """
+    shift_us = 0 if now_us - until_us < FRESH_S * 1_000_000 else now_us - until_us - 1_000_000
+    file = state / f"clock-{until_us}"
+    try:
+        with (state / "clock.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                return int(file.read_text(encoding="ascii"))
+            except (FileNotFoundError, ValueError):
+                write_atomic(file, f"{shift_us}\n".encode())
+    except OSError as error:
+        log.warning("the page's clock is not shared, since %s cannot be kept: %s", file, error)
+    return shift_us
