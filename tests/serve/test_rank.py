@@ -15,7 +15,7 @@ from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.store import BundleStore
 from shelfrank.online import Asked
 from shelfrank.serve.journal import Journal
-from shelfrank.serve.ranking import blend, engine_ranks
+from shelfrank.serve.ranking import blend, engine_ranks, explained_in_time
 from shelfrank.serve.service import Service
 
 
@@ -142,6 +142,40 @@ def test_explanations_say_what_each_feature_and_side_did(client: TestClient, bun
         assert strengths == sorted(strengths, reverse=True)
         assert strengths[0] > 0
         assert {"customer", "product", "interaction"} <= {reason["feature"] for reason in explanation["sides"]}
+
+
+@pytest.mark.parametrize(
+    ("due_s", "longest_s", "n_explained"),
+    [(100.0, 1.0, 4), (11.0, 1.0, 4), (10.9, 1.0, 3), (8.0, 0.0, 2), (2.0, 1.0, 1), (1.9, 1.0, 0), (-1.0, 0.0, 0)],
+    ids=str,
+)
+def test_reasons_end_when_there_is_no_time_for_twice_the_longest(
+    due_s: float, longest_s: float, n_explained: int
+) -> None:
+    now_s, takes_s = [0.0], [1.0, 3.0, 1.0, 1.0]
+
+    def explain(row: np.ndarray) -> list[dict]:
+        now_s[0] += takes_s[int(row[0]) - 10]
+        return [{"row": int(row[0])}]
+
+    found = explained_in_time(explain, np.arange(10, 14), due_s, longest_s, lambda: now_s[0])
+    assert found == [{"row": row} for row in range(10, 10 + n_explained)]
+
+
+def test_a_page_is_not_lost_to_its_reasons(
+    make_service: Callable[..., Service], bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = golden_page(bundle_path)
+
+    def slowly(bundle: Bundle, rows: object, chosen: np.ndarray, weights: object) -> list[dict]:
+        time.sleep(1.2 * len(chosen))
+        return [{"features": [], "sides": [], "gates": None} for _ in chosen]
+
+    monkeypatch.setattr("shelfrank.serve.service.explanations", slowly)
+    with ready_client(make_service(deadline_s=3.0)) as client:
+        answer = rank(client, body_of(asked, explain=6))
+    assert not answer["degraded"]
+    assert ["explanation" in result for result in answer["results"][:3]] == [True, False, False]
 
 
 def test_what_a_customer_does_changes_their_next_page(client: TestClient, bundle_path: Path) -> None:

@@ -112,7 +112,7 @@ class RankRequest(_Api):
         weight: How much the model's order counts against the engine's; 0 keeps the engine's order.
         task_weights: What fuses the tasks' scores on this page; left out, what the bundle says.
         top_n: Most results; all if left out.
-        explain: Results, from the first on, that are explained.
+        explain: Results, from the first on, that are explained as far as the deadline allows.
     """
 
     model_config = ConfigDict(
@@ -192,7 +192,7 @@ class Ranked(BaseModel):
         engine_rank: Its place by the engine's own order, from 1.
         score: What the page is sorted by; null in a degraded answer.
         tasks: The score of each task; empty in a degraded answer.
-        explanation: Why, where it was asked for.
+        explanation: Why, where it was asked for and there was time.
     """
 
     id: str

@@ -1,6 +1,7 @@
 """From scores and the engine's order to one order."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -189,6 +190,36 @@ def explanations(
         }
         for row, (features, sides) in zip(chosen, explain_rows(bundle, rows, chosen), strict=True)
     ]
+
+
+def explained_in_time(
+    explain: Callable[[Int64[np.ndarray, " 1"]], list[dict[str, Any]]],
+    chosen: Int64[np.ndarray, " chosen"],
+    due_s: float,
+    longest_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[dict[str, Any]]:
+    """Explains rows one after the other while there is time for twice the longest so far.
+
+    Args:
+        explain: Explains a row; see `explanations`.
+        chosen: The rows, the most wanted first.
+        due_s: When the page must be there, by the clock.
+        longest_s: Seconds that the first is taken to need.
+        clock: The clock.
+
+    Returns:
+        Explanations of the first rows, perhaps of none.
+    """
+    explained: list[dict[str, Any]] = []
+    now_s = clock()
+    for place in range(len(chosen)):
+        if now_s + 2 * longest_s > due_s:
+            break
+        explained += explain(chosen[place : place + 1])
+        before_s, now_s = now_s, clock()
+        longest_s = max(longest_s, now_s - before_s)
+    return explained
 
 
 def _gates(bundle: Bundle, rows: Rows, row: int) -> dict[str, list[float]] | None:

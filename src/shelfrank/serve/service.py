@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from shelfrank.serve.metrics import Metrics
 from shelfrank.serve.ranking import (
     blend,
     engine_ranks,
+    explained_in_time,
     explanations,
     fused_scores,
     task_weights,
@@ -51,7 +53,7 @@ class Wanted:
         weight: How much the model counts against the engine.
         task_weights: What fuses the tasks; None takes the bundle's.
         top_n: Most results; None gives all.
-        explain: Results that are explained.
+        explain: Results that are explained, as far as the deadline allows.
     """
 
     asked: Asked
@@ -71,7 +73,7 @@ class Answer:
         engine_ranks: Each candidate's place in the engine's order, from 1.
         scores: What each result is sorted by; None where the engine's own order came back.
         tasks: Each result's score by task; empty where the engine's own order came back.
-        explanations: Of the first results, as the API has them.
+        explanations: Of the first results, as the API has them; of fewer than were wanted where time was short.
         bundle: The version that answered.
         unknown: How much was cold.
         reason: Why the engine's own order came back; None where it did not.
@@ -230,7 +232,8 @@ class Service:
             return self._degraded(wanted, "not_loaded")
         loop = asyncio.get_running_loop()
         try:
-            scoring = loop.run_in_executor(self._scoring, self._rank, serving, wanted)
+            due_s = time.monotonic() + self.deadline_s
+            scoring = loop.run_in_executor(self._scoring, self._rank, serving, wanted, due_s)
             answer = await asyncio.wait_for(scoring, self.deadline_s)
         except TimeoutError:
             return self._degraded(wanted, "deadline")
@@ -308,7 +311,7 @@ class Service:
         reasons = [] if serving is None else [serving.bundle.features.passed_over(event) for event in events]
         return Counter(reason for reason in reasons if reason is not None)
 
-    def _rank(self, serving: _Serving, wanted: Wanted) -> Answer:
+    def _rank(self, serving: _Serving, wanted: Wanted, due_s: float) -> Answer:
         bundle, asked = serving.bundle, wanted.asked
         serving.catch_up(TAKEN_IN)
         engine = engine_ranks(wanted.engine_scores)
@@ -316,21 +319,23 @@ class Service:
             # A page of none may still have weights that are wrong.
             task_weights(bundle, wanted.task_weights)
             return Answer([], [], [], bundle=bundle.name)
+        started_s = time.monotonic()
         scored = bundle.score(replace(asked, positions=engine.tolist()))
+        scoring_s = time.monotonic() - started_s
         self._count_queries(bundle)
         fused = fused_scores(scored, bundle, wanted.task_weights)
         if not np.isfinite(fused).all():
             raise ArithmeticError("scores must be finite")
         order, values = blend(fused, scored.page.tie_keys, engine, wanted.weight)
         order = order[: wanted.top_n]
-        first = order[: wanted.explain]
         weights = task_weights(bundle, wanted.task_weights)
+        explain = partial(explanations, bundle, scored.rows, weights=weights)
         return Answer(
             order=order.tolist(),
             engine_ranks=engine.tolist(),
             scores=values[order].tolist(),
             tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in scored.scores[order].tolist()],
-            explanations=explanations(bundle, scored.rows, first, weights) if len(first) else (),
+            explanations=explained_in_time(explain, order[: wanted.explain], due_s, scoring_s),
             bundle=bundle.name,
             unknown=scored.page.unknown,
             bounded=bundle.spec.gives_probabilities or wanted.weight < 1,
