@@ -23,8 +23,11 @@ def wanted_page(bundle: Path) -> Wanted:
 def bulk_events(bundle: Path, n: int = BULK) -> list[Event]:
     asked = golden_page(bundle)
     after_us = asked.ts_us + 365 * 86_400 * 1_000_000
-    told = {"product_id": asked.product_ids[0], "action": "click", "query": asked.query}
-    return [Event(**told, ts_us=after_us + i, customer_id=f"c{i}") for i in range(n)]
+    product, query = asked.product_ids[0], asked.query
+    return [
+        Event(product_id=product, action="click", ts_us=after_us + i, customer_id=f"c{i}", query=query)
+        for i in range(n)
+    ]
 
 
 @pytest.fixture
