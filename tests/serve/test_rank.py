@@ -204,7 +204,8 @@ def test_events_that_change_nothing_are_told_by_reason(client: TestClient, bundl
 
     def event(product: str, action: str, timestamp: str, query: str | None = "sofa") -> dict:
         about = {"object": {"object_id": product}}
-        return {"action_name": action, "timestamp": timestamp, "user_query": query, "event_attributes": about}
+        when = {"timestamp": timestamp, "user_id": "c03"}
+        return {"action_name": action, "user_query": query, "event_attributes": about, **when}
 
     after, before = "2025-02-01T12:00:00Z", "2024-02-01T12:00:00Z"
     told = [

@@ -25,8 +25,8 @@ from shelfrank.logs.raw_files import (
     sha256,
     write_rows,
 )
-from shelfrank.logs.rules import EARLIEST, LATEST
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.schema import Feature, Kind, Schema, Side
 
 COLUMNS = ("user", "sku", "category", "query", "click_time", "query_time")

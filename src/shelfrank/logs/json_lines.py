@@ -2,27 +2,23 @@
 
 import gzip
 import json
-import math
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shelfrank.errors import UserError
+from shelfrank.logs.json_values import Record
 from shelfrank.logs.raw_files import raw_files, require_columns
 from shelfrank.progress import progress
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 LINE = pa.field("line", pa.int64())
 
-Record = dict[str, Any]
-"""A JSON object of one line, or one row that is made from it."""
-
 _ROWS_AT_ONCE = 20_000
-_LARGEST_INT64 = 2**63 - 1
 
 
 def find_json_lines(folder: Path, name: str) -> Path | None:
@@ -82,34 +78,6 @@ def keep_json_lines(
         writer.write_batch(_batch(path, rows, columns))
     if not n_rows:
         raise UserError(f"{path} must hold rows, but all its lines are empty")
-
-
-def text_of(value: object) -> str | None:
-    """Reads an id or a name: a text that is not empty, or a whole number as text; None for anything else."""
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return None
-
-
-def number_of(value: object) -> float | None:
-    """Reads a finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def whole_of(value: object) -> int | None:
-    """Reads a whole number that fits into 64 bits; None for anything else."""
-    number = number_of(value)
-    if number is None or not number.is_integer() or abs(number) > _LARGEST_INT64:
-        return None
-    return int(value) if isinstance(value, int) else int(number)
 
 
 def _objects(path: Path, raw: IO[bytes]) -> Iterator[tuple[int, Record]]:

@@ -13,7 +13,8 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from shelfrank.logs.engine import Table, Value, keep, open_engine, read_parquet, rows_of
-from shelfrank.logs.json_lines import Record, keep_json_lines, number_of, require_json_lines, text_of, whole_of
+from shelfrank.logs.json_lines import keep_json_lines, require_json_lines
+from shelfrank.logs.json_values import Record, number_of, text_of, whole_of
 from shelfrank.logs.raw_files import count, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.schema import Feature, Kind, Schema, Side

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import ibis
 import pyarrow as pa
@@ -10,11 +9,9 @@ from ibis.backends.duckdb import Backend
 
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.structure import Structure, feature_table
+from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.logs.violation import N_EXAMPLES, Severity, Violation, example
 from shelfrank.schema import TASKS, Kind
-
-EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
-LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 KEYS = {
     "impressions": ("search_id", "product_id"),

@@ -8,7 +8,7 @@ from ibis.backends.duckdb import Backend
 from shelfrank.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.raw_files import read_raw, readable
-from shelfrank.logs.rules import EARLIEST, LATEST
+from shelfrank.logs.times import EARLIEST, LATEST
 
 COLUMNS = (
     "user_id",

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from shelfrank.logs.json_lines import Record, number_of, text_of, whole_of
-from shelfrank.logs.rules import EARLIEST, LATEST
+from shelfrank.logs.json_values import Record, number_of, text_of, whole_of
+from shelfrank.logs.times import EARLIEST, LATEST
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -35,9 +35,15 @@ _ID_KEYS = ("product_id", "object_id", "id", "_id")
 _LARGEST_ORDINAL = 2**31 - 1
 
 
+def source_of(record: Record) -> Record:
+    """The document: an export by scrolling wraps each, and what it says of the document itself lies beside."""
+    inner = record.get("_source")
+    return inner if isinstance(inner, dict) else record
+
+
 def query_row(record: Record) -> Record:
     """Reads a query; what is missing or malformed is null."""
-    source = _source(record)
+    source = source_of(record)
     given = source.get("query_response_hit_ids")
     ids = [text_of(hit) for hit in given] if isinstance(given, list) else []
     timestamp, without_zone = read_time(source.get("timestamp"))
@@ -56,7 +62,7 @@ def query_row(record: Record) -> Record:
 
 def event_row(record: Record) -> Record:
     """Reads an event; what is missing or malformed is null."""
-    source = _source(record)
+    source = source_of(record)
     attributes = _object(source, "event_attributes")
     timestamp, without_zone = read_time(source.get("timestamp"))
     names = {name: text_of(source.get(name)) for name in ("query_id", "client_id", "user_id")}
@@ -72,7 +78,7 @@ def event_row(record: Record) -> Record:
 
 def product_row(record: Record) -> Record:
     """Reads a product of a catalogue; what is missing or malformed is null."""
-    source = _source(record)
+    source = source_of(record)
     ids = (text_of(holder.get(key)) for holder in (source, record) for key in _ID_KEYS)
     price = number_of(source.get("price"))
     return {
@@ -109,12 +115,6 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
     if time is None or not EARLIEST <= time < LATEST:
         return None, False
     return time, without_zone
-
-
-def _source(record: Record) -> Record:
-    """An export by scrolling wraps each document; what it says of the document itself lies beside."""
-    inner = record.get("_source")
-    return inner if isinstance(inner, dict) else record
 
 
 def _object(record: Record, key: str) -> Record:

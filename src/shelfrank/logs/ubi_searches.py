@@ -8,15 +8,9 @@ from ibis.backends.duckdb import Backend
 from shelfrank.logs.engine import Table, Value, keep, rows_of
 from shelfrank.logs.raw_files import count
 from shelfrank.logs.search_log import SearchLogWriter
+from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF
 from shelfrank.logs.ubi_people import name_customers, name_sessions
 from shelfrank.schema import TASKS
-
-LABEL_OF = {"click": "click", "click_through": "click", "add_to_cart": "add_to_cart", "purchase": "purchase"}
-"""The label that an action on a product of the list sets; it sets no other."""
-
-IMPRESSION = "impression"
-HISTORY_ONLY = ("watch", "view")
-KNOWN_ACTIONS = (*LABEL_OF, IMPRESSION, *HISTORY_ONLY)
 
 NO_QUERY_ID = "queries without a query_id"
 NO_QUERY = "queries without a user_query"

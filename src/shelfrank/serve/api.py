@@ -5,6 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from shelfrank.logs.ubi_actions import KNOWN_ACTIONS
+
 MOST_CANDIDATES = 1000
 MOST_TEXT = 512
 """Characters of a query, a title or a feature's value."""
@@ -310,68 +312,54 @@ class RerankResponse(BaseModel):
     meta: dict[str, Any]
 
 
-class UbiObject(BaseModel):
-    """What an event is about.
+_UBI_EVENT = {
+    "title": "UbiEvent",
+    "type": "object",
+    "description": "An event of User Behavior Insights 1.3 or earlier. Each is read by itself, as `shelfrank import "
+    "ubi` reads it from a file: what it lacks or misspells costs that event alone, and the answer counts it by reason.",
+    "properties": {
+        "action_name": {
+            "description": f"What happened, as a text: {', '.join(f'`{action}`' for action in KNOWN_ACTIONS)}. Any "
+            "other action is passed over."
+        },
+        "timestamp": {
+            "description": "When: a date and time of ISO 8601, UTC where it names no zone, or milliseconds since 1970, "
+            "from 1990 on and before 2100; now if left out or null. Of an outcome, best the time of its results page.",
+            "examples": ["2025-06-30T12:00:00Z", 1751284800000],
+        },
+        "user_id": {"description": f"Whose doing: a text or a whole number, at most {MOST_ID} characters."},
+        "client_id": {"description": "The client, which stands for the user where that is left out."},
+        "session_id": {"description": "The visit: a text or a whole number."},
+        "user_query": {
+            "description": f"The query of the results page, a text of at most {MOST_TEXT} characters; left out, the "
+            "event is an engagement elsewhere. A `view` or `watch` is one in either case."
+        },
+        "event_attributes": {
+            "description": "What it is about.",
+            "properties": {
+                "object": {
+                    "description": "The product.",
+                    "properties": {
+                        "object_id": {"description": "Its id: a text or a whole number."},
+                        "object_id_field": {"description": "The key beside it that holds the id instead."},
+                    },
+                },
+                "position": {
+                    "description": "Where that was shown.",
+                    "properties": {
+                        "ordinal": {
+                            "description": "From 1, which an impression needs; before UBI 1.3 an object that holds it "
+                            "as `index`."
+                        }
+                    },
+                },
+            },
+        },
+    },
+}
+"""Types of the properties are prose: a schema that demanded them would refuse a batch for one odd event."""
 
-    Attributes:
-        object_id: The product.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    object_id: Id
-
-
-class UbiPosition(BaseModel):
-    """Where it was shown.
-
-    Attributes:
-        ordinal: From 1.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    ordinal: Annotated[int, Field(strict=True, ge=1, le=1_000_000), AsWhole] | None = None
-
-
-class UbiAttributes(BaseModel):
-    """Attributes of an event.
-
-    Attributes:
-        object: What it is about.
-        position: Where that was shown.
-    """
-
-    model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)
-
-    object: UbiObject
-    position: UbiPosition | None = None
-
-
-class UbiEvent(BaseModel):
-    """An event of User Behavior Insights 1.3.
-
-    Attributes:
-        action_name: What happened, such as `click` or `add_to_cart`.
-        timestamp: When; now if left out. Of an outcome, best the time of its results page.
-        user_id: Whose doing.
-        client_id: The client, which stands for the user where that is left out.
-        session_id: The visit.
-        user_query: The query of the results page; left out, the event is an engagement elsewhere.
-        event_attributes: What it is about.
-    """
-
-    model_config = ConfigDict(extra="ignore")
-
-    action_name: Id
-    timestamp: Moment | None = None
-    user_id: Id | None = None
-    client_id: Id | None = None
-    session_id: Id | None = None
-    user_query: Text | None = None
-    event_attributes: UbiAttributes
-
-    _timestamp = field_validator("timestamp", mode="after")(_within)
+UbiEvent = Annotated[dict[Any, Any], WithJsonSchema(_UBI_EVENT)]
 
 
 class EventsRequest(BaseModel):
@@ -407,7 +395,7 @@ class EventsResponse(BaseModel):
     """What became of the events.
 
     Attributes:
-        accepted: Events that were taken down; later bundles read them too.
+        accepted: Events of the batch; those that some bundle may use were taken down, and later bundles read them too.
         passed_over: By reason, those among them that change no feature of the bundle that serves.
     """
 

@@ -5,6 +5,7 @@ import contextlib
 import datetime as dt
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from starlette.staticfiles import StaticFiles
 
 from shelfrank import __version__
 from shelfrank.errors import UserError
-from shelfrank.online import Asked, Event
+from shelfrank.online import Asked
 from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
+from shelfrank.serve.events import read_events
 from shelfrank.serve.limits import Guard, Keys
 from shelfrank.serve.service import Answer, EventsRefusedError, NoShopError, Service, Wanted
 from shelfrank.serve.shop_routes import shop_routes
@@ -29,8 +31,6 @@ PAGE = Path(__file__).parent / "page"
 MOST_BODY_BYTES = 2_000_000
 MOST_PART = 64
 """Characters of a key that an error repeats."""
-LABEL_OF = {"click_through": "click"}
-"""Actions of UBI that the log knows by another name."""
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": api.Problem, "description": text}
     for status, text in {
@@ -148,20 +148,13 @@ def _ranking_routes() -> APIRouter:
     @router.post("/events", response_model=api.EventsResponse, status_code=202, responses=EVENTS_REFUSED)
     async def events(body: api.EventsRequest, request: Request) -> Response:
         """Takes in what visitors do; their next page sees it."""
-        told = [
-            Event(
-                product_id=event.event_attributes.object.object_id,
-                action=LABEL_OF.get(event.action_name, event.action_name),
-                customer_id=event.user_id or event.client_id,
-                session_id=event.session_id,
-                query=event.user_query,
-                position=event.event_attributes.position.ordinal if event.event_attributes.position else None,
-                ts_us=_moment(event.timestamp),
-            )
-            for event in body.events
-        ]
-        passed_over = await _service(request).add_events(told)
-        return as_json({"accepted": len(told), "passed_over": passed_over}, 202)
+        service = _service(request)
+        told, unused = read_events(body.events)
+        passed_over = await service.add_events(told)
+        service.metrics.events.inc(unused.total())
+        for reason, count in unused.items():
+            service.metrics.passed_over.labels(reason).inc(count)
+        return as_json({"accepted": len(body.events), "passed_over": dict(unused + Counter(passed_over))}, 202)
 
     @router.post(
         "/admin/reload",

@@ -1,0 +1,10 @@
+"""What the actions of User Behavior Insights mean, in a file and live."""
+
+LABEL_OF = {"click": "click", "click_through": "click", "add_to_cart": "add_to_cart", "purchase": "purchase"}
+"""The label that an action on a product of the list sets; it sets no other."""
+
+IMPRESSION = "impression"
+HISTORY_ONLY = ("watch", "view")
+"""What is history wherever it is done, never a label."""
+
+KNOWN_ACTIONS = (*LABEL_OF, IMPRESSION, *HISTORY_ONLY)

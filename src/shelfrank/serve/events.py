@@ -1,0 +1,64 @@
+"""Makes events that the store takes in of what visitors' clients send, each event by itself."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from shelfrank.logs.ubi_actions import LABEL_OF
+from shelfrank.logs.ubi_live import is_history, live_row, why_unused
+from shelfrank.online import Event
+from shelfrank.serve.api import MOST_ID, MOST_TEXT, microseconds
+
+UNUSABLE_TEXT = "an id or query that is too long or no text"
+
+
+def read_events(records: Iterable[dict[str, Any]]) -> tuple[list[Event], Counter[str]]:
+    """Reads a batch of User Behavior Insights.
+
+    Args:
+        records: The events.
+
+    Returns:
+        Those that a bundle may use, and by reason how many others there are.
+    """
+    events: list[Event] = []
+    unused: Counter[str] = Counter()
+    for record in records:
+        row = live_row(record)
+        reason = why_unused(row) or _unusable_text(row)
+        if reason is None:
+            events.append(_event(row))
+        else:
+            unused[reason] += 1
+    return events, unused
+
+
+def _event(row: dict[str, Any]) -> Event:
+    action: str = row["action"]
+    return Event(
+        product_id=row["object_id"],
+        action=LABEL_OF.get(action, action),
+        ts_us=time.time_ns() // 1000 if row["is_now"] else microseconds(row["timestamp"]),
+        customer_id=row["user_id"] or row["client_id"],
+        session_id=row["session_id"],
+        query=None if is_history(row) else row["user_query"],
+        position=row["ordinal"],
+    )
+
+
+def _unusable_text(row: dict[str, Any]) -> str | None:
+    # No page can be asked for with a longer one, and memory is bounded by events.
+    ids = [row[name] for name in ("query_id", "client_id", "user_id", "object_id", "session_id")]
+    limits = [(each, MOST_ID) for each in ids] + [(row["user_query"], MOST_TEXT)]
+    is_usable = all(text is None or (len(text) <= most and _is_text(text)) for text, most in limits)
+    return None if is_usable else UNUSABLE_TEXT
+
+
+def _is_text(text: str) -> bool:
+    """Whether it is more than halves of characters, which JSON can hold and no file of texts."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""A batch of events is taken in event by event: none of them costs the others."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from serving import golden_page
+from starlette.testclient import TestClient
+
+from shelfrank.serve.api import MOST_EVENTS, MOST_ID
+from shelfrank.serve.events import UNUSABLE_TEXT, read_events
+
+AFTER = "2025-02-01T12:00:00Z"
+
+
+def event(product: object, **changes: Any) -> dict[str, Any]:
+    about = {"object": {"object_id": product}, "position": {"ordinal": 2}}
+    return {
+        "action_name": "click",
+        "user_id": "c03",
+        "user_query": "sofa",
+        "timestamp": AFTER,
+        "event_attributes": about,
+    } | changes
+
+
+def test_one_odd_event_does_not_cost_the_batch(client: TestClient, bundle_path: Path) -> None:
+    product = golden_page(bundle_path).product_ids[0]
+    odd = [
+        {"action_name": "page_exit", "user_id": "c03", "event_attributes": {}},
+        {"action_name": "login"},
+        {},
+        event(None),
+        event(product, timestamp="soon"),
+        event(product, action_name="impression", event_attributes={"object": {"object_id": product}}),
+        event(product, user_id=17, timestamp=1_738_411_200_000),
+        event("x" * (MOST_ID + 1)),
+        event("\ud800"),
+    ]
+    good = [event(product, user_id=f"u{number}") for number in range(MOST_EVENTS - len(odd))]
+    # The test's client cannot send half a character as it is.
+    body = json.dumps({"events": [*good, *odd]})
+    answer = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["accepted"]) == (202, MOST_EVENTS)
+    expected = {
+        "unknown action": 2,
+        "no action or no readable time": 2,
+        "no product": 1,
+        "impression without an ordinal of 1 or more": 1,
+        UNUSABLE_TEXT: 2,
+    }
+    assert answer.json()["passed_over"] == expected
+    counts = client.get("/metrics").text
+    assert f"shelfrank_events_total {MOST_EVENTS}.0" in counts
+    for reason, count in expected.items():
+        assert f'shelfrank_events_passed_over_total{{reason="{reason}"}} {count}.0' in counts
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"events": [{}] * (MOST_EVENTS + 1)}, {"events": ["click"]}, {"events": {}}, {}, {"events": [], "more": 1}],
+    ids=["too_many", "no_object", "no_list", "no_events", "another_key"],
+)
+def test_the_shape_of_a_batch_is_strict(client: TestClient, body: dict[str, Any]) -> None:
+    assert client.post("/v1/events", json=body).status_code == 422
+
+
+def test_what_is_done_outside_pages_is_history_and_nothing_else(client: TestClient, bundle_path: Path) -> None:
+    product = golden_page(bundle_path).product_ids[0]
+    told = [
+        event(product, action_name="view"),
+        event(product, action_name="watch", user_query=None),
+        event(product, action_name="remove_from_cart", user_query=None),
+        event(product, action_name="view", user_id=None),
+    ]
+    answer = client.post("/v1/events", json={"events": told}).json()
+    assert answer["passed_over"] == {"unknown action": 1, "of no user, client or session": 1}
+
+
+def test_events_are_read_as_the_store_takes_them() -> None:
+    told = [
+        event(17, action_name="click_through", user_id=None, client_id=3, session_id=4),
+        event("p1", action_name="view", timestamp=1_738_411_200_000),
+        event("p1", timestamp=None),
+    ]
+    (first, view, now), unused = read_events(told)
+    assert not unused
+    assert (first.product_id, first.action, first.customer_id, first.session_id) == ("17", "click", "3", "4")
+    assert (first.query, first.position, first.ts_us) == ("sofa", 2, 1_738_411_200_000_000)
+    assert (view.query, view.ts_us) == (None, first.ts_us)
+    assert abs(now.ts_us - time.time_ns() // 1000) < 60_000_000
