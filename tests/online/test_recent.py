@@ -22,7 +22,7 @@ def events_of(tables: Tables) -> list[Event]:
     events = []
     for row in tables["impressions"]:
         keys: dict[str, Any] = {name: row[name] for name in ("product_id", "customer_id", "session_id", "query")}
-        keys["ts_us"] = microseconds(row)
+        keys |= {"ts_us": microseconds(row), "search_id": row["search_id"]}
         events.append(Event(action="impression", position=row["position"], price=row.get("price"), **keys))
         events += [Event(action=task, price=row.get("price"), **keys) for task in TASKS if row[task]]
     for row in tables["events"]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import golden_page
+from serving import body_of, golden_page
 from starlette.testclient import TestClient
 
 from shelfrank.serve.api import MOST_EVENTS, MOST_ID
@@ -91,3 +91,24 @@ def test_events_are_read_as_the_store_takes_them() -> None:
     assert (first.query, first.position, first.ts_us) == ("sofa", 2, 1_738_411_200_000_000)
     assert (view.query, view.ts_us) == (None, first.ts_us)
     assert abs(now.ts_us - time.time_ns() // 1000) < 60_000_000
+
+
+@pytest.mark.parametrize("named", [{"query_id": "q1"}, {}], ids=["with_query_id", "without"])
+@pytest.mark.parametrize("page_between", [True, False])
+def test_a_batch_that_is_sent_again_changes_nothing(
+    client: TestClient, bundle_path: Path, named: dict[str, str], page_between: bool
+) -> None:
+    asked = golden_page(bundle_path)
+    page = {**body_of(asked), "customer_id": "c03", "timestamp": "2025-02-01T12:30:00Z"}
+    click = event(asked.product_ids[1], user_query=asked.query, **named)
+    batch = {"events": [{**click, "action_name": "impression"}, click, {**click, "action_name": "click_through"}]}
+    assert client.post("/v1/events", json=batch).json() == {"accepted": 3, "passed_over": {"repeated": 1}}
+    once = client.post("/v1/rank", json=page).json()["results"] if page_between else None
+    assert client.post("/v1/events", json=batch).json() == {"accepted": 3, "passed_over": {"repeated": 3}}
+    assert 'shelfrank_events_passed_over_total{reason="repeated"} 4.0' in client.get("/metrics").text
+    twice = client.post("/v1/rank", json=page).json()["results"]
+    if page_between:
+        assert twice == once
+    elsewhere = {"events": [{**click, "query_id": "q2"}]}
+    assert client.post("/v1/events", json=elsewhere).json() == {"accepted": 1, "passed_over": {}}
+    assert client.post("/v1/rank", json=page).json()["results"] != twice

@@ -53,6 +53,8 @@ class Event:
     became 1. Without one it is what a log's `events` hold, whatever its action: an engagement with the product
     elsewhere, such as a view of its page.
 
+    An outcome or impression that its page was told of before changes nothing; see `Repeats`.
+
     Attributes:
         product_id: The product; one that the catalogue lacks is passed over.
         action: What happened.
@@ -62,6 +64,7 @@ class Event:
         query: The query of the results page.
         position: Where an impression stood on its page, from 1; None gives it no attention.
         price: The price shown, for a log that has prices in its impressions.
+        search_id: The results page; None takes the events of one visitor, visit, query and moment for one page's.
     """
 
     product_id: str
@@ -72,6 +75,7 @@ class Event:
     query: str | None = None
     position: int | None = None
     price: float | None = None
+    search_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from shelfrank.online.declared import EntityTable, GivenCategories, given_number
 from shelfrank.online.ids import Ids
 from shelfrank.online.past import KeyTotals, PastTable
 from shelfrank.online.recent import Happening, Recent, attention, log_price
+from shelfrank.online.repeats import MOST_KEYS, Repeats
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding
 from shelfrank.prepare.measures import HistoryPlan
 from shelfrank.prepare.page import computed_features, totals_by_key
@@ -33,6 +34,7 @@ PRICE = "price"
 SEMANTIC = "semantic_score"
 MOST_RECENT = 100_000
 REMEMBERED_QUERIES = 2_000
+REPEATED = "repeated"
 
 
 @dataclass(frozen=True)
@@ -187,19 +189,20 @@ class FeatureStore:
     def add_events(self, events: Iterable[Event]) -> None:
         """Adds what happened since the log was read; later pages see it as if the log had it.
 
-        Memory is bounded: the oldest of too many events are forgotten. Events that `passed_over` gives a reason for are
-        passed over.
+        Memory is bounded: the oldest of too many events are forgotten. Events that `passed_over` gives a reason for
+        are passed over, and so are those that say of a results page what was said before.
 
         Args:
             events: In any order.
         """
-        happenings = [self._happening(event) for event in events if self.passed_over(event) is None]
+        happenings = [(event, self._happening(event)) for event in events if self.passed_over(event) is None]
         with self._lock:
-            for happening in happenings:
-                self._recent.add(happening)
+            for event, happening in happenings:
+                if self._taken.is_new(event):
+                    self._recent.add(happening)
 
     def passed_over(self, event: Event) -> str | None:
-        """Why an event changes no feature; None where it does.
+        """Why an event, whatever was told before it, changes no feature; None where it does.
 
         Args:
             event: The event.
@@ -214,6 +217,34 @@ class FeatureStore:
         if event.query is not None and event.action != "impression" and event.action not in self._plan.tasks:
             return "unknown action"
         return None
+
+    def reasons(self, events: Sequence[Event]) -> list[str | None]:
+        """Why each of some events changes no feature, after those that were added or announced before.
+
+        Args:
+            events: Events that are about to be told, in their order.
+
+        Returns:
+            What `passed_over` says, or `repeated`; None where an event changes features.
+        """
+        reasons = [self.passed_over(event) for event in events]
+        here = Repeats(2 * MOST_KEYS * len(events))
+        with self._lock:
+            return [
+                reason if reason or here.is_new(event, (self._taken, self._told)) else REPEATED
+                for event, reason in zip(events, reasons, strict=True)
+            ]
+
+    def announce(self, events: Iterable[Event]) -> None:
+        """Lets `reasons` know of events that will be added.
+
+        Args:
+            events: The events, once nothing can hinder that they are added.
+        """
+        usable = [event for event in events if self.passed_over(event) is None]
+        with self._lock:
+            for event in usable:
+                self._told.is_new(event)
 
     def _open_encoder(self, path: Path) -> None:
         encoder = Encoder.load(path / "encoder.json")
@@ -265,6 +296,7 @@ class FeatureStore:
             self._past[key] = PastTable(path / "past" / str(folder), plan, len(self._times))
         self._lock = threading.Lock()
         self._recent = Recent({key: table.plan for key, table in self._past.items()}, most_recent)
+        self._taken, self._told = Repeats(MOST_KEYS * most_recent), Repeats(MOST_KEYS * most_recent)
 
     def _open_catalogue(self, path: Path) -> None:
         prices, codes = path / "products" / "prices.npy", path / "products" / "codes.npy"

@@ -44,6 +44,7 @@ def _event(row: dict[str, Any]) -> Event:
         session_id=row["session_id"],
         query=None if is_history(row) else row["user_query"],
         position=row["ordinal"],
+        search_id=row["query_id"],
     )
 
 

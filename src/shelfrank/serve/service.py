@@ -306,9 +306,13 @@ class Service:
         self._loading.shutdown(wait=True, cancel_futures=True)
 
     def _accept(self, events: Sequence[Event]) -> Counter[str]:
-        self.journal.append(events)
         serving = self._serving
-        reasons = [] if serving is None else [serving.bundle.features.passed_over(event) for event in events]
+        features = None if serving is None else serving.bundle.features
+        # Judged before they are written: a page may take them in at once, and they would repeat themselves.
+        reasons = [] if features is None else features.reasons(events)
+        self.journal.append(events)
+        if features is not None:
+            features.announce(events)
         return Counter(reason for reason in reasons if reason is not None)
 
     def _rank(self, serving: _Serving, wanted: Wanted, due_s: float) -> Answer:
