@@ -8,6 +8,7 @@ do; products of one grade are no pair, equal values count half.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,7 @@ def correlation(values: np.ndarray, grades: np.ndarray) -> float:
 def concordance(values: np.ndarray, grades: np.ndarray, offsets: np.ndarray) -> float:
     """The share of pairs of different grade within a query that the values order alike, ties half."""
     won = n_pairs = 0.0
-    for start, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for start, end in itertools.pairwise(offsets):
         better = grades[start:end, None] > grades[None, start:end]
         above = np.sign(values[start:end, None] - values[None, start:end])
         won += ((above[better] + 1) / 2).sum()

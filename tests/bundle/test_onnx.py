@@ -36,7 +36,7 @@ NETWORKS = [name for name, spec in RANKERS.items() if "neural" in spec.preset]
 
 
 def network(name: str, sizes: tuple[int, ...] = SIZES) -> MultiTaskRanker:
-    """A network whose batch normalisation has seen something."""
+    """A network whose batch normalisation has seen something, and whose rows differ as a trained one's do."""
     torch.manual_seed(3)
     config = tiny(name).neural
     trained = None if config.text.matching == "none" else TrainedLayers([], D_TEXT)
@@ -45,6 +45,9 @@ def network(name: str, sizes: tuple[int, ...] = SIZES) -> MultiTaskRanker:
         if hasattr(module, "running_mean"):
             torch.nn.init.uniform_(module.running_mean, -0.2, 0.2)
             torch.nn.init.uniform_(module.running_var, 0.1, 0.5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5 * torch.randn_like(parameter))
     torch.nn.init.uniform_(model.towers.out.weight, -4, 4)
     return model.eval()
 

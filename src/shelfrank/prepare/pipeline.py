@@ -34,7 +34,7 @@ from shelfrank.prepare.voters import voter_sources
 from shelfrank.progress import measured
 from shelfrank.text.scores import SemanticScores
 
-PREPARE_VERSION = 3
+PREPARE_VERSION = 4
 """Part of every prepared folder's inputs: raise it when the same log and config give other arrays."""
 
 
