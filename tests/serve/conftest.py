@@ -79,6 +79,12 @@ def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Se
 
 
 @pytest.fixture
+def only_pages_take_in_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look for events between pages: the type checker draws at random, which Hypothesis forbids beside its own."""
+    monkeypatch.setattr("shelfrank.serve.service.LOOK_EVERY_S", 3600.0)
+
+
+@pytest.fixture
 def client(make_service: Callable[..., Service]) -> Iterator[TestClient]:
     """A client of a service that is ready."""
     with ready_client(make_service()) as ready:

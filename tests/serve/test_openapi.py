@@ -34,6 +34,7 @@ def test_examples_are_answered_in_the_shape_that_is_described(client: TestClient
     shape.model_validate(answer.json())
 
 
+@pytest.mark.usefixtures("only_pages_take_in_events")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"])
 @pytest.mark.parametrize("path", [*OPERATIONS, *OF_THE_PAGE])

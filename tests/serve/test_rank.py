@@ -230,7 +230,8 @@ def test_events_that_cannot_be_written_are_not_accepted(
 
     monkeypatch.setattr(Journal, "append", full)
     about = {"object": {"object_id": golden_page(bundle_path).product_ids[0]}}
-    answer = client.post("/v1/events", json={"events": [{"action_name": "click", "event_attributes": about}]})
+    click = {"action_name": "click", "user_query": "red sofa", "event_attributes": about}
+    answer = client.post("/v1/events", json={"events": [click]})
     assert answer.status_code == 503
     assert "No space left on device; none of these 1 was taken in" in answer.json()["detail"]
     assert "shelfrank_events_total 0.0" in client.get("/metrics").text
