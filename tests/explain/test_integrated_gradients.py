@@ -8,7 +8,7 @@ from plain_loops import array, block_of, random_columns
 from shelfrank.explain.integrated_gradients import TOLERANCE, Points, by_feature, integrate, integrated_gradients
 from shelfrank.nn.bottoms import BOTTOMS
 from shelfrank.nn.heads import HEADS
-from shelfrank.nn.inputs import Inputs
+from shelfrank.nn.inputs import EMBEDDING_STD, Inputs
 from shelfrank.nn.matching import RowTexts, TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from tiny import tiny_network
@@ -22,10 +22,16 @@ def network(bottom: str, *assignments: str, text: bool = False) -> MultiTaskRank
     torch.manual_seed(5)
     trained = TrainedLayers([], D_TEXT) if text else None
     matching = ["neural.text.matching=cross"] if text else []
-    model = MultiTaskRanker(N_NUMERICAL, SIZES, N_TASKS, tiny_network(bottom, *assignments, *matching), 0, trained)
+    # Layer normalisation of three numbers is nearly a step, and so is attention with much larger weights: no sum over a
+    # path can follow them.
+    width = ["neural.d_embedding=12"] if bottom == "ft_transformer" else []
+    config = tiny_network(bottom, *width, *assignments, *matching)
+    model = MultiTaskRanker(N_NUMERICAL, SIZES, N_TASKS, config, 0, trained)
     with torch.no_grad():
+        # Categories differ as trained ones do.
+        model.inputs.table.weight.normal_(std=EMBEDDING_STD)
         for weight in (parameter for parameter in model.parameters() if parameter.ndim > 1):
-            weight.mul_(3.0)
+            weight.mul_(2.0 if bottom == "ft_transformer" else 3.0)
         model.train()(*random_columns(64, N_NUMERICAL, SIZES, 9), texts(64) if text else None)
     return model.eval()
 
