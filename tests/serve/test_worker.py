@@ -162,6 +162,13 @@ def test_a_process_that_died_is_gone_from_the_metrics(own_bundle: BundleStore) -
         wait_until(lambda: len(pids(address)) == 2)
 
 
+def test_processes_end_with_their_supervisor_however_it_ends(bundle_path: Path) -> None:
+    with served(bundle_path, "--workers", "2") as (process, address):
+        wait_until(lambda: len(pids(address)) == 2)
+        process.kill()
+        wait_until(lambda: not is_up(address))
+
+
 def test_a_serving_process_loads_no_training_stack() -> None:
     code = (
         "import sys, shelfrank.serve.app, shelfrank.serve.worker, onnxruntime, tokenizers\n"

@@ -36,7 +36,7 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, events: Sequence[Event]) -> None:
-        """Adds events, so that every reader sees all of them or none.
+        """Adds all events or none; readers take them in their order, perhaps the first before the others.
 
         Args:
             events: The events.
