@@ -248,3 +248,16 @@ def test_a_row_of_large_numbers_leaves_the_others_their_precision(products: Path
     session = open_graph(tmp_path / "int8.onnx")
     gaps = [np.abs(session.run(None, {"x": rows})[0][:4] - exact).max() for rows in (x, beside)]
     assert 0 < max(gaps) < 0.03
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("n_columns", [2, 3, 64, 131])
+def test_sums_of_the_largest_products_are_not_clipped(n_columns: int, sign: float, tmp_path: Path) -> None:
+    layer = torch.nn.Linear(n_columns, 16, bias=False)
+    torch.nn.init.constant_(layer.weight, 0.75 * sign)
+    x, files = torch.ones(5, n_columns), (tmp_path / "fp32.onnx", tmp_path / "int8.onnx")
+    torch.onnx.export(layer, (x,), str(files[0]), dynamo=False, input_names=["x"], opset_version=18)
+    quantize(*files)
+    (found,) = open_graph(files[1]).run(None, {"x": x.numpy()})
+    np.testing.assert_allclose(found, 0.75 * sign * n_columns, rtol=1e-5)

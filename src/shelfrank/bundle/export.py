@@ -54,7 +54,7 @@ from shelfrank.text.encoder import TextEncoder, load_encoder
 from shelfrank.text.scores import KIND as SCORES_KIND
 from shelfrank.text.scores import SemanticScores
 
-EXPORT_VERSION = 4
+EXPORT_VERSION = 5
 """Part of every version's inputs: raise it when the same run gives another bundle."""
 SEMANTIC_FEATURE = "semantic_score"
 MODELS = {"shown_order": "position", "popularity": "rates", "xgboost": "xgboost", "lambdamart": "lambdamart"}

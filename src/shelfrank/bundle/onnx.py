@@ -199,7 +199,9 @@ def quantize(graph: Path, out: Path) -> None:
     move scores the most.
 
     Numerics: crossed features have heavy tails, 50 times the median and more. With one scale for a page, as the library
-    has it, one outlier takes the precision of all rows; with one for each row it takes that of its own.
+    has it, one outlier takes the precision of all rows; with one for each row it takes that of its own. Weights are
+    unsigned, as what they are multiplied with is: without VNNI, processors add two products of signed and unsigned
+    bytes in 16 bits, where large ones are clipped. Unsigned bytes are widened first, so sums are exact everywhere.
 
     Args:
         graph: A graph in float32.
@@ -214,7 +216,7 @@ def quantize(graph: Path, out: Path) -> None:
     try:
         # Naming no node would mean all of them.
         names = scale_rows(model) or ["none"]
-        quantize_dynamic(model, out, weight_type=QuantType.QInt8, per_channel=True, nodes_to_quantize=names)
+        quantize_dynamic(model, out, weight_type=QuantType.QUInt8, per_channel=True, nodes_to_quantize=names)
     finally:
         logging.disable(logging.NOTSET)
 
