@@ -51,6 +51,8 @@ def export(
     typer.echo(f"{version.path}: {'done' if changed else 'unchanged'}, {size / 1e6:,.1f} MB, {about['label']}")
     for line in _quality_lines(about.get("quality") or {}):
         typer.echo(f"  {line}")
+    for missed, why in (about.get("missed") or {}).items():
+        typer.echo(f"  {missed}: float32 will serve in its place, since {why}")
     if about.get("no_page"):
         typer.echo(f"  page: left out, since {about['no_page']}")
 

@@ -174,7 +174,7 @@ def test_eight_bits_are_measured_beside_the_rest(exported: Callable[..., Path]) 
     assert quality == read_manifest(folder, KIND).info["quality"]
     assert quality["fp32"]["largest_gap"] < 1e-5 < quality["int8"]["largest_gap"]
     assert set(quality["fp32"]["auc"]) == {"click", "add_to_cart", "purchase"}
-    assert check_golden(Bundle.open(folder, "int8"), folder) < 1e-3
+    assert 0 < check_golden(Bundle.open(folder, "int8"), folder) < 0.02
     with pytest.raises(UserError, match="must have graphs in int8, but it has fp32"):
         Bundle.open(exported("lambdamart"), "int8")
 
@@ -196,7 +196,7 @@ def test_a_changed_golden_score_is_refused(trained: Callable[..., Path], tmp_pat
     requests = json.loads(file.read_text(encoding="utf-8"))
     requests[1]["expected"]["fp32"][0][0] += 0.01
     file.write_text(json.dumps(requests), encoding="utf-8")
-    with pytest.raises(UserError, match=r"must answer its golden pages to 0\.0001, but request 1 are off by 0\.01"):
+    with pytest.raises(UserError, match=r"golden pages to 0\.0001 in fp32, but request 1 are off by 0\.01"):
         check_golden(Bundle.open(folder), folder)
 
 

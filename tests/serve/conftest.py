@@ -9,6 +9,7 @@ import pytest
 from serving import HOSTILE_QUERY, HOSTILE_TITLES, SERVED, ready_client
 from starlette.testclient import TestClient
 
+from shelfrank.bundle.spec import Precision
 from shelfrank.bundle.store import BundleStore
 from shelfrank.serve.journal import Journal
 from shelfrank.serve.service import Service
@@ -64,10 +65,19 @@ def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Se
     made: list[Service] = []
 
     def make(
-        store: BundleStore | None = None, load: bool = True, deadline_s: float = 30.0, has_page: bool = False
+        store: BundleStore | None = None,
+        load: bool = True,
+        deadline_s: float = 30.0,
+        has_page: bool = False,
+        precision: Precision = "fp32",
     ) -> Service:
-        journal = Journal(tmp_path / "state")
-        service = Service(store or BundleStore(bundle_path), journal, deadline_s=deadline_s, has_page=has_page)
+        service = Service(
+            store or BundleStore(bundle_path),
+            Journal(tmp_path / "state"),
+            precision=precision,
+            deadline_s=deadline_s,
+            has_page=has_page,
+        )
         if load:
             asyncio.run(service.start())
         made.append(service)

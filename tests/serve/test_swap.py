@@ -12,11 +12,15 @@ import pytest
 from serving import PATIENCE_S, body_of, golden_page, publish_again, ready_client, wait_until
 from starlette.testclient import TestClient
 
-from shelfrank.artifact import write_atomic
+from damaged_graph import damage_scales
+from shelfrank.artifact import Draft, write_atomic
+from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.store import CURRENT, BundleStore
+from shelfrank.experiment import train
 from shelfrank.online import Asked
 from shelfrank.serve.service import Answer, Service, Wanted
+from tiny import tiny
 
 SWAPS, EVERY = 6, 3
 
@@ -83,6 +87,7 @@ def test_a_bundle_that_breaks_its_golden_pages_is_refused(
     make_service: Callable[..., Service], own_bundle: BundleStore
 ) -> None:
     service = make_service(own_bundle)
+    fp32 = {"precision": "fp32", "fallback": None}
     with TestClient(create(service)) as client:
         wait_until(lambda: service.is_ready)
         before = service.version
@@ -92,9 +97,9 @@ def test_a_bundle_that_breaks_its_golden_pages_is_refused(
         assert "must answer its golden pages" in answer.json()["detail"]
         assert service.version == before
         assert own_bundle.rollback() == before
-        assert client.post("/v1/admin/reload").json() == {"bundle": before, "changed": False}
+        assert client.post("/v1/admin/reload").json() == {**fp32, "bundle": before, "changed": False}
         good = publish_again(own_bundle, 2)
-        assert client.post("/v1/admin/reload").json() == {"bundle": good, "changed": True}
+        assert client.post("/v1/admin/reload").json() == {**fp32, "bundle": good, "changed": True}
 
 
 def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
@@ -173,3 +178,45 @@ def test_a_half_bundle_is_refused(own_bundle: BundleStore, make_service: Callabl
     with TestClient(create(service)) as client:
         wait_until(lambda: service.is_ready)
         assert client.post("/v1/admin/reload").status_code == 409
+
+
+def test_float32_serves_where_eight_bits_are_wrong(
+    make_service: Callable[..., Service],
+    small_prepared: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    train(small_prepared, "mmoe", tiny("mmoe"), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "bundle", ExportSettings(golden_pages=3, replayed=0))
+    store = BundleStore(tmp_path / "bundle")
+    good, source = store.current(), store.open().path
+    service = make_service(store, precision="int8")
+
+    def write(draft: Draft) -> None:
+        shutil.copytree(source, draft.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        damage_scales(draft.path / "onnx" / "ranker.int8.onnx")
+
+    def counts() -> tuple[str, str, str]:
+        names = ('fallbacks_total{precision="int8"}', 'info{precision="fp32"}', 'info{precision="int8"}')
+        lines = client.get("/metrics").text.splitlines()
+        one, two, three = (next(line for line in lines if line.startswith(f"shelfrank_precision_{n}")) for n in names)
+        return one.split()[-1], two.split()[-1], three.split()[-1]
+
+    with TestClient(create(service)) as client:
+        wait_until(lambda: service.is_ready)
+        assert client.get("/readyz").text == "ok\n"
+        assert counts() == ("0.0", "0.0", "1.0")
+        wrong, _ = store.publish({"number": "wrong"}, write)
+        answer = client.post("/v1/admin/reload").json()
+        assert (answer["bundle"], answer["precision"]) == (wrong, "fp32")
+        assert "must answer its golden pages to 0.05 in int8" in answer["fallback"]
+        assert client.get("/readyz").text == f"ok\nfp32 serves in place of int8: {answer['fallback']}\n"
+        assert counts() == ("1.0", "1.0", "0.0")
+        assert any("serves fp32 in place of int8" in record.message for record in caplog.records)
+        page = client.post("/v1/rank", json=body_of(golden_page(store.path))).json()
+        assert (page["degraded"], page["bundle"]) == (False, wrong)
+        store.rollback()
+        again = client.post("/v1/admin/reload").json()
+        assert again == {"bundle": good, "changed": True, "precision": "int8", "fallback": None}
+        assert client.get("/readyz").text == "ok\n"
+        assert counts() == ("1.0", "0.0", "1.0")

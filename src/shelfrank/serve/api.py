@@ -409,10 +409,14 @@ class ReloadResponse(BaseModel):
     Attributes:
         bundle: The version.
         changed: Whether it is another than before.
+        precision: In which its graphs compute.
+        fallback: Why that is float32 where 8-bit graphs were asked for; null where it is what was asked for.
     """
 
     bundle: str
     changed: bool
+    precision: str
+    fallback: str | None = None
 
 
 class Problem(BaseModel):

@@ -29,6 +29,8 @@ from shelfrank.serve.shop_routes import shop_routes
 
 PAGE = Path(__file__).parent / "page"
 MOST_BODY_BYTES = 2_000_000
+FALLBACK = "fp32 serves in place of "
+"""How a second line of `/readyz` begins where the asked precision does not serve."""
 MOST_PART = 64
 """Characters of a key that an error repeats."""
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -168,7 +170,8 @@ def _ranking_routes() -> APIRouter:
             changed = await service.reload()
         except UserError as error:
             return as_json({"detail": str(error)}, 409)
-        return as_json({"bundle": service.version, "changed": changed})
+        answer = {"bundle": service.version, "changed": changed}
+        return as_json({**answer, "precision": service.served_precision, "fallback": service.fallback})
 
     return router
 
@@ -187,10 +190,14 @@ def _operating_routes() -> APIRouter:
         responses={503: {"description": "No bundle is loaded and checked yet, or the service is about to end."}},
     )
     async def readyz(request: Request) -> PlainTextResponse:
-        """Whether requests are wanted: only after load, golden check and warm-up, and not while draining."""
+        """Whether requests are wanted: only after load, golden check and warm-up, and not while draining.
+
+        A second line says why float32 serves where 8-bit graphs were asked for.
+        """
         service = _service(request)
         if service.is_ready:
-            return PlainTextResponse("ok\n")
+            told = f"{FALLBACK}{service.precision}: {service.fallback}\n" if service.fallback else ""
+            return PlainTextResponse(f"ok\n{told}")
         return PlainTextResponse("draining\n" if service.draining else "loading\n", 503)
 
     @router.get("/metrics", response_class=PlainTextResponse)

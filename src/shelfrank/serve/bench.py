@@ -103,6 +103,7 @@ class Bench:
         start: By precision, seconds until the service was ready and its memory then.
         soak: By precision, requests and memory as they went on.
         quality: By precision, AUC and MRR as measured when the bundle was exported.
+        left_out: By precision, why the service on this processor does not compute in it, so that nothing was measured.
     """
 
     bundle: str
@@ -113,6 +114,7 @@ class Bench:
     start: dict[str, dict[str, float]] = field(default_factory=dict)
     soak: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -142,6 +144,7 @@ class Bench:
                 if value is not None
             ]
             lines.append(f"{precision:>9} {', '.join(figures)} ({found['searches']} test searches)")
+        lines += [f"{precision:>9} not measured: {reason}" for precision, reason in self.left_out.items()]
         return lines
 
 
@@ -171,6 +174,10 @@ def bench(settings: BenchSettings) -> Bench:
         started = time.monotonic()
         with running_service(settings, precision) as (process, port):
             ready_s = time.monotonic() - started
+            fallback = _ready_lines(port)[1:]
+            if fallback:
+                found.left_out[precision] = " ".join(fallback)
+                continue
             found.start[precision] = {"seconds": round(ready_s, 1), "memory_mb": round(_memory_mb(process.pid), 1)}
             pages = Pages(samples, settings.seed)
             for n_candidates in settings.candidates:
@@ -374,8 +381,6 @@ def running_service(settings: BenchSettings, precision: Precision) -> Iterator[t
 
 
 def _wait_for(process: subprocess.Popen[str]) -> int:
-    import urllib.request
-
     assert process.stderr is not None
     lines: list[str] = []
     for line in process.stderr:
@@ -391,10 +396,19 @@ def _wait_for(process: subprocess.Popen[str]) -> int:
     threading.Thread(target=lambda: [None for _ in stream], daemon=True).start()
     deadline = time.monotonic() + READY_S
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+        with contextlib.suppress(OSError):
+            _ready_lines(port)
             return port
         time.sleep(0.2)
     raise UserError(f"the service must be ready within {READY_S:g} s, but it is not; look at `shelfrank serve`")
+
+
+def _ready_lines(port: int) -> list[str]:
+    """What a service that is ready says of itself; raises `OSError` where it is not."""
+    import urllib.request
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        return answer.read().decode().splitlines()
 
 
 def _memory_mb(pid: int) -> float:

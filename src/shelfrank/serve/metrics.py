@@ -42,6 +42,19 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self.precision = Gauge(
+            "shelfrank_precision_info",
+            "The precision in which graphs compute.",
+            ("precision",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self.fallbacks = Counter(
+            "shelfrank_precision_fallbacks",
+            "Bundles loaded that miss their golden pages in this precision and serve float32 instead.",
+            ("precision",),
+            registry=registry,
+        )
         self.memory = Gauge(
             "shelfrank_memory_bytes", "Memory of a process.", registry=registry, multiprocess_mode="liveall"
         )
@@ -49,6 +62,7 @@ class Metrics:
             self.degraded.labels(reason)
         for result in ("loaded", "refused"):
             self.loads.labels(result)
+        self.fallbacks.labels("int8")
 
     def text(self) -> bytes:
         """All counts, those of other processes of the service included."""

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from shelfrank.bundle.golden import check_golden, load_requests
+from shelfrank.bundle.golden import load_requests, open_checked
 from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
-from shelfrank.bundle.spec import Precision
+from shelfrank.bundle.spec import PRECISIONS, Precision
 from shelfrank.bundle.store import BundleStore, Version
 from shelfrank.errors import UserError
 from shelfrank.online import Asked, Event
@@ -100,10 +100,10 @@ class EventsRefusedError(Exception):
 
 
 class _Serving:
-    """A bundle, how far it has read the events, and its page where there is one."""
+    """A bundle, how far it has read the events, its page where there is one, and why it fell back to float32."""
 
-    def __init__(self, bundle: Bundle, reader: JournalReader, shop: Shop | None) -> None:
-        self.bundle, self.reader, self.shop = bundle, reader, shop
+    def __init__(self, bundle: Bundle, reader: JournalReader, shop: Shop | None, fallback: str | None) -> None:
+        self.bundle, self.reader, self.shop, self.fallback = bundle, reader, shop, fallback
         self._waiting: deque[Event] = deque()
 
     def catch_up(self, most: int | None = None) -> bool:
@@ -131,7 +131,7 @@ class Service:
         store: The bundle's versions.
         journal: The recent events.
         metrics: Where it counts; its own if not given.
-        precision: In which precision graphs compute.
+        precision: In which precision graphs compute, where they answer the golden pages in it; else in float32.
         deadline_s: Seconds after which the engine's own order comes back.
         cached: Query vectors that are kept.
         has_page: Whether the page is served, of bundles that have a shop.
@@ -165,6 +165,16 @@ class Service:
     def version(self) -> str | None:
         """The version that serves; None before one is loaded."""
         return self._serving.bundle.name if self._serving else None
+
+    @property
+    def served_precision(self) -> Precision | None:
+        """In which precision graphs compute; None before a version is loaded."""
+        return self._serving.bundle.precision if self._serving else None
+
+    @property
+    def fallback(self) -> str | None:
+        """Why float32 serves in place of 8-bit graphs; None where it does not."""
+        return self._serving.fallback if self._serving else None
 
     @property
     def is_ready(self) -> bool:
@@ -399,16 +409,20 @@ class Service:
         if before:
             self.metrics.bundle.labels(before).set(0)
         self.metrics.bundle.labels(name).set(1)
+        if serving.fallback:
+            self.metrics.fallbacks.labels(self.precision).inc()
+            log.warning("bundle %s serves fp32 in place of %s: %s", name, self.precision, serving.fallback)
+        for precision in PRECISIONS:
+            self.metrics.precision.labels(precision).set(precision == serving.bundle.precision)
         _leave_alone()
-        log.info("bundle %s serves after %.1f s", name, time.perf_counter() - started)
+        log.info("bundle %s serves in %s after %.1f s", name, serving.bundle.precision, time.perf_counter() - started)
 
     def _open(self, version: Version) -> _Serving:
-        bundle = Bundle.open(version.path, self.precision, self.cached)
-        check_golden(bundle, version.path)
+        bundle, fallback = open_checked(version.path, self.precision, self.cached)
         warm_up(bundle, version)
         has_shop = self.has_page and Shop.is_in(version.path)
         shop = Shop(bundle, version.path, self.journal.folder) if has_shop else None
-        serving = _Serving(bundle, JournalReader(self.journal), shop)
+        serving = _Serving(bundle, JournalReader(self.journal), shop, fallback)
         serving.catch_up()
         return serving
 
