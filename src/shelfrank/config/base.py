@@ -2,21 +2,41 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shelfrank.errors import UserError
 from shelfrank.schema import load_yaml, one_sentence
 
 Model = TypeVar("Model", bound=BaseModel)
 
+MAX_COUNT = 2**31 - 1
+"""Highest count that every library takes."""
+MAX_ROUNDS = 100_000
+MAX_THREADS = 1024
+
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+"""A number of rows, searches and the like."""
+Rounds = Annotated[int, Field(ge=1, le=MAX_ROUNDS)]
+"""Epochs, trees, trials, and how many of them to wait."""
+Threads = Annotated[int, Field(ge=1, le=MAX_THREADS)]
+Seed = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Seconds = Annotated[float, Field(gt=0, le=1e9)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+"""A weight beside others; only their ratios mean anything."""
+Width = Annotated[int, Field(ge=1, le=16_384)]
+"""Units of a layer."""
+Resamples = Annotated[int, Field(ge=2, le=1_000_000)]
+Cutoff = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+"""Products from the top of a page."""
+
 
 class Strict(BaseModel):
-    """A part of the tree: unknown keys are errors, values never change."""
+    """A part of the tree: unknown keys are errors, numbers are finite, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def resolve(

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from shelfrank.config.base import Strict
+from shelfrank.config.base import Count, Cutoff, Resamples, Seed, Strict
 
 
 class EvaluateConfig(Strict):
@@ -21,11 +21,11 @@ class EvaluateConfig(Strict):
         seed: Decides the resamples and the subset.
     """
 
-    ks: tuple[int, ...] = Field(default=(1, 5, 10), min_length=1)
-    pd_k: int = Field(default=10, ge=1)
-    pd_searches: int = Field(default=20_000, ge=1)
+    ks: tuple[Cutoff, ...] = Field(default=(1, 5, 10), min_length=1)
+    pd_k: Cutoff = 10
+    pd_searches: Count = 20_000
     neutral: Literal["zero", "mean"] = "zero"
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    n_resamples: int = Field(default=1000, ge=2)
-    n_resamples_auc: int = Field(default=200, ge=2)
-    seed: int = Field(default=0, ge=0)
+    n_resamples: Resamples = 1000
+    n_resamples_auc: Resamples = 200
+    seed: Seed = 0

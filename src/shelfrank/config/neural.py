@@ -1,10 +1,15 @@
 """Settings of the networks."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from shelfrank.config.base import Strict
+from shelfrank.config.base import MAX_COUNT, Strict, Width
+
+Depth = Annotated[int, Field(ge=1, le=64)]
+"""Layers, blocks or steps, one behind the other."""
+Layers = Annotated[tuple[Width, ...], Field(max_length=64)]
+"""Widths of layers, one behind the other."""
 
 
 class DCNV2Config(Strict):
@@ -15,8 +20,8 @@ class DCNV2Config(Strict):
         deep_layers: Widths of the deep layers.
     """
 
-    n_cross_layers: int = Field(default=2, ge=1)
-    deep_layers: tuple[int, ...] = (256, 128)
+    n_cross_layers: Depth = 2
+    deep_layers: Layers = (256, 128)
 
 
 class FTTransformerConfig(Strict):
@@ -29,9 +34,9 @@ class FTTransformerConfig(Strict):
         attention_dropout: Share of attention weights dropped in training.
     """
 
-    n_blocks: int = Field(default=2, ge=1)
-    n_heads: int = Field(default=4, ge=1)
-    ffn_multiplier: float = Field(default=4 / 3, gt=0)
+    n_blocks: Depth = 2
+    n_heads: Width = 4
+    ffn_multiplier: float = Field(default=4 / 3, gt=0, le=64)
     attention_dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
@@ -42,7 +47,7 @@ class MLPConfig(Strict):
         layers: Widths.
     """
 
-    layers: tuple[int, ...] = (256, 128)
+    layers: Layers = (256, 128)
 
 
 class MMoEConfig(Strict):
@@ -53,8 +58,8 @@ class MMoEConfig(Strict):
         expert_layers: Widths of an expert's layers.
     """
 
-    n_experts: int = Field(default=6, ge=1)
-    expert_layers: tuple[int, ...] = Field(default=(128, 64), min_length=1)
+    n_experts: int = Field(default=6, ge=1, le=1024)
+    expert_layers: Layers = Field(default=(128, 64), min_length=1)
 
 
 class TabNetConfig(Strict):
@@ -72,15 +77,15 @@ class TabNetConfig(Strict):
         sparsity: Weight of the masks' entropy in the loss.
     """
 
-    n_steps: int = Field(default=3, ge=1)
-    d_decision: int = Field(default=64, ge=1)
-    d_attention: int = Field(default=64, ge=1)
-    n_shared: int = Field(default=2, ge=0)
-    n_independent: int = Field(default=2, ge=0)
-    gamma: float = Field(default=1.3, ge=1)
-    ghost_batch_size: int = Field(default=128, ge=2)
+    n_steps: Depth = 3
+    d_decision: Width = 64
+    d_attention: Width = 64
+    n_shared: int = Field(default=2, ge=0, le=64)
+    n_independent: int = Field(default=2, ge=0, le=64)
+    gamma: float = Field(default=1.3, ge=1, le=1000)
+    ghost_batch_size: int = Field(default=128, ge=2, le=MAX_COUNT)
     momentum: float = Field(default=0.02, gt=0, le=1)
-    sparsity: float = Field(default=1e-3, ge=0)
+    sparsity: float = Field(default=1e-3, ge=0, le=1e6)
 
     @model_validator(mode="after")
     def _has_layers(self) -> "TabNetConfig":
@@ -109,12 +114,12 @@ class TextConfig(Strict):
 
     matching: Literal["none", "cross", "dot"] = "none"
     model: str = "huawei-noah/TinyBERT_General_6L_768D"
-    trained_layers: int = Field(default=1, ge=0)
-    max_tokens: int = Field(default=64, ge=3)
-    learning_rate: float | None = Field(default=None, gt=0)
+    trained_layers: int = Field(default=1, ge=0, le=1024)
+    max_tokens: int = Field(default=64, ge=3, le=MAX_COUNT)
+    learning_rate: float | None = Field(default=None, gt=0, le=10)
     normalise_vectors: bool = False
     dropout: float | None = Field(default=None, ge=0, lt=1)
-    cache_mb: float = Field(default=4096.0, ge=0)
+    cache_mb: float = Field(default=4096.0, ge=0, le=1e9)
     cache_dtype: Literal["fp16", "bf16"] = "fp16"
 
 
@@ -139,7 +144,7 @@ class NeuralConfig(Strict):
         dropout: Share of hidden units dropped in training, after each hidden layer.
     """
 
-    d_embedding: int = Field(default=16, ge=1)
+    d_embedding: Width = 16
     bottom: Literal["none", "mlp", "dcn_v2", "ft_transformer", "tabnet"] = "dcn_v2"
     head: Literal["none", "mmoe"] = "mmoe"
     single_task: str | None = None
@@ -149,7 +154,7 @@ class NeuralConfig(Strict):
     tabnet: TabNetConfig = TabNetConfig()
     mmoe: MMoEConfig = MMoEConfig()
     text: TextConfig = TextConfig()
-    tower_layers: tuple[int, ...] = (32,)
+    tower_layers: Layers = (32,)
     batch_norm: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
@@ -159,5 +164,10 @@ class NeuralConfig(Strict):
         if self.bottom == "ft_transformer" and self.d_embedding % n_heads:
             raise ValueError(
                 f"d_embedding ({self.d_embedding}) must be a multiple of ft_transformer.n_heads ({n_heads})"
+            )
+        multiplier = self.ft_transformer.ffn_multiplier
+        if self.bottom == "ft_transformer" and self.d_embedding * multiplier < 1:
+            raise ValueError(
+                f"d_embedding ({self.d_embedding}) times ft_transformer.ffn_multiplier ({multiplier:g}) must be 1 or more"
             )
         return self

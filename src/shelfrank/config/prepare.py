@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from shelfrank.config.base import Strict
+from shelfrank.config.base import Count, Strict, Threads
 from shelfrank.config.relevance import RelevanceConfig
 from shelfrank.config.sampling import SamplingConfig
 
@@ -41,7 +41,7 @@ class EngineConfig(Strict):
 
     name: Literal["duckdb", "spark"] = "duckdb"
     memory_limit: str = Field(default="1000MB", pattern=r"^\d+(\.\d+)?\s?[KMGT]i?B$")
-    threads: int | None = Field(default=None, ge=1)
+    threads: Threads | None = None
     spark: SparkConfig = SparkConfig()
 
 
@@ -69,6 +69,8 @@ class SplitConfig(Strict):
 
 PRIOR_RATES: dict[Any, float] = {"click": 0.05, "add_to_cart": 0.01, "purchase": 0.005}
 MOST_DAYS = 36_500
+MAX_CODES = 2**24
+"""Codes that float32 tells apart, in which trees read them."""
 
 
 class HistoryConfig(Strict):
@@ -97,7 +99,7 @@ class HistoryConfig(Strict):
     affinity: tuple[str, ...] | None = None
     outcome_delay_s: float = Field(default=0.0, ge=0, le=MOST_DAYS * 86_400)
     windows_days: tuple[Annotated[float, Field(gt=0, le=MOST_DAYS)], ...] = (1.0, 7.0, 30.0)
-    prior_strength: float = Field(default=20.0, gt=0, allow_inf_nan=False)
+    prior_strength: float = Field(default=20.0, gt=0, le=1e9)
     prior_rates: dict[Literal["click", "add_to_cart", "purchase"], Annotated[float, Field(ge=0, le=1)]] = Field(
         default=PRIOR_RATES
     )
@@ -144,6 +146,6 @@ class PrepareConfig(Strict):
     upstream_order: bool = False
     page: bool = True
     text: bool = True
-    min_count: int = Field(default=5, ge=1)
-    max_categories: int = Field(default=100_000, ge=1)
+    min_count: Count = 5
+    max_categories: int = Field(default=100_000, ge=1, le=MAX_CODES)
     engine: EngineConfig = EngineConfig()

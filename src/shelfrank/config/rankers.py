@@ -1,12 +1,20 @@
 """Settings of one ranker's training."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from shelfrank.config.base import Strict
+from shelfrank.config.base import Count, Rounds, Seconds, Seed, Strict, Threads, Weight
 from shelfrank.config.neural import NeuralConfig
 from shelfrank.schema import TASKS, Side
+
+MAX_GRADE = 31
+"""Highest grade that the metrics take."""
+MAX_LEAVES = 131_072
+"""Leaves of a tree, at most, that LightGBM takes."""
+
+Shrinkage = Annotated[float, Field(ge=1e-9, le=1)]
+"""Share of a tree's step that is taken."""
 
 
 class TrainConfig(Strict):
@@ -27,13 +35,13 @@ class TrainConfig(Strict):
     """
 
     protocol: Literal["auto", "paper"] = "auto"
-    batch_size: int | None = Field(default=None, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
-    epochs: int = Field(default=10, ge=1)
-    patience: int = Field(default=2, ge=1)
+    batch_size: Count | None = None
+    learning_rate: float | None = Field(default=None, gt=0, le=10)
+    epochs: Rounds = 10
+    patience: Rounds = 2
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    checkpoint_every_s: float = Field(default=30.0, gt=0)
-    threads: int | None = Field(default=None, ge=1)
+    checkpoint_every_s: Seconds = 30.0
+    threads: Threads | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     compile: bool = False
 
@@ -50,17 +58,17 @@ class XGBoostConfig(Strict):
     """
 
     task: Literal["click", "add_to_cart", "purchase"] | None = None
-    n_rounds: int = Field(default=400, ge=1)
-    learning_rate: float = Field(default=0.1, gt=0)
-    max_depth: int = Field(default=6, ge=1)
-    early_stopping_rounds: int = Field(default=20, ge=1)
+    n_rounds: Rounds = 400
+    learning_rate: Shrinkage = 0.1
+    max_depth: int = Field(default=6, ge=1, le=30)
+    early_stopping_rounds: Rounds = 20
 
 
 class LambdaMARTConfig(Strict):
     """LightGBM's LambdaMART on graded labels, what a practitioner would pick instead.
 
     Attributes:
-        grades: Grade of a row by its deepest outcome.
+        grades: Grade of a row by its deepest outcome; a task that is not named has none.
         n_rounds: Most trees.
         learning_rate: Shrinkage.
         n_leaves: Leaves of a tree.
@@ -68,16 +76,23 @@ class LambdaMARTConfig(Strict):
         early_stopping_rounds: Rounds without a better validation NDCG before boosting stops.
     """
 
-    grades: dict[Literal["click", "add_to_cart", "purchase"], int] = {
+    grades: dict[Literal["click", "add_to_cart", "purchase"], Annotated[int, Field(ge=0, le=MAX_GRADE)]] = {
         "click": 1,
         "add_to_cart": 2,
         "purchase": 3,
     }
-    n_rounds: int = Field(default=400, ge=1)
-    learning_rate: float = Field(default=0.1, gt=0)
-    n_leaves: int = Field(default=31, ge=2)
-    min_rows_per_leaf: int = Field(default=50, ge=1)
-    early_stopping_rounds: int = Field(default=30, ge=1)
+    n_rounds: Rounds = 400
+    learning_rate: Shrinkage = 0.1
+    n_leaves: int = Field(default=31, ge=2, le=MAX_LEAVES)
+    min_rows_per_leaf: Count = 50
+    early_stopping_rounds: Rounds = 30
+
+    @field_validator("grades")
+    @classmethod
+    def _grade_something(cls, grades: dict[Any, int]) -> dict[Any, int]:
+        if not any(grades.values()):
+            raise ValueError("grades must have one above 0")
+        return grades
 
 
 class ExperimentConfig(Strict):
@@ -99,10 +114,10 @@ class ExperimentConfig(Strict):
         lambdamart: Its settings.
     """
 
-    seed: int = Field(default=0, ge=0)
-    task_weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
-    relevance_weight: float = Field(default=0.1, ge=0, allow_inf_nan=False)
-    score_weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
+    seed: Seed = 0
+    task_weights: dict[Literal["click", "add_to_cart", "purchase"], Weight] | None = None
+    relevance_weight: Weight = 0.1
+    score_weights: dict[Literal["click", "add_to_cart", "purchase"], Weight] | None = None
     exclude_sides: tuple[Side, ...] = ()
     exclude_features: tuple[str, ...] = ()
     neural: NeuralConfig = NeuralConfig()

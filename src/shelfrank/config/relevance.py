@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from shelfrank.config.base import Strict
+from shelfrank.config.base import Count, Resamples, Seed, Strict, Weight
 
 PositionWeight = Literal["decay", "as_printed", "none"]
 
@@ -29,11 +29,11 @@ class RelevanceConfig(Strict):
     """
 
     position_weight: PositionWeight = "as_printed"
-    weights: dict[str, float] = {"ctr": 0.5, "semantic": 0.5}
+    weights: dict[str, Weight] = {"ctr": 0.5, "semantic": 0.5}
     semantic_scale: Literal["as_is", "min_max"] = "as_is"
     voters: dict[str, str] = {}
     quantiles: tuple[float, ...] = Field(default=(0.25, 0.5, 0.75), min_length=1, max_length=126)
-    min_products: int = Field(default=4, ge=1)
+    min_products: Count = 4
 
     @model_validator(mode="after")
     def _check(self) -> "RelevanceConfig":
@@ -69,10 +69,10 @@ class AgreementConfig(Strict):
     """
 
     alphas: tuple[float, ...] = Field(default=tuple(step / 10 for step in range(11)), min_length=2)
-    head_clicks: int = Field(default=30, ge=1)
+    head_clicks: Count = 30
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    n_resamples: int = Field(default=200, ge=2)
-    seed: int = Field(default=0, ge=0)
+    n_resamples: Resamples = 200
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _check(self) -> "AgreementConfig":

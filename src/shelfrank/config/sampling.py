@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from shelfrank.config.base import Strict
+from shelfrank.config.base import Count, Seed, Strict
 
 
 class SamplingConfig(Strict):
@@ -21,7 +21,7 @@ class SamplingConfig(Strict):
 
     alpha: float = Field(default=0.5, gt=0, lt=1)
     beta: float = Field(default=0.5, gt=0, le=1)
-    n_bins: int = Field(default=10, ge=1)
+    n_bins: Count = 10
     category: str = "category"
     unit: Literal["impression", "search"] = "impression"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0

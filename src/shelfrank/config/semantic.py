@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from shelfrank.config.base import Strict
+from shelfrank.config.base import MAX_COUNT, Rounds, Seed, Strict, Threads
 from shelfrank.config.prepare import SplitConfig
 
 
@@ -24,7 +24,7 @@ class SemanticConfig(Strict):
     document: tuple[str, ...] = Field(default=("title", "brand", "color", "age_group"), min_length=1)
     per_attribute: Literal["mean"] | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
-    threads: int | None = Field(default=None, ge=1)
+    threads: Threads | None = None
 
 
 class SemanticTrainConfig(Strict):
@@ -53,17 +53,17 @@ class SemanticTrainConfig(Strict):
     document: tuple[str, ...] = Field(default=("title", "brand", "color", "age_group"), min_length=1)
     split: SplitConfig | None = None
     positive_grade: float | None = None
-    epochs: int = Field(default=1, ge=1)
-    batch_size: int = Field(default=64, ge=2)
-    learning_rate: float = Field(default=5e-5, gt=0)
+    epochs: Rounds = 1
+    batch_size: int = Field(default=64, ge=2, le=MAX_COUNT)
+    learning_rate: float = Field(default=5e-5, gt=0, le=10)
     warmup: float = Field(default=0.1, ge=0, lt=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    scale: float = Field(default=20.0, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=1)
+    scale: float = Field(default=20.0, gt=0, le=1e6)
     symmetric: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    checkpoint_every_s: float = Field(default=120.0, ge=0)
-    threads: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    checkpoint_every_s: float = Field(default=120.0, ge=0, le=1e9)
+    threads: Threads | None = None
+    seed: Seed = 0
 
     def search_split(self) -> SplitConfig:
         """How searches are split, with None resolved."""

@@ -4,9 +4,10 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from shelfrank.config.base import Strict
+from shelfrank.config.base import MAX_ROUNDS, Cutoff, Resamples, Rounds, Seed, Strict, Weight, Width
 
 PARTS_LIMIT = 100
+MAX_LAYERS = 64
 
 
 class ObjectiveConfig(Strict):
@@ -20,8 +21,8 @@ class ObjectiveConfig(Strict):
         weights: Weight of each task's MRR; None weighs all equally, one named task alone tunes for that task.
     """
 
-    k: int = Field(default=10, ge=1)
-    weights: dict[Literal["click", "add_to_cart", "purchase"], float] | None = None
+    k: Cutoff = 10
+    weights: dict[Literal["click", "add_to_cart", "purchase"], Weight] | None = None
 
 
 class CheapConfig(Strict):
@@ -39,8 +40,8 @@ class CheapConfig(Strict):
 
     looks: tuple[float, ...] = Field(default=(0.05,), min_length=1)
     keep: tuple[float, ...] = (2 / 3,)
-    n_best: int = Field(default=3, ge=1)
-    n_spread: int = Field(default=5, ge=0)
+    n_best: Rounds = 3
+    n_spread: int = Field(default=5, ge=0, le=MAX_ROUNDS)
 
     @model_validator(mode="after")
     def _check(self) -> "CheapConfig":
@@ -68,26 +69,23 @@ class SizesConfig(Strict):
             the others' after that epoch; 100 prunes none.
     """
 
-    n_trials: int = Field(default=30, ge=1)
+    n_trials: Rounds = 30
     dropout: tuple[float, float] = (0.0, 0.4)
-    d_embedding: tuple[int, ...] = Field(default=(8, 16, 32, 64), min_length=1)
+    d_embedding: tuple[Width, ...] = Field(default=(8, 16, 32, 64), min_length=1)
     n_layers: tuple[int, int] = (1, 4)
-    layer_width: tuple[int, ...] = Field(default=(64, 128, 256, 512), min_length=1)
-    n_experts: tuple[int, ...] = Field(default=(4, 6, 8, 12), min_length=1)
-    expert_width: tuple[int, ...] = Field(default=(32, 64, 128, 256), min_length=1)
-    tower_width: tuple[int, ...] = Field(default=(16, 32, 64), min_length=1)
-    n_unpruned: int = Field(default=5, ge=1)
+    layer_width: tuple[Width, ...] = Field(default=(64, 128, 256, 512), min_length=1)
+    n_experts: tuple[Width, ...] = Field(default=(4, 6, 8, 12), min_length=1)
+    expert_width: tuple[Width, ...] = Field(default=(32, 64, 128, 256), min_length=1)
+    tower_width: tuple[Width, ...] = Field(default=(16, 32, 64), min_length=1)
+    n_unpruned: Rounds = 5
     kept_percent: float = Field(default=50.0, gt=0, le=100)
 
     @model_validator(mode="after")
     def _check(self) -> "SizesConfig":
         if not 0 <= self.dropout[0] <= self.dropout[1] < 1:
             raise ValueError("dropout must be a least and a most share from 0 to below 1")
-        if not 1 <= self.n_layers[0] <= self.n_layers[1]:
-            raise ValueError("n_layers must be a least and a most number from 1")
-        for name in ("d_embedding", "layer_width", "n_experts", "expert_width", "tower_width"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"{name} must be 1 or more")
+        if not 1 <= self.n_layers[0] <= self.n_layers[1] <= MAX_LAYERS:
+            raise ValueError(f"n_layers must be a least and a most number from 1 to {MAX_LAYERS}")
         return self
 
 
@@ -111,13 +109,13 @@ class TuneConfig(Strict):
     search: Literal["weights", "sizes"] = "weights"
     method: Literal["cheap", "full"] = "cheap"
     step: float = Field(default=0.1, gt=0, le=1)
-    relevance_weights: tuple[float, ...] | None = Field(default=None, min_length=1)
+    relevance_weights: tuple[Weight, ...] | None = Field(default=None, min_length=1)
     objective: ObjectiveConfig = ObjectiveConfig()
     cheap: CheapConfig = CheapConfig()
     sizes: SizesConfig = SizesConfig()
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    n_resamples: int = Field(default=1000, ge=2)
-    seed: int = Field(default=0, ge=0)
+    n_resamples: Resamples = 1000
+    seed: Seed = 0
 
     @property
     def n_parts(self) -> int:
@@ -127,14 +125,7 @@ class TuneConfig(Strict):
     @field_validator("step")
     @classmethod
     def _divides_one(cls, step: float) -> float:
-        parts = round(1 / step)
+        parts = round(min(1 / step, 2 * PARTS_LIMIT))
         if abs(parts * step - 1) > 1e-9 or parts > PARTS_LIMIT:
             raise ValueError(f"step must be 1 divided by a whole number up to {PARTS_LIMIT}, such as 0.1 or 0.05")
         return step
-
-    @field_validator("relevance_weights")
-    @classmethod
-    def _weights_are_finite(cls, weights: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if weights is not None and not all(0 <= weight < float("inf") for weight in weights):
-            raise ValueError("relevance_weights must be 0 or more")
-        return weights

@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from shelfrank.config import ExperimentConfig
 from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.errors import UserError
 from shelfrank.train.loop import Checkpoints
 
 
@@ -117,3 +118,11 @@ class Problem:
     category_sizes: tuple[int, ...]
     relevance_classes: int = 0
     texts: TextTables | None = None
+
+    def require_features(self) -> None:
+        """Refuses a problem without any input column: there is nothing that could tell two products apart."""
+        if not self.columns:
+            raise UserError(
+                "a ranker that learns must have at least one feature, but exclude_features and exclude_sides leave none "
+                "of the prepared data's; exclude fewer, or prepare with more features"
+            )

@@ -1,12 +1,15 @@
-"""What both boosting libraries need: one matrix with native categories, and the sums that their trees make."""
+"""What both boosting libraries need: rows in an order of ours, one matrix with native categories, sums of leaves."""
 
 from abc import abstractmethod
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from shelfrank.data.prepared import Split
 from shelfrank.rankers.base import Ranker
+
+FEW_TREES = 3
+"""Fewer trees than this hardly learned anything, and the run says so."""
 
 
 class TreeRanker(Ranker):
@@ -23,6 +26,55 @@ class TreeRanker(Ranker):
         """What each feature adds to each row's margin, and the margin that is left: the mean over training rows."""
 
 
-def feature_matrix(rows: Split) -> Float32[np.ndarray, "rows n_features"]:
-    """Numbers, then codes; float32 holds every code exactly up to 2^24."""
-    return np.concatenate([rows.numerical[:], rows.categorical[:].astype(np.float32)], axis=1)
+def tie_order(rows: Split) -> Int64[np.ndarray, " rows"]:
+    """Row indices that sort each search by ascending tie key, searches staying in their places.
+
+    The libraries break ties between scores, and round sums, by the order of rows. In this order they break ties as our
+    metrics do, and nothing that they compute depends on the order in which a page was shown.
+    """
+    return np.lexsort((rows.tie_keys, search_of_rows(rows)))
+
+
+def search_of_rows(rows: Split) -> Int64[np.ndarray, " rows"]:
+    """Index of each row's search."""
+    return np.repeat(np.arange(rows.n_searches), np.diff(rows.search_offsets))
+
+
+def feature_matrix(
+    rows: Split, chosen: Int64[np.ndarray, " chosen"] | None = None
+) -> Float32[np.ndarray, "chosen n_features"]:
+    """Numbers, then codes, of the chosen rows in their order, or of all; float32 holds every code up to 2^24."""
+    n_numerical, n_categorical = rows.numerical.shape[1], rows.categorical.shape[1]
+    n_rows = rows.n_rows if chosen is None else len(chosen)
+    matrix = np.empty((n_rows, n_numerical + n_categorical), np.float32)
+    taken = slice(None) if chosen is None else chosen
+    matrix[:, :n_numerical] = rows.numerical[taken]
+    matrix[:, n_numerical:] = rows.categorical[taken]
+    return matrix
+
+
+def kept_trees(kept: int, grown: int, settings: str, n_rounds: int) -> list[str]:
+    """How many trees a model keeps, for people, and a note where that says that boosting stopped too early or too late.
+
+    Args:
+        kept: Trees of the model.
+        grown: Trees that were grown until boosting stopped.
+        settings: The part of the config that has the settings.
+        n_rounds: Trees that were allowed.
+
+    Returns:
+        One line, or two.
+    """
+    words = [f"{kept} of {grown} trees kept"]
+    if kept == n_rounds:
+        words.append(
+            f"note: the validation loss still fell at the last of all {n_rounds} trees that {settings}.n_rounds allows; "
+            "raise it"
+        )
+    elif kept < FEW_TREES:
+        words.append(
+            f"note: the validation loss was lowest with only {kept} {'tree' if kept == 1 else 'trees'}, so that the "
+            f"model hardly tells products apart; lower {settings}.learning_rate, raise "
+            f"{settings}.early_stopping_rounds, or take a longer log"
+        )
+    return words

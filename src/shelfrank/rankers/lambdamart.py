@@ -6,26 +6,39 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-from jaxtyping import Float32, Float64, Int
+from jaxtyping import Bool, Float32, Float64, Int
 
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
+from shelfrank.metrics.ranking import MAX_GRADE
 from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, search_of_rows, tie_order
 from shelfrank.train.loop import Checkpoints
 
 MODEL = "model.txt"
 CUTOFF = 10
+MOST_ROWS = 10_000
+"""Rows of a search, at most, that LightGBM ranks."""
 
 
 class LambdaMART(TreeRanker):
-    """Trees on the gradient of NDCG over graded labels: each row's grade is that of its deepest outcome."""
+    """Trees on the gradient of NDCG over graded labels: each row's grade is that of its deepest outcome.
+
+    Its learning curve is 1 - NDCG@10 as `shelfrank.metrics.ndcg` defines it: gains of 2^grade - 1, ties by tie key,
+    searches without a positive left out.
+    """
 
     gives_probabilities = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(self, problem: Problem) -> None:
+        problem.require_features()
         self.problem, self.settings = problem, problem.config.lambdamart
+        if not any(grade and task in problem.tasks for task, grade in self.settings.grades.items()):
+            raise UserError(
+                "lambdamart.grades must give a grade above 0 to a task that the log has labels of "
+                f"({', '.join(problem.tasks)}), but it is {self.settings.grades}"
+            )
         self.booster: lgb.Booster | None = None
 
     @property
@@ -34,12 +47,18 @@ class LambdaMART(TreeRanker):
         return self.problem.tasks
 
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
-        """Boosts until the validation NDCG stops rising."""
+        """Boosts until the validation NDCG stops rising.
+
+        Raises:
+            UserError: Where a split has no positive label, or a search has more rows than the library ranks.
+        """
         started = time.monotonic()
         parameters: dict[str, Any] = {
             "objective": "lambdarank",
             "metric": "ndcg",
             "eval_at": [CUTOFF],
+            # The library's own list ends at grade 30.
+            "label_gain": [float(2**grade - 1) for grade in range(MAX_GRADE + 1)],
             "learning_rate": self.settings.learning_rate,
             "num_leaves": self.settings.n_leaves,
             "min_data_in_leaf": self.settings.min_rows_per_leaf,
@@ -49,8 +68,9 @@ class LambdaMART(TreeRanker):
             "verbosity": -1,
             **({} if self.problem.config.train.threads is None else {"num_threads": self.problem.config.train.threads}),
         }
-        learn = self._dataset(train, parameters)
-        check = self._dataset(valid, parameters, reference=learn)
+        learn_grades, check_grades = self._grades(train), self._grades(valid)
+        learn = self._dataset(train, learn_grades, learn_grades >= 0, parameters)
+        check = self._dataset(valid, check_grades, counted(check_grades, valid), parameters, reference=learn)
         curves: dict[str, dict[str, list[float]]] = {}
         with progress("Boosting (LambdaMART)", total=self.settings.n_rounds, unit="trees") as advance:
 
@@ -75,7 +95,13 @@ class LambdaMART(TreeRanker):
             {"epoch": i + 1, "train_loss": None, "valid_loss": 1.0 - value, "best": i + 1 == best}
             for i, value in enumerate(values)
         ]
-        choices = [f"{best} of {len(values)} trees kept", f"validation loss is 1 - NDCG@{CUTOFF}"]
+        n_unknown = int((learn_grades < 0).sum())
+        choices = [
+            *kept_trees(best, len(values), "lambdamart", self.settings.n_rounds),
+            f"validation loss is 1 - NDCG@{CUTOFF} over the {len(check.get_group()):,} of {valid.n_searches:,} searches "
+            "that have a positive and no missing label",
+            *([f"{n_unknown:,} training rows without any label left out"] if n_unknown else []),
+        ]
         return Fitted(curve, choices, None, time.monotonic() - started)
 
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
@@ -110,17 +136,31 @@ class LambdaMART(TreeRanker):
         """Reads what `save` wrote."""
         self.booster = lgb.Booster(model_file=folder / MODEL)
 
-    def _dataset(self, rows: Split, parameters: dict[str, Any], reference: lgb.Dataset | None = None) -> lgb.Dataset:
-        grades = self._grades(rows)
-        if not grades.any():
+    def _dataset(
+        self,
+        rows: Split,
+        grades: Int[np.ndarray, " rows"],
+        used: Bool[np.ndarray, " rows"],
+        parameters: dict[str, Any],
+        reference: lgb.Dataset | None = None,
+    ) -> lgb.Dataset:
+        if not grades[used].any():
             raise UserError(
                 f"the {rows.name} split must have at least one positive label, but it has none; import more"
             )
+        order = tie_order(rows)
+        order = order[used[order]]
+        sizes = np.bincount(search_of_rows(rows)[order], minlength=rows.n_searches)
+        if sizes.max() > MOST_ROWS:
+            raise UserError(
+                f"LambdaMART ranks searches of at most {MOST_ROWS:,} products, but the {rows.name} split has one of "
+                f"{sizes.max():,}; train another ranker, such as xgboost, or import pages of fewer products"
+            )
         codes = range(self.problem.n_numerical, len(self.problem.columns))
         return lgb.Dataset(
-            feature_matrix(rows),
-            grades,
-            group=np.diff(rows.search_offsets),
+            feature_matrix(rows, order),
+            grades[order],
+            group=sizes[sizes > 0],
             reference=reference,
             params=parameters,
             feature_name=[f"f{i}" for i in range(len(self.problem.columns))],
@@ -128,8 +168,19 @@ class LambdaMART(TreeRanker):
         )
 
     def _grades(self, rows: Split) -> Int[np.ndarray, " rows"]:
-        grades = np.zeros(rows.n_rows, dtype=np.int32)
+        """Each row's grade; -1 where it has no label of any graded task."""
+        grades = np.full(rows.n_rows, -1, dtype=np.int32)
         for index, task in enumerate(self.problem.tasks):
             grade = self.settings.grades.get(task, 0)  # pyright: ignore[reportArgumentType, reportCallIssue]
-            grades = np.maximum(grades, np.where(rows.labels[:, index] == 1, grade, 0))
+            if grade:
+                labels = rows.labels[:, index]
+                grades = np.maximum(grades, np.where(labels == 1, grade, np.minimum(labels, 0)))
         return grades
+
+
+def counted(grades: Int[np.ndarray, " rows"], rows: Split) -> Bool[np.ndarray, " rows"]:
+    """The rows of the searches that NDCG does not leave out: with a positive, and without a missing grade."""
+    search = search_of_rows(rows)
+    n_positive = np.bincount(search, grades > 0, rows.n_searches)
+    n_missing = np.bincount(search, grades < 0, rows.n_searches)
+    return ((n_positive > 0) & (n_missing == 0))[search]

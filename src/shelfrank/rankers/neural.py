@@ -37,6 +37,8 @@ class NeuralRanker(Ranker):
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.config = problem, problem.config.neural
+        if self.config.text.matching == "none":
+            problem.require_features()
         single = pick_task(self.config.single_task, problem.tasks)
         self.learned_tasks = problem.tasks if single is None else (single,)
         # A single task is alone: the relevance label is a further one.

@@ -1,22 +1,29 @@
 """XGBoost on one task: the paper's single-task baseline."""
 
+import json
 import time
 from pathlib import Path
 
 import numpy as np
 import xgboost as xgb
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from xgboost.callback import TrainingCallback
 
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, tie_order
 from shelfrank.schema import TASKS
 from shelfrank.train.loop import Checkpoints
 
 MODEL = "model.ubj"
+COVER, ROWS = "cover", "training_rows"
+"""Attribute of a model, and its value where each node's cover is its number of training rows."""
+BLOCK_ROWS = 1 << 16
+"""Training rows whose leaves are looked up at once."""
+NO_ROWS = 1e-6
+"""Cover of a leaf that no training row reaches, so that shares of covers are defined everywhere."""
 
 
 class XGBoost(TreeRanker):
@@ -28,6 +35,7 @@ class XGBoost(TreeRanker):
     gives_probabilities = True  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(self, problem: Problem) -> None:
+        problem.require_features()
         self.problem, self.settings = problem, problem.config.xgboost
         chosen = self.settings.task or next(
             (task for task in ("add_to_cart", "click", "purchase") if task in problem.tasks), TASKS[0]
@@ -57,8 +65,8 @@ class XGBoost(TreeRanker):
             **({} if self.problem.config.train.threads is None else {"nthread": self.problem.config.train.threads}),
         }
         curves: dict[str, dict[str, list[float]]] = {}
-        learn = self._labelled(train)
-        check = self._labelled(valid, like=learn)
+        learn = self._labelled(train, self._known(train))
+        check = self._labelled(valid, self._known(valid), like=learn)
         with progress("Boosting (XGBoost)", total=self.settings.n_rounds, unit="trees") as advance:
             self.booster = xgb.train(
                 parameters,
@@ -71,13 +79,14 @@ class XGBoost(TreeRanker):
                 verbose_eval=False,
             )
         best = int(self.booster.best_iteration)
-        self.booster = self.booster[: best + 1]
+        self.booster = self._cover_by_rows(self.booster[: best + 1], train)
         curve = [
             {"epoch": i + 1, "train_loss": a, "valid_loss": b, "best": i == best}
             for i, (a, b) in enumerate(zip(curves["train"]["logloss"], curves["valid"]["logloss"], strict=True))
         ]
         chosen = f"task {self.task}" + ("" if self.settings.task else ": add_to_cart where the log has it, else click")
-        return Fitted(curve, [chosen, f"{best + 1} of {len(curve)} trees kept"], None, time.monotonic() - started)
+        choices = [chosen, *kept_trees(best + 1, len(curve), "xgboost", self.settings.n_rounds)]
+        return Fitted(curve, choices, None, time.monotonic() - started)
 
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
         """The one task's probability, for every task."""
@@ -95,8 +104,20 @@ class XGBoost(TreeRanker):
     def shap_values(
         self, features: Float32[np.ndarray, "rows n_features"]
     ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
-        """TreeSHAP, as the library has it."""
+        """TreeSHAP of the library, on covers that are numbers of training rows.
+
+        Differs: the library weighs a node by the sum of its rows' hessians p (1 - p), so that rows of which it is sure
+        hardly count, and measures from a mean that is not the training rows'.
+
+        Raises:
+            UserError: Where the model was trained before covers were numbers of rows.
+        """
         assert self.booster is not None, "fit or load must come first"
+        if self.booster.attr(COVER) != ROWS:
+            raise UserError(
+                "a model that is explained from the training mean must hold how many training rows reach each node, "
+                "but this one, of an earlier version, holds none; train again"
+            )
         values = self.booster.predict(self._matrix(features), pred_contribs=True).astype(np.float64)
         return values[:, :-1], values[:, -1]
 
@@ -110,23 +131,55 @@ class XGBoost(TreeRanker):
         """Reads what `save` wrote."""
         self.booster = xgb.Booster(model_file=folder / MODEL)
 
-    def _labelled(self, rows: Split, like: xgb.DMatrix | None = None) -> xgb.DMatrix:
-        labels = rows.labels[:, self.problem.tasks.index(self.task)]
-        known = labels >= 0
+    def _known(self, rows: Split) -> Int64[np.ndarray, " known"]:
+        """The rows that have the task's label, each search's in the order of their tie keys."""
+        order = tie_order(rows)
+        return order[rows.labels[order, self.problem.tasks.index(self.task)] >= 0]
+
+    def _labelled(
+        self, rows: Split, known: Int64[np.ndarray, " known"], like: xgb.DMatrix | None = None
+    ) -> xgb.DMatrix:
+        labels = rows.labels[known, self.problem.tasks.index(self.task)]
         if not (labels == 1).any():
             raise UserError(
                 f"the {rows.name} split must have at least one {self.task}, but it has none; "
                 "choose another xgboost.task or a longer log"
             )
         return xgb.QuantileDMatrix(
-            feature_matrix(rows)[known],
-            labels[known].astype(np.float32),
+            feature_matrix(rows, known),
+            labels.astype(np.float32),
             ref=like,
             # The library refuses names with brackets, such as `price [EUR]`.
             feature_names=[f"f{i}" for i in range(len(self.problem.columns))],
             feature_types=self._types(),
             enable_categorical=True,
         )
+
+    def _cover_by_rows(self, booster: xgb.Booster, train: Split) -> xgb.Booster:
+        """The same trees, each node with the number of training rows that reach it as its cover.
+
+        Then the library's TreeSHAP starts from the mean margin of these rows, and its contributions are those of a
+        background that weighs each of them equally.
+        """
+        model = json.loads(booster.save_raw("json"))
+        trees = model["learner"]["gradient_booster"]["model"]["trees"]
+        counts = [np.zeros(len(tree["left_children"]), np.int64) for tree in trees]
+        known = self._known(train)
+        for start in range(0, len(known), BLOCK_ROWS):
+            block = xgb.DMatrix(
+                feature_matrix(train, known[start : start + BLOCK_ROWS]),
+                feature_names=booster.feature_names,
+                feature_types=self._types(),
+                enable_categorical=True,
+            )
+            leaves = booster.predict(block, pred_leaf=True).reshape(block.num_row(), len(trees)).astype(np.int64)
+            for count, reached in zip(counts, leaves.T, strict=True):
+                count += np.bincount(reached, minlength=len(count))
+        for tree, count in zip(trees, counts, strict=True):
+            tree["sum_hessian"] = covers(tree["left_children"], tree["right_children"], count).tolist()
+        counted = xgb.Booster(model_file=bytearray(json.dumps(model).encode()))
+        counted.set_attr(**{COVER: ROWS})
+        return counted
 
     def _matrix(self, features: Float32[np.ndarray, "rows n_features"]) -> xgb.DMatrix:
         assert self.booster is not None
@@ -140,6 +193,28 @@ class XGBoost(TreeRanker):
 
     def _types(self) -> list[str]:
         return ["q"] * self.problem.n_numerical + ["c"] * len(self.problem.category_sizes)
+
+
+def covers(left: list[int], right: list[int], n_rows: Int64[np.ndarray, " nodes"]) -> Float64[np.ndarray, " nodes"]:
+    """Adds the rows of a tree's leaves up to those of its inner nodes.
+
+    Args:
+        left: Each node's left child, -1 for a leaf; node 0 is the root.
+        right: Each node's right child.
+        n_rows: Rows that end in each leaf.
+
+    Returns:
+        Rows that pass each node; a leaf without any counts a little, so that no share of a node is 0 / 0.
+    """
+    cover = np.maximum(n_rows.astype(np.float64), NO_ROWS)
+    below = [0]
+    for node in below:
+        if left[node] >= 0:
+            below += [left[node], right[node]]
+    for node in reversed(below):
+        if left[node] >= 0:
+            cover[node] = cover[left[node]] + cover[right[node]]
+    return cover
 
 
 class _Advance(TrainingCallback):

@@ -12,7 +12,7 @@ CUSTOMERS_MINIMUM = 10
 
 
 class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CatalogueParameters(_Parameters):

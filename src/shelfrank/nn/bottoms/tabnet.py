@@ -113,7 +113,9 @@ class GhostBatchNorm(nn.Module):
         """Normalises, scales and shifts each unit."""
         d, n_ghosts, n_rows = x.shape
         if self.training and self.is_shared and processes().n > 1:
-            rows, mean, var = normalise_together(x.flatten(1).T, self.weight, self.bias, self.epsilon)
+            rows, mean, var = normalise_together(
+                x.flatten(1).T, self.weight, self.bias, self.epsilon, (self.running_mean, self.running_var)
+            )
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(var, self.momentum)
