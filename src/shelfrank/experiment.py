@@ -22,7 +22,7 @@ from shelfrank.train.distributed import publish_once
 from shelfrank.train.loop import Checkpoints
 
 KIND = "run"
-RUN_VERSION = 4
+RUN_VERSION = 5
 """Part of every run's inputs: raise it when the same data and config give another model."""
 
 

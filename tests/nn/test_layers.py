@@ -6,6 +6,7 @@ import torch
 
 import plain_loops
 from plain_loops import array, block_of, linear_layers, stack_layers
+from shelfrank.nn.batch_norm import BatchNorm
 from shelfrank.nn.layers import Dense, ParallelDense, ParallelLinear
 
 
@@ -83,3 +84,16 @@ def test_parallel_stacks_are_dense_stacks_side_by_side(shared_input: bool) -> No
 
     np.testing.assert_allclose(array(stacks(x)), expected, atol=1e-5)
     assert stacks.d_out == 2
+
+
+def test_a_lone_row_is_normalised_by_the_running_statistics_and_leaves_them() -> None:
+    norm = BatchNorm(2)
+    norm(torch.tensor([[1.0, -4.0], [3.0, 0.0], [5.0, 1.0]]))
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    row = torch.tensor([[2.0, 7.0]], requires_grad=True)
+    found = norm(row)
+    found.sum().backward()
+    assert torch.equal(found, norm.eval()(row))
+    assert row.grad is not None
+    assert torch.allclose(row.grad[0], (before["running_var"] + norm.eps).rsqrt())
+    assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())

@@ -26,6 +26,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 """A weight beside others; only their ratios mean anything."""
+Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Units of a layer."""
 Resamples = Annotated[int, Field(ge=2, le=1_000_000)]

@@ -168,6 +168,7 @@ class NeuralConfig(Strict):
         multiplier = self.ft_transformer.ffn_multiplier
         if self.bottom == "ft_transformer" and self.d_embedding * multiplier < 1:
             raise ValueError(
-                f"d_embedding ({self.d_embedding}) times ft_transformer.ffn_multiplier ({multiplier:g}) must be 1 or more"
+                f"d_embedding ({self.d_embedding}) times ft_transformer.ffn_multiplier ({multiplier:g}) must be 1 or "
+                "more"
             )
         return self

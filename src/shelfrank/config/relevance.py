@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from shelfrank.config.base import Count, Resamples, Seed, Strict, Weight
+from shelfrank.config.base import Count, Resamples, Seed, Share, Strict, Weight
 
 PositionWeight = Literal["decay", "as_printed", "none"]
 
@@ -32,7 +32,7 @@ class RelevanceConfig(Strict):
     weights: dict[str, Weight] = {"ctr": 0.5, "semantic": 0.5}
     semantic_scale: Literal["as_is", "min_max"] = "as_is"
     voters: dict[str, str] = {}
-    quantiles: tuple[float, ...] = Field(default=(0.25, 0.5, 0.75), min_length=1, max_length=126)
+    quantiles: tuple[Share, ...] = Field(default=(0.25, 0.5, 0.75), min_length=1, max_length=126)
     min_products: Count = 4
 
     @model_validator(mode="after")
@@ -68,7 +68,7 @@ class AgreementConfig(Strict):
         seed: Decides the resamples.
     """
 
-    alphas: tuple[float, ...] = Field(default=tuple(step / 10 for step in range(11)), min_length=2)
+    alphas: tuple[Share, ...] = Field(default=tuple(step / 10 for step in range(11)), min_length=2)
     head_clicks: Count = 30
     confidence: float = Field(default=0.95, gt=0, lt=1)
     n_resamples: Resamples = 200

@@ -52,7 +52,7 @@ class SemanticTrainConfig(Strict):
     model: str = "thenlper/gte-base"
     document: tuple[str, ...] = Field(default=("title", "brand", "color", "age_group"), min_length=1)
     split: SplitConfig | None = None
-    positive_grade: float | None = None
+    positive_grade: float | None = Field(default=None, ge=-1e6, le=1e6)
     epochs: Rounds = 1
     batch_size: int = Field(default=64, ge=2, le=MAX_COUNT)
     learning_rate: float = Field(default=5e-5, gt=0, le=10)

@@ -1,13 +1,13 @@
 """Settings of the search over loss weights, fusion weights and sizes."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from shelfrank.config.base import MAX_ROUNDS, Cutoff, Resamples, Rounds, Seed, Strict, Weight, Width
+from shelfrank.config.base import MAX_ROUNDS, Cutoff, Resamples, Rounds, Seed, Share, Strict, Weight, Width
 
 PARTS_LIMIT = 100
-MAX_LAYERS = 64
+LayerCount = Annotated[int, Field(ge=1, le=64)]
 
 
 class ObjectiveConfig(Strict):
@@ -38,8 +38,8 @@ class CheapConfig(Strict):
         n_spread: Further ones, each as far as can be from those already taken.
     """
 
-    looks: tuple[float, ...] = Field(default=(0.05,), min_length=1)
-    keep: tuple[float, ...] = (2 / 3,)
+    looks: tuple[Share, ...] = Field(default=(0.05,), min_length=1)
+    keep: tuple[Share, ...] = (2 / 3,)
     n_best: Rounds = 3
     n_spread: int = Field(default=5, ge=0, le=MAX_ROUNDS)
 
@@ -70,9 +70,9 @@ class SizesConfig(Strict):
     """
 
     n_trials: Rounds = 30
-    dropout: tuple[float, float] = (0.0, 0.4)
+    dropout: tuple[Share, Share] = (0.0, 0.4)
     d_embedding: tuple[Width, ...] = Field(default=(8, 16, 32, 64), min_length=1)
-    n_layers: tuple[int, int] = (1, 4)
+    n_layers: tuple[LayerCount, LayerCount] = (1, 4)
     layer_width: tuple[Width, ...] = Field(default=(64, 128, 256, 512), min_length=1)
     n_experts: tuple[Width, ...] = Field(default=(4, 6, 8, 12), min_length=1)
     expert_width: tuple[Width, ...] = Field(default=(32, 64, 128, 256), min_length=1)
@@ -84,8 +84,8 @@ class SizesConfig(Strict):
     def _check(self) -> "SizesConfig":
         if not 0 <= self.dropout[0] <= self.dropout[1] < 1:
             raise ValueError("dropout must be a least and a most share from 0 to below 1")
-        if not 1 <= self.n_layers[0] <= self.n_layers[1] <= MAX_LAYERS:
-            raise ValueError(f"n_layers must be a least and a most number from 1 to {MAX_LAYERS}")
+        if not 1 <= self.n_layers[0] <= self.n_layers[1]:
+            raise ValueError("n_layers must be a least and a most number")
         return self
 
 

@@ -123,6 +123,6 @@ class Problem:
         """Refuses a problem without any input column: there is nothing that could tell two products apart."""
         if not self.columns:
             raise UserError(
-                "a ranker that learns must have at least one feature, but exclude_features and exclude_sides leave none "
-                "of the prepared data's; exclude fewer, or prepare with more features"
+                "a ranker that learns must have at least one feature, but exclude_features and exclude_sides leave "
+                "none of the prepared data's; exclude fewer, or prepare with more features"
             )

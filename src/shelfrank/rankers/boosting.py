@@ -68,8 +68,8 @@ def kept_trees(kept: int, grown: int, settings: str, n_rounds: int) -> list[str]
     words = [f"{kept} of {grown} trees kept"]
     if kept == n_rounds:
         words.append(
-            f"note: the validation loss still fell at the last of all {n_rounds} trees that {settings}.n_rounds allows; "
-            "raise it"
+            f"note: the validation loss still fell at the last of the {n_rounds} trees that {settings}.n_rounds "
+            "allows; raise it"
         )
     elif kept < FEW_TREES:
         words.append(

@@ -92,14 +92,16 @@ class LambdaMART(TreeRanker):
         values = next(iter(curves["valid"].values()))
         best = self.booster.best_iteration or len(values)
         curve = [
-            {"epoch": i + 1, "train_loss": None, "valid_loss": 1.0 - value, "best": i + 1 == best}
+            {"epoch": i + 1, "train_loss": None, "valid_loss": 1.0 - float(value), "best": i + 1 == best}
             for i, value in enumerate(values)
         ]
+        sizes = check.get_group()
+        assert sizes is not None, "every search has its size"
         n_unknown = int((learn_grades < 0).sum())
         choices = [
             *kept_trees(best, len(values), "lambdamart", self.settings.n_rounds),
-            f"validation loss is 1 - NDCG@{CUTOFF} over the {len(check.get_group()):,} of {valid.n_searches:,} searches "
-            "that have a positive and no missing label",
+            f"validation loss is 1 - NDCG@{CUTOFF}, grades {self._told_grades()}, over the {len(sizes):,} of "
+            f"{valid.n_searches:,} searches that have a positive and no missing label",
             *([f"{n_unknown:,} training rows without any label left out"] if n_unknown else []),
         ]
         return Fitted(curve, choices, None, time.monotonic() - started)
@@ -135,6 +137,10 @@ class LambdaMART(TreeRanker):
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""
         self.booster = lgb.Booster(model_file=folder / MODEL)
+
+    def _told_grades(self) -> str:
+        of_log = (item for item in self.settings.grades.items() if item[0] in self.problem.tasks)
+        return ", ".join(f"{task} {grade}" for task, grade in of_log)
 
     def _dataset(
         self,

@@ -1,6 +1,7 @@
 """The paper's networks as rankers."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -45,15 +46,11 @@ class NeuralRanker(Ranker):
         self.n_classes = problem.relevance_classes if single is None else 0
         self.texts = None if self.config.text.matching == "none" else ProblemTexts(problem)
         trained = None if self.texts is None else TrainedLayers(self.texts.encoder.trained, self.texts.encoder.d)
+        parts = (problem.n_numerical, problem.category_sizes, len(self.learned_tasks), self.config, self.n_classes)
+        with torch.device("meta"):
+            require_memory(MultiTaskRanker(*parts, trained))
         torch.manual_seed(problem.config.seed)
-        self.model = MultiTaskRanker(
-            problem.n_numerical,
-            problem.category_sizes,
-            len(self.learned_tasks),
-            self.config,
-            self.n_classes,
-            trained,
-        )
+        self.model = MultiTaskRanker(*parts, trained)
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:
@@ -142,6 +139,18 @@ class NeuralRanker(Ranker):
             return rows
         chosen = [rows.tasks.index(task) for task in self.learned_tasks]
         return replace(rows, tasks=self.learned_tasks, labels=np.ascontiguousarray(rows.labels[:, chosen]))
+
+
+def require_memory(model: MultiTaskRanker) -> None:
+    """Refuses a network whose weights, gradients and Adam's two moments cannot fit into this machine's memory."""
+    n_parameters = sum(model.parameter_counts().values())
+    needed, there = 16 * n_parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > there:
+        raise UserError(
+            f"the network must fit into memory, but its {n_parameters:,} parameters take {needed / 1e9:,.0f} GB in "
+            f"training and this machine has {there / 1e9:,.0f} GB; set smaller widths, fewer layers or fewer experts "
+            "under neural"
+        )
 
 
 def pick_task(single_task: str | None, tasks: tuple[str, ...]) -> str | None:

@@ -225,7 +225,9 @@ def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: Texts | Non
     Returns:
         The losses over all processes' rows, the same in every process.
     """
-    outputs = predict(model, rows, bf16, texts)
+    found = predict(model, rows, bf16, texts)
+    # Numerics: a sum over a split in float32 would follow the order of rows, and with it the epoch that is kept.
+    outputs = Outputs(found.logits.double(), None if found.relevance is None else found.relevance.double(), None)
     labels, relevance = (torch.from_numpy(array[:].copy()) for array in (rows.split.labels, rows.split.relevance))
     n_labels = processes().add_up(count_labels(labels, relevance))
     return processes().add_up(all_losses(outputs, labels, relevance, n_labels))

@@ -1,0 +1,99 @@
+"""Nothing that a ranker learns, keeps or is told by depends on the order of rows within a search."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shelfrank.config import EvaluateConfig
+from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split
+from shelfrank.evaluate.evaluation import figures, fuse
+from shelfrank.experiment import problem
+from shelfrank.metrics import ndcg
+from shelfrank.rankers import RANKERS, ranker_spec
+from shelfrank.rankers.base import Fitted, Ranker
+from shelfrank.rankers.boosting import TreeRanker, search_of_rows
+from shelfrank.rankers.lambdamart import CUTOFF, LambdaMART
+from tiny import tiny
+
+
+def page_shuffle(rows: Split, seed: int = 0) -> np.ndarray:
+    """An order of rows that permutes each search within itself."""
+    return np.lexsort((np.random.default_rng(seed).random(rows.n_rows), search_of_rows(rows)))
+
+
+def shuffled(rows: Split, seed: int = 0) -> Split:
+    order = page_shuffle(rows, seed)
+    return replace(rows, **{name: np.asarray(getattr(rows, name))[order] for name in ROW_ARRAYS})
+
+
+@pytest.fixture
+def prepared(small_prepared: Path) -> PreparedData:
+    return PreparedData.open(small_prepared)
+
+
+def fitted(name: str, prepared: PreparedData, train: Split, valid: Split, *settings: str) -> tuple[Ranker, Fitted]:
+    ranker = ranker_spec(name).build(problem(prepared, tiny(name, *settings)))
+    return ranker, ranker.fit(train, valid)
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_permuted_pages_change_nothing(name: str, prepared: PreparedData) -> None:
+    train, valid, rows = (prepared.split(split) for split in ("train", "valid", "test"))
+    ranker, plain = fitted(name, prepared, train, valid)
+    # A network's batches are drawn by row, so only what stops it is permuted.
+    other_train = shuffled(train) if isinstance(ranker, TreeRanker) else train
+    other, permuted = fitted(name, prepared, other_train, shuffled(valid))
+
+    assert [record["best"] for record in permuted.curve] == [record["best"] for record in plain.curve]
+    for key in ("train_loss", "valid_loss"):
+        of_plain = [record[key] for record in plain.curve]
+        assert [record[key] for record in permuted.curve] == pytest.approx(of_plain, abs=1e-6)
+    scores, order = ranker.score(rows), page_shuffle(rows)
+    np.testing.assert_allclose(other.score(rows), scores, rtol=1e-6)
+    np.testing.assert_allclose(other.score(shuffled(rows)), scores[order], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_permuted_pages_have_the_same_figures(name: str, prepared: PreparedData) -> None:
+    rows, config = prepared.split("test"), EvaluateConfig(n_resamples=20, n_resamples_auc=20)
+    ranker, _ = fitted(name, prepared, prepared.split("train"), prepared.split("valid"))
+    # Rounded, so that many scores tie.
+    scores, order = ranker.score(rows).round(1), page_shuffle(rows, seed=3)
+    weights = (0.2, 0.3, 0.5)
+    found = figures(rows, scores, fuse(scores, weights), ranker, config)
+    permuted = figures(shuffled(rows, seed=3), scores[order], fuse(scores[order], weights), ranker, config)
+    assert permuted == found
+
+
+def test_lambdamarts_curve_is_our_ndcg(prepared: PreparedData) -> None:
+    train, valid = prepared.split("train"), prepared.split("valid")
+    labels, search = valid.labels.copy(), search_of_rows(valid)
+    # Two searches of three have no positive, and one of the others lacks a label.
+    labels[search % 3 > 0] = 0
+    labels[np.flatnonzero(search == 3)[0]] = -1
+    valid = replace(valid, labels=labels)
+    settings = ("lambdamart.grades={click: 1, add_to_cart: 5, purchase: 31}", "lambdamart.learning_rate=0.3")
+    ranker, found = fitted("lambdamart", prepared, train, valid, *settings)
+    assert isinstance(ranker, LambdaMART)
+    assert ranker.booster is not None
+    grades, features = ranker._grades(valid), np.concatenate([valid.numerical, valid.categorical], axis=1)
+    expected = []
+    # The booster has the kept trees only.
+    for n_trees in range(1, ranker.booster.num_trees() + 1):
+        scores = np.asarray(ranker.booster.predict(features, num_iteration=n_trees))
+        values = ndcg(scores, grades, valid.search_offsets, valid.tie_keys, CUTOFF)
+        expected.append(1 - np.nanmean(values))
+        assert 3 < np.isfinite(values).sum() < valid.n_searches / 2
+    assert len(expected) > 2
+    of_kept = [record["valid_loss"] for record in found.curve[: len(expected)]]
+    assert of_kept == pytest.approx(expected, abs=1e-9)
+
+
+def test_ties_count_by_key_where_no_tree_tells_products_apart(prepared: PreparedData) -> None:
+    train, valid = prepared.split("train"), prepared.split("valid")
+    ranker, found = fitted("lambdamart", prepared, train, valid, f"lambdamart.min_rows_per_leaf={train.n_rows}")
+    assert isinstance(ranker, LambdaMART)
+    values = ndcg(np.zeros(valid.n_rows), ranker._grades(valid), valid.search_offsets, valid.tie_keys, CUTOFF)
+    assert found.curve[0]["valid_loss"] == pytest.approx(1 - np.nanmean(values), abs=1e-9)

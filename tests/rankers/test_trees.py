@@ -1,0 +1,223 @@
+"""What boosted trees say of themselves, where their explanations start, and what their libraries cannot take."""
+
+import itertools
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xgboost as xgb
+
+from shelfrank.config import ExperimentConfig
+from shelfrank.config.rankers import MAX_GRADE
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.errors import UserError
+from shelfrank.experiment import Run, problem
+from shelfrank.metrics.ranking import MAX_GRADE as METRICS_MAX_GRADE
+from shelfrank.rankers import ranker_spec
+from shelfrank.rankers.base import Fitted, Problem
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, tie_order
+from shelfrank.rankers.lambdamart import LambdaMART
+from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, covers
+from tiny import hand_split, random_split, tiny
+
+TREES = ("xgboost", "lambdamart")
+
+
+@pytest.fixture
+def prepared(small_prepared: Path) -> PreparedData:
+    return PreparedData.open(small_prepared)
+
+
+def of_split(rows: Split, config: ExperimentConfig) -> Problem:
+    columns = tuple(column.name for column in (*rows.numerical_columns, *rows.categorical_columns))
+    sizes = tuple(column.size for column in rows.categorical_columns)
+    return Problem(config, rows.tasks, (1 / 3,) * len(rows.tasks), columns, len(rows.numerical_columns), sizes)
+
+
+def fitted(name: str, train: Split, *settings: str) -> tuple[Any, Fitted]:
+    ranker = ranker_spec(name).build(of_split(train, tiny(name, *settings)))
+    return ranker, ranker.fit(train, random_split(200, seed=9, name="valid"))
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_the_baseline_is_the_mean_margin_of_the_training_rows(
+    name: str, small_runs: dict[str, Path], prepared: PreparedData
+) -> None:
+    ranker = Run.open(small_runs[name]).ranker(prepared)
+    assert isinstance(ranker, TreeRanker)
+    margins = ranker.margins(feature_matrix(prepared.split("train")))
+    features = feature_matrix(prepared.split("test"))
+    contributions, baselines = ranker.shap_values(features)
+    assert baselines == pytest.approx(margins.mean(), abs=1e-5)
+    assert contributions.sum(axis=1) + baselines == pytest.approx(ranker.margins(features), abs=1e-5)
+
+
+def test_rows_without_the_tasks_label_are_no_training_rows() -> None:
+    rows = random_split(400, missing=0.5)
+    ranker, _ = fitted("xgboost", rows, "xgboost.task=click", "xgboost.max_depth=2")
+    known = rows.labels[:, 0] >= 0
+    margins = ranker.margins(feature_matrix(rows))
+    assert ranker.shap_values(feature_matrix(rows))[1][0] == pytest.approx(margins[known].mean(), abs=1e-5)
+    assert abs(margins[known].mean() - margins.mean()) > 1e-3
+
+
+def test_xgboosts_contributions_are_the_shapley_values_of_trees_whose_nodes_count_rows() -> None:
+    rows = random_split(300).select(names=["code"])
+    ranker = XGBoost(of_split(rows, tiny("xgboost", "xgboost.max_depth=3", "xgboost.n_rounds=3", "xgboost.task=click")))
+    ranker.fit(rows, random_split(100, seed=1, name="valid").select(names=["code"]))
+    assert ranker.booster is not None
+    features = feature_matrix(rows)
+    trees = json.loads(ranker.booster.save_raw("json"))["learner"]["gradient_booster"]["model"]["trees"]
+
+    def value(tree: dict[str, Any], row: np.ndarray, reached: np.ndarray, known: set[int], node: int = 0) -> float:
+        """What the tree says of a row of which some features are known, by the training rows at each node."""
+        left, right = tree["left_children"][node], tree["right_children"][node]
+        if left < 0:
+            return tree["split_conditions"][node]
+        feature, cut = tree["split_indices"][node], tree["split_conditions"][node]
+        goes_left = reached[:, feature] < cut
+        if feature in known:
+            return value(
+                tree, row, reached[goes_left == (row[feature] < cut)], known, left if row[feature] < cut else right
+            )
+        share = goes_left.mean()
+        parts = value(tree, row, reached[goes_left], known, left), value(tree, row, reached[~goes_left], known, right)
+        return share * parts[0] + (1 - share) * parts[1]
+
+    n = features.shape[1]
+    contributions = ranker.shap_values(features[:5])[0]
+    for row, found in zip(features[:5], contributions, strict=True):
+        for feature in range(n):
+            others = [other for other in range(n) if other != feature]
+            expected = sum(
+                math.factorial(len(some))
+                * math.factorial(n - 1 - len(some))
+                / math.factorial(n)
+                * sum(
+                    value(tree, row, features, {*some, feature}) - value(tree, row, features, set(some))
+                    for tree in trees
+                )
+                for size in range(n)
+                for some in itertools.combinations(others, size)
+            )
+            assert found[feature] == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_cover_of_a_node_is_that_of_its_leaves() -> None:
+    # Node 2 is a leaf of 5 rows; 1 has the leaves 3, of 4 rows, and 4, of none.
+    found = covers([1, 3, -1, -1, -1], [2, 4, -1, -1, -1], np.array([0, 0, 5, 4, 0]))
+    assert found.tolist() == pytest.approx([9 + NO_ROWS, 4 + NO_ROWS, 5, 4, NO_ROWS], abs=1e-12)
+
+
+def test_a_leaf_that_no_row_reaches_explains_rows_all_the_same() -> None:
+    rows = random_split(200)
+    ranker, _ = fitted("xgboost", rows, "xgboost.task=click")
+    # Covers by other rows, all of which go the same way.
+    alike = replace(rows, numerical=np.repeat(np.asarray(rows.numerical)[:1], 200, axis=0))
+    ranker.booster = ranker._cover_by_rows(ranker.booster, alike)
+    contributions, baselines = ranker.shap_values(feature_matrix(rows))
+    assert np.isfinite(contributions).all()
+    assert contributions.sum(axis=1) + baselines == pytest.approx(ranker.margins(feature_matrix(rows)), abs=1e-4)
+
+
+def test_a_model_that_counts_no_rows_is_not_explained(small_runs: dict[str, Path], prepared: PreparedData) -> None:
+    ranker = Run.open(small_runs["xgboost"]).ranker(prepared)
+    assert isinstance(ranker, XGBoost)
+    assert isinstance(ranker.booster, xgb.Booster)
+    ranker.booster.set_attr(cover=None)
+    with pytest.raises(UserError, match="train again"):
+        ranker.shap_values(feature_matrix(prepared.split("test")))
+
+
+@pytest.mark.parametrize(
+    ("kept", "grown", "note"),
+    [
+        (1, 31, "note: the validation loss was lowest with only 1 tree, "),
+        (2, 32, "note: the validation loss was lowest with only 2 trees, "),
+        (3, 33, None),
+        (40, 70, None),
+        (80, 80, "note: the validation loss still fell at the last of the 80 trees that lambdamart.n_rounds allows"),
+    ],
+)
+def test_few_trees_and_all_trees_are_told(kept: int, grown: int, note: str | None) -> None:
+    words = kept_trees(kept, grown, "lambdamart", n_rounds=80)
+    assert words[0] == f"{kept} of {grown} trees kept"
+    assert [word[: len(note or "")] for word in words[1:]] == ([] if note is None else [note])
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_run_says_how_its_boosting_ended(name: str) -> None:
+    _, all_kept = fitted(name, random_split(600), f"{name}.n_rounds=2")
+    assert any(f"2 trees that {name}.n_rounds allows" in choice for choice in all_kept.choices)
+    rows = random_split(600)
+    # What is learned is the opposite of what holds.
+    turned = replace(rows, numerical=-np.asarray(rows.numerical))
+    _, few = fitted(name, turned, f"{name}.n_rounds=30", f"{name}.early_stopping_rounds=3")
+    assert any("lowest with only" in choice for choice in few.choices)
+
+
+def test_rows_lie_in_the_order_of_their_tie_keys_within_their_search() -> None:
+    rows = replace(hand_split([[1]] * 5, sizes=[3, 0, 2]), tie_keys=np.array([9, 2, 5, 4, 1], np.uint64))
+    assert tie_order(rows).tolist() == [1, 2, 0, 4, 3]
+
+
+@pytest.mark.parametrize("grade", [30, 31])
+def test_lambdamart_trains_on_the_highest_grades(grade: int) -> None:
+    assert MAX_GRADE == METRICS_MAX_GRADE
+    ranker, found = fitted("lambdamart", random_split(600), f"lambdamart.grades={{click: 1, purchase: {grade}}}")
+    assert ranker.score(random_split(50)).std() > 0
+    assert all(0 <= record["valid_loss"] <= 1 for record in found.curve)
+
+
+def test_rows_without_any_graded_label_are_left_out_and_counted() -> None:
+    rows = random_split(400)
+    labels = rows.labels.copy()
+    labels[:100] = -1
+    labels[100:200, 1:] = -1
+    _, found = fitted("lambdamart", replace(rows, labels=labels))
+    assert "100 training rows without any label left out" in found.choices
+    ranker = LambdaMART(of_split(rows, tiny("lambdamart", "lambdamart.grades={purchase: 2}")))
+    assert np.flatnonzero(ranker._grades(replace(rows, labels=labels)) < 0).tolist() == list(range(200))
+
+
+def test_grades_of_other_tasks_than_the_logs_are_told() -> None:
+    with pytest.raises(UserError, match=r"lambdamart.grades must give a grade above 0 to a task .* \(click\)"):
+        LambdaMART(of_split(random_split(10, n_tasks=1), tiny("lambdamart", "lambdamart.grades={purchase: 2}")))
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_searches_beyond_the_librarys_limit_are_told(split: str) -> None:
+    labels = np.zeros((10_001, 1), int)
+    labels[::7] = 1
+    long = hand_split(labels.tolist(), name=split)
+    short = random_split(100, n_tasks=1, name="valid" if split == "train" else "train").select(names=["x1", "x2", "x3"])
+    ranker = LambdaMART(of_split(long, tiny("lambdamart")))
+    train, valid = (long, short) if split == "train" else (short, long)
+    with pytest.raises(UserError, match=rf"at most 10,000 products, but the {split} split has one of 10,001"):
+        ranker.fit(train, valid)
+
+
+@pytest.mark.parametrize("name", [*TREES, "mmoe", "ftt", "tabnet", "dcn_v2_single"])
+@pytest.mark.parametrize("how", ["exclude_sides", "exclude_features"])
+def test_no_feature_left_is_told(name: str, how: str, prepared: PreparedData) -> None:
+    columns = [c.name for c in (*prepared.numerical_columns, *prepared.categorical_columns)]
+    left_out = "customer, query, product, interaction, context" if how == "exclude_sides" else ", ".join(columns)
+    with pytest.raises(UserError, match="must have at least one feature"):
+        ranker_spec(name).build(problem(prepared, tiny(name, f"{how}=[{left_out}]")))
+
+
+@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("columns", ["numerical", "categorical"])
+def test_constant_features_leave_a_score_that_ties(name: str, columns: str) -> None:
+    rows = random_split(300)
+    same = {kind: np.zeros_like(getattr(rows, kind)) for kind in ("numerical", "categorical")}
+    del same[columns]
+    if columns == "categorical":
+        same["categorical"] = np.zeros_like(rows.categorical)
+    ranker, found = fitted(name, replace(rows, **same))
+    assert np.isfinite(ranker.score(rows)).all()
+    assert columns == "numerical" or any("only" in choice or "allows" in choice for choice in found.choices)
