@@ -242,10 +242,10 @@ def _os_sentence(error: OSError) -> str:
 
 def _log_facts(info: dict[str, Any]) -> list[str]:
     rows = ", ".join(f"{count:,} {table}" for table, count in info["rows"].items() if not table.startswith("truth"))
-    lines = [f"rows: {rows}"]
+    lines = [f"warning: {warning.get('text', warning)}" for warning in info["warnings"]]
+    lines += [f"rows: {rows}"]
     lines += [f"left out: {count:,} {reason}" for reason, count in sorted(info["left_out"].items())]
     lines += [f"note: {name}: {note}" for name, note in sorted(info["notes"].items())]
-    lines += [f"warning: {warning.get('text', warning)}" for warning in info["warnings"]]
     return lines
 
 

@@ -29,8 +29,8 @@ BATCH_ROWS = 262_144
 
 
 @ibis.udf.scalar.builtin(name="epoch_us", signature=((dt.Timestamp("UTC"),), dt.int64))
-def _epoch_us(moment):
-    """DuckDB's own function."""
+def epoch_us(moment):
+    """DuckDB's own function: microseconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class EmbeddedEngine:
 
     def microseconds(self, moment: ibis.Value) -> ibis.Value:
         """Microseconds since 1970 of a timestamp."""
-        return _epoch_us(moment)
+        return epoch_us(moment)
 
     def collect(self, expression: ibis.Table) -> pa.Table:
         """Computes a small table here."""

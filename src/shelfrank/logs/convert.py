@@ -1,20 +1,22 @@
 """Turns a source's columns into the contract's types, and tells which cells do not fit."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.errors import UserError
+from shelfrank.logs.cells import is_without_zone, number_hints, number_of_cells, time_hints, time_of
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.violation import Violation
 from shelfrank.schema import TASKS, Kind
 
-PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000}
+LONGEST_CELL = 60
+"""Characters of a cell that an error shows."""
 
-_WITH_ZONE = r":\d\d(\.\d+)?\s*(Z|z|UTC|[+-]\d\d(:?\d\d)?)$"
-_TRUE, _FALSE = r"^(1|1\.0|true|t|yes)$", r"^(0|0\.0|false|f|no)$"
+_TRUE, _FALSE = r"^(1(\.0*)?|true|t|yes)$", r"^(0(\.0*)?|false|f|no)$"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Converted:
         cells: What the source holds.
         value: What the log will hold.
         must: What a cell must hold.
+        hints: What to do, by the cells for which it helps.
     """
 
     column: str
@@ -34,6 +37,7 @@ class Converted:
     cells: Value
     value: Value
     must: str
+    hints: Mapping[str, Value] = field(default_factory=dict)
 
     @property
     def failed(self) -> Value:
@@ -59,10 +63,10 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
     """
     if role == "timestamp":
         unit = f"numbers of {timestamp_unit} since 1970" if timestamp_unit else "times such as 2024-05-31T18:04:05Z"
-        hint = "" if timestamp_unit else "; for numbers, declare `timestamp_unit` as s, ms or us"
-        return Converted(column, role, cells, _time(cells, timestamp_unit), f"must hold {unit}{hint}")
+        must = f"must hold {unit}, from 1990 on and before 2100"
+        return Converted(column, role, cells, time_of(cells, timestamp_unit), must, time_hints(cells, timestamp_unit))
     if role == "position":
-        position = _whole(cells, "int32") + (1 - first_position)
+        position = _whole(cells, "int32", 1 - first_position)
         return Converted(column, role, cells, position, "must hold whole numbers")
     if role in TASKS:
         return Converted(column, role, cells, _label(cells), "must hold 0 or 1 (or true or false)")
@@ -73,8 +77,20 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
     return Converted(column, role, cells, value, "must hold text or whole numbers")
 
 
-def convert_feature(name: str, column: str, cells: Value, kind: Kind) -> Converted:
-    """Converts a column that is a feature."""
+def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_mark: str | None = None) -> Converted:
+    """Converts a column that is a feature.
+
+    Args:
+        name: The feature's name.
+        column: The source's column, for the error.
+        cells: Its cells, of any type.
+        kind: How the feature is encoded.
+        decimal_mark: What stands before the decimals of a number that is text.
+
+    Returns:
+        The converted column.
+    """
+    hints: Mapping[str, Value] = {}
     held = cells.type()
     if kind is not Kind.NUMERICAL:
         # Where a category is a float, NaN is how the writer stored a missing one.
@@ -84,9 +100,25 @@ def convert_feature(name: str, column: str, cells: Value, kind: Kind) -> Convert
         value = cells.cast("int8")
     elif held.is_integer() or held.is_floating():
         value = cells
+    elif held.is_string():
+        value, hints = number_of_cells(cells, decimal_mark), number_hints(cells, decimal_mark)
     else:
         value = cells.try_cast("float64")
-    return Converted(column, name, cells, value, "must hold numbers")
+    return Converted(column, name, cells, value, "must hold numbers", hints)
+
+
+def require_single_values(path: Path, raw: Table, columns: Collection[str]) -> None:
+    """Raises a `UserError` where a column holds lists, bytes or other things that are no single value."""
+    for column in columns:
+        held = raw[column].type()
+        if not (
+            held.is_string() or held.is_numeric() or held.is_boolean() or held.is_timestamp() or held.is_date()
+            or held.is_uuid() or held.is_time() or held.is_enum() or held.is_null()
+        ):
+            raise UserError(
+                f"{path} must hold text, numbers, times or booleans in the columns of the mapping, but {column!r} is of "
+                f"type {held}; write it as text"
+            )
 
 
 def require_converted(engine: Backend, path: Path, raw: Table, columns: list[Converted]) -> None:
@@ -97,8 +129,9 @@ def require_converted(engine: Backend, path: Path, raw: Table, columns: list[Con
     for column, n in zip(columns, counts, strict=True):
         if n:
             cells = raw.filter(column.failed).select(cell=raw[column.column].cast("string")).distinct()
-            shown = [repr(row["cell"]) for row in rows_of(engine, cells.order_by("cell").limit(5))]
-            problems.append(Violation(column.column, None, column.must, "error", n, "row", tuple(shown)))
+            shown = [repr(row["cell"][:LONGEST_CELL]) for row in rows_of(engine, cells.order_by("cell").limit(5))]
+            must = column.must + _hint(engine, raw, column, n)
+            problems.append(Violation(column.column, None, must, "error", n, "row", tuple(shown)))
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise UserError(f"{path} must hold what the mapping says, but some cells do not; mend them:\n{listed}")
@@ -108,26 +141,26 @@ def count_without_zone(engine: Backend, raw: Table, column: str, timestamp_unit:
     """Counts timestamps that name no time zone, and are therefore read as UTC."""
     cells: Value = raw[column]
     held = cells.type()
-    if held.is_string() and timestamp_unit is None:
-        without = cells.notnull() & ~cells.re_search(_WITH_ZONE)
-    elif held.is_date() or (held.is_timestamp() and held.timezone is None):
-        without = cells.notnull()
-    else:
+    if timestamp_unit is not None and (held.is_string() or held.is_numeric()):
         return 0
-    return rows_of(engine, raw.aggregate(n=without.sum()))[0]["n"] or 0
+    if not (held.is_string() or held.is_date() or (held.is_timestamp() and held.timezone is None)):
+        return 0
+    return rows_of(engine, raw.aggregate(n=is_without_zone(cells).sum()))[0]["n"] or 0
 
 
-def _time(cells: Value, unit: str | None) -> Value:
-    held = cells.type()
-    if held.is_timestamp() or held.is_date() or (held.is_string() and unit is None):
-        return cells.try_cast("timestamp('UTC', 6)")
-    numbers = cells.try_cast("float64")
-    if unit is None:
-        return ibis.null("timestamp('UTC', 6)")
-    # A float64 holds the microseconds of 285 years exactly.
-    micros = (numbers * (1_000_000 // PER_SECOND[unit])).try_cast("int64")
-    seconds = (micros // 1_000_000).cast("int64")
-    return seconds.as_timestamp("s") + (micros - seconds * 1_000_000).as_interval("us")
+def whole_numbers(cells: Value) -> Value:
+    """The whole numbers of some cells; null where one is none."""
+    return _whole(cells, "int64")
+
+
+def _hint(engine: Backend, raw: Table, column: Converted, n_failed: int) -> str:
+    """What to do about most of the cells that do not fit; empty where nothing is known."""
+    if not column.hints:
+        return ""
+    sums = {f"hint_{i}": (column.failed & helped).sum() for i, helped in enumerate(column.hints.values())}
+    counts = rows_of(engine, raw.aggregate(**sums))[0].values()
+    helped, hint = max(zip((n or 0 for n in counts), column.hints, strict=True))
+    return f"; {hint}" if 2 * helped >= n_failed else ""
 
 
 def _label(cells: Value) -> Value:
@@ -138,10 +171,10 @@ def _label(cells: Value) -> Value:
     return ibis.cases((words.re_search(_TRUE), 1), (words.re_search(_FALSE), 0), else_=ibis.null("int8")).cast("int8")
 
 
-def _whole(cells: Value, data_type: str) -> Value:
-    numbers = cells.try_cast("float64")
+def _whole(cells: Value, data_type: str, shift: int = 0) -> Value:
+    numbers = number_of_cells(cells, None) if cells.type().is_string() else cells.try_cast("float64")
     # A cast alone would round 1.5 to 2.
-    return ((numbers % 1) == 0).ifelse(numbers, ibis.null("float64")).try_cast(data_type)
+    return ((numbers % 1) == 0).ifelse(numbers + shift, ibis.null("float64")).try_cast(data_type)
 
 
 def _identifier(cells: Value) -> Value:

@@ -1,16 +1,21 @@
 """Imports a shop's own CSV or Parquet files, as a `mapping.yaml` explains their columns."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import ibis
 from ibis.backends.duckdb import Backend
 
+from shelfrank.errors import UserError
+from shelfrank.logs.cells import unit_of
 from shelfrank.logs.convert import (
     Converted,
     convert_feature,
     convert_role,
     count_without_zone,
     require_converted,
+    require_single_values,
+    whole_numbers,
 )
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
 from shelfrank.logs.mapping import SourceMapping, TableName
@@ -39,7 +44,7 @@ def import_custom(mapping: Path, out: Path) -> bool:
     source = SourceMapping.load(mapping)
     files: dict[TableName, Path] = {table: mapping.parent / file for table, file in source.tables.items()}
     for table, file in files.items():
-        source.check_file(table, file, column_names(file))
+        source.check_file(table, file, column_names(file, _separator(source, file)))
     schema = source.schema_of(str(mapping))
     inputs = {
         "source": "custom",
@@ -70,11 +75,14 @@ def import_custom(mapping: Path, out: Path) -> bool:
 
 def _converted(engine: Backend, writer: SearchLogWriter, source: SourceMapping, table: TableName, file: Path) -> Table:
     with readable(file):
-        raw = read_raw(engine, file)
+        raw = read_raw(engine, file, writer.notes, _separator(source, file))
         if not is_parquet(file):
             # Every later pass would parse the text again.
             raw = engine.create_table(f"raw_{table}", raw, temp=True)
         uses, roles = source.columns[table], source.roles(table)
+        require_single_values(file, raw, uses)
+        unit = _timestamp_unit(engine, writer, source, raw, roles, file)
+        first = _first_position(engine, writer, source, raw, roles, file)
         columns: list[Converted] = []
         for column, use in uses.items():
             cells: Value = raw[column]
@@ -82,20 +90,76 @@ def _converted(engine: Backend, writer: SearchLogWriter, source: SourceMapping, 
                 # An empty cell is a missing value, quoted or not.
                 cells = cells.nullif("")
             if use.role is not None:
-                unit, first = source.timestamp_unit, source.first_position
                 columns.append(convert_role(use.role, column, cells, unit, first))
             elif use.kind is not None:
-                columns.append(convert_feature(use.name or column, column, cells, use.kind))
+                columns.append(convert_feature(use.name or column, column, cells, use.kind, source.decimal_mark))
         require_converted(engine, file, raw, columns)
         without_zone = 0
         if "timestamp" in roles:
-            without_zone = count_without_zone(engine, raw, roles["timestamp"], source.timestamp_unit)
+            without_zone = count_without_zone(engine, raw, roles["timestamp"], unit)
     unused = [name for name in raw.columns if name not in uses]
     if unused:
         writer.notes[f"columns of {file.name} that are not used"] = unused
     if without_zone:
         writer.notes[f"timestamps of {file.name} without a time zone, read as UTC"] = without_zone
     return raw.select(**{column.name: column.value for column in columns})
+
+
+def _separator(source: SourceMapping, file: Path) -> str | None:
+    return None if is_parquet(file) else source.separator
+
+
+def _timestamp_unit(
+    engine: Backend, writer: SearchLogWriter, source: SourceMapping, raw: Table, roles: Mapping[str, str], file: Path
+) -> str | None:
+    """The declared unit, or the only one in which all numbers are times."""
+    if source.timestamp_unit is not None or "timestamp" not in roles:
+        return source.timestamp_unit
+    cells: Value = raw[roles["timestamp"]]
+    if not (cells.type().is_numeric() or cells.type().is_string()):
+        return None
+    fits = {unit: fit.sum() for unit, fit in unit_of(cells).items()}
+    held = cells.nullif("") if cells.type().is_string() else cells
+    counts = rows_of(engine, raw.aggregate(n_held=held.count(), **fits))[0]
+    unit = next((unit for unit in fits if counts[unit] and counts[unit] == counts["n_held"]), None)
+    if unit is not None:
+        writer.notes[f"timestamps of {file.name}"] = f"numbers of {unit} since 1970, as their size shows"
+    return unit
+
+
+def _first_position(
+    engine: Backend, writer: SearchLogWriter, source: SourceMapping, raw: Table, roles: Mapping[str, str], file: Path
+) -> int:
+    """The declared position of the topmost product, or the one at which every list begins; no other may be."""
+    if "position" not in roles or "search_id" not in roles:
+        return 1
+    tops = raw.group_by(search=raw[roles["search_id"]]).aggregate(top=whole_numbers(raw[roles["position"]]).min())
+    counts = rows_of(
+        engine, tops.aggregate(n=tops["top"].count(), n_0=(tops["top"] == 0).sum(), n_1=(tops["top"] == 1).sum())
+    )[0]
+    n, n_0, n_1 = (counts[name] or 0 for name in ("n", "n_0", "n_1"))
+    declared, column = source.first_position, roles["position"]
+    if declared == 1 and n and n_0 == n:
+        raise UserError(
+            f"{column!r} of {file} must count from 1, as `first_position: 1` says, but every list begins at 0; declare "
+            "`first_position: 0`"
+        )
+    if declared == 0 and n and n_1 == n:
+        raise UserError(
+            f"{column!r} of {file} must count from 0, as `first_position: 0` says, but every list begins at 1; remove "
+            "`first_position`"
+        )
+    if declared is not None:
+        return declared
+    if n_0 and n_0 < n:
+        raise UserError(
+            f"{column!r} of {file} must count from 1, or from 0 in every list, but {n_0:,} of {n:,} lists begin at 0; "
+            "declare `first_position: 0` if 0 is the top"
+        )
+    if n_0:
+        writer.notes[f"positions of {file.name}"] = "counted from 0, as every list begins there"
+        return 0
+    return 1
 
 
 def _with_all_columns(impressions: Table) -> Table:

@@ -47,6 +47,13 @@ def open_engine() -> Iterator[Backend]:
             ) from error
 
 
+def scratch_of(engine: Backend) -> Path:
+    """The engine's temporary folder, which goes when the engine is closed."""
+    folder = Path(engine.raw_sql("SELECT current_setting('temp_directory')").fetchone()[0])
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def read_parquet(engine: Backend, files: Sequence[str | Path]) -> Table:
     """Reads Parquet files, whatever characters stand in their paths, as one table."""
     return embedded.read_parquet(engine, files)

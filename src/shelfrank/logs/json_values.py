@@ -4,11 +4,13 @@ Nothing here needs an engine, so that a service reads its events as an import do
 """
 
 import math
+import re
 from typing import Any
 
 Record = dict[str, Any]
 """A JSON object of one line, or one row that is made from it."""
 
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _LARGEST_INT64 = 2**63 - 1
 
 
@@ -22,8 +24,10 @@ def text_of(value: object) -> str | None:
 
 
 def number_of(value: object) -> float | None:
-    """Reads a finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    """Reads a finite number, also one that is text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
         return None
     try:
         number = float(value)
@@ -37,4 +41,4 @@ def whole_of(value: object) -> int | None:
     number = number_of(value)
     if number is None or not number.is_integer() or abs(number) > _LARGEST_INT64:
         return None
-    return int(value) if isinstance(value, int) else int(number)
+    return value if isinstance(value, int) else int(number)

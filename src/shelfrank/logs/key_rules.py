@@ -78,7 +78,9 @@ def reference_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[C
 def empty_columns(
     engine: Backend, tables: Mapping[str, Table], found: Structure, graded: bool = False
 ) -> Iterator[Violation]:
-    """Finds what is null in every row: all labels at once is an error, a declared feature a warning.
+    """Finds what says nothing in any row: labels that are null or never 1, declared features that are null.
+
+    That all labels are null is an error, the rest are warnings.
 
     Args:
         engine: Where the tables are counted.
@@ -100,7 +102,10 @@ def empty_columns(
         if not names or not found.n_rows[table]:
             continue
         rows = tables[table]
-        known = rows_of(engine, rows.aggregate(**{name: rows[name].count() for name in names}))[0]
+        counts = [rows[name].count().name(f"n_{place}") for place, name in enumerate(names)]
+        known = dict(zip(names, rows_of(engine, rows.aggregate(counts))[0].values(), strict=True))
+        if labels:
+            yield from _never_positive(engine, rows, [task for task in labels if known[task]])
         if labels and not any(known[task] for task in labels) and graded:
             must = f"should have labels, but {', '.join(labels)} are null in every row: nothing but grades can be used"
             yield Violation(table, None, must, "warning")
@@ -111,6 +116,20 @@ def empty_columns(
             if not known[name]:
                 must = "should have a value somewhere, but the declared feature is null in every row"
                 yield Violation(table, name, must, "warning")
+
+
+def _never_positive(engine: Backend, rows: Table, tasks: list[str]) -> Iterator[Violation]:
+    if not tasks:
+        return
+    positives = rows_of(engine, rows.aggregate([(rows[task] == 1).sum().name(task) for task in tasks]))[0]
+    never = [task for task in tasks if not positives[task]]
+    if never == tasks:
+        verb = "is" if len(never) == 1 else "are"
+        must = f"should have a positive label, but {', '.join(never)} {verb} never 1, so that nothing can be learned"
+        yield Violation("impressions", None, must, "warning")
+        return
+    for task in never:
+        yield Violation("impressions", task, "should be 1 somewhere, but it is 0 in every row that has it", "warning")
 
 
 def _repeated(table: Table, keys: tuple[str, ...]) -> Table:

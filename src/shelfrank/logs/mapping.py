@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from shelfrank.errors import UserError, unknown_name
+from shelfrank.logs.csv_files import look_like_a_row
+from shelfrank.logs.raw_files import alike_names
 from shelfrank.schema import TASKS, Kind, Schema, Side, load_yaml, one_sentence
 
 TableName = Literal["impressions", "products", "customers", "events"]
@@ -82,8 +84,10 @@ class SourceMapping(BaseModel):
         tables: The file of each table, relative to the mapping: CSV, TSV (also gzipped) or Parquet, or a
             folder of Parquet files.
         columns: By table and column, what the column is; a column that is not named is not used.
-        timestamp_unit: What a timestamp that is a number counts since 1970.
-        first_position: The position of the topmost product in the source.
+        timestamp_unit: What a timestamp that is a number counts since 1970; None lets the numbers' size tell.
+        first_position: The position of the topmost product in the source; None takes 0 where every list begins there.
+        decimal_mark: What stands before the decimals of numbers that are text.
+        separator: What stands between the cells of a line; None lets the line of column names tell.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -91,8 +95,10 @@ class SourceMapping(BaseModel):
     name: str
     tables: dict[TableName, Path]
     columns: dict[TableName, dict[str, ColumnUse]]
-    timestamp_unit: Literal["s", "ms", "us"] | None = None
-    first_position: Literal[0, 1] = 1
+    timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
+    first_position: Literal[0, 1] | None = None
+    decimal_mark: Literal[".", ","] | None = None
+    separator: Literal[",", ";", "\t", "|"] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "SourceMapping":
@@ -144,7 +150,18 @@ class SourceMapping(BaseModel):
 
     def check_file(self, table: TableName, file: Path, names: Sequence[str]) -> None:
         """Raises a `UserError` where a file lacks a mapped column or the mapping lacks a required role."""
+        alike = alike_names(list(names))
         for column in self.columns[table]:
+            if column in alike:
+                raise UserError(
+                    f"{file} must have one column of each name that the mapping uses, but it has another whose name "
+                    f"differs from {column!r} by case only; rename one of them"
+                )
+            if column not in names and look_like_a_row(names):
+                raise UserError(
+                    f"{file} must begin with a line of column names, but it has no column {column!r} and its first line "
+                    f"looks like a row: {', '.join(names)[:200]}"
+                )
             if column not in names:
                 raise unknown_name(f"column of {file.name}", column, names)
         roles = self.roles(table)

@@ -2,22 +2,35 @@
 
 import contextlib
 import csv
-import gzip
 import hashlib
+import itertools
 import zlib
 from collections.abc import Collection, Iterator
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from shelfrank.errors import UserError
-from shelfrank.logs.engine import Table, read_parquet, rows_of, stream
+from shelfrank.logs.csv_files import (
+    SEPARATORS,
+    copy_in_utf8,
+    header_of,
+    inspect_csv,
+    look_like_a_row,
+    suffix_separator,
+)
+from shelfrank.logs.engine import Table, Value, read_parquet, rows_of, scratch_of, stream
 from shelfrank.logs.search_log import SearchLogWriter
 from shelfrank.progress import progress
+
+
+_COPIES = itertools.count()
 
 
 def sha256(path: Path) -> str:
@@ -57,21 +70,41 @@ def is_parquet(path: Path) -> bool:
     return path.is_dir() or path.suffix in (".parquet", ".pq")
 
 
-def column_names(path: Path) -> list[str]:
-    """Reads the column names of a Parquet file or of a CSV file's header."""
+def column_names(path: Path, separator: str | None = None) -> list[str]:
+    """Reads the column names of a Parquet file or of a CSV file's header.
+
+    Args:
+        path: A file or a folder.
+        separator: What stands between the cells of a CSV file's lines; None finds it.
+
+    Returns:
+        The names, of which some may differ by case only; a column without a name has the empty one.
+
+    Raises:
+        UserError: Where there are none, they cannot be read, or one is there twice.
+    """
     files = raw_files(path)
     try:
         if is_parquet(path):
-            return list(dict.fromkeys(name for file in files for name in pq.read_schema(file).names))
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-            names = next(csv.reader(file, delimiter=_delimiter(path)), [])
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+            schemas = [pq.read_schema(file) for file in files]
+            names = list(dict.fromkeys(name for schema in schemas for name in schema.names))
+            repeated = [name for schema in schemas for name in schema.names if schema.names.count(name) > 1]
+        else:
+            names = header_of(path, separator)[1]
+            repeated = [name for name in names if name and names.count(name) > 1]
+    except UnicodeError as error:
+        raise UserError(
+            f"{path} must begin with column names in UTF-8, but they are not; write the file again in UTF-8, as with "
+            f"`iconv -f WINDOWS-1252 -t UTF-8`"
+        ) from error
+    except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
     if not any(names):
         raise UserError(f"{path} must begin with a line of column names, but its first line is empty")
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(f"{path} must name each column once, but {', '.join(twice)} is named again")
+    if repeated:
+        twice = ", ".join(sorted(set(repeated)))
+        row = "; it looks like a row, so the line of names is missing" if look_like_a_row(names) else ""
+        raise UserError(f"{path} must name each column once, but {twice} is named again{row}")
     return names
 
 
@@ -80,26 +113,83 @@ def require_columns(path: Path, names: Collection[str], required: Collection[str
     missing = [name for name in required if name not in names]
     if missing:
         raise UserError(f"{path} must have the columns {', '.join(missing)}, but it has {', '.join(names)}")
+    alike = [name for name in required if name in alike_names(list(names))]
+    if alike:
+        raise UserError(
+            f"{path} must have one column {alike[0]}, but it has another whose name differs by case only; rename one"
+        )
 
 
-def read_raw(engine: Backend, path: Path) -> Table:
-    """Opens a raw file as a table; the cells of a CSV stay text, so that an id keeps its leading zeros."""
-    names = column_names(path)
+def alike_names(names: list[str]) -> set[str]:
+    """The names that differ from another by case only, which an engine takes for one."""
+    lowered = [name.lower() for name in names]
+    return {name for name in names if lowered.count(name.lower()) > 1}
+
+
+def read_raw(
+    engine: Backend, path: Path, notes: dict[str, Any] | None = None, separator: str | None = None
+) -> Table:
+    """Opens a raw file as a table; the cells of a CSV stay text, so that an id keeps its leading zeros.
+
+    Of columns whose names differ by case only, and of those without a name, the table has none.
+
+    Args:
+        engine: The engine.
+        path: A file or a folder.
+        notes: Told what was recognised of how a CSV file is written.
+        separator: What stands between the cells of a CSV file's lines; None finds it.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: Where the file cannot be read.
+    """
+    names = column_names(path, separator)
+    notes = {} if notes is None else notes
+    alike = alike_names(names) | {""}
     with readable(path):
         if is_parquet(path):
-            return read_parquet(engine, raw_files(path))
-        if path.suffix == ".gz":
-            _require_whole(path)
-        return engine.read_csv(
-            escape(str(path)),
-            columns=dict.fromkeys(names, "string"),
-            header=True,
-            auto_detect=False,
-            delim=_delimiter(path),
-            quote='"',
-            escape='"',
-            hive_partitioning=False,
-        )
+            table = read_parquet(engine, raw_files(path))
+            return table.select(*(name for name in table.columns if name in names and name not in alike))
+        return _read_csv(engine, path, names, alike, notes, separator)
+
+
+def _read_csv(
+    engine: Backend, path: Path, names: list[str], alike: set[str], notes: dict[str, Any], separator: str | None
+) -> Table:
+    found, _ = header_of(path, separator)
+    if separator is None and found != suffix_separator(path):
+        notes[f"separator of {path.name}"] = f"{SEPARATORS[found]}, as its line of column names shows"
+    try:
+        # The engine takes a truncated archive for a shorter one, and says nothing.
+        writing = inspect_csv(path)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path, error) from error
+    file = path
+    if writing.needs_copy:
+        notes[f"writing of {path.name}"] = f"{writing.encoding}, lines end in {' and '.join(writing.line_ends)}"
+        file = scratch_of(engine) / f"copy-{next(_COPIES)}.csv"
+        copy_in_utf8(path, file, writing.encoding)
+    # Names of any letters may be no names of the engine.
+    places = [f"column {place}" for place in range(len(names))]
+    table = engine.read_csv(
+        escape(str(file)),
+        columns=dict.fromkeys(places, "string"),
+        header=True,
+        auto_detect=False,
+        delim=found,
+        quote='"',
+        escape='"',
+        hive_partitioning=False,
+    )
+    cells: dict[str, Value] = {name: table[place] for place, name in zip(places, names, strict=True)}
+    if writing.n_headers > 1:
+        notes[f"lines of {path.name} that repeat the column names, left out"] = writing.n_headers - 1
+        again = ibis.and_(*(cell == name for name, cell in cells.items() if name))
+        table = table.filter(~again.fill_null(False))
+        cells = {name: table[place] for place, name in zip(places, names, strict=True)}
+    return table.select(*(cell.name(name) for name, cell in cells.items() if name not in alike))
 
 
 @contextlib.contextmanager
@@ -125,20 +215,6 @@ def write_rows(writer: SearchLogWriter, table: str, engine: Backend, rows: Table
 def count(engine: Backend, rows: Table) -> int:
     """Counts the rows of a computed table."""
     return rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"]
-
-
-def _require_whole(path: Path) -> None:
-    # The engine takes a truncated archive for a shorter one, and says nothing.
-    try:
-        with gzip.open(path) as file:
-            while file.read(1 << 20):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if ".tsv" in path.suffixes[-2:] else ","
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:

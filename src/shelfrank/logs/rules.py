@@ -73,7 +73,9 @@ class Checked:
         value = (rule.column,) if rule.column in self.rows.columns and rule.column not in self.keys else ()
         names = (*self.keys, *value)
         rows = self.rows.filter(rule.broken).select(*names).distinct().order_by(*names).limit(N_EXAMPLES)
-        return tuple(example(row) for row in rows_of(engine, rows))
+        # Not every time that an engine holds is one of Python's.
+        times = [rows[name].cast("string").name(name) for name in names if rows[name].type().is_timestamp()]
+        return tuple(example(row) for row in rows_of(engine, rows.mutate(*times)))
 
 
 def row_rules(table: str, rows: Table, found: Structure, nesting: Severity) -> Checked:

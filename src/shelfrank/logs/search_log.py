@@ -25,10 +25,13 @@ import pyarrow.parquet as pq
 
 from shelfrank.artifact import Draft, Manifest, is_current, publish, read_manifest, verify_files
 from shelfrank.errors import UserError
+from shelfrank.logs.violation import Violation
 from shelfrank.progress import measured
 from shelfrank.schema import TASKS, Schema
 
 KIND = "search_log"
+MOST_LOST = 0.1
+"""Share of a source's labels or impressions of a kind from which on their loss is a warning."""
 TABLES = ("impressions", "products", "customers", "events")
 TRUTH_TABLES = ("truth/impressions", "truth/searches", "truth/products", "truth/customers")
 SCHEMA_FILE = "schema.yaml"
@@ -101,12 +104,16 @@ class SearchLogWriter:
         rows: Rows written, by table.
         left_out: Rows or searches left out, by reason; printed and kept in the manifest.
         notes: Facts that a reader of the log should know.
+        kept: By kind, such as `click labels`, how many of the source's the log holds.
+        lost: By kind, how many it does not hold, by reason.
     """
 
     draft: Draft
     rows: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: dict[str, Any] = field(default_factory=dict)
+    kept: Counter[str] = field(default_factory=Counter)
+    lost: dict[str, Counter[str]] = field(default_factory=dict)
     _parts: Counter[str] = field(default_factory=Counter)
 
     def write(self, table: str, rows: pa.Table) -> None:
@@ -128,10 +135,37 @@ class SearchLogWriter:
         self._parts[table] += 1
         self.rows[table] += rows.num_rows
 
-    def leave_out(self, reason: str, count: int = 1) -> None:
-        """Counts something that the log does not hold although the source did."""
+    def leave_out(self, reason: str, count: int = 1, of: str | None = None) -> None:
+        """Counts something that the log does not hold although the source did.
+
+        Args:
+            reason: Why.
+            count: How many.
+            of: What kind of labels or impressions they are; None for what is neither.
+        """
         if count:
             self.left_out[reason] += count
+            if of is not None:
+                self.lose(of, reason, count)
+
+    def lose(self, kind: str, reason: str, count: int) -> None:
+        """Counts labels or impressions that the log does not hold, for the warning where they are many."""
+        self.lost.setdefault(kind, Counter())[reason] += count
+
+    def loss_warnings(self) -> list[dict[str, Any]]:
+        """A warning for each kind of labels or impressions of which the log holds too few of the source's."""
+        warnings: list[dict[str, Any]] = []
+        for kind, reasons in sorted(self.lost.items()):
+            n_lost = sum(reasons.values())
+            n = n_lost + self.kept[kind]
+            if n_lost > MOST_LOST * n:
+                reason, most = max(sorted(reasons.items()), key=lambda item: item[1])
+                must = (
+                    f"should hold nearly all {kind} of the source, but {n_lost:,} of {n:,} ({n_lost / n:.0%}) are lost, "
+                    f"most of them as: {reason} ({most:,})"
+                )
+                warnings.append(Violation("impressions", None, must, "warning").as_dict())
+        return warnings
 
 
 def cast_reserved(table: str, rows: pa.Table) -> pa.Table:
@@ -195,7 +229,7 @@ def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Itera
             rows=dict(writer.rows),
             left_out=dict(writer.left_out),
             notes=writer.notes,
-            warnings=warnings,
+            warnings=writer.loss_warnings() + warnings,
             cost=cost.stop().as_dict(),
         )
 

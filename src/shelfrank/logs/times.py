@@ -4,3 +4,21 @@ from datetime import UTC, datetime
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
+PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+"""Units of times that are numbers since 1970; no number is a time of the data contract in two of them."""
+
+
+def unit_of_number(number: float) -> str | None:
+    """The only unit in which a number since 1970 is a time of the data contract; None where it is in none.
+
+    Args:
+        number: The number.
+
+    Returns:
+        A key of `PER_SECOND`.
+    """
+    for unit, per_second in PER_SECOND.items():
+        if EARLIEST.timestamp() <= number / per_second < LATEST.timestamp():
+            return unit
+    return None

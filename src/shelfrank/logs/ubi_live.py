@@ -59,7 +59,8 @@ def why_unused(row: Record) -> str | None:
     if row["action"] == IMPRESSION:
         if row["user_query"] is None:
             return NO_QUERY
-        return NO_ORDINAL if row["ordinal"] is None else None
+        # A file tells by its other lists whether it counts from 0; one event does not.
+        return NO_ORDINAL if not row["ordinal"] else None
     if is_history(row) and not (row["user_id"] or row["client_id"] or row["session_id"]):
         return NOBODY
     return None

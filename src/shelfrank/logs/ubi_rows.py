@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from shelfrank.logs.json_values import Record, number_of, text_of, whole_of
-from shelfrank.logs.times import EARLIEST, LATEST
+from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, unit_of_number
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -16,6 +16,7 @@ QUERY_COLUMNS = pa.schema(
         ("hits", pa.list_(pa.string())),
         ("n_hits_without_id", pa.int64()),
         ("without_zone", pa.bool_()),
+        ("unit", pa.string()),
     ]
 )
 EVENT_COLUMNS = pa.schema(
@@ -24,6 +25,7 @@ EVENT_COLUMNS = pa.schema(
         ("timestamp", TIMESTAMP),
         ("ordinal", pa.int64()),
         ("without_zone", pa.bool_()),
+        ("unit", pa.string()),
     ]
 )
 PRODUCT_NAMES = ("brand", "color", "age_group", "category")
@@ -57,6 +59,7 @@ def query_row(record: Record) -> Record:
         "hits": ids if any(ids) else None,
         "n_hits_without_id": ids.count(None),
         "without_zone": without_zone,
+        "unit": unit_of_time(source.get("timestamp")),
     }
 
 
@@ -73,6 +76,7 @@ def event_row(record: Record) -> Record:
         "timestamp": timestamp,
         "ordinal": _ordinal(attributes),
         "without_zone": without_zone,
+        "unit": unit_of_time(source.get("timestamp")),
     }
 
 
@@ -90,7 +94,7 @@ def product_row(record: Record) -> Record:
 
 
 def read_time(value: object) -> tuple[datetime | None, bool]:
-    """Reads ISO 8601 or milliseconds since 1970.
+    """Reads ISO 8601 or a number since 1970: milliseconds, or the only other unit in which it is a possible time.
 
     Args:
         value: What the JSON holds.
@@ -101,7 +105,7 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
     """
     time: datetime | None = None
     without_zone = False
-    if isinstance(value, str) and not value.isdecimal():
+    if isinstance(value, str) and number_of(value) is None:
         try:
             time = datetime.fromisoformat(value)
             without_zone = time.tzinfo is None
@@ -109,12 +113,20 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
         except (ValueError, OverflowError):
             return None, False
     else:
-        millis = number_of(int(value) if isinstance(value, str) and value.isascii() and len(value) < 20 else value)
-        if millis is not None and abs(millis) < LATEST.timestamp() * 1000:
-            time = datetime.fromtimestamp(millis / 1000, UTC)
+        number = number_of(value)
+        unit = None if number is None else unit_of_number(number)
+        if number is not None and unit is not None:
+            time = datetime.fromtimestamp(number / PER_SECOND[unit], UTC)
     if time is None or not EARLIEST <= time < LATEST:
         return None, False
     return time, without_zone
+
+
+def unit_of_time(value: object) -> str | None:
+    """The unit of a time that is a number, where it is another than milliseconds."""
+    number = number_of(value)
+    unit = None if number is None else unit_of_number(number)
+    return None if unit == "ms" else unit
 
 
 def _object(record: Record, key: str) -> Record:
@@ -136,7 +148,7 @@ def _ordinal(attributes: Record) -> int | None:
     if isinstance(given, dict):
         given = given.get("index")
     ordinal = whole_of(given)
-    return ordinal if ordinal is not None and 1 <= ordinal <= _LARGEST_ORDINAL else None
+    return ordinal if ordinal is not None and 0 <= ordinal < _LARGEST_ORDINAL else None
 
 
 def _names(value: object) -> str | None:

@@ -5,9 +5,12 @@ from dataclasses import dataclass
 import ibis
 from ibis.backends.duckdb import Backend
 
+from shelfrank.engine.embedded import epoch_us
+from shelfrank.errors import UserError
 from shelfrank.logs.engine import Table, Value, keep, rows_of
 from shelfrank.logs.raw_files import count
-from shelfrank.logs.search_log import SearchLogWriter
+from shelfrank.logs.search_log import MOST_LOST, SearchLogWriter
+from shelfrank.logs.times import LATEST
 from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF
 from shelfrank.logs.ubi_people import name_customers, name_sessions
 from shelfrank.schema import TASKS
@@ -22,7 +25,8 @@ REPEATED_HIT = "hits that stand in the same list again"
 
 MALFORMED = "events without an action_name or a readable timestamp"
 NO_OBJECT = "events on a product that name no object_id"
-EARLY = "events earlier than their query"
+EARLY = "events more than a day earlier than their query"
+LATE = "events more than 30 days after the last query of the file"
 NOBODY = "events without a query's list, and of no user, client or session"
 NOT_NEEDED = "impression events of queries that have a list, or that are unknown"
 NO_ORDINAL = "impression events without an ordinal of 1 or more"
@@ -35,6 +39,13 @@ LABEL, SHOWN, HISTORY = "label", "shown", "history"
 
 KEPT_AS_EVENTS = (HISTORY, NOT_SHOWN, UNKNOWN_QUERY)
 
+SLOW_LABELS = "labels that are earlier than their query by the client's clock, kept as labels of that query"
+MOVED = "events kept as history whose client's clock is behind, moved later by the most that it is known to be behind"
+FROM_ZERO = "counted from 0, as every list that impression events make begins there"
+
+_TOLERANCE: Value = ibis.interval(days=1)
+"""The most by which a client's clock may be behind the server's: a wrong time zone, but no other day."""
+_LATEST_AFTER: Value = ibis.interval(days=30)
 _LONGEST_ACTION = 60
 
 
@@ -66,17 +77,19 @@ def make_searches(engine: Backend, writer: SearchLogWriter, queries: Table, even
         The tables of the log.
     """
     asked = _asked(engine, writer, queries)
-    asked, done = name_sessions(*name_customers(engine, writer, asked, _joined(events, asked)))
+    joined = keep(engine, "joined", _in_time(engine, _joined(events, asked)))
+    asked, done = name_sessions(*name_customers(engine, writer, asked, joined))
     asked, done = keep(engine, "asked_in_session", asked), keep(engine, "events", done)
     shown = _shown(engine, writer, asked, done)
-    fates = keep(engine, "fates", done.mutate(fate=_fate(done, shown)))
-    for row in rows_of(engine, fates.group_by("fate").aggregate(n=fates.count()).order_by("fate")):
-        if row["fate"] not in (LABEL, SHOWN, HISTORY):
-            writer.leave_out(row["fate"], row["n"])
+    fates = keep(engine, "fates", done.mutate(fate=_fate(done, shown, _last_query(engine, asked))))
+    _count_fates(engine, writer, fates)
     for name, table in (("queries", queries), ("events", events)):
         n = count(engine, table.filter("without_zone"))
         if n:
             writer.notes[f"timestamps of {name} without a time zone, read as UTC"] = n
+        known = table.filter(table["unit"].notnull() & table["timestamp"].notnull())
+        for row in rows_of(engine, known.group_by("unit").aggregate(n=known.count()).order_by("unit")):
+            writer.notes[f"timestamps of {name} read as {row['unit']} since 1970, as their size shows"] = row["n"]
     kept = fates.filter(fates["fate"].isin(KEPT_AS_EVENTS)).order_by("timestamp", "line")
     history = kept.select("timestamp", "session_id", "customer_id", product_id=kept["object_id"], action=kept["action"])
     impressions = _impressions(engine, asked, shown, fates)
@@ -97,8 +110,10 @@ def _asked(engine: Backend, writer: SearchLogWriter, queries: Table) -> Table:
     again = (rows["fate"] == "") & (rows["nth"] > 0)
     rows = keep(engine, "asked", rows.mutate(fate=again.ifelse(REPEATED_QUERY, rows["fate"])))
     for row in rows_of(engine, rows.group_by("fate").aggregate(n=rows.count()).order_by("fate")):
-        if row["fate"]:
+        if row["fate"] == REPEATED_QUERY:
             writer.leave_out(row["fate"], row["n"])
+        elif row["fate"]:
+            writer.leave_out(row["fate"], row["n"], of="queries")
     return rows.filter(rows["fate"] == "")
 
 
@@ -111,6 +126,24 @@ def _joined(events: Table, asked: Table) -> Table:
     return joined.mutate(client_id=ibis.coalesce(joined["client_id"], joined["client_of_query"])).drop(
         "client_of_query"
     )
+
+
+def _in_time(engine: Backend, events: Table) -> Table:
+    """The events, those of a client whose clock is behind moved later; `told_at` is what the client said.
+
+    An event with a query of the file cannot be before it, so it tells by how much its client's clock is behind. All
+    events of the client are moved by the most of it, so that none is known to a search that came before it.
+    """
+    behind_us = epoch_us(events["asked_at"]) - epoch_us(events["timestamp"])
+    is_slow = (events["timestamp"] < events["asked_at"]) & (events["timestamp"] >= events["asked_at"] - _TOLERANCE)
+    own = is_slow.fill_null(False).ifelse(behind_us, 0)
+    rows = events.mutate(own_lag=own, who=ibis.coalesce(events["client_id"], events["user_id"]))
+    slow = rows.filter(rows["who"].notnull() & (rows["own_lag"] > 0))
+    slow = keep(engine, "slow", slow.group_by("who").aggregate(client_lag=slow["own_lag"].max()))
+    rows = rows.left_join(slow, "who").drop("who_right")
+    lag = ibis.coalesce(rows["client_lag"], rows["own_lag"])
+    moved = rows["timestamp"] + lag.as_interval("us")
+    return rows.mutate(told_at=rows["timestamp"], timestamp=moved).drop("own_lag", "client_lag", "who")
 
 
 def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) -> Table:
@@ -128,6 +161,8 @@ def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) 
         line=ibis.null("int64"),
     )
     usable = _tells_a_place(done)
+    first_ordinal = _first_ordinal(engine, writer, done.filter(usable))
+    usable &= done["ordinal"] >= first_ordinal
     by_product = ibis.row_number().over(group_by=("query_id", "object_id"), order_by=("timestamp", "line"))
     once = done.filter(usable).mutate(nth=by_product)
     once = once.filter(once["nth"] == 0).drop("nth")
@@ -135,17 +170,59 @@ def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) 
     once = once.mutate(nth=by_position)
     told = once.filter(once["nth"] == 0)
     of_events = told.select(
-        "query_id", product_id=told["object_id"], position=told["ordinal"].cast("int32"), line=told["line"]
+        "query_id", product_id=told["object_id"], position=(told["ordinal"] + (1 - first_ordinal)).cast("int32"), line=told["line"]
     )
     shown = keep(engine, "shown", of_hits.union(of_events))
     without_id = listed["n_hits_without_id"].sum()
     again = (listed["hits"].length() - listed["n_hits_without_id"] - listed["kept"].length()).sum()
     for lost in rows_of(engine, listed.aggregate(without_id=without_id, again=again)):
-        writer.leave_out(NO_HIT_ID, int(lost["without_id"] or 0))
+        writer.leave_out(NO_HIT_ID, int(lost["without_id"] or 0), of="impressions")
         writer.leave_out(REPEATED_HIT, int(lost["again"] or 0))
-    unlisted = asked.anti_join(shown, "query_id")
-    writer.leave_out(NO_LIST, count(engine, unlisted))
+    unlisted = count(engine, asked.anti_join(shown, "query_id"))
+    writer.leave_out(NO_LIST, unlisted, of="queries")
+    writer.kept["queries"] += count(engine, asked) - unlisted
+    writer.kept["impressions"] += count(engine, shown)
     return shown
+
+
+def _first_ordinal(engine: Backend, writer: SearchLogWriter, told: Table) -> int:
+    """The ordinal of the topmost product: 1, or 0 where every list that impression events make begins there."""
+    tops = told.group_by("query_id").aggregate(top=told["ordinal"].min())
+    counts = rows_of(engine, tops.aggregate(n=tops.count(), n_0=(tops["top"] == 0).sum()))[0]
+    n, n_0 = counts["n"] or 0, counts["n_0"] or 0
+    if n_0 and n_0 == n:
+        writer.notes["ordinals of impression events"] = FROM_ZERO
+        return 0
+    if n_0 > MOST_LOST * n:
+        raise UserError(
+            f"ordinals of impression events must count from 1, or from 0 in every list, but {n_0:,} of {n:,} lists "
+            "begin at 0 and the others do not; let all clients count alike"
+        )
+    return 1
+
+
+def _count_fates(engine: Backend, writer: SearchLogWriter, fates: Table) -> None:
+    """Counts what is left out, by kind where it could have been a label or an impression, and what was moved."""
+    could = fates["query_id"].notnull() & fates["action"].isin(LABEL_OF)
+    placed = (fates["action"] == IMPRESSION) & (fates["has_hits"] == ibis.literal(False))
+    by = fates.mutate(
+        label=could.ifelse(fates["action"], ibis.null("string")),
+        placed=placed.fill_null(False),
+        is_slow=(fates["told_at"] < fates["asked_at"]).fill_null(False),
+        is_moved=(fates["told_at"] < fates["timestamp"]).fill_null(False),
+    )
+    by = by.group_by("fate", "label", "placed", "is_slow", "is_moved").aggregate(n=by.count())
+    slow = moved = 0
+    for row in rows_of(engine, by.order_by("fate", "label", "placed", "is_slow", "is_moved")):
+        fate, n = row["fate"], row["n"]
+        kind = f"{LABEL_OF[row['label']]} labels" if row["label"] else "impressions" if row["placed"] else None
+        if fate == LABEL:
+            writer.kept[kind or ""] += n
+            slow += n if row["is_slow"] else 0
+        elif fate not in (SHOWN, HISTORY):
+            writer.leave_out(fate, n, of=None if fate == REPEATED_IMPRESSION else kind)
+        moved += n if row["is_moved"] and fate in KEPT_AS_EVENTS else 0
+    writer.notes |= {name: n for name, n in ((SLOW_LABELS, slow), (MOVED, moved)) if n}
 
 
 def _tells_a_place(done: Table) -> Value:
@@ -155,7 +232,12 @@ def _tells_a_place(done: Table) -> Value:
     return (done["action"] == IMPRESSION) & (done["has_hits"] == ibis.literal(False)) & in_time.fill_null(False) & whole
 
 
-def _fate(done: Table, shown: Table) -> Value:
+def _last_query(engine: Backend, asked: Table) -> Value:
+    latest = rows_of(engine, asked.aggregate(latest=asked["timestamp"].max()))[0]["latest"]
+    return ibis.literal(latest or LATEST)
+
+
+def _fate(done: Table, shown: Table, last_query: Value) -> Value:
     """What becomes of each event."""
     impression = done["action"] == IMPRESSION
     pair: Value = ibis.literal("\x1f")
@@ -166,9 +248,10 @@ def _fate(done: Table, shown: Table) -> Value:
         (done["action"].notin(KNOWN_ACTIONS), _unknown_action(done["action"])),
         (done["object_id"].isnull(), NO_OBJECT),
         (done["timestamp"] < done["asked_at"], EARLY),
+        (done["asked_at"].isnull() & (done["timestamp"] > last_query + _LATEST_AFTER), LATE),
         (impression & done["line"].isin(shown["line"]).fill_null(False), SHOWN),
         (impression & done["has_hits"].fill_null(True), NOT_NEEDED),
-        (impression & done["ordinal"].isnull(), NO_ORDINAL),
+        (impression & (done["ordinal"].isnull() | (done["ordinal"] < 1)), NO_ORDINAL),
         (impression, REPEATED_IMPRESSION),
         (done["action"].isin(LABEL_OF) & in_list.fill_null(False), LABEL),
         (done["customer_id"].isnull() & done["session_id"].isnull(), NOBODY),

@@ -1,0 +1,152 @@
+"""Reads times and numbers of a source's cells, however they are written, and knows why one cannot be read."""
+
+from collections.abc import Mapping
+
+import ibis
+
+from shelfrank.logs.engine import Value
+from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND
+
+_DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
+_CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?"
+_OFFSET = r"[+-]\d\d(?::?\d\d)?"
+_REGION = r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+"
+_ZONE = rf"(?:(Z|z|UTC|GMT)|({_OFFSET})(?:\[{_REGION}\])?|\[?({_REGION})\]?)"
+_TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
+"""Date, clock, and the zone as a word for UTC, as an offset, or as the name of a region."""
+
+_ABBREVIATED = rf"^\s*{_DATE}[Tt\s]\s*{_CLOCK}\s*\(?(?:[A-Za-z]{{2,5}}|(?:UTC|GMT)[+-]\d+(?::\d\d)?)\)?\s*$"
+_DAY_FIRST = r"^\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
+
+_PLAIN = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+_BY_COMMA = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*$"
+_BY_COMMA_SURELY = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(,\d{3}|\.\d*)\s*$"
+_WITH_COMMA = r"^\s*[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?\s*$"
+_DIGIT = r"\d"
+
+
+def time_of(cells: Value, unit: str | None) -> Value:
+    """Reads times of the data contract.
+
+    Args:
+        cells: Times, text, or numbers since 1970.
+        unit: What numbers count; None where times are no numbers.
+
+    Returns:
+        Times in UTC; null where a cell is none, or lies outside the data contract.
+    """
+    held = cells.type()
+    if unit is not None and (held.is_numeric() or held.is_string()):
+        numbers = cells.try_cast("float64") if held.is_string() else cells
+        within = numbers.cast("float64").between(*_bounds(unit)).fill_null(False)
+        return _of_numbers(within.ifelse(numbers, ibis.null(numbers.type())), unit)
+    if held.is_string():
+        time = _of_text(cells)
+    elif held.is_timestamp() or held.is_date():
+        time = cells.try_cast("timestamp('UTC', 6)")
+    else:
+        return ibis.null("timestamp('UTC', 6)")
+    within = (time >= ibis.literal(EARLIEST)) & (time < ibis.literal(LATEST))
+    return within.fill_null(False).ifelse(time, ibis.null("timestamp('UTC', 6)"))
+
+
+def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
+    """What to do about cells that `time_of` does not read, each with the cells for which it helps."""
+    held = cells.type()
+    if not (held.is_numeric() or held.is_string()):
+        return {}
+    numbers = cells.try_cast("float64")
+    hints: dict[str, Value] = {
+        f"they look like numbers of {name}, so declare `timestamp_unit: {name}`": numbers.between(*_bounds(name))
+        for name in PER_SECOND
+        if name != unit
+    }
+    if held.is_string():
+        dates = cells.re_search(rf"^\s*{_DATE}")
+        if unit is not None:
+            hints["they are no numbers, so remove `timestamp_unit`"] = dates
+        else:
+            hints["a zone must be an offset such as +02:00 or a name such as Europe/Berlin"] = dates & (
+                cells.re_search(_ABBREVIATED) | cells.re_search("/[A-Za-z]")
+            )
+            hints["write the year first, then month and day"] = cells.re_search(_DAY_FIRST)
+    return hints
+
+
+def unit_of(cells: Value) -> Mapping[str, Value]:
+    """By unit, whether a cell is a number that is a time of the data contract in that unit, and in no other."""
+    numbers = cells.try_cast("float64")
+    return {unit: numbers.between(*_bounds(unit)).fill_null(False) for unit in PER_SECOND}
+
+
+def is_without_zone(cells: Value) -> Value:
+    """Whether a time names no zone, so that it is read as UTC."""
+    held = cells.type()
+    if held.is_string():
+        parts = [cells.re_extract(_TIME, group) for group in (3, 4, 5)]
+        return cells.re_search(_TIME) & ibis.and_(*(part == "" for part in parts))
+    return cells.notnull()
+
+
+def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:
+    """Reads numbers that are text, with or without marks between thousands.
+
+    Args:
+        cells: Text.
+        decimal_mark: What stands before the decimals; None reads a point as such, and a comma as a mark of thousands
+            only where it can be nothing else, as in 1,234.5.
+
+    Returns:
+        Numbers; null where a cell is none, or where its marks have two meanings.
+    """
+    if decimal_mark == ",":
+        plain = cells.re_search(_WITH_COMMA)
+        text = cells.replace(".", "").replace(",", ".")
+        return plain.ifelse(text, ibis.null("string")).try_cast("float64")
+    grouped = cells.re_search(_BY_COMMA if decimal_mark == "." else _BY_COMMA_SURELY)
+    return grouped.ifelse(cells.replace(",", ""), cells).try_cast("float64")
+
+
+def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
+    """What to do about cells that `number_of_cells` does not read, each with the cells for which it helps."""
+    if not cells.type().is_string() or decimal_mark is not None:
+        return {}
+    has_digit = cells.re_search(_DIGIT)
+    both = cells.re_search(_BY_COMMA) & cells.re_search(_WITH_COMMA)
+    return {
+        "they have a comma, so declare `decimal_mark: ','` if it stands before the decimals": (
+            cells.re_search(_WITH_COMMA) & has_digit & ~both
+        ),
+        "a comma may stand before decimals or thousands, so declare `decimal_mark` as ',' or '.'": both,
+    }
+
+
+def _bounds(unit: str) -> tuple[float, float]:
+    # The last moment is excluded; a float64 tells microseconds of our time apart, and nanoseconds by their hundreds.
+    return EARLIEST.timestamp() * PER_SECOND[unit], LATEST.timestamp() * PER_SECOND[unit] * (1 - 2**-52)
+
+
+def _of_numbers(numbers: Value, unit: str) -> Value:
+    per_second = PER_SECOND[unit]
+    if per_second > 1_000_000:
+        micros = (
+            numbers // (per_second // 1_000_000)
+            if numbers.type().is_integer()
+            else (numbers / (per_second / 1_000_000))
+        )
+    else:
+        # A float64 holds the microseconds of 285 years exactly.
+        micros = numbers.cast("float64") * (1_000_000 // per_second)
+    micros = micros.try_cast("int64")
+    seconds = (micros // 1_000_000).cast("int64")
+    return seconds.as_timestamp("s") + (micros - seconds * 1_000_000).as_interval("us")
+
+
+def _of_text(cells: Value) -> Value:
+    date, clock, utc, offset, region = (cells.re_extract(_TIME, group) for group in range(1, 6))
+    clock = clock.replace(",", ".")
+    clock = (clock == "").ifelse("00:00:00", clock)
+    whole = clock.re_search(r"^\d{1,2}:\d\d$").ifelse(clock + ":00", clock)
+    zone = (offset != "").ifelse(offset, (region != "").ifelse(ibis.literal(" ") + region, "+00"))
+    text = date.replace("/", "-") + " " + whole + zone
+    return cells.re_search(_TIME).ifelse(text, ibis.null("string")).try_cast("timestamp('UTC', 6)")

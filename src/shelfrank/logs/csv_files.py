@@ -1,0 +1,178 @@
+"""Tells how a CSV file is written: its separator, its encoding and its line ends, and what of it no engine can read."""
+
+import codecs
+import csv
+import gzip
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shelfrank.errors import UserError
+
+SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
+"""What may stand between the cells of a line, and how messages call it."""
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""First bytes of a file in another encoding than UTF-8; the mark of UTF-32 begins like that of UTF-16."""
+
+_LINE_ENDS = {b"\r\n": "CRLF", b"\n": "LF", b"\r": "CR"}
+_BYTES_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True)
+class CsvWriting:
+    """How the bytes of a file are written.
+
+    Attributes:
+        encoding: The encoding that its first bytes tell; `utf-8` where they tell none.
+        line_ends: The names of the line ends outside quotes.
+        n_headers: Lines that are the line of column names.
+    """
+
+    encoding: str
+    line_ends: tuple[str, ...]
+    n_headers: int
+
+    @property
+    def needs_copy(self) -> bool:
+        """Whether the engine can read only a copy in UTF-8 with one kind of line ends."""
+        return self.encoding != "utf-8" or len(self.line_ends) > 1
+
+
+def header_of(path: Path, separator: str | None) -> tuple[str, list[str]]:
+    """Reads the line of column names.
+
+    Args:
+        path: The file, gzipped or not.
+        separator: What stands between cells; None takes the one of the file's suffix, or, where the line has no
+            such one, the one that parts it into the most names.
+
+    Returns:
+        The separator, and the names.
+
+    Raises:
+        UnicodeDecodeError: Where the line is in another encoding than its first bytes tell.
+    """
+    with opened(path) as raw:
+        encoding = _encoding(raw.read(4))
+    with opened(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
+        return _parted(text, separator or suffix_separator(path), fixed=separator is not None)
+
+
+def suffix_separator(path: Path) -> str:
+    """The separator that a file's name promises."""
+    return "\t" if ".tsv" in path.suffixes[-2:] else ","
+
+
+def inspect_csv(path: Path) -> CsvWriting:
+    """Reads a whole file for what its lines look like.
+
+    Args:
+        path: The file, gzipped or not.
+
+    Returns:
+        How it is written.
+
+    Raises:
+        UserError: Where the file holds NUL bytes, or text that is not in UTF-8.
+    """
+    with opened(path) as raw:
+        encoding = _encoding(raw.read(4))
+    decoder = codecs.getincrementaldecoder(encoding)()
+    counts = dict.fromkeys(_LINE_ENDS, 0)
+    header: bytes | None = None
+    n_headers, n_lines, in_quotes, rest = 0, 0, False, b""
+    for chunk, is_last in _chunks(path):
+        try:
+            text = decoder.decode(chunk, is_last)
+        except UnicodeDecodeError as error:
+            raise _wrong_encoding(path, n_lines + chunk[: error.start].count(b"\n") + 1) from error
+        if encoding != "utf-8-sig":
+            chunk = text.encode()
+        if b"\0" in chunk:
+            line = n_lines + chunk[: chunk.index(b"\0")].count(b"\n") + 1
+            raise UserError(
+                f"{path} must be text in UTF-8, but its line {line} holds a NUL byte; the file is damaged or in UTF-16 "
+                "without a mark, so write it again in UTF-8"
+            )
+        n_lines += chunk.count(b"\n")
+        # The last line may go on in the next chunk, and its end may be half a CRLF.
+        chunk = rest + chunk
+        cut = len(chunk) if is_last else max(chunk.rfind(b"\n"), 0)
+        chunk, rest = chunk[:cut], chunk[cut:]
+        if header is None:
+            header = chunk.lstrip(b"\n").removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].split(b"\r", 1)[0]
+        parts = chunk.split(b'"')
+        outside = b" ".join(parts[in_quotes::2])
+        in_quotes ^= len(parts) % 2 == 0
+        n_both = outside.count(b"\r\n")
+        counts[b"\r\n"] += n_both
+        counts[b"\n"] += outside.count(b"\n") - n_both
+        counts[b"\r"] += outside.count(b"\r") - n_both
+        # A search for the bytes is fast, and tells of nearly all files that the header is there once.
+        if header and header in chunk[len(header) * (not n_headers) :]:
+            n_headers += sum(line.rstrip(b"\r") == header for line in chunk.split(b"\n")[not n_headers :])
+        n_headers = max(n_headers, 1)
+    ends = tuple(name for end, name in _LINE_ENDS.items() if counts[end])
+    return CsvWriting("utf-8" if encoding == "utf-8-sig" else encoding, ends, n_headers)
+
+
+def copy_in_utf8(path: Path, out: Path, encoding: str) -> None:
+    """Writes a file again in UTF-8 with LF as its only line end, within quotes too."""
+    codec = "utf-8-sig" if encoding == "utf-8" else encoding
+    with opened(path) as raw, io.TextIOWrapper(raw, encoding=codec, newline=None) as text:
+        with out.open("w", encoding="utf-8", newline="\n") as copy:
+            while piece := text.read(_BYTES_AT_ONCE):
+                copy.write(piece)
+
+
+def opened(path: Path) -> io.BufferedIOBase:
+    """Opens a file's bytes, those of an archive unpacked."""
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def look_like_a_row(names: Sequence[str]) -> bool:
+    """Whether what should be column names are cells: some are numbers or the times of a row."""
+    return any(name.strip()[:1].isdigit() for name in names)
+
+
+def _chunks(path: Path) -> Iterator[tuple[bytes, bool]]:
+    with opened(path) as raw:
+        chunk = raw.read(_BYTES_AT_ONCE)
+        while chunk:
+            following = raw.read(_BYTES_AT_ONCE)
+            yield chunk, not following
+            chunk = following
+
+
+def _encoding(first: bytes) -> str:
+    return next((name for mark, name in _MARKS.items() if first.startswith(mark)), "utf-8-sig")
+
+
+def _parted(text: Iterable[str], usual: str, fixed: bool) -> tuple[str, list[str]]:
+    lines: list[str] = []
+    names = next(csv.reader(_remembered(text, lines), delimiter=usual), [])
+    if fixed or len(names) > 1:
+        return usual, names
+    parted = {separator: next(csv.reader(lines, delimiter=separator), []) for separator in SEPARATORS}
+    most = max(parted, key=lambda separator: len(parted[separator]))
+    return (most, parted[most]) if len(parted[most]) > 1 else (usual, names)
+
+
+def _remembered(text: Iterable[str], lines: list[str]) -> Iterator[str]:
+    for line in text:
+        lines.append(line)
+        yield line
+
+
+def _wrong_encoding(path: Path, line: int) -> UserError:
+    return UserError(
+        f"{path} must be text in UTF-8, but its line {line} is not; it is probably in Latin-1 or Windows-1252, so write "
+        f"it again in UTF-8, as with `iconv -f WINDOWS-1252 -t UTF-8`"
+    )
