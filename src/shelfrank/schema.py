@@ -77,6 +77,10 @@ class Feature(BaseModel):
             raise ValueError(
                 f"{self.name!r} is a reserved column and needs no declaration; remove it from the features"
             )
+        if not self.name.strip() or any(ord(character) < 32 for character in self.name):
+            raise ValueError(
+                f"the name of a feature must be text without control characters, but it is {self.name!r}; give it another"
+            )
         if self.kind is Kind.NUMERICAL and isinstance(self.default, str):
             raise ValueError(f"the default of numerical feature {self.name!r} must be a number, not {self.default!r}")
         return self
@@ -99,6 +103,15 @@ class Schema(BaseModel):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"each feature must be declared once, but {', '.join(twice)} is declared again")
+        # Engines take names for one that differ by case only.
+        taken = {name.lower(): name for name in RESERVED_COLUMNS}
+        for name in names:
+            other = taken.setdefault(name.lower(), name)
+            if other != name:
+                raise ValueError(
+                    f"names of features must differ by more than case from each other and from reserved columns, but "
+                    f"{name!r} and {other!r} do not; give one another name"
+                )
         return self
 
     def select(self, side: Side | None = None, kind: Kind | None = None) -> tuple[Feature, ...]:

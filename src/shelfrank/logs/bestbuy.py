@@ -98,7 +98,7 @@ def import_bestbuy(path: Path, out: Path, n_negatives: int = N_NEGATIVES) -> boo
 
 def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
     """The clicks that are kept, with their search."""
-    raw = read_raw(engine, path)
+    raw = read_raw(engine, path, writer.notes)
     time = raw["query_time"].try_cast("timestamp('UTC', 6)")
     cells = raw.select(
         *(raw[name].nullif("").name(name) for name in ("user", "sku", "category", "query")),
@@ -120,7 +120,8 @@ def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
     nth = kept.mutate(nth=ibis.row_number().over(group_by=("search_id", "sku"), order_by="line"))
     clicks = keep(engine, "kept_clicks", nth.filter(nth["nth"] == 0).drop("nth", "fate"))
     for lost in rows_of(engine, rows.filter(rows["fate"] != "").group_by("fate").aggregate(n=ibis._.count())):
-        writer.leave_out(lost["fate"], lost["n"])
+        writer.leave_out(lost["fate"], lost["n"], of="click labels")
+    writer.kept["click labels"] += count(engine, kept)
     writer.leave_out(REPEATED, count(engine, nth.filter(nth["nth"] > 0)))
     return clicks
 

@@ -102,7 +102,7 @@ def _converted(engine: Backend, writer: SearchLogWriter, source: SourceMapping, 
         writer.notes[f"columns of {file.name} that are not used"] = unused
     if without_zone:
         writer.notes[f"timestamps of {file.name} without a time zone, read as UTC"] = without_zone
-    return raw.select(**{column.name: column.value for column in columns})
+    return raw.select(*(column.value.name(column.name) for column in columns))
 
 
 def _separator(source: SourceMapping, file: Path) -> str | None:
@@ -184,9 +184,9 @@ def _derived(
             writer.notes[name] = f"{differs}: kept with the impressions, as it was at the time"
     if changes.get("title"):
         writer.notes["title"] = f"differs between rows of {changes['title']:,} {key}: the latest was kept"
-    values: dict[str, Value] = {name: _latest(rows, name) for name in titled}
-    values |= {name: rows[name].max() for name in constant}
-    derived = rows.group_by(key).aggregate(**values) if values else rows.select(key).distinct()
+    values: list[Value] = [_latest(rows, name).name(name) for name in titled]
+    values += [rows[name].max().name(name) for name in constant]
+    derived = rows.group_by(key).aggregate(values) if values else rows.select(key).distinct()
     return impressions.drop(*titled, *constant), derived.order_by(key)
 
 
@@ -195,19 +195,20 @@ def _count_changes(engine: Backend, rows: Table, key: str, names: list[str]) -> 
     if not names:
         return {}
     values: dict[str, Value] = {"n": rows.count()}
-    for name in names:
-        values |= {f"{name}_known": rows[name].count(), f"{name}_least": rows[name].min()}
-        values[f"{name}_most"] = rows[name].max()
+    # A name with a suffix could be another feature's.
+    for place, name in enumerate(names):
+        values |= {f"known_{place}": rows[name].count(), f"least_{place}": rows[name].min()}
+        values[f"most_{place}"] = rows[name].max()
     each: Table = rows.group_by(key).aggregate(**values)
     changed = {
-        name: (
-            (each[f"{name}_known"] > 0)
-            & ((each[f"{name}_known"] < each["n"]) | (each[f"{name}_least"] != each[f"{name}_most"]))
+        f"changed_{place}": (
+            (each[f"known_{place}"] > 0)
+            & ((each[f"known_{place}"] < each["n"]) | (each[f"least_{place}"] != each[f"most_{place}"]))
         ).sum()
-        for name in names
+        for place in range(len(names))
     }
     counts = rows_of(engine, each.aggregate(**changed))[0]
-    return {name: counts[name] or 0 for name in names}
+    return {name: counts[f"changed_{place}"] or 0 for place, name in enumerate(names)}
 
 
 def _latest(rows: Table, name: str) -> Value:
@@ -221,8 +222,8 @@ def _with_customers_of(events: Table, customers: Table) -> Table:
     return (
         seen.outer_join(customers, "customer_id")
         .select(
-            customer_id=ibis.coalesce(seen["customer_id"], customers["customer_id"]),
-            **{name: customers[name] for name in customers.columns if name != "customer_id"},
+            ibis.coalesce(seen["customer_id"], customers["customer_id"]).name("customer_id"),
+            *(customers[name] for name in customers.columns if name != "customer_id"),
         )
         .order_by("customer_id")
     )

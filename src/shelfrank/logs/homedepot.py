@@ -162,7 +162,8 @@ def _judged(engine: Backend, writer: SearchLogWriter, rows: pa.Table) -> Table:
         position=ibis.row_number().over(in_query).cast("int32") + 1,
     )
     judged = keep(engine, "judged", ranked.order_by("first_line", "line"))
-    writer.leave_out(UNREADABLE, count(engine, cells.filter(~cells["whole"])))
+    writer.leave_out(UNREADABLE, count(engine, cells.filter(~cells["whole"])), of="judgments")
+    writer.kept["judgments"] += count(engine, pairs)
     writer.leave_out(REPEATED, count(engine, pairs.filter(pairs["nth"] > 0)))
     return judged
 
@@ -187,14 +188,14 @@ def _products(
     products = judged.group_by("product_id").aggregate(title=title)
     writer.leave_out(NO_TITLE, count(engine, products.filter(products["title"].isnull())))
     if descriptions is not None:
-        raw = read_raw(engine, descriptions)
+        raw = read_raw(engine, descriptions, writer.notes)
         with readable(descriptions):
             text: Value = raw["product_description"].nullif("").min()
             described = raw.group_by(product_id=raw["product_uid"]).aggregate(description=text)
             described = keep(engine, "descriptions", described)
         products = products.left_join(described, "product_id").drop("product_id_right")
     if attributes is not None:
-        raw = read_raw(engine, attributes)
+        raw = read_raw(engine, attributes, writer.notes)
         # Of several values of one attribute the same one is taken in every run.
         taken: dict[str, Value] = {
             feature.name: raw["value"].nullif("").min(where=raw["name"] == name) for name, feature in ATTRIBUTES.items()

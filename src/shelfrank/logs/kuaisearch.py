@@ -194,8 +194,9 @@ def _shown(engine: Backend, writer: SearchLogWriter, file: Path) -> Table:
     kept = numbered.filter(numbered["nth"] == 0).mutate(position=page.cast("int32") + 1)
     shown = kept.order_by("time_index", "search_id", "position").rename(customer_id="user_id")
     shown = keep(engine, "shown", shown)
-    writer.leave_out(UNREADABLE, count(engine, rows.filter(~readable)))
-    writer.leave_out(REPEATED, count(engine, numbered.filter(numbered["nth"] > 0)))
+    writer.leave_out(UNREADABLE, count(engine, rows.filter(~readable)), of="impressions")
+    writer.leave_out(REPEATED, count(engine, numbered.filter(numbered["nth"] > 0)), of="impressions")
+    writer.kept["impressions"] += count(engine, shown)
     for lost in rows_of(engine, shown.aggregate(**{name: shown[name].isnull().sum() for name in NUMBERS})):
         for name, n in lost.items():
             writer.leave_out(f"values of {name} that are missing or no number of 0 or more", n or 0)

@@ -5,14 +5,15 @@ with items otherwise becomes events. The published data name no cart and no purc
 """
 
 from pathlib import Path
+from typing import Any
 
 import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
-from shelfrank.logs.raw_files import column_names, read_raw, readable, require_columns, sha256, write_rows
+from shelfrank.logs.raw_files import column_names, count, read_raw, readable, require_columns, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.trivago_rows import COLUMNS, EVENT, KEPT_AS_EVENTS, SEARCH, classify
+from shelfrank.logs.trivago_rows import COLUMNS, EVENT, KEPT_AS_EVENTS, LOST_CLICKS, SEARCH, classify
 from shelfrank.schema import Feature, Kind, Schema, Side
 
 METADATA_FILES = ("item_metadata.csv", "item_metadata.csv.gz")
@@ -39,6 +40,8 @@ FEATURES = (
     Feature(name="step", side=Side.CONTEXT, kind=Kind.NUMERICAL, unit="actions", log1p=True),
 )
 PROPERTIES = Feature(name="properties", side=Side.PRODUCT, kind=Kind.TEXT)
+
+CLICKS = "click labels"
 
 NOTES = {
     "price": "in the currency that the source shows; the challenge does not name it",
@@ -77,14 +80,14 @@ def import_trivago(path: Path, out: Path) -> bool:
         write_search_log(out, Schema(name="trivago", features=features), inputs) as writer,
         open_engine() as engine,
     ):
-        rows = classify(engine, path)
+        rows = classify(engine, path, writer.notes)
         searches = _searches(engine, rows)
         events = _events(rows)
         impressions = _impressions(searches)
         _count_left_out(writer, engine, rows, searches, impressions)
         write_rows(writer, "impressions", engine, impressions)
         write_rows(writer, "events", engine, events)
-        write_rows(writer, "products", engine, _products(engine, searches, events, metadata))
+        write_rows(writer, "products", engine, _products(engine, searches, events, metadata, writer.notes))
         write_rows(writer, "customers", engine, _customers(rows))
         writer.notes.update(NOTES)
     return True
@@ -146,7 +149,9 @@ def _customers(rows: Table) -> Table:
     return kept.select(customer_id=kept["user_id"]).distinct().order_by("customer_id")
 
 
-def _products(engine: Backend, searches: Table, events: Table, metadata: Path | None) -> Table:
+def _products(
+    engine: Backend, searches: Table, events: Table, metadata: Path | None, notes: dict[str, Any]
+) -> Table:
     shown = searches.select(product_id=searches["shown"].unnest())
     items = shown.filter(shown["product_id"] != "").union(events.select("product_id")).distinct()
     prefix: Value = ibis.literal("item ")
@@ -154,7 +159,7 @@ def _products(engine: Backend, searches: Table, events: Table, metadata: Path | 
     if metadata is None:
         return products.order_by("product_id")
     require_columns(metadata, column_names(metadata), ("item_id", "properties"))
-    published = read_raw(engine, metadata)
+    published = read_raw(engine, metadata, notes)
     texts = published["properties"].replace("|", ", ").min()
     with readable(metadata):
         described = published.group_by(product_id=published["item_id"]).aggregate(properties=texts)
@@ -164,12 +169,15 @@ def _products(engine: Backend, searches: Table, events: Table, metadata: Path | 
 
 def _count_left_out(writer: SearchLogWriter, engine: Backend, rows: Table, searches: Table, impressions: Table) -> None:
     for fate in rows_of(engine, rows.group_by("fate").aggregate(n=rows.count()).order_by("fate")):
-        if fate["fate"] not in (SEARCH, EVENT):
-            writer.leave_out(fate["fate"], fate["n"])
+        if fate["fate"] == SEARCH:
+            writer.kept[CLICKS] += fate["n"]
+        elif fate["fate"] != EVENT:
+            writer.leave_out(fate["fate"], fate["n"], of=CLICKS if fate["fate"] in LOST_CLICKS else None)
+    writer.kept["impressions"] += count(engine, impressions)
     without_id = searches["shown"].filter(lambda item: item == "").length()
     again = searches["shown"].length() - without_id - searches["kept"].length()
     for lost in rows_of(engine, searches.aggregate(without_id=without_id.sum(), again=again.sum())):
-        writer.leave_out("shown items without an id", lost["without_id"] or 0)
+        writer.leave_out("shown items without an id", lost["without_id"] or 0, of="impressions")
         writer.leave_out("shown items that stand in the same list again", lost["again"] or 0)
     for lost in rows_of(engine, impressions.aggregate(price=impressions["price"].isnull().sum())):
         writer.leave_out("prices that are missing or no number of 0 or more", lost["price"] or 0)

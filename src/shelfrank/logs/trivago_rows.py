@@ -1,6 +1,7 @@
 """Reads the rows of the RecSys Challenge 2019 and says of each what becomes of it."""
 
 from pathlib import Path
+from typing import Any
 
 import ibis
 from ibis.backends.duckdb import Backend
@@ -45,17 +46,19 @@ REPEATED = "clickouts with the session and step of an earlier one (kept as event
 NO_ITEM = "actions that name no item"
 UNKNOWN_ACTION = "actions of a type that the challenge does not describe"
 
+LOST_CLICKS = (HELD_OUT, NO_ITEM_CLICKED, NO_LIST, NOT_SHOWN, REPEATED)
 KEPT_AS_EVENTS = (EVENT, NO_LIST, NOT_SHOWN, REPEATED)
 
 _FIRST_SECOND, _LAST_SECOND = int(EARLIEST.timestamp()), int(LATEST.timestamp()) - 1
 
 
-def classify(engine: Backend, path: Path) -> Table:
+def classify(engine: Backend, path: Path, notes: dict[str, Any] | None = None) -> Table:
     """Reads the file once, gives each row its time, and says what becomes of it.
 
     Args:
         engine: Where the rows are kept.
         path: The challenge's `train.csv` or `train.csv.gz`.
+        notes: Told what was recognised of how the file is written.
 
     Returns:
         The rows with their place in the file (`line`), the shown list as an array, and their `fate`:
@@ -64,7 +67,7 @@ def classify(engine: Backend, path: Path) -> Table:
     Raises:
         UserError: Where the file cannot be read or has no rows.
     """
-    raw = read_raw(engine, path)
+    raw = read_raw(engine, path, notes)
     cells = raw.select(
         *(raw[name].nullif("").name(name) for name in COLUMNS if name not in ("timestamp", "step")),
         second=raw["timestamp"].try_cast("int64"),

@@ -105,7 +105,9 @@ def refuse_taken_names(plan: Plan, computed: Sequence[Feature]) -> None:
     """Raises a `UserError` where a declared feature goes by the name of a computed feature or of an engine's key."""
     declared = {feature.name for feature in (*plan.product_features, *plan.customer_features, *plan.row_features)}
     flags = {name + MISSING_SUFFIX for name in declared}
-    taken = sorted(declared & {*KEYS, *flags, *(feature.name for feature in computed)})
+    # Engines take names for one that differ by case only.
+    others = {name.lower() for name in (*KEYS, *flags, *(feature.name for feature in computed))}
+    taken = sorted(name for name in declared if name.lower() in others)
     if taken:
         raise UserError(
             f"declared features must not go by the names of computed ones, but {', '.join(taken)} "

@@ -66,6 +66,7 @@ class NeuralRanker(Ranker):
     ) -> Fitted:
         """Trains with early stopping and keeps the best epoch's weights; `on_epoch` sees every epoch's record."""
         config, n_classes = self.problem.config, self.n_classes
+        never_positive = self._never_positive(train)
         feed = None if self.texts is None else self.texts.feed(pick_device(config.train.device), train)
         trained = fit(
             self.model,
@@ -86,6 +87,7 @@ class NeuralRanker(Ranker):
             curve=trained.curve,
             choices=[
                 *([f"learns {self.learned_tasks[0]} alone"] if self.config.single_task else []),
+                *(f"{task} is 1 in no training row, so that only its absence is learned" for task in never_positive),
                 *trained.protocol.reasons,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
@@ -96,6 +98,17 @@ class NeuralRanker(Ranker):
             frozen_parameters=0 if self.texts is None else self.texts.encoder.n_frozen,
             seconds=trained.seconds,
         )
+
+    def _never_positive(self, train: Split) -> list[str]:
+        """The learned tasks without a positive label in training; a `UserError` where that is all of them."""
+        learned = self._of_learned_tasks(train)
+        never = [task for task, has in zip(learned.tasks, (learned.labels == 1).any(axis=0), strict=True) if not has]
+        if len(never) == len(learned.tasks):
+            raise UserError(
+                f"the {train.name} split must have at least one positive label, but {', '.join(never)} "
+                f"{'is' if len(never) == 1 else 'are'} 1 in none of its rows; import more"
+            )
+        return never
 
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
         """Each task's probability, computed in float32 whatever training used; a single task's for every task."""
