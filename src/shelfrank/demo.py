@@ -78,8 +78,8 @@ def run_demo(out: Path, searches: int) -> dict[str, Any]:
     found = compare_and_report(evaluations, out / "comparison", "shown_order")
     if all(find_spec(package) for package in ("onnx", "onnxruntime", "tokenizers")):
         served = list(rankers)[-1]
-        _, changed = export(out / "runs" / served, out / BUNDLE, evaluation_path=out / "evaluations" / served)
-        _said(f"export {served}", changed, out / BUNDLE)
+        exported = export(out / "runs" / served, out / BUNDLE, evaluation_path=out / "evaluations" / served)
+        _said(f"export {served}", exported.changed, out / BUNDLE)
         console.print(f"a page to search as any shopper: shelfrank serve {out / BUNDLE}", highlight=False)
     else:
         console.print("export: left out; pip install 'shelfrank[export]' for a bundle to serve", highlight=False)

@@ -33,23 +33,64 @@ def export(
     replayed: Annotated[
         int, typer.Option(min=0, help="Test searches on which each precision is measured; 0 measures none.")
     ] = 500,
+    better_than: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require-better-than",
+            metavar="shown_order|current",
+            help="Publish nothing unless the run's MRR@10 is above this by its whole interval; may be given twice.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Of MRR@10, by which --require-better-than must be exceeded.", min=0.0, max=1.0)
+    ] = 0.0,
+    compared: Annotated[
+        int,
+        typer.Option(min=0, help="Test searches on which the run is compared with what it replaces; 0 compares none."),
+    ] = 1000,
     as_json: AsJson = False,
 ) -> None:
     """Writes a run as a version of a bundle, checks it and points the bundle at it."""
     from shelfrank.bundle.export import ExportSettings
     from shelfrank.bundle.export import export as run
+    from shelfrank.bundle.release import Gate, references
     from shelfrank.bundle.store import BundleStore
+    from shelfrank.progress import console
 
+    required = references(better_than or ())
+    if margin and not required:
+        raise UserError("--margin says by how much a run must be better, so it needs --require-better-than")
     settings = ExportSettings(int8=int8, vectors=vectors, replayed=replayed)
-    name, changed = run(run_folder, out, settings, evaluation, semantic)
-    version = BundleStore(out).verified(name)
+    exported = run(run_folder, out, settings, evaluation, semantic, Gate(required, margin, compared))
+    version = BundleStore(out).verified(exported.version)
     size = sum(entry["bytes"] for entry in version.manifest.files.values())
-    about = {"path": str(version.path), "version": name, "changed": changed, "bytes": size, **version.manifest.info}
+    about = {
+        "path": str(version.path),
+        "version": exported.version,
+        "changed": exported.changed,
+        "bytes": size,
+        **version.manifest.info,
+        "comparisons": [each.as_dict() for each in exported.comparisons],
+    }
+    for each in exported.comparisons:
+        if warning := each.warning():
+            console.print(
+                f"warning: {warning}; it was published all the same, see --require-better-than",
+                style="yellow",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
     if as_json:
         typer.echo(json.dumps(about))
         return
-    typer.echo(f"{version.path}: {'done' if changed else 'unchanged'}, {size / 1e6:,.1f} MB, {about['label']}")
-    for line in _quality_lines(about.get("quality") or {}):
+    done = "done" if exported.changed else "unchanged"
+    typer.echo(f"{version.path}: {done}, {size / 1e6:,.1f} MB, {about['label']}")
+    for line in (
+        *_quality_lines(about.get("quality") or {}),
+        *(each.line() for each in exported.comparisons),
+        *_request_lines(about.get("request_features") or []),
+    ):
         typer.echo(f"  {line}")
     for missed, why in (about.get("missed") or {}).items():
         typer.echo(f"  {missed}: float32 will serve in its place, since {why}")
@@ -195,4 +236,19 @@ def _quality_lines(quality: dict[str, Any]) -> list[str]:
             f"{precision}: {', '.join(figures)} over {found['searches']} searches; "
             f"scores within {found['largest_gap']:.2g} of the run's"
         )
+    return lines
+
+
+def _request_lines(features: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for needed, when in (
+        ("always", "a request must bring"),
+        ("unknown product", "for a product that the bundle does not know, also"),
+        ("unknown customer", "for a customer that it does not know, also"),
+    ):
+        named = [
+            f"{each['name']} ({each['kind']}, in {each['place']})" for each in features if each["needed"] == needed
+        ]
+        if named:
+            lines.append(f"{when}: {', '.join(named)}")
     return lines

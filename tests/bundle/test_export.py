@@ -17,12 +17,13 @@ from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.golden import check_golden, load_requests
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.replay import pages_as_asked
-from shelfrank.bundle.spec import KIND, Spec
+from shelfrank.bundle.spec import KIND, Precision, Spec
 from shelfrank.bundle.store import BundleStore
 from shelfrank.config import PrepareConfig, SemanticConfig
 from shelfrank.errors import UserError
 from shelfrank.experiment import Run, train
 from shelfrank.logs.search_log import SearchLog
+from shelfrank.online import Asked
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.schema import Schema
 from shelfrank.semantic import score_semantic
@@ -121,17 +122,47 @@ def test_trees_that_were_saved_with_the_features_names_are_still_served(
     assert check_golden(Bundle.open(folder), folder) < 1e-5
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("ranker", ["mmoe_dcn_v2_tinybert_cross", "xgboost", "lambdamart", "popularity"])
+def test_products_that_a_bundle_does_not_know_have_one_score_on_any_page(
+    ranker: str, precision: Precision, exported: Callable[..., Path]
+) -> None:
+    folder = exported(ranker)
+    if precision not in Spec.load(folder).precisions:
+        pytest.skip("trees have one precision")
+    bundle = Bundle.open(folder, precision)
+    known = load_requests(folder)[0].asked.product_ids
+    for n in range(2, 71):
+        ids = [f"new {i}" for i in range(n)]
+        for place, product in enumerate(known[: n % 4]):
+            ids.insert(7 * place % n, product)
+        scores = bundle.score(Asked("never seen", ids, ts_us=1_740_000_000_000_000)).scores
+        unknown = [i for i, product in enumerate(ids) if product.startswith("new")]
+        assert len(np.unique(scores[unknown], axis=0)) == 1
+
+
+def test_a_bundle_lists_what_its_ranker_needs_of_requests(exported: Callable[..., Path]) -> None:
+    def needed(*ranker: str) -> set[str]:
+        return {each.name for each in Spec.load(exported(*ranker)).request_features}
+
+    assert needed("mmoe", "exclude_sides=[customer]", "exclude_features=[brand]") == {"price", "device"}
+    assert needed("lambdamart") == {"brand", "price", "age_band", "device"}
+    assert needed("popularity") == needed("shown_order") == set()
+
+
 def test_the_same_run_is_exported_once(trained: Callable[..., Path], tmp_path: Path) -> None:
     run, out = trained("mmoe"), tmp_path / "bundle"
     bare = ExportSettings(int8=False, golden_pages=2, replayed=0)
-    name, _ = export(run, out, bare)
-    assert export(run, out, bare) == (name, False)
-    other, changed = export(run, out, ExportSettings(int8=False, golden_pages=3, replayed=0))
-    assert changed
-    assert other != name
-    assert BundleStore(out).current() == other
-    assert export(run, out, bare) == (name, False)
-    assert BundleStore(out).current() == name
+    first = export(run, out, bare)
+    again = export(run, out, bare)
+    assert (again.version, again.changed) == (first.version, False)
+    other = export(run, out, ExportSettings(int8=False, golden_pages=3, replayed=0))
+    assert other.changed
+    assert other.version != first.version
+    assert BundleStore(out).current() == other.version
+    again = export(run, out, bare)
+    assert (again.version, again.changed) == (first.version, False)
+    assert BundleStore(out).current() == first.version
 
 
 def test_a_bundle_is_one_folder_without_pickles(exported: Callable[..., Path]) -> None:

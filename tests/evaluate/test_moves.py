@@ -12,7 +12,7 @@ from shelfrank.artifact import Manifest
 from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.evaluation import Evaluation
-from shelfrank.evaluate.moves import N_EXAMPLES, SHOWN_PRODUCTS, moves
+from shelfrank.evaluate.moves import N_EXAMPLES, SHOWN_PRODUCTS, _ranks, moves
 from shelfrank.prepare.pipeline import prepare
 from small_log import START, write_small_log
 
@@ -143,3 +143,8 @@ def test_without_the_log_there_are_moves_but_no_examples(shop: Shop, tmp_path: P
     assert found is not None
     assert found["examples"] == []
     assert len(found["histogram"]) == 3
+
+
+def test_products_that_tie_keep_the_shown_order(shop: Shop) -> None:
+    ranks = _ranks(np.zeros(shop.split.n_rows, np.float32), shop.split)
+    np.testing.assert_array_equal(ranks, shop.split.position - 1)

@@ -64,6 +64,16 @@ def test_the_page_lies_in_the_order_of_the_fused_score(
         assert "device" not in product.explanation.features
 
 
+def test_products_that_tie_keep_the_shown_order(
+    runs: dict[str, Path], search_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shelfrank.explain.search.fuse", lambda scores, _: np.zeros(len(scores), np.float32))
+    found = explain_search(runs["lambdamart"], search_id, top=100)
+    positions = [product.position for product in found.products]
+    assert positions == sorted(positions)
+    assert len(positions) > 8
+
+
 def test_only_the_first_products_are_explained(runs: dict[str, Path], search_id: str) -> None:
     few, all_ = (explain_search(runs["lambdamart"], search_id, top=top).products for top in (3, 100))
     assert [product.product_id for product in few] == [product.product_id for product in all_[:3]]

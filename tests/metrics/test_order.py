@@ -5,7 +5,7 @@ from metric_cases import Pages, few_pages, no_pages, page, simulated
 
 from shelfrank.errors import UserError
 from shelfrank.metrics import order as order_module
-from shelfrank.metrics.order import ranking_order
+from shelfrank.metrics.order import ranking_order, served_order
 
 
 def order_by_sorted(pages: Pages) -> list[int]:
@@ -46,3 +46,17 @@ def test_equal_keys_matter_only_where_scores_tie() -> None:
 def test_refuses_keys_that_may_have_been_rounded() -> None:
     with pytest.raises(UserError, match="unsigned 64-bit integers, but their type is float64"):
         ranking_order(np.zeros(2), np.array([0, 2]), np.array([1.0, 2.0]))
+
+
+@given(few_pages())
+def test_served_pages_keep_the_engines_order_where_scores_tie(pages: Pages) -> None:
+    positions = np.random.default_rng(0).permutation(len(pages.scores)) + 1
+    wanted = []
+    for rows in pages.pages:
+        wanted += sorted(range(rows.start, rows.stop), key=lambda row: (-pages.scores[row], positions[row]))
+    assert served_order(pages.scores, pages.search_offsets, positions).tolist() == wanted
+
+
+def test_served_order_refuses_what_cannot_be_sorted() -> None:
+    with pytest.raises(UserError, match="scores must be finite"):
+        served_order(np.array([np.nan, 1.0]), np.array([0, 2]), np.array([1, 2]))

@@ -19,7 +19,7 @@ OF_THE_PAGE = ["/v1/shop/search", "/v1/shop/explain", "/v1/shop/deeds"]
 
 def test_every_route_is_described_with_an_example(client: TestClient) -> None:
     schema = client.get("/openapi.json").json()
-    assert set(schema["paths"]) == {*OPERATIONS, "/v1/admin/reload", "/livez", "/readyz", "/metrics"}
+    assert set(schema["paths"]) == {*OPERATIONS, "/v1/bundle", "/v1/admin/reload", "/livez", "/readyz", "/metrics"}
     for name in ("RankRequest", "RankResponse", "RerankRequest", "EventsRequest"):
         (example,) = schema["components"]["schemas"][name]["examples"]
         getattr(api, name).model_validate(example)

@@ -15,6 +15,7 @@ from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.store import BundleStore
 from shelfrank.online import Asked
 from shelfrank.serve.journal import Journal
+from shelfrank.serve.metrics import MOST_NAMES, OTHER
 from shelfrank.serve.ranking import blend, engine_ranks, explained_in_time
 from shelfrank.serve.service import Service
 
@@ -84,11 +85,92 @@ def test_engine_ranks(scores: list[float | None], ranks: list[int]) -> None:
     assert engine_ranks(scores).tolist() == ranks
 
 
-def test_equal_scores_are_ordered_by_their_keys() -> None:
-    keys = np.array([7, 3, 5], dtype=np.uint64)
-    order, values = blend(np.array([0.5, 0.5, 0.5]), keys, np.array([1, 2, 3]), 1.0)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.8, 1.0])
+def test_equal_scores_keep_the_engines_order(weight: float) -> None:
+    order, values = blend(np.full(3, 0.5), np.array([3, 1, 2]), weight)
     assert order.tolist() == [1, 2, 0]
-    assert values.tolist() == [0.5, 0.5, 0.5]
+    if weight == 1:
+        assert values.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_where_both_orders_balance_the_engines_stands() -> None:
+    # The model puts candidate 1 four places before candidate 0, the engine one place after it: 4 x 0.2 = 1 x 0.8.
+    model = np.array([0.1, 0.9, 0.8, 0.7, 0.6, 0.5])
+    for n in range(6, 40):
+        scores, engine = np.concatenate([model, np.zeros(n - 6)]), np.arange(1, n + 1)
+        scores[0], scores[5] = 0.55, 0.1
+        order, _ = blend(scores, engine, 0.2)
+        assert order.tolist().index(0) < order.tolist().index(1)
+
+
+@pytest.mark.parametrize("n", [2, 6, 17, 70, 1000])
+def test_products_that_the_bundle_cannot_tell_apart_keep_the_engines_order(client: TestClient, n: int) -> None:
+    scores = np.random.default_rng(n).permutation(n).astype(float).tolist()
+    candidates = [{"id": f"new {i}", "score": score} for i, score in enumerate(scores)]
+    for query in ("sofa", "never seen", ""):
+        answer = rank(client, {"query": query, "candidates": candidates})
+        assert len({result["score"] for result in answer["results"]}) == 1
+        assert [result["engine_rank"] for result in answer["results"]] == list(range(1, n + 1))
+    assert answer["unknown_ids"] == [candidate["id"] for candidate in candidates]
+
+
+def test_known_products_stand_among_unknown_ones_by_their_scores(client: TestClient, bundle_path: Path) -> None:
+    known = list(golden_page(bundle_path).product_ids)
+    candidates = [each for i, product in enumerate(known) for each in (f"new {i}", product)]
+    results = rank(client, {"query": "sofa", "candidates": candidates})["results"]
+    scores = [result["score"] for result in results]
+    assert scores == sorted(scores, reverse=True)
+    assert len(set(scores)) > 2
+    unknown = [result for result in results if result["id"].startswith("new")]
+    assert len({result["score"] for result in unknown}) == 1
+    assert [result["id"] for result in unknown] == [f"new {i}" for i in range(len(known))]
+
+
+def test_missing_and_unknown_features_are_counted(client: TestClient, bundle_path: Path) -> None:
+    known = golden_page(bundle_path).product_ids[0]
+    body = {
+        "query": "sofa",
+        "customer_id": "nobody",
+        "context": {"Device": "phone", "brand": "acme"},
+        "customer": {"agegroup": "old"},
+        "candidates": [
+            {"id": "new 1", "features": {"price": 3.0, "Price": 3.0}},
+            {"id": known, "features": {"price": None}},
+            {"id": known, "features": {"price": 5.0, "age_band": "old"}},
+            "new 2",
+            "new 2",
+        ],
+    }
+    answer = rank(client, body)
+    assert answer["missing_features"] == {"device": 5, "brand": 3, "price": 3, "age_band": 5}
+    assert answer["unknown_features"] == {"Device": 1, "brand": 1, "agegroup": 1, "Price": 1, "age_band": 1}
+    assert answer["unknown_ids"] == ["new 1", "new 2"]
+    counted = client.get("/metrics").text
+    assert 'shelfrank_missing_features_total{feature="price"} 3.0' in counted
+    assert 'shelfrank_unknown_features_total{feature="Device"} 1.0' in counted
+    whole = rank(client, {"query": "sofa", "context": {"device": "phone"}, "candidates": [known]})
+    assert (whole["missing_features"], whole["unknown_features"], whole["unknown_ids"]) == ({}, {}, [])
+
+
+def test_names_without_end_do_not_fill_the_metrics(client: TestClient) -> None:
+    for start in range(0, 240, 80):
+        context = {f"name {i}": 1 for i in range(start, start + 80)}
+        assert rank(client, {"query": "sofa", "context": context, "candidates": ["p001"]})["unknown_features"]
+    counted = client.get("/metrics").text
+    assert counted.count("shelfrank_unknown_features_total{") == MOST_NAMES + 1
+    assert f'shelfrank_unknown_features_total{{feature="{OTHER}"}} {240 - MOST_NAMES}.0' in counted
+
+
+def test_the_bundle_lists_what_a_request_must_bring(client: TestClient) -> None:
+    about = client.get("/v1/bundle").json()
+    needed = {each["name"]: (each["place"], each["needed"]) for each in about["request_features"]}
+    assert needed == {
+        "device": ("context", "always"),
+        "brand": ("candidates", "unknown product"),
+        "price": ("candidates", "unknown product"),
+        "age_band": ("customer", "unknown customer"),
+    }
+    assert about["tasks"] == ["click", "add_to_cart", "purchase"]
 
 
 def test_whatever_is_unknown_is_cold(client: TestClient, bundle_path: Path) -> None:
@@ -286,6 +368,7 @@ def test_before_a_bundle_is_loaded_nobody_is_wanted_and_everybody_served(
     with TestClient(create_app(service, poll_s=0.05)) as client:
         assert client.get("/livez").status_code == 200
         assert (client.get("/readyz").status_code, client.get("/readyz").text) == (503, "loading\n")
+        assert client.get("/v1/bundle").status_code == 503
         answer = rank(client, body_of(asked))
         assert (answer["reason"], answer["bundle"]) == ("not_loaded", None)
         assert ids(answer) == list(asked.product_ids)

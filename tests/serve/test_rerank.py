@@ -19,7 +19,20 @@ def test_documents_are_ranked_by_their_ids(client: TestClient, bundle_path: Path
     ranked = client.post("/v1/rank", json={"query": asked.query, "candidates": list(asked.product_ids)}).json()
     assert [result["index"] for result in answer["results"]] == [result["index"] for result in ranked["results"]]
     assert answer["id"]
-    assert answer["meta"] == {"bundle": ranked["bundle"], "degraded": False, "reason": None}
+    told = ("bundle", "degraded", "reason", "unknown", "unknown_ids", "missing_features", "unknown_features")
+    assert answer["meta"] == {name: ranked[name] for name in told}
+
+
+def test_unknown_ids_and_features_are_told_here_too(client: TestClient) -> None:
+    documents = [{"id": 7, "price": 3}, "new", {"id": 7}, "p001"]
+    body = {"query": "sofa", "context": {"Device": "phone"}, "documents": documents}
+    answer = client.post("/v1/rerank", json=body).json()
+    unknown = [result["index"] for result in answer["results"] if result["index"] != 3]
+    assert unknown == [0, 1, 2]
+    meta = answer["meta"]
+    assert (meta["unknown"]["products"], meta["unknown_ids"]) == (3, ["7", "new"])
+    assert meta["missing_features"] == {"device": 4, "brand": 3, "price": 3}
+    assert meta["unknown_features"] == {"Device": 1}
 
 
 def test_top_n_and_documents_come_back(client: TestClient) -> None:

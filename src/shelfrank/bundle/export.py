@@ -4,13 +4,12 @@ import contextlib
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Int64
 
 from shelfrank.artifact import Draft, read_manifest
 from shelfrank.bundle.golden import GoldenRequest, GoldenRows, check_golden, save_requests
@@ -25,7 +24,8 @@ from shelfrank.bundle.onnx import (
     quantize,
     untrained_layers,
 )
-from shelfrank.bundle.replay import pages_as_asked, replay
+from shelfrank.bundle.release import Gate, ReleaseComparison, compare_for_release, require_better
+from shelfrank.bundle.replay import pages_as_asked, replay, spread
 from shelfrank.bundle.shop import write_shop
 from shelfrank.bundle.spec import (
     FEATURES,
@@ -46,7 +46,9 @@ from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import Evaluation, score_weights
 from shelfrank.experiment import Run
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.online.build import build_store
+from shelfrank.online.build import STORE_FILE, build_store
+from shelfrank.online.requests import RequestFeature, read_by, request_features
+from shelfrank.prepare.encode import Encoder
 from shelfrank.progress import measured
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.report.model_card import model_card
@@ -84,13 +86,29 @@ class ExportSettings:
     replayed: int = 500
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What became of an export.
+
+    Attributes:
+        version: The version's name.
+        changed: Whether it was written now.
+        comparisons: The run against what it replaces.
+    """
+
+    version: str
+    changed: bool
+    comparisons: tuple[ReleaseComparison, ...]
+
+
 def export(
     run_path: Path,
     out: Path,
     settings: ExportSettings | None = None,
     evaluation_path: Path | None = None,
     scores_path: Path | None = None,
-) -> tuple[str, bool]:
+    gate: Gate | None = None,
+) -> Exported:
     """Writes a run as a new version of a bundle, and points the bundle at it.
 
     Args:
@@ -99,14 +117,16 @@ def export(
         settings: What goes in beside the run.
         evaluation_path: An evaluation of the run, for the model card.
         scores_path: The semantic scores that the data was prepared with; None looks beside the prepared data.
+        gate: What the run must be better than; None publishes any, and compares it.
 
     Returns:
-        The version's name, and whether it was written now.
+        The version's name, whether it was written now, and how the run compares with what it replaces.
 
     Raises:
-        UserError: Where the run, its data or its log cannot be read, or the semantic scores cannot be found.
+        UserError: Where the run, its data or its log cannot be read, the semantic scores cannot be found, or the run is
+            not better than it must be: then nothing is published.
     """
-    settings = settings or ExportSettings()
+    settings, gate = settings or ExportSettings(), gate or Gate()
     run = Run.open(run_path)
     prepared = run.prepared()
     evaluation = None if evaluation_path is None else Evaluation.open(evaluation_path)
@@ -118,12 +138,17 @@ def export(
         "version": EXPORT_VERSION,
     }
 
+    store = BundleStore(out)
+    comparisons = compare_for_release(run, prepared, store, gate)
+    require_better(comparisons, gate)
+
     def write(draft: Draft) -> None:
+        draft.info["comparisons"] = [each.as_dict() for each in comparisons]
         with measured() as cost, _one_thread():
             _Export(run, prepared, settings, draft, scores).write(evaluation)
             draft.info["cost"] = cost.stop().as_dict()
 
-    return BundleStore(out).publish(inputs, write)
+    return Exported(*store.publish(inputs, write), tuple(comparisons))
 
 
 class _Export:
@@ -170,7 +195,12 @@ class _Export:
             with contextlib.suppress(OSError):
                 (self.folder / empty).rmdir()
         self.draft.info.update(
-            run=str(self.run.path), ranker=self.run.name, label=self.run.label, precisions=precisions, quality=quality
+            run=str(self.run.path),
+            ranker=self.run.name,
+            label=self.run.label,
+            precisions=precisions,
+            quality=quality,
+            request_features=[asdict(each) for each in spec.request_features],
         )
 
     def _spec(self, precisions: tuple[Precision, ...]) -> Spec:
@@ -205,7 +235,14 @@ class _Export:
             semantic_tokens=None if self.semantic is None else self.semantic.max_tokens,
             shares_encoder=self.shares_encoder,
             precisions=precisions,
+            request_features=self._request_features([column.name for column in seen]) if ranker.uses_features else (),
         )
+
+    def _request_features(self, columns: list[str]) -> tuple[RequestFeature, ...]:
+        facts = json.loads((self.folder / FEATURES / STORE_FILE).read_text(encoding="utf-8"))
+        features = request_features(facts, Encoder.load(self.folder / FEATURES / "encoder.json"))
+        declared = frozenset(name for names in facts["features"].values() for name in names)
+        return read_by(features, columns, declared)
 
     def _write_ranker(self) -> Iterator[str]:
         ranker = self.ranker
@@ -266,7 +303,7 @@ class _Export:
 
     def _write_golden(self, spec: Spec) -> dict[str, Any]:
         rows = self.prepared.split("test")
-        chosen = _spread(rows.n_searches, self.settings.golden_pages)
+        chosen = spread(rows.n_searches, self.settings.golden_pages)
         some = rows.searches(chosen)
         queries = self.prepared.queries()["query"].to_pylist()
         GoldenRows(
@@ -300,7 +337,7 @@ class _Export:
         return self._quality(rows, bundles)
 
     def _quality(self, rows: Split, bundles: dict[Precision, Bundle]) -> dict[str, Any]:
-        chosen = _spread(rows.n_searches, self.settings.replayed)
+        chosen = spread(rows.n_searches, self.settings.replayed)
         if not len(chosen):
             return {}
         some = rows.searches(chosen)
@@ -362,11 +399,6 @@ def _tokenizer(model: str, tokenizer: Any) -> str:
     backend.no_truncation()
     backend.no_padding()
     return backend.to_str(pretty=True)
-
-
-def _spread(n: int, wanted: int) -> Int64[np.ndarray, " chosen"]:
-    """Evenly spread numbers below `n`."""
-    return np.unique(np.linspace(0, n - 1, min(n, wanted)).astype(np.int64)) if n else np.empty(0, np.int64)
 
 
 def _short_card(run: Run) -> str:

@@ -1,6 +1,6 @@
 """A bundle in memory: from what is asked to scores."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +30,8 @@ class Scored:
     """A page with its scores.
 
     Attributes:
-        page: What the ranker saw, before columns that it must not see were left out.
+        page: What the ranker saw, before columns that it must not see were left out; its missing features are those
+            that the score can depend on.
         rows: What the ranker saw.
         scores: One per candidate and task, in the order of the candidates.
     """
@@ -119,6 +120,8 @@ class Bundle:
     def score(self, asked: Asked) -> Scored:
         """Features, then scores."""
         page = self.features.page(asked, self.semantic_vector(asked.query))
+        read = {each.name for each in self.spec.request_features}
+        page = replace(page, missing_features={name: n for name, n in page.missing_features.items() if name in read})
         n_rows = len(page.product_idx)
         position = np.arange(1, n_rows + 1) if asked.positions is None else np.asarray(asked.positions)
         return self._score(asked.query, page, position)

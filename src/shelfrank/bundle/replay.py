@@ -53,6 +53,9 @@ def replay(
 ) -> dict[str, Any]:
     """Ranks pages of a log through a bundle, and measures the ranking as the evaluation does.
 
+    Equal scores are ordered by the tie keys here, not by the engine's order as in the service: a constant score must
+    not be given the credit of the shown order.
+
     Args:
         bundle: The bundle.
         pages: The pages.
@@ -73,6 +76,11 @@ def replay(
         auc[task] = _number(auc_roc(np.ascontiguousarray(scores[:, index]), labels)) if both else None
     gap = float(np.abs(scores - offline).max(initial=0.0))
     return {"searches": len(pages), "auc": auc, f"mrr@{MRR_AT}": mrr, "largest_gap": gap}
+
+
+def spread(n: int, wanted: int) -> Int64[np.ndarray, " chosen"]:
+    """Evenly spread numbers below `n`, at most as many as wanted."""
+    return np.unique(np.linspace(0, n - 1, min(n, wanted)).astype(np.int64)) if n else np.empty(0, np.int64)
 
 
 def _asked(rows: list[dict[str, Any]], schema: Schema) -> Asked:

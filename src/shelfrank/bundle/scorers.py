@@ -1,13 +1,13 @@
 """What computes scores in the serving process: ONNX Runtime, or the boosting libraries themselves."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Int, Int32
+from jaxtyping import Float, Float32, Int, Int32, Int64
 
 from shelfrank.bundle.spec import Precision, Spec, graph_file
 from shelfrank.errors import UserError
@@ -36,7 +36,21 @@ class Rows:
     def __len__(self) -> int:
         return len(self.numerical)
 
-    def only(self, some: slice) -> "Rows":
+    def distinct(self) -> tuple[Int64[np.ndarray, " distinct"], Int64[np.ndarray, " rows"]]:
+        """The first of each kind of equal rows, and which of these each row equals; positions and rates aside."""
+        found: dict[tuple[bytes, ...], int] = {}
+        of_row = np.array([found.setdefault(key, len(found)) for key in self._keys()], np.int64)
+        return np.unique(of_row, return_index=True)[1], of_row
+
+    def _keys(self) -> Iterator[tuple[bytes, ...]]:
+        parts = [self.numerical, self.categorical, *([] if self.products is None else [self.products])]
+        cut = []
+        for part in parts:
+            content, width = part.tobytes(), part.itemsize * part.shape[1]
+            cut.append([content[start : start + width] for start in range(0, width * len(self), width or 1)])
+        return zip(*(each or [b""] * len(self) for each in cut), strict=True)
+
+    def only(self, some: slice | Int64[np.ndarray, " some"]) -> "Rows":
         """Some of the rows."""
         products = None if self.products is None else self.products[some]
         parts = [np.ascontiguousarray(part[some]) for part in (self.numerical, self.categorical)]
@@ -73,9 +87,14 @@ class OnnxScorer(Scorer):
         self.has_gates = "gates" in {each.name for each in self.session.get_outputs()}
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
-        """Probabilities; a single task's for every task."""
-        (probs,) = self.session.run(["probs"], self._given(rows))
-        return np.broadcast_to(probs, (len(rows), self.n_tasks))
+        """Probabilities; a single task's for every task.
+
+        Numerics: how a library rounds a row may depend on its place among the others, so equal rows are computed once:
+        products that the network cannot tell apart tie to the last bit.
+        """
+        first, of_row = rows.distinct()
+        (probs,) = self.session.run(["probs"], self._given(rows if len(first) == len(rows) else rows.only(first)))
+        return np.broadcast_to(probs[of_row], (len(rows), self.n_tasks))
 
     def gates(self, rows: Rows) -> Float32[np.ndarray, "rows n_learned n_experts"] | None:
         """The gates of an MMoE."""

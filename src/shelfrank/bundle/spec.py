@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shelfrank.errors import UserError
+from shelfrank.online.requests import RequestFeature
 
 KIND = "bundle"
 SPEC = "bundle.json"
@@ -42,6 +43,8 @@ class Spec:
         semantic_tokens: Tokens that the semantic encoder reads; None where the features have no semantic score.
         shares_encoder: Whether one graph gives both vectors of a query.
         precisions: The precisions in which the graphs are there.
+        request_features: The declared features that a request must bring, as far as the ranker's score can depend on
+            them; none in bundles of older versions.
     """
 
     ranker: str
@@ -59,6 +62,7 @@ class Spec:
     semantic_tokens: int | None = None
     shares_encoder: bool = False
     precisions: tuple[Precision, ...] = ("fp32",)
+    request_features: tuple[RequestFeature, ...] = ()
 
     def save(self, folder: Path) -> None:
         """Writes `bundle.json`."""
@@ -70,8 +74,9 @@ class Spec:
         try:
             data: dict[str, Any] = json.loads((folder / SPEC).read_text(encoding="utf-8"))
             columns = tuple((str(name), str(side), float(mean)) for name, side, mean in data.pop("columns"))
+            features = tuple(RequestFeature(**each) for each in data.pop("request_features", ()))
             lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
-            return cls(**{**data, **lists}, columns=columns)
+            return cls(**{**data, **lists}, columns=columns, request_features=features)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{folder / SPEC} must say what the bundle holds, but it cannot be read: {error}; export the run again"

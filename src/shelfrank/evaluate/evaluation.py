@@ -119,7 +119,8 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
 
 def fuse(scores: Float[np.ndarray, "rows n_tasks"], weights: tuple[float, ...]) -> Float32[np.ndarray, " rows"]:
     """The score that orders a page: the weighted sum of the tasks' scores (Paper: Table 2, task weights)."""
-    return (scores.astype(np.float64) @ np.asarray(weights)).astype(np.float32)
+    # Numerics: a matrix product may round equal rows differently by their place among the others.
+    return (scores.astype(np.float64) * np.asarray(weights)).sum(axis=1).astype(np.float32)
 
 
 def fuses(ranker: Ranker) -> bool:

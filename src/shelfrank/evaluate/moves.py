@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.logs.search_log import TABLES, has_table, table_files
-from shelfrank.metrics import ranking_order
+from shelfrank.metrics import served_order
 
 N_EXAMPLES = 6
 SHOWN_PRODUCTS = 10
@@ -48,7 +48,7 @@ def moves(evaluation: Evaluation, prepared: PreparedData, log: Path, split_name:
 
 
 def _ranks(scores: np.ndarray, split: Split) -> np.ndarray:
-    order = ranking_order(scores, split.search_offsets, split.tie_keys)
+    order = served_order(scores, split.search_offsets, split.position)
     starts = np.repeat(split.search_offsets[:-1], np.diff(split.search_offsets))
     ranks = np.empty(len(scores), dtype=np.int64)
     ranks[order] = np.arange(len(scores)) - starts

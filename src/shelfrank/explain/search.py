@@ -14,7 +14,7 @@ from shelfrank.evaluate.evaluation import fuse, score_weights
 from shelfrank.experiment import Run
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.rows import Baseline, explain
-from shelfrank.metrics import ranking_order
+from shelfrank.metrics import served_order
 from shelfrank.prepare.encode import MISSING_SUFFIX, Encoder
 
 Value = str | float | bool | None
@@ -27,7 +27,7 @@ class ExplainedProduct:
     """One product of a page.
 
     Attributes:
-        rank: Its place by the run's score, from 1.
+        rank: Its place by the run's score, from 1; of equal scores, the one that was shown higher comes first.
         position: The place at which it was shown, from 1.
         product_id: The product.
         title: Its title; None where it has none.
@@ -154,7 +154,7 @@ def explain_search(
     page = run.select(prepared.split(split_name).searches(np.array([index])))
     ranker = run.ranker(prepared)
     scores = fuse(ranker.score(page), score_weights(run, prepared))
-    first = ranking_order(scores, page.search_offsets, page.tie_keys)[:top]
+    first = served_order(scores, page.search_offsets, page.position)[:top]
     rows = take(page, first)
     values = raw_values(Encoder.load(prepared.path / "encoder.json"), rows)
     products = prepared.products().take(rows.product_idx).to_pylist()

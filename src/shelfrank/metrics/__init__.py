@@ -18,7 +18,7 @@ from shelfrank.metrics.bootstrap import (
     bootstrap_mean_auc,
 )
 from shelfrank.metrics.interval import Difference, Interval
-from shelfrank.metrics.order import ranking_order
+from shelfrank.metrics.order import ranking_order, served_order
 from shelfrank.metrics.pages import mean_over_searches
 from shelfrank.metrics.personalization import (
     left_out_pages,
@@ -56,4 +56,5 @@ __all__ = [
     "personalization_degree_at_k",
     "ranking_order",
     "reciprocal_rank",
+    "served_order",
 ]

@@ -1,4 +1,4 @@
-"""The order that scores give to each results page."""
+"""The order that scores give to each results page: for metrics, and as a page is shown."""
 
 import numpy as np
 from jaxtyping import Float, Int, Int64, UInt64
@@ -16,6 +16,9 @@ def ranking_order(
     tie_keys: UInt64[np.ndarray, " rows"],
 ) -> Int64[np.ndarray, " rows"]:
     """Computes the row order that sorts each page by descending score, equal scores by ascending tie key.
+
+    Metrics order equal scores by a hash, so that a constant score earns nothing from the shown order; pages that
+    people see keep that order instead, see `served_order`.
 
     Args:
         scores: What the ranker gives each row.
@@ -55,6 +58,36 @@ def ranking_order(
             n_clashes += int(np.count_nonzero((scores[above] == scores[below]) & (tie_keys[above] == tie_keys[below])))
     require_distinct_keys(n_clashes)
     return order
+
+
+def served_order(
+    scores: Float[np.ndarray, " rows"],
+    search_offsets: Int[np.ndarray, " offsets"],
+    positions: Int[np.ndarray, " rows"],
+) -> Int64[np.ndarray, " rows"]:
+    """Computes the row order that sorts each page by descending score, equal scores by the engine's position.
+
+    Where a ranker cannot tell products apart, the engine's order stands, in the service and wherever a page is listed.
+
+    Args:
+        scores: What the ranker gives each row.
+        search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
+        positions: Each row's place in the engine's order, from 1; rows of equal places keep their order.
+
+    Returns:
+        Row indices: `scores[order]` lies sorted, page by page, and the pages keep their places.
+
+    Raises:
+        UserError: Where shapes do not fit, a page is empty, or a score is not finite.
+
+    Example:
+        >>> served_order(np.array([0.1, 0.9, 0.5, 0.5]), np.array([0, 2, 4]), np.array([1, 2, 2, 1]))
+        array([1, 0, 3, 2])
+    """
+    require_pages(search_offsets, scores=scores, positions=positions)
+    require_scores(scores)
+    pages = np.repeat(np.arange(len(search_offsets) - 1), np.diff(search_offsets))
+    return np.lexsort((positions, -scores, pages))
 
 
 def require_distinct_keys(n_clashes: int) -> None:

@@ -30,7 +30,7 @@ class Asked:
         customer: Declared features of the customer that replace the table's.
         products: For each candidate, declared features that replace the table's or are known per row only, such as
             `price`; empty replaces nothing.
-        search_id: The page's id, by which equal scores are ordered as offline; None orders them by the query's text.
+        search_id: The page's id, from which its tie keys follow as offline; None takes the query's text.
     """
 
     query: str
@@ -87,9 +87,13 @@ class Page:
         categorical: Codes; 0 is unknown or default.
         product_idx: Row of each product in the catalogue; -1 where it is not there.
         query_idx: Row of the query in the log's queries; -1 where it was never seen.
-        tie_keys: Fixed hash of (search, product) that breaks ties between equal scores.
+        tie_keys: Fixed hash of (search, product), by which metrics order equal scores; a page that is served keeps the
+            engine's order there.
         unknown: How much was cold: `products` that the catalogue lacks, `customer` and `query` (1 or 0), and given
             `categories` that have no code.
+        missing_features: By declared feature that the store reads, for how many candidates a request that could have
+            brought it did not; see `RequestCheck.missing`.
+        unknown_features: By name, how often a request gave it where nothing reads it.
         numerical_columns: What each column of `numerical` is.
         categorical_columns: What each column of `categorical` is.
     """
@@ -100,8 +104,15 @@ class Page:
     query_idx: int
     tie_keys: UInt64[np.ndarray, " rows"]
     unknown: Mapping[str, int]
+    missing_features: Mapping[str, int]
+    unknown_features: Mapping[str, int]
     numerical_columns: tuple[Column, ...]
     categorical_columns: tuple[Column, ...]
+
+    def unknown_ids(self, asked: Asked) -> list[str]:
+        """The candidates that the catalogue lacks, each once, in the order of the request."""
+        rows = np.flatnonzero(self.product_idx < 0).tolist()
+        return list(dict.fromkeys(asked.product_ids[row] for row in rows))
 
     def neutral(self, mode: Literal["zero", "mean"]) -> "Page":
         """The same page with every customer feature at its neutral value; see `Split.neutral`."""

@@ -103,7 +103,9 @@ def number(name: str, value: Any) -> float:
         return float("nan")
     if isinstance(value, int | float):
         return float(value)
-    raise UserError(f"the feature {name!r} must be a number, but it is {value!r}")
+    raise UserError(
+        f"the feature {name!r} must be a number, but it is {value!r}; send a number, or null where there is none"
+    )
 
 
 def given_numbers(name: str, values: Sequence[Any]) -> Float64[np.ndarray, " rows"]:

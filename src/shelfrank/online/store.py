@@ -21,6 +21,7 @@ from shelfrank.online.ids import Ids
 from shelfrank.online.past import KeyTotals, PastTable
 from shelfrank.online.recent import Happening, Recent, attention, log_price
 from shelfrank.online.repeats import MOST_KEYS, Repeats
+from shelfrank.online.requests import RequestCheck, request_features
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding
 from shelfrank.prepare.measures import HistoryPlan
 from shelfrank.prepare.page import computed_features, totals_by_key
@@ -64,6 +65,7 @@ class FeatureStore:
         numerical_columns: What each column of a page's `numerical` is.
         categorical_columns: What each column of a page's `categorical` is.
         until_us: The log's last moment; events up to it are in the tables already and are not added again.
+        requests: Which declared features requests bring.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any], most_recent: int) -> None:
@@ -167,6 +169,8 @@ class FeatureStore:
                 "query": int(candidates.query < 0),
                 "categories": cold,
             },
+            missing_features=self.requests.missing(asked, candidates.product, candidates.customer),
+            unknown_features=self.requests.unknown(asked),
             numerical_columns=self.numerical_columns,
             categorical_columns=self.categorical_columns,
         )
@@ -282,6 +286,7 @@ class FeatureStore:
         }
         self._types = types
         self._home = homes
+        self.requests = RequestCheck(request_features(self._facts, encoder), homes)
         self._row_categories = [each.name for each in categorical["row"]]
 
     def _open_totals(self, path: Path, config: PrepareConfig, most_recent: int) -> None:

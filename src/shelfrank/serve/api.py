@@ -215,6 +215,10 @@ class RankResponse(BaseModel):
         reason: Why it is degraded.
         bundle: The version that answered.
         unknown: How much was cold: products, customer, query, categories.
+        unknown_ids: The candidates that the catalogue lacks, each once.
+        missing_features: Features that the bundle needs and the request left out, with the number of candidates that
+            lack them; `GET /v1/bundle` lists them.
+        unknown_features: Names that nothing reads where the request gave them, with how often it did.
         took_ms: Time in the service.
     """
 
@@ -236,6 +240,9 @@ class RankResponse(BaseModel):
                     "reason": None,
                     "bundle": "000001-5f0c1a2b3c4d",
                     "unknown": {"products": 0, "customer": 0, "query": 0, "categories": 0},
+                    "unknown_ids": [],
+                    "missing_features": {"device": 3},
+                    "unknown_features": {"Device": 1},
                     "took_ms": 6.2,
                 }
             ]
@@ -247,6 +254,9 @@ class RankResponse(BaseModel):
     reason: Literal["deadline", "model_error", "not_loaded"] | None = None
     bundle: str | None = None
     unknown: dict[str, int]
+    unknown_ids: list[str]
+    missing_features: dict[str, int]
+    unknown_features: dict[str, int]
     took_ms: float
 
 
@@ -255,8 +265,8 @@ class RerankRequest(BaseModel):
 
     Attributes:
         query: What was typed.
-        documents: Product ids, or objects that have one as `id`, `product_id` or `text`. Let the engine send the field
-            that holds the product's id. Elasticsearch names the list `input`.
+        documents: Product ids, or objects that have one as `id`, `product_id` or `text`; no other key of them is read.
+            Let the engine send the field that holds the product's id. Elasticsearch names the list `input`.
         top_n: Most results; all if left out.
         return_documents: Whether results repeat their document.
         customer_id: Who asks; left out, an anonymous visitor.
@@ -304,7 +314,8 @@ class RerankResponse(BaseModel):
     Attributes:
         id: Of this answer.
         results: The documents.
-        meta: The bundle, and whether the engine's own order came back.
+        meta: The bundle, whether the engine's own order came back, and `unknown`, `unknown_ids`, `missing_features`
+            and `unknown_features` as in `RankResponse`.
     """
 
     id: str
@@ -401,6 +412,48 @@ class EventsResponse(BaseModel):
 
     accepted: int
     passed_over: dict[str, int]
+
+
+class RequestedFeature(BaseModel):
+    """A declared feature that requests bring.
+
+    Attributes:
+        name: The feature, as requests must spell it.
+        kind: A number, or a text that names a category.
+        side: Whom it describes.
+        place: Where it goes: `features` of each of the `candidates`, `customer` or `context`.
+        needed: When the bundle has no value of its own.
+    """
+
+    name: str
+    kind: Literal["numerical", "categorical"]
+    side: str
+    place: Literal["candidates", "customer", "context"]
+    needed: Literal["always", "unknown product", "unknown customer"]
+
+
+class BundleResponse(BaseModel):
+    """The bundle that serves.
+
+    Attributes:
+        bundle: The version.
+        ranker: The ranker's name.
+        label: Its name in tables.
+        tasks: The tasks that it scores.
+        task_weights: What fuses their scores, unless a request says otherwise.
+        gives_probabilities: Whether the tasks' scores are probabilities.
+        precision: In which precision its graphs compute.
+        request_features: The features that a request must bring.
+    """
+
+    bundle: str
+    ranker: str
+    label: str
+    tasks: list[str]
+    task_weights: dict[str, float]
+    gives_probabilities: bool
+    precision: str
+    request_features: list[RequestedFeature]
 
 
 class ReloadResponse(BaseModel):

@@ -144,7 +144,12 @@ def _ranking_routes() -> APIRouter:
             for result in results:
                 document = body.documents[result["index"]]
                 result["document"] = {"text": document} if isinstance(document, str) else document
-        meta = {"bundle": answer.bundle, "degraded": answer.reason is not None, "reason": answer.reason}
+        meta = {
+            "bundle": answer.bundle,
+            "degraded": answer.reason is not None,
+            "reason": answer.reason,
+            **_unfamiliar(answer),
+        }
         return as_json({"id": str(uuid.uuid4()), "results": results, "meta": meta})
 
     @router.post("/events", response_model=api.EventsResponse, status_code=202, responses=EVENTS_REFUSED)
@@ -157,6 +162,19 @@ def _ranking_routes() -> APIRouter:
         for reason, count in unused.items():
             service.metrics.passed_over.labels(reason).inc(count)
         return as_json({"accepted": len(body.events), "passed_over": dict(unused + Counter(passed_over))}, 202)
+
+    @router.get(
+        "/bundle",
+        response_model=api.BundleResponse,
+        responses={503: {"model": api.Problem, "description": "No bundle is loaded and checked yet."}},
+    )
+    async def bundle(request: Request) -> Response:
+        """What serves, and which features a request must bring."""
+        about = _service(request).about()
+        return as_json(
+            {"detail": "no bundle is loaded yet; ask again once /readyz says ok"} if about is None else about,
+            200 if about else 503,
+        )
 
     @router.post(
         "/admin/reload",
@@ -249,8 +267,18 @@ def _ranked(answer: Answer, ids: Sequence[str], started: float) -> dict[str, Any
         "degraded": answer.reason is not None,
         "reason": answer.reason,
         "bundle": answer.bundle,
-        "unknown": dict(answer.unknown),
+        **_unfamiliar(answer),
         "took_ms": round((time.perf_counter() - started) * 1e3, 3),
+    }
+
+
+def _unfamiliar(answer: Answer) -> dict[str, Any]:
+    """What the request named that the bundle does not know, and what it left out."""
+    return {
+        "unknown": dict(answer.unknown),
+        "unknown_ids": list(answer.unknown_ids),
+        "missing_features": dict(answer.missing_features),
+        "unknown_features": dict(answer.unknown_features),
     }
 
 
@@ -261,7 +289,8 @@ def _relevance(answer: Answer) -> list[float]:
         return [1 - place / n for place in range(n)]
     if answer.bounded:
         return list(answer.scores)
-    return (1 / (1 + np.exp(-np.array(answer.scores)))).tolist()
+    # Numerics: the sigmoid without an overflow, since trees that rank give scores of any size.
+    return np.exp(-np.logaddexp(0.0, -np.array(answer.scores))).tolist()
 
 
 def _document_id(document: str | dict[str, Any]) -> str:

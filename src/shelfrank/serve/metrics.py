@@ -1,6 +1,7 @@
 """What the service counts, in the format of Prometheus."""
 
 import os
+from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -8,6 +9,9 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Where several processes keep their counts, so that one of them can tell all; it must be set before the import."""
 SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
+MOST_NAMES = 100
+"""Different names of unknown features that a process counts by name."""
+OTHER = "other"
 CANDIDATES = (1, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -27,6 +31,19 @@ class Metrics:
             "shelfrank_degraded", "Pages returned in the engine's own order.", ("reason",), registry=registry
         )
         self.unknown = Counter("shelfrank_unknown", "What was cold.", ("what",), registry=registry)
+        self.missing_features = Counter(
+            "shelfrank_missing_features",
+            "Candidates without a feature that the bundle needs and the request left out.",
+            ("feature",),
+            registry=registry,
+        )
+        self.unknown_features = Counter(
+            "shelfrank_unknown_features",
+            "Features that a request named where nothing reads them.",
+            ("feature",),
+            registry=registry,
+        )
+        self._unknown_names: set[str] = set()
         self.events = Counter("shelfrank_events", "Events accepted.", registry=registry)
         self.passed_over = Counter(
             "shelfrank_events_passed_over", "Accepted events that change no feature.", ("reason",), registry=registry
@@ -63,6 +80,21 @@ class Metrics:
         for result in ("loaded", "refused"):
             self.loads.labels(result)
         self.fallbacks.labels("int8")
+
+    def count_features(self, missing: Mapping[str, int], unknown: Mapping[str, int]) -> None:
+        """Counts what a request left out and what it named in vain.
+
+        Args:
+            missing: By feature, for how many candidates it was left out.
+            unknown: By name, how often it was given. Names come from callers: after `MOST_NAMES` different ones, others
+                are counted together, as `other`.
+        """
+        for name, count in missing.items():
+            self.missing_features.labels(name).inc(count)
+        for name, count in unknown.items():
+            if len(self._unknown_names) < MOST_NAMES:
+                self._unknown_names.add(name)
+            self.unknown_features.labels(name if name in self._unknown_names else OTHER).inc(count)
 
     def text(self) -> bytes:
         """All counts, those of other processes of the service included."""

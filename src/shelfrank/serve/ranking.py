@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64, UInt64
+from jaxtyping import Float, Float32, Float64, Int64
 
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.scorers import Rows
 from shelfrank.config import normalised_weights
+from shelfrank.evaluate.evaluation import fuse
 
 N_REASONS = 12
 """Features of an explanation."""
 TEXT_MATCH = "text_match"
 LEAST = 1e-9
+BLENDED_DIGITS = 12
+"""Decimals of a blended place: places of 1000 candidates are further apart."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,13 @@ def task_weights(bundle: Bundle, weights: Mapping[str, float] | None) -> Float64
     return np.array([chosen[task] for task in tasks])
 
 
-def fused_scores(scored: Scored, bundle: Bundle, weights: Mapping[str, float] | None) -> Float64[np.ndarray, " rows"]:
-    """The weighted sum of the tasks' scores; see `task_weights`."""
-    return scored.scores.astype(np.float64) @ task_weights(bundle, weights)
+def fused_scores(scored: Scored, weights: Float64[np.ndarray, " n_tasks"]) -> Float32[np.ndarray, " rows"]:
+    """The weighted sum of the tasks' scores, rounded as offline, so that the same products tie; see `task_weights`."""
+    return fuse(scored.scores, tuple(weights))
 
 
 def blend(
     scores: Float[np.ndarray, " rows"],
-    tie_keys: UInt64[np.ndarray, " rows"],
     engine: Int64[np.ndarray, " rows"],
     weight: float,
 ) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
@@ -86,10 +88,10 @@ def blend(
 
     A model's probabilities and an engine's scores have no common scale, so places are blended: each order gives the
     first 1 and the last 0, evenly in between. A weight of 1 keeps the model's own scores, and 0 the engine's order.
+    Where the model's scores are equal, and where both orders balance, the engine's order stands.
 
     Args:
         scores: The model's.
-        tie_keys: What orders equal scores.
         engine: Each candidate's place in the engine's order, from 1.
         weight: How much the model counts.
 
@@ -97,18 +99,18 @@ def blend(
         The candidates in their new order, and what each is sorted by.
 
     Example:
-        >>> keys = np.arange(3, dtype=np.uint64)
-        >>> blend(np.array([0.1, 0.3, 0.2]), keys, np.array([1, 2, 3]), 0.25)[0]
+        >>> blend(np.array([0.1, 0.3, 0.2]), np.array([1, 2, 3]), 0.25)[0]
         array([0, 1, 2])
     """
-    by_model = np.lexsort((tie_keys, -scores))
+    by_model = np.lexsort((engine, -scores))
     if weight == 1:
         return by_model, scores.astype(np.float64)
     place = np.empty(len(scores))
     place[by_model] = np.arange(len(scores))
     last = max(len(scores) - 1, 1)
     blended = weight * (1 - place / last) + (1 - weight) * (1 - (engine - 1) / last)
-    # Where both orders balance, the engine's stands.
+    # Numerics: orders that balance exactly may differ in the last digit of their sums.
+    blended = np.round(blended, BLENDED_DIGITS)
     return np.lexsort((engine, -blended)), blended
 
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -76,6 +76,9 @@ class Answer:
         explanations: Of the first results, as the API has them; of fewer than were wanted where time was short.
         bundle: The version that answered.
         unknown: How much was cold.
+        unknown_ids: The candidates that the catalogue lacks, each once, in the order of the request.
+        missing_features: By feature that the score can depend on, for how many candidates the request left it out.
+        unknown_features: By name, how often the request gave it where nothing reads it.
         reason: Why the engine's own order came back; None where it did not.
         bounded: Whether the scores lie from 0 to 1.
     """
@@ -87,6 +90,9 @@ class Answer:
     explanations: Sequence[Mapping[str, Any]] = ()
     bundle: str | None = None
     unknown: Mapping[str, int] = field(default_factory=dict)
+    unknown_ids: Sequence[str] = ()
+    missing_features: Mapping[str, int] = field(default_factory=dict)
+    unknown_features: Mapping[str, int] = field(default_factory=dict)
     reason: str | None = None
     bounded: bool = True
 
@@ -165,6 +171,23 @@ class Service:
     def version(self) -> str | None:
         """The version that serves; None before one is loaded."""
         return self._serving.bundle.name if self._serving else None
+
+    def about(self) -> dict[str, Any] | None:
+        """What serves and which features requests must bring, as the API has it; None before a bundle is loaded."""
+        if self._serving is None:
+            return None
+        bundle = self._serving.bundle
+        spec = bundle.spec
+        return {
+            "bundle": bundle.name,
+            "ranker": spec.ranker,
+            "label": spec.label,
+            "tasks": list(spec.tasks),
+            "task_weights": dict(spec.task_weights),
+            "gives_probabilities": spec.gives_probabilities,
+            "precision": bundle.precision,
+            "request_features": [asdict(each) for each in spec.request_features],
+        }
 
     @property
     def served_precision(self) -> Precision | None:
@@ -255,6 +278,7 @@ class Service:
         for what, count in answer.unknown.items():
             if count:
                 self.metrics.unknown.labels(what).inc(count)
+        self.metrics.count_features(answer.missing_features, answer.unknown_features)
         return answer
 
     async def of_shop(self, work: Callable[[Shop], Result]) -> Result:
@@ -337,12 +361,12 @@ class Service:
         scored = bundle.score(replace(asked, positions=engine.tolist()))
         scoring_s = time.monotonic() - started_s
         self._count_queries(bundle)
-        fused = fused_scores(scored, bundle, wanted.task_weights)
+        weights = task_weights(bundle, wanted.task_weights)
+        fused = fused_scores(scored, weights)
         if not np.isfinite(fused).all():
             raise ArithmeticError("scores must be finite")
-        order, values = blend(fused, scored.page.tie_keys, engine, wanted.weight)
+        order, values = blend(fused, engine, wanted.weight)
         order = order[: wanted.top_n]
-        weights = task_weights(bundle, wanted.task_weights)
         explain = partial(explanations, bundle, scored.rows, weights=weights)
         return Answer(
             order=order.tolist(),
@@ -352,6 +376,9 @@ class Service:
             explanations=explained_in_time(explain, order[: wanted.explain], due_s, scoring_s),
             bundle=bundle.name,
             unknown=scored.page.unknown,
+            unknown_ids=scored.page.unknown_ids(asked),
+            missing_features=scored.page.missing_features,
+            unknown_features=scored.page.unknown_features,
             bounded=bundle.spec.gives_probabilities or wanted.weight < 1,
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
-from jaxtyping import Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 
 from shelfrank.artifact import write_atomic
 from shelfrank.bundle.loaded import Bundle, Scored
@@ -21,7 +21,7 @@ from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EvaluateConfig
 from shelfrank.metrics import personalization_degree
 from shelfrank.online import Asked
-from shelfrank.serve.ranking import blend, explanations, task_weights
+from shelfrank.serve.ranking import blend, explanations, fused_scores, task_weights
 from shelfrank.serve.retrieval import Retrieval
 
 log = logging.getLogger("shelfrank.serve")
@@ -72,8 +72,8 @@ class _TwoOrders:
     neutral: Scored
     own_order: Int64[np.ndarray, " rows"]
     neutral_order: Int64[np.ndarray, " rows"]
-    own_fused: Float64[np.ndarray, " rows"]
-    neutral_fused: Float64[np.ndarray, " rows"]
+    own_fused: Float32[np.ndarray, " rows"]
+    neutral_fused: Float32[np.ndarray, " rows"]
 
 
 class Shop:
@@ -171,6 +171,7 @@ class Shop:
             "by_meaning": 0,
             "personalization_degree": None,
             "unknown_customer": False,
+            "missing_features": {},
             "neutral": [],
             "personalized": [],
             "products": {},
@@ -179,10 +180,12 @@ class Shop:
         if two is None:
             return answer
         n = len(two.asked.product_ids)
-        share = personalization_degree(two.own_fused, two.neutral_fused, np.array([0, n]), two.own.page.tie_keys, k)
         own, neutral = two.own_order[: wanted.n_shown].tolist(), two.neutral_order[: wanted.n_shown].tolist()
         own_rank, neutral_rank = np.empty(n, np.int64), np.empty(n, np.int64)
         own_rank[two.own_order] = neutral_rank[two.neutral_order] = np.arange(1, n + 1)
+        # Of the places that are shown: where scores tie, those of the scores alone could be others.
+        places = (-own_rank.astype(np.float64), -neutral_rank.astype(np.float64))
+        share = personalization_degree(*places, np.array([0, n]), two.own.page.tie_keys, k)
         seen = list(dict.fromkeys([*own, *neutral]))
         ids = two.asked.product_ids
         return answer | {
@@ -190,6 +193,7 @@ class Shop:
             "candidates": n,
             "personalization_degree": None if np.isnan(share[0]) else float(share[0]),
             "unknown_customer": bool(two.own.page.unknown["customer"]),
+            "missing_features": dict(two.own.page.missing_features),
             "neutral": [ids[i] for i in neutral],
             "personalized": [ids[i] for i in own],
             "products": {
@@ -241,8 +245,8 @@ class Shop:
         own = self.bundle.score(asked)
         neutral = self.bundle.score_neutrally(asked, own, EvaluateConfig().neutral)
         engine = np.arange(1, len(found.rows) + 1)
-        fused = [scored.scores.astype(np.float64) @ weights for scored in (own, neutral)]
-        orders = [blend(each, own.page.tie_keys, engine, 1.0)[0] for each in fused]
+        fused = [fused_scores(scored, weights) for scored in (own, neutral)]
+        orders = [blend(each, engine, 1.0)[0] for each in fused]
         return _TwoOrders(
             asked=asked,
             found={"by_words": found.by_words, "by_meaning": found.by_meaning},
@@ -254,7 +258,7 @@ class Shop:
             neutral_fused=fused[1],
         )
 
-    def _scores(self, scored: Scored, fused: Float64[np.ndarray, " rows"], row: int) -> dict[str, Any]:
+    def _scores(self, scored: Scored, fused: Float32[np.ndarray, " rows"], row: int) -> dict[str, Any]:
         tasks = dict(zip(self.bundle.spec.tasks, scored.scores[row].tolist(), strict=True))
         return {"score": float(fused[row]), "tasks": tasks}
 

@@ -1,0 +1,45 @@
+"""Equal rows have equal scores, whatever library computes them and wherever they stand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from shelfrank.bundle.scorers import OnnxScorer, Rows
+
+
+def rows_of(numerical: list[float], products: list[float] | None = None) -> Rows:
+    n = len(numerical)
+    return Rows(
+        numerical=np.array(numerical, np.float32).reshape(n, 1),
+        categorical=np.empty((n, 0), np.int32),
+        position=np.arange(1, n + 1),
+        rates=np.empty((n, 0), np.float32),
+        query=None if products is None else np.zeros((1, 1), np.float32),
+        products=None if products is None else np.array(products, np.float32).reshape(n, 1),
+    )
+
+
+def test_equal_rows_are_found() -> None:
+    first, of_row = rows_of([2, 1, 2, 3, 1]).distinct()
+    assert (first.tolist(), of_row.tolist()) == ([0, 1, 3], [0, 1, 0, 2, 1])
+    first, of_row = rows_of([2, 2, 2], [5, 6, 5]).distinct()
+    assert (first.tolist(), of_row.tolist()) == ([0, 1], [0, 1, 0])
+    first, of_row = rows_of([]).distinct()
+    assert (len(first), len(of_row)) == (0, 0)
+
+
+def test_rows_without_columns_are_all_equal() -> None:
+    rows = Rows(np.empty((3, 0), np.float32), np.empty((3, 0), np.int32), np.arange(1, 4), np.empty((3, 0), np.float32))
+    assert rows.distinct()[1].tolist() == [0, 0, 0]
+
+
+def test_a_library_that_rounds_by_place_cannot_break_ties() -> None:
+    def run(_: list[str], given: dict[str, np.ndarray]) -> list[np.ndarray]:
+        x = given["numerical"]
+        return [x + np.arange(len(x), dtype=np.float32)[:, None] * np.float32(1e-3)]
+
+    scorer = object.__new__(OnnxScorer)
+    scorer.n_tasks, scorer.session, scorer.inputs = 1, SimpleNamespace(run=run), {"numerical"}
+    scores = scorer.score(rows_of([0.5, 0.7, 0.5, 0.5, 0.7]))[:, 0]
+    assert scores[0] == scores[2] == scores[3]
+    assert scores[1] == scores[4] > scores[0]
