@@ -79,7 +79,7 @@ class Feature(BaseModel):
             )
         if not self.name.strip() or any(ord(character) < 32 for character in self.name):
             raise ValueError(
-                f"the name of a feature must be text without control characters, but it is {self.name!r}; give it another"
+                f"the name of a feature must be text without control characters, but it is {self.name!r}; rename it"
             )
         if self.kind is Kind.NUMERICAL and isinstance(self.default, str):
             raise ValueError(f"the default of numerical feature {self.name!r} must be a number, not {self.default!r}")

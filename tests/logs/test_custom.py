@@ -276,8 +276,8 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "time": (
         {"at": ["31.05.2024"] * 4},
         [
-            "at: must hold times such as 2024-05-31T18:04:05Z, from 1990 on and before 2100; write the year first, then "
-            "month and day; 4 rows, e.g. '31.05.2024'"
+            "at: must hold times such as 2024-05-31T18:04:05Z, from 1990 on and before 2100; write the year first, "
+            "then month and day; 4 rows, e.g. '31.05.2024'"
         ],
     ),
     "time of no unit": (
@@ -294,7 +294,10 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 def test_times_that_are_no_numbers_are_listed(tmp_path: Path) -> None:
     write_wide(tmp_path, at=["nan", "inf", "1e300", "1714564800"])
-    with pytest.raises(UserError, match=r"at: must hold numbers of s since 1970, from 1990 on and before 2100; 3 rows, e.g. '1e300', 'inf', 'nan'"):
+    with pytest.raises(
+        UserError,
+        match=r"at: must hold numbers of s since 1970, from 1990 on and before 2100; 3 rows, .* '1e300', 'inf', 'nan'",
+    ):
         import_custom(write_mapping(tmp_path, timestamp_unit="s"), tmp_path / "log")
 
 

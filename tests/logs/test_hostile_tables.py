@@ -31,9 +31,11 @@ FEW = settings(
 )
 
 NAMES = [
-    "by", "self", "having", "metrics", "name", "select", "order by", "a.b", 'q"uote', "it's", "🙂", "ß", " ", "", "n", "Price",
-    "price", "PRICE", "row", "Row", "search_idx", "raw_impressions", "column 0", "column_0", "price__missing", "split",
-    "known_0", "title", "Query", "timestamp", "count", "x" * 300, "a\nb", "a\tb", "null", "%s", "{name}", "product_clicks",
+    "by", "self", "having", "metrics", "name", "select", "order by", "a.b", 'q"uote', "it's", "🙂", "ß", " ", "", "n",
+    "Price", "price", "PRICE", "row", "Row", "search_idx", "raw_impressions", "column 0",
+    "column_0", "price__missing", "split",
+    "known_0", "title", "Query", "timestamp", "count", "x" * 300, "a\nb", "a\tb", "null", "%s", "{name}",
+    "product_clicks",
 ]  # fmt: skip
 CELLS: dict[str, Any] = {
     "text": ["a", "", None, "NULL"],
@@ -113,7 +115,9 @@ def test_features_of_any_name_and_type(
         columns: dict[str, Any] = {column: role for role, (column, _) in GOOD.items()}
         for name, cell, kind in zip(names, cells, kinds, strict=False):
             if name not in table.column_names:
-                table = table.append_column(name, pa.array(CELLS[cell]) if isinstance(CELLS[cell], list) else CELLS[cell])
+                table = table.append_column(
+                    name, pa.array(CELLS[cell]) if isinstance(CELLS[cell], list) else CELLS[cell]
+                )
                 columns[name] = {"side": side, "kind": kind}
         pq.write_table(table.slice(0, n_rows), folder / "wide.parquet")
         import_and_prepare(write_mapping(folder, "wide.parquet", columns), folder)
@@ -135,7 +139,7 @@ def test_roles_of_any_type(role: str, cell: str, unit: str | None) -> None:
     pieces=st.lists(
         st.one_of(
             st.sampled_from(["1,2024-05-01T12:00:00Z,shoe,a,1,1,A,u", "page,at,words,sku,rank,clicked,label,user", ""]),
-            st.text(alphabet='a1,;"\\\t|\0é🙂 \'', max_size=30),
+            st.text(alphabet="a1,;\"\\\t|\0é🙂 '", max_size=30),
         ),
         max_size=6,
     ),
@@ -156,10 +160,12 @@ def test_text_of_any_kind(pieces: list[str], end: str, other_end: str, encoding:
 
 JSON = st.recursive(
     st.one_of(
-        st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.sampled_from(["1", "a", "", "\0", "1e400"]),
+        st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(),
+        st.sampled_from(["1", "a", "", "\0", "1e400"]),
         st.sampled_from(["2024-05-01T12:00:00Z", 1_714_564_800_000, "click", "impression", 0, 1, 2]),
     ),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["object_id", "ordinal"]), inner, max_size=2),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["object_id", "ordinal"]), inner, max_size=2),
     max_leaves=4,
 )  # fmt: skip
 
@@ -189,7 +195,12 @@ JSON = st.recursive(
 def test_json_lines_of_any_kind(queries: list[dict[str, Any]], events: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        first = {"query_id": "q0", "user_query": "hat", "timestamp": 1_714_564_800_000, "query_response_hit_ids": ["1", "a"]}
+        first = {
+            "query_id": "q0",
+            "user_query": "hat",
+            "timestamp": 1_714_564_800_000,
+            "query_response_hit_ids": ["1", "a"],
+        }
         click = {"action_name": "click", "query_id": "q0", "timestamp": 1_714_564_801_000,
                  "event_attributes": {"object": {"object_id": "a"}}}  # fmt: skip
         for name, rows in (("queries", [first, *queries]), ("events", [click, *events])):
@@ -202,7 +213,16 @@ def test_json_lines_of_any_kind(queries: list[dict[str, Any]], events: list[dict
 @pytest.mark.parametrize("source", sorted(set(SOURCES) - {"custom"}))
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\0" * 50, b"\xff\xfea\0,\0b\0", b"a,b\n1\n", b'"', b'{"a": 1}\n', b"[" * 100_000, b"K\xf6ln,b\nK\xf6ln,1\n"],
+    [
+        b"",
+        b"\0" * 50,
+        b"\xff\xfea\0,\0b\0",
+        b"a,b\n1\n",
+        b'"',
+        b'{"a": 1}\n',
+        b"[" * 100_000,
+        b"K\xf6ln,b\nK\xf6ln,1\n",
+    ],
     ids=["empty", "nul", "utf-16", "ragged", "quote", "json", "nested", "latin-1"],
 )
 def test_files_of_another_format(source: str, content: bytes, tmp_path: Path) -> None:

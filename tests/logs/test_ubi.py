@@ -423,3 +423,62 @@ def test_ids_are_read_wherever_the_versions_put_them() -> None:
     assert event_row({"event_attributes": named})["object_id"] == "978"
     assert [product_row({key: "p"})["product_id"] for key in ("product_id", "object_id", "id", "_id")] == ["p"] * 4
     assert query_row({"query_response_hit_ids": [None, ""]})["hits"] is None
+
+
+def test_a_label_is_one_whatever_the_clients_clock_says(tmp_path: Path) -> None:
+    queries = [query(f"q{n}", ["a", "b"], client_id=f"c{n}") for n in range(4)]
+    events = [
+        event("click", "q0", "a", **at("09:59:30.000")),
+        event("purchase", "q1", "b", timestamp="2025-02-28T10:00:00Z"),
+        event("click", "q2", "a", timestamp="2025-02-28T09:59:59Z"),
+        event("click", "q3", "b", timestamp="2027-01-01T00:00:00Z"),
+        # Of the client that is 30 seconds slow: by its clock before the search, in truth perhaps after it.
+        event("view", None, "b", client_id="c0", **at("09:59:50.000")),
+        event("view", None, "b", client_id="c3", **at("09:59:50.000")),
+        event("view", None, "b", client_id="c3", timestamp="2026-01-01T00:00:00Z"),
+    ]
+    impressions, history, notes = import_rows(tmp_path / "slow", queries, events)
+    labels = {(row["search_id"], row["product_id"]) for row in impressions if row["click"] or row["purchase"]}
+    assert labels == {("q0", "a"), ("q1", "b"), ("q3", "b")}
+    assert {row["timestamp"] for row in impressions} == {ASKED}
+    of_slow, of_right = (datetime(2025, 3, 1, 10, 0, 20, tzinfo=UTC), datetime(2025, 3, 1, 9, 59, 50, tzinfo=UTC))
+    assert {(row["customer_id"], row["timestamp"]) for row in history} == {("c0", of_slow), ("c3", of_right)}
+    assert notes["labels that are earlier than their query by the client's clock, kept as labels of that query"] == 2
+    assert [n for note, n in notes.items() if note.startswith("events kept as history whose client's clock")] == [1]
+    info = SearchLog.open(tmp_path / "slow" / "log").manifest.info
+    assert info["left_out"]["events more than a day earlier than their query"] == 1
+    assert info["left_out"]["events more than 30 days after the last query of the file"] == 1
+    assert info["warnings"][0]["must"] == (
+        "should hold nearly all click labels of the source, but 1 of 3 (33%) are lost, most of them as: events more than "
+        "a day earlier than their query (1)"
+    )
+
+
+def shown_from(first: int, query_id: str) -> list[dict[str, Any]]:
+    return [event("impression", query_id, item, first + place) for place, item in enumerate("abc")]
+
+
+def test_ordinals_from_0_are_recognised_where_all_lists_begin_there(tmp_path: Path) -> None:
+    queries, clicks = [query("q1"), query("q2")], [event("click", "q1", "a")]
+    both = [*shown_from(0, "q1"), *shown_from(0, "q2"), *clicks]
+    impressions, _, notes = import_rows(tmp_path / "zero", queries, both)
+    assert [(row["product_id"], row["position"], row["click"]) for row in impressions[:3]] == [
+        ("a", 1, 1),
+        ("b", 2, 0),
+        ("c", 3, 0),
+    ]
+    assert (
+        notes["ordinals of impression events"]
+        == "counted from 0, as every list that impression events make begins there"
+    )
+    with pytest.raises(UserError, match="ordinals .* but 1 of 2 lists begin at 0"):
+        import_rows(tmp_path / "mixed", queries, [*shown_from(0, "q1"), *shown_from(1, "q2"), *clicks])
+
+
+def test_times_in_other_units_are_told(tmp_path: Path) -> None:
+    asked = int(ASKED.timestamp())
+    queries, events = [query("q", ["a"], timestamp=asked)], [event("click", "q", "a", timestamp=(asked + 1) * 10**9)]
+    impressions, _, notes = import_rows(tmp_path / "units", queries, events)
+    assert [(row["timestamp"], row["click"]) for row in impressions] == [(ASKED, 1)]
+    assert notes["timestamps of queries read as s since 1970, as their size shows"] == 1
+    assert notes["timestamps of events read as ns since 1970, as their size shows"] == 1

@@ -51,7 +51,10 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "impression_elsewhere": ({"action_name": "impression", "user_query": None}, NO_QUERY),
     "impression_at_0": ({"action_name": "impression", "position": {"ordinal": 0}}, NO_ORDINAL),
     "seconds": ({"timestamp": 1_740_823_260}, LABEL),
-    "text_ordinal": ({"action_name": "impression", "object": {"object_id": "new"}, "position": {"ordinal": "2"}}, SHOWN),
+    "text_ordinal": (
+        {"action_name": "impression", "object": {"object_id": "new"}, "position": {"ordinal": "2"}},
+        SHOWN,
+    ),
     "slow_clock": ({"timestamp": "2025-03-01T09:59:00Z"}, LABEL),
     "minutes": ({"timestamp": 29_013_721}, UNREADABLE),
     "no_time": ({"timestamp": "yesterday"}, UNREADABLE),

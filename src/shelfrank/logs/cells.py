@@ -143,7 +143,7 @@ def _of_numbers(numbers: Value, unit: str) -> Value:
 
 
 def _of_text(cells: Value) -> Value:
-    date, clock, utc, offset, region = (cells.re_extract(_TIME, group) for group in range(1, 6))
+    date, clock, offset, region = (cells.re_extract(_TIME, group) for group in (1, 2, 4, 5))
     clock = clock.replace(",", ".")
     clock = (clock == "").ifelse("00:00:00", clock)
     whole = clock.re_search(r"^\d{1,2}:\d\d$").ifelse(clock + ":00", clock)

@@ -112,12 +112,19 @@ def require_single_values(path: Path, raw: Table, columns: Collection[str]) -> N
     for column in columns:
         held = raw[column].type()
         if not (
-            held.is_string() or held.is_numeric() or held.is_boolean() or held.is_timestamp() or held.is_date()
-            or held.is_uuid() or held.is_time() or held.is_enum() or held.is_null()
+            held.is_string()
+            or held.is_numeric()
+            or held.is_boolean()
+            or held.is_timestamp()
+            or held.is_date()
+            or held.is_uuid()
+            or held.is_time()
+            or held.is_enum()
+            or held.is_null()
         ):
             raise UserError(
-                f"{path} must hold text, numbers, times or booleans in the columns of the mapping, but {column!r} is of "
-                f"type {held}; write it as text"
+                f"{path} must hold text, numbers, times or booleans in the columns of the mapping, but {column!r} is "
+                f"of type {held}; write it as text"
             )
 
 

@@ -126,10 +126,13 @@ def inspect_csv(path: Path) -> CsvWriting:
 def copy_in_utf8(path: Path, out: Path, encoding: str) -> None:
     """Writes a file again in UTF-8 with LF as its only line end, within quotes too."""
     codec = "utf-8-sig" if encoding == "utf-8" else encoding
-    with opened(path) as raw, io.TextIOWrapper(raw, encoding=codec, newline=None) as text:
-        with out.open("w", encoding="utf-8", newline="\n") as copy:
-            while piece := text.read(_BYTES_AT_ONCE):
-                copy.write(piece)
+    with (
+        opened(path) as raw,
+        io.TextIOWrapper(raw, encoding=codec, newline=None) as text,
+        out.open("w", encoding="utf-8", newline="\n") as copy,
+    ):
+        while piece := text.read(_BYTES_AT_ONCE):
+            copy.write(piece)
 
 
 def opened(path: Path) -> io.BufferedIOBase:
@@ -173,6 +176,6 @@ def _remembered(text: Iterable[str], lines: list[str]) -> Iterator[str]:
 
 def _wrong_encoding(path: Path, line: int) -> UserError:
     return UserError(
-        f"{path} must be text in UTF-8, but its line {line} is not; it is probably in Latin-1 or Windows-1252, so write "
-        f"it again in UTF-8, as with `iconv -f WINDOWS-1252 -t UTF-8`"
+        f"{path} must be text in UTF-8, but its line {line} is not; it is probably in Latin-1 or Windows-1252, so "
+        f"write it again in UTF-8, as with `iconv -f WINDOWS-1252 -t UTF-8`"
     )

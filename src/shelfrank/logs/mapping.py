@@ -159,8 +159,8 @@ class SourceMapping(BaseModel):
                 )
             if column not in names and look_like_a_row(names):
                 raise UserError(
-                    f"{file} must begin with a line of column names, but it has no column {column!r} and its first line "
-                    f"looks like a row: {', '.join(names)[:200]}"
+                    f"{file} must begin with a line of column names, but it has no column {column!r} and its first "
+                    f"line looks like a row: {', '.join(names)[:200]}"
                 )
             if column not in names:
                 raise unknown_name(f"column of {file.name}", column, names)

@@ -29,7 +29,6 @@ from shelfrank.logs.engine import Table, Value, read_parquet, rows_of, scratch_o
 from shelfrank.logs.search_log import SearchLogWriter
 from shelfrank.progress import progress
 
-
 _COPIES = itertools.count()
 
 
@@ -126,9 +125,7 @@ def alike_names(names: list[str]) -> set[str]:
     return {name for name in names if lowered.count(name.lower()) > 1}
 
 
-def read_raw(
-    engine: Backend, path: Path, notes: dict[str, Any] | None = None, separator: str | None = None
-) -> Table:
+def read_raw(engine: Backend, path: Path, notes: dict[str, Any] | None = None, separator: str | None = None) -> Table:
     """Opens a raw file as a table; the cells of a CSV stay text, so that an id keeps its leading zeros.
 
     Of columns whose names differ by case only, and of those without a name, the table has none.

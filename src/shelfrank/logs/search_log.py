@@ -161,8 +161,8 @@ class SearchLogWriter:
             if n_lost > MOST_LOST * n:
                 reason, most = max(sorted(reasons.items()), key=lambda item: item[1])
                 must = (
-                    f"should hold nearly all {kind} of the source, but {n_lost:,} of {n:,} ({n_lost / n:.0%}) are lost, "
-                    f"most of them as: {reason} ({most:,})"
+                    f"should hold nearly all {kind} of the source, but {n_lost:,} of {n:,} ({n_lost / n:.0%}) are "
+                    f"lost, most of them as: {reason} ({most:,})"
                 )
                 warnings.append(Violation("impressions", None, must, "warning").as_dict())
         return warnings

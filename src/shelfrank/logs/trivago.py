@@ -149,9 +149,7 @@ def _customers(rows: Table) -> Table:
     return kept.select(customer_id=kept["user_id"]).distinct().order_by("customer_id")
 
 
-def _products(
-    engine: Backend, searches: Table, events: Table, metadata: Path | None, notes: dict[str, Any]
-) -> Table:
+def _products(engine: Backend, searches: Table, events: Table, metadata: Path | None, notes: dict[str, Any]) -> Table:
     shown = searches.select(product_id=searches["shown"].unnest())
     items = shown.filter(shown["product_id"] != "").union(events.select("product_id")).distinct()
     prefix: Value = ibis.literal("item ")

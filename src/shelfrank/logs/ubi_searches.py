@@ -170,7 +170,10 @@ def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) 
     once = once.mutate(nth=by_position)
     told = once.filter(once["nth"] == 0)
     of_events = told.select(
-        "query_id", product_id=told["object_id"], position=(told["ordinal"] + (1 - first_ordinal)).cast("int32"), line=told["line"]
+        "query_id",
+        product_id=told["object_id"],
+        position=(told["ordinal"] + (1 - first_ordinal)).cast("int32"),
+        line=told["line"],
     )
     shown = keep(engine, "shown", of_hits.union(of_events))
     without_id = listed["n_hits_without_id"].sum()
