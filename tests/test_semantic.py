@@ -98,6 +98,15 @@ def test_grades_of_a_judged_log_stand_for_clicks(tmp_path: Path) -> None:
         learnt_pairs(tmp_path / "judged", SemanticTrainConfig())
 
 
+def test_a_log_without_any_text_has_nothing_to_learn_from(tmp_path: Path) -> None:
+    tables = small_tables(10)
+    for row in tables["products"]:
+        row.update(title=None, brand=None)
+    log = write_small_log(tmp_path / "log", tables)
+    with pytest.raises(UserError, match=r"must have products with texts \(title\), but none has any; import titles"):
+        learnt_pairs(log, SemanticTrainConfig(document=("title",)))
+
+
 def test_grades_that_the_log_has_not_are_told(log: Path) -> None:
     with pytest.raises(UserError, match="leave positive_grade out"):
         learnt_pairs(log, SemanticTrainConfig(positive_grade=3))

@@ -162,6 +162,11 @@ def _training_pairs(log: SearchLog, config: SemanticTrainConfig) -> tuple[Pairs,
         rows = chosen_pairs(log, engine, train_ids, config.positive_grade).to_pylist()
         documents = read_documents(log, engine, config.document)
     text_of = dict(zip(documents.product_ids, documents.joined(), strict=True))
+    if not any(text_of.values()):
+        raise UserError(
+            f"{log.path} must have products with texts ({', '.join(config.document)}), but none has any; import "
+            "titles, or name other columns in `document`"
+        )
     usable = [row for row in rows if row["query"].strip() and text_of[row["product_id"]]]
     if not usable:
         raise UserError(

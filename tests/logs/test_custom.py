@@ -167,6 +167,136 @@ def test_an_attribute_that_becomes_known_stays_with_the_impressions(tmp_path: Pa
     assert [row["cost"] for row in table(tmp_path / "log", "impressions")] == [5.0, None, 7.0, 5.0]
 
 
+def test_a_customers_attribute_that_anonymous_rows_have_stays_with_the_impressions(tmp_path: Path) -> None:
+    write_wide(tmp_path, age=[40, 40, 20, 20])
+    import_custom(write_mapping(tmp_path), tmp_path / "log")
+    assert [row["age_years"] for row in table(tmp_path / "log", "impressions")] == [40, 40, 20, 20]
+    assert table(tmp_path / "log", "customers") == [{"customer_id": "ann"}]
+    notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
+    assert notes["age_years"] == (
+        "2 rows without customer_id have a value: kept with the impressions, as it was at the time"
+    )
+
+
+def test_customers_attributes_without_any_customer_id_stay_with_the_impressions(tmp_path: Path) -> None:
+    write_wide(tmp_path, age=[40, 40, 20, None], junk=list("xxyy"))
+    columns = without("user")["impressions"] | {"junk": {"side": "customer", "kind": "categorical"}}
+    import_custom(write_mapping(tmp_path, columns={"impressions": columns}), tmp_path / "log")
+    shown = table(tmp_path / "log", "impressions")
+    assert [row["age_years"] for row in shown] == [40, 40, 20, None]
+    assert [row["junk"] for row in shown] == list("xxyy")
+    assert table(tmp_path / "log", "customers") == []
+    notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
+    assert notes["age_years"].startswith("3 rows without customer_id have a value: kept with the impressions")
+    assert notes["junk"].startswith("4 rows without customer_id have a value: kept with the impressions")
+
+
+def test_an_attribute_that_changes_and_that_anonymous_rows_have_is_told_of_both(tmp_path: Path) -> None:
+    write_wide(tmp_path, age=[40, 41, 20, None])
+    import_custom(write_mapping(tmp_path), tmp_path / "log")
+    assert SearchLog.open(tmp_path / "log").manifest.info["notes"]["age_years"] == (
+        "differs between rows of 1 customer_id and 1 rows without customer_id have a value: kept with the impressions, "
+        "as it was at the time"
+    )
+
+
+def test_the_latest_text_of_a_product_is_kept_as_its_title_is(tmp_path: Path) -> None:
+    write_wide(tmp_path, junk=["old", "b", "b", "new"])
+    columns = COLUMNS | {"junk": {"name": "blurb", "side": "product", "kind": "text"}}
+    import_custom(write_mapping(tmp_path, columns={"impressions": columns}), tmp_path / "log")
+    assert [row["blurb"] for row in table(tmp_path / "log", "products")] == ["new", "b"]
+    notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
+    assert notes["blurb"] == "differs between rows of 1 product_id: the latest was kept"
+
+
+def test_events_whose_visitor_no_impression_names_are_told(tmp_path: Path) -> None:
+    write_wide(tmp_path)
+    (tmp_path / "events.csv").write_text(
+        "user,visit,t,sku,what\nann,v1,2024-05-01T00:00:00Z,01,view\n,v2,2024-05-01T00:00:00Z,01,view\n"
+    )
+    uses = {"user": "customer_id", "visit": "session_id", "t": "timestamp", "sku": "product_id", "what": "action"}
+    tables = {"impressions": "clicks.parquet", "events": "events.csv"}
+    mapping = write_mapping(tmp_path, tables=tables, columns={"impressions": COLUMNS, "events": uses})
+    import_custom(mapping, tmp_path / "log")
+    assert SearchLog.open(tmp_path / "log").manifest.info["notes"]["events"] == (
+        "1 rows name their visitor by session_id only, which no impression has: they are in nobody's history"
+    )
+
+
+SEVERAL_USES: dict[str, tuple[dict[str, Any], str, str, list[Any]]] = {
+    "product and title": ({"sku": ["product_id", "title"]}, "products", "title", ["01", "02"]),
+    "product and category": (
+        {"sku": ["product_id", {"name": "item", "side": "product", "kind": "categorical"}]},
+        *("products", "item", ["01", "02"]),
+    ),
+    "title and category": (
+        {"name": ["title", {"name": "model", "side": "product", "kind": "categorical"}]},
+        *("impressions", "model", ["Shoe", "Boot", "Boots", "Shoe"]),
+    ),
+    "customer and category": (
+        {"user": ["customer_id", {"name": "who", "side": "customer", "kind": "categorical"}]},
+        *("customers", "who", ["ann"]),
+    ),
+    "query and category": (
+        {"words": ["query", {"name": "destination", "side": "query", "kind": "categorical"}]},
+        *("impressions", "destination", ["shoe", "shoe", None, None]),
+    ),
+    "search and visit": ({"page": ["search_id", "session_id"]}, "impressions", "session_id", ["7", "7", "8", "8"]),
+    "position and number": (
+        {"rank": ["position", {"name": "engine_rank", "side": "context", "kind": "numerical"}]},
+        *("impressions", "engine_rank", [1, 2, 1, 2]),
+    ),
+    "number": (
+        {
+            "cost": [
+                {"side": "product", "kind": "numerical"},
+                {"name": "tier", "side": "product", "kind": "categorical"},
+            ]
+        },
+        *("impressions", "cost", [5.0, 7.0, 8.0, 5.0]),
+    ),
+    "category of the number": (
+        {
+            "cost": [
+                {"side": "product", "kind": "numerical"},
+                {"name": "tier", "side": "product", "kind": "categorical"},
+            ]
+        },
+        *("impressions", "tier", ["5.0", "7.0", "8.0", "5.0"]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL_USES)
+def test_a_column_can_have_several_uses(name: str, tmp_path: Path) -> None:
+    uses, held_by, column, expected = SEVERAL_USES[name]
+    roles = [use for some in uses.values() for use in some if isinstance(use, str)]
+    columns = {key: use for key, use in COLUMNS.items() if use not in roles} | uses
+    write_wide(tmp_path)
+    import_custom(write_mapping(tmp_path, columns={"impressions": columns}), tmp_path / "log")
+    assert [row[column] for row in table(tmp_path / "log", held_by)] == expected
+    assert {role for role in roles if role != "title"} <= set(table(tmp_path / "log", "impressions")[0])
+
+
+@pytest.mark.parametrize("with_products", [False, True])
+def test_a_log_without_titles_is_told(with_products: bool, tmp_path: Path) -> None:
+    write_wide(tmp_path)
+    tables, columns = {"impressions": "clicks.parquet"}, without("name")
+    if with_products:
+        pq.write_table(pa.table({"sku": ["01", "02"]}), tmp_path / "products.parquet")
+        tables, columns = tables | {"products": "products.parquet"}, columns | {"products": {"sku": "product_id"}}
+    import_custom(write_mapping(tmp_path, tables=tables, columns=columns), tmp_path / "log")
+    assert table(tmp_path / "log", "products") == [
+        {"product_id": "01", "title": None},
+        {"product_id": "02", "title": None},
+    ]
+    notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
+    assert notes["title"] == (
+        "no column has this role: text features and rankers that read text have the products' other texts and "
+        "categories alone"
+    )
+
+
 def test_a_shop_that_knows_no_customer_is_warned(tmp_path: Path) -> None:
     write_wide(tmp_path, words=["shoe", "shoe", "hat", "hat"])
     known = {column: use for column, use in COLUMNS.items() if column not in ("user", "age")}
@@ -326,7 +456,78 @@ BAD_MAPPINGS: dict[str, tuple[dict[str, Any], str]] = {
         {"columns": without("clicked")},
         "impressions must map a column to at least one of the roles click, add_to_cart, purchase, but",
     ),
-    "no title anywhere": ({"columns": without("name")}, "impressions must map a column to the role `title`, but"),
+    "customers without a customer": (
+        {
+            "tables": {"impressions": "clicks.parquet", "customers": "clicks.parquet"},
+            "columns": without("user") | {"customers": {"user": "customer_id"}},
+        },
+        "impressions must map a column to the role `customer_id`, since there is a table of customers, but",
+    ),
+    "feature of an event": (
+        {
+            "tables": {"impressions": "clicks.parquet", "events": "clicks.parquet"},
+            "columns": {
+                "impressions": COLUMNS,
+                "events": {"at": "timestamp", "sku": "product_id", "user": "customer_id", "name": "action"}
+                | {"cost": {"side": "context", "kind": "numerical"}},
+            },
+        },
+        "events can have no feature, but 'cost' is of context",
+    ),
+    "roles that no column can have at once": (
+        {"columns": {"impressions": COLUMNS | {"words": ["query", "title"], "name": "session_id"}}},
+        "one column can have several roles of customer_id, query, search_id, session_id or product_id, title only, "
+        "but 'words' in impressions is query, title; map another column to one of them",
+    ),
+    "label as a role and a feature": (
+        {"columns": {"impressions": COLUMNS | {"clicked": ["click", {"side": "product", "kind": "numerical"}]}}},
+        "a column with the role 'click' must not be a feature as well, since it is known only after the search, but "
+        "'clicked' in impressions is both; remove the feature",
+    ),
+    "time as a feature": (
+        {"columns": {"impressions": COLUMNS | {"at": ["timestamp", {"side": "context", "kind": "numerical"}]}}},
+        "a column with the role 'timestamp' must not be a feature as well, since its values never occur again, but",
+    ),
+    "feature that goes by its role": (
+        {
+            "tables": {"impressions": "clicks.parquet"},
+            "columns": {
+                "impressions": without("words")["impressions"]
+                | {"query": ["query", {"side": "query", "kind": "categorical"}]}
+            },
+        },
+        "a feature must go by another name than a role, but the one of 'query' in impressions has none; add `name`",
+    ),
+    "one feature under two names": (
+        {
+            "columns": {
+                "impressions": COLUMNS
+                | {"junk": [{"side": "context", "kind": "text"}, {"name": "b", "side": "context", "kind": "text"}]}
+            }
+        },
+        "features of one column must differ in more than their name, but 'junk' in impressions has two of side context",
+    ),
+    "two features of one name": (
+        {
+            "columns": {
+                "impressions": COLUMNS
+                | {"junk": [{"side": "context", "kind": "categorical"}, {"side": "context", "kind": "numerical"}]}
+            }
+        },
+        "mapping.yaml: each feature must be declared once, but junk is declared again",
+    ),
+    "one role twice in a column": (
+        {"columns": {"impressions": COLUMNS | {"sku": ["product_id", "product_id"]}}},
+        "impressions must map one column to the role 'product_id', but it maps 2",
+    ),
+    "no use": (
+        {"columns": {"impressions": COLUMNS | {"junk": []}}},
+        "columns.impressions.junk: a column must have at least one use; remove a column that is not used",
+    ),
+    "wrong use in a list": (
+        {"columns": {"impressions": COLUMNS | {"words": ["query", {"side": "query"}]}}},
+        "columns.impressions.words.1: a column must be a role, such as `product_id`, or a feature with `side` and",
+    ),
     "unknown column": (
         {"columns": {"impressions": COLUMNS | {"pag": {"side": "context", "kind": "categorical"}}}},
         "unknown column of clicks.parquet 'pag': choose one of age, at, .*; did you mean 'page'?",
@@ -345,7 +546,7 @@ BAD_MAPPINGS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "role and feature at once": (
         {"columns": {"impressions": COLUMNS | {"junk": {"role": "query", "kind": "text"}}}},
-        "columns.impressions.junk: a column must be either the role 'query' or a feature, but it is both",
+        "columns.impressions.junk: a use must be either the role 'query' or a feature, but it is both; write a list of",
     ),
     "unknown key": (
         {"columns": {"impressions": COLUMNS | {"junk": {"sid": "context", "side": "context", "kind": "text"}}}},

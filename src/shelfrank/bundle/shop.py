@@ -46,13 +46,13 @@ def write_shop(log: SearchLog, prepared: PreparedData, out: Path, engine: Engine
         engine: Limits of the embedded engine.
 
     Returns:
-        Why there is none: a shop whose products have no titles cannot be searched. None where it was written.
+        Why there is none: a shop whose products have no texts cannot be searched. None where it was written.
     """
     limits = (engine or EngineConfig()).model_copy(update={"name": "duckdb"})
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch, open_engine(limits, Path(scratch), log.path) as opened:
         products = _products(log, prepared, opened)
-        if not any(products["title"].to_pylist()):
-            return "no product has a title to be searched by"
+        if not any(products["document"].to_pylist()):
+            return "no product has a title, or another text, to be searched by"
         out.mkdir()
         feather.write_feather(products, str(out / SHOP_PRODUCTS), compression="uncompressed")
         rows = opened.read(log.files("impressions"))
@@ -67,7 +67,7 @@ def write_shop(log: SearchLog, prepared: PreparedData, out: Path, engine: Engine
 
 
 def _products(log: SearchLog, prepared: PreparedData, engine: Engine) -> pa.Table:
-    """Id, title, document and declared features of each product, in the order of the catalogue."""
+    """Id, title (else the id), document and declared features of each product, in the order of the catalogue."""
     known = prepared.products()
     found = engine.collect(engine.read(log.files("products")))
     place = {product: row for row, product in enumerate(found["product_id"].to_pylist())}
@@ -78,9 +78,9 @@ def _products(log: SearchLog, prepared: PreparedData, engine: Engine) -> pa.Tabl
         name: column if pa.types.is_floating(column.type) else column.cast(pa.string())
         for name, column in columns.items()
     }
-    return pa.table(
-        {"product_id": known["product_id"], "title": known["title"], "document": known["document"], **columns}
-    )
+    ids = known["product_id"].to_pylist()
+    titles = [title or product for title, product in zip(known["title"].to_pylist(), ids, strict=True)]
+    return pa.table({"product_id": ids, "title": titles, "document": known["document"], **columns})
 
 
 def _named(schema: Schema, columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from shelfrank.logs.engine import Table, Value, open_engine, rows_of
 from shelfrank.logs.mapping import SourceMapping, TableName
 from shelfrank.logs.raw_files import column_names, is_parquet, read_raw, readable, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.schema import TASKS, Schema, Side
+from shelfrank.schema import TASKS, Kind, Schema, Side
 
 
 def import_custom(mapping: Path, out: Path) -> bool:
@@ -29,7 +29,8 @@ def import_custom(mapping: Path, out: Path) -> bool:
 
     Nothing is left out: a row that breaks the data contract is an error. A table of products or customers
     that the mapping does not name is derived from the impressions: an attribute that never changes becomes a
-    column of it, one that does stays with the impressions, as it was at the time.
+    column of it. One that changes, or that rows without the id have too, stays with the impressions, as it was at
+    the time.
 
     Args:
         mapping: A `mapping.yaml`.
@@ -57,7 +58,16 @@ def import_custom(mapping: Path, out: Path) -> bool:
         tables: dict[TableName, Table] = {
             table: _converted(engine, writer, source, table, file) for table, file in files.items()
         }
+        if "events" in tables:
+            _note_lost_visitors(engine, writer, tables["events"], tables["impressions"])
         impressions = _with_all_columns(tables["impressions"])
+        if not any("title" in columns.columns for columns in (impressions, *tables.values())):
+            writer.notes["title"] = (
+                "no column has this role: text features and rankers that read text have the products' other texts and "
+                "categories alone"
+            )
+        if "products" in tables and "title" not in tables["products"].columns:
+            tables["products"] = tables["products"].mutate(title=ibis.null("string"))
         if "products" not in tables:
             impressions, tables["products"] = _derived(engine, writer, impressions, schema, "product_id", Side.PRODUCT)
         if "customers" not in tables:
@@ -79,12 +89,12 @@ def _converted(engine: Backend, writer: SearchLogWriter, source: SourceMapping, 
         if not is_parquet(file):
             # Every later pass would parse the text again.
             raw = engine.create_table(f"raw_{table}", raw, temp=True)
-        uses, roles = source.columns[table], source.roles(table)
-        require_single_values(file, raw, uses)
+        roles = source.roles(table)
+        require_single_values(file, raw, source.columns[table])
         unit = _timestamp_unit(engine, writer, source, raw, roles, file)
         first = _first_position(engine, writer, source, raw, roles, file)
         columns: list[Converted] = []
-        for column, use in uses.items():
+        for column, use in source.uses(table):
             cells: Value = raw[column]
             if cells.type().is_string():
                 # An empty cell is a missing value, quoted or not.
@@ -97,7 +107,7 @@ def _converted(engine: Backend, writer: SearchLogWriter, source: SourceMapping, 
         without_zone = 0
         if "timestamp" in roles:
             without_zone = count_without_zone(engine, raw, roles["timestamp"], unit)
-    unused = [name for name in raw.columns if name not in uses]
+    unused = [name for name in raw.columns if name not in source.columns[table]]
     if unused:
         writer.notes[f"columns of {file.name} that are not used"] = unused
     if without_zone:
@@ -162,6 +172,19 @@ def _first_position(
     return 1
 
 
+def _note_lost_visitors(engine: Backend, writer: SearchLogWriter, events: Table, impressions: Table) -> None:
+    """Notes events whose visitor is named only by an id that the impressions do not have."""
+    ids = [name for name in ("customer_id", "session_id") if name in events.columns]
+    lost = [name for name in ids if name not in impressions.columns]
+    rows = events.filter(*(events[name].isnull() for name in ids if name not in lost))
+    n_rows = rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"] if lost else 0
+    if n_rows:
+        writer.notes["events"] = (
+            f"{n_rows:,} rows name their visitor by {' and '.join(lost)} only, which no impression has: they are in "
+            "nobody's history"
+        )
+
+
 def _with_all_columns(impressions: Table) -> Table:
     absent: dict[str, Value] = {task: ibis.null("int8") for task in TASKS if task not in impressions.columns}
     if "customer_id" not in impressions.columns:
@@ -172,22 +195,39 @@ def _with_all_columns(impressions: Table) -> Table:
 def _derived(
     engine: Backend, writer: SearchLogWriter, impressions: Table, schema: Schema, key: str, side: Side
 ) -> tuple[Table, Table]:
-    """Splits what describes a product or a customer, and never changes, off the impressions into a table of its own."""
+    """Splits what describes a product or a customer, and never changes, off the impressions into a table of its own.
+
+    A product's texts are read from the table alone, so they move there even where they change. Any other attribute
+    stays with the impressions where a single row could not get its value back from the table.
+    """
     rows = impressions.filter(impressions[key].notnull())
-    attributes = [feature.name for feature in schema.select(side=side) if feature.name in impressions.columns]
-    titled = [name for name in ("title",) if key == "product_id"]
-    changes = _count_changes(engine, rows, key, [*titled, *attributes])
-    constant = [name for name in attributes if not changes[name]]
-    for name in attributes:
-        if changes[name]:
-            differs = f"differs between rows of {changes[name]:,} {key}"
-            writer.notes[name] = f"{differs}: kept with the impressions, as it was at the time"
-    if changes.get("title"):
-        writer.notes["title"] = f"differs between rows of {changes['title']:,} {key}: the latest was kept"
-    values: list[Value] = [_latest(rows, name).name(name) for name in titled]
+    features = [feature for feature in schema.select(side=side) if feature.name in impressions.columns]
+    texts = [feature.name for feature in features if side is Side.PRODUCT and feature.kind is Kind.TEXT]
+    attributes = [feature.name for feature in features if feature.name not in texts]
+    if side is Side.PRODUCT and "title" in impressions.columns:
+        texts.insert(0, "title")
+    changes = _count_changes(engine, rows, key, [*texts, *attributes])
+    keyless = _count_values(engine, impressions.filter(impressions[key].isnull()), attributes)
+    constant: list[str] = []
+    for name in (*texts, *attributes):
+        reasons = [f"differs between rows of {changes[name]:,} {key}"] if changes[name] else []
+        reasons += [f"{keyless[name]:,} rows without {key} have a value"] if keyless.get(name) else []
+        kept = "the latest was kept" if name in texts else "kept with the impressions, as it was at the time"
+        if reasons:
+            writer.notes[name] = f"{' and '.join(reasons)}: {kept}"
+        elif name in attributes:
+            constant.append(name)
+    values: list[Value] = [_latest(rows, name).name(name) for name in texts]
     values += [rows[name].max().name(name) for name in constant]
     derived = rows.group_by(key).aggregate(values) if values else rows.select(key).distinct()
-    return impressions.drop(*titled, *constant), derived.order_by(key)
+    if side is Side.PRODUCT and "title" not in texts:
+        derived = derived.mutate(title=ibis.null("string"))
+    return impressions.drop(*texts, *constant), derived.order_by(key)
+
+
+def _count_values(engine: Backend, rows: Table, names: list[str]) -> dict[str, int]:
+    """Counts the rows that have a value of each column."""
+    return rows_of(engine, rows.aggregate([rows[name].count().name(name) for name in names]))[0] if names else {}
 
 
 def _count_changes(engine: Backend, rows: Table, key: str, names: list[str]) -> dict[str, int]:

@@ -1,15 +1,21 @@
 """`mapping.yaml`: what the columns of a shop's own files mean."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 
 from shelfrank.errors import UserError, unknown_name
 from shelfrank.logs.csv_files import look_like_a_row
 from shelfrank.logs.raw_files import alike_names
-from shelfrank.schema import TASKS, Kind, Schema, Side, load_yaml, one_sentence
+from shelfrank.schema import RESERVED_COLUMNS, TASKS, Kind, Schema, Side, load_yaml, one_sentence
 
 TableName = Literal["impressions", "products", "customers", "events"]
 
@@ -26,7 +32,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
 
 REQUIRED_ROLES: Mapping[str, tuple[str, ...]] = {
     "impressions": ("search_id", "timestamp", "query", "product_id", "position"),
-    "products": ("product_id", "title"),
+    "products": ("product_id",),
     "customers": ("customer_id",),
     "events": ("timestamp", "product_id", "action"),
 }
@@ -38,9 +44,16 @@ FEATURE_SIDES: Mapping[str, tuple[Side, ...]] = {
     "events": (),
 }
 
+SHARED_ROLES = (frozenset({"search_id", "session_id", "customer_id", "query"}), frozenset({"product_id", "title"}))
+"""Roles that one column can have at once: ids that coincide in a shop, or a product named by its title."""
+
+FEATURE_ROLES = frozenset({"customer_id", "query", "product_id", "title", "position"})
+"""Roles whose column can be a feature too. A label is known after the search, and the id of a search or visit never
+comes again."""
+
 
 class ColumnUse(BaseModel):
-    """What one column is: a role of the data contract (written as its bare name), or a feature.
+    """One use of a column: a role of the data contract (written as its bare name), or a feature.
 
     Attributes:
         role: A name of `ROLES`.
@@ -72,8 +85,22 @@ class ColumnUse(BaseModel):
         if self.role is None and (self.side is None or self.kind is None):
             raise ValueError("a column must be a role, such as `product_id`, or a feature with `side` and `kind`")
         if self.role is not None and self.model_fields_set != {"role"}:
-            raise ValueError(f"a column must be either the role {self.role!r} or a feature, but it is both")
+            raise ValueError(
+                f"a use must be either the role {self.role!r} or a feature, but it is both; write a list of two uses"
+            )
         return self
+
+
+def _as_tuple(data: Any, handler: Callable[[Any], tuple[ColumnUse, ...]]) -> tuple[ColumnUse, ...]:
+    # A use that stands alone is validated alone, so that an error names the column and no place in a list.
+    uses = handler(data) if isinstance(data, list) else (ColumnUse.model_validate(data),)
+    if not uses:
+        raise ValueError("a column must have at least one use; remove a column that is not used")
+    return uses
+
+
+ColumnUses = Annotated[tuple[ColumnUse, ...], WrapValidator(_as_tuple)]
+"""What one column is: one use, or a list of several."""
 
 
 class SourceMapping(BaseModel):
@@ -83,7 +110,7 @@ class SourceMapping(BaseModel):
         name: What the log is called.
         tables: The file of each table, relative to the mapping: CSV, TSV (also gzipped) or Parquet, or a
             folder of Parquet files.
-        columns: By table and column, what the column is; a column that is not named is not used.
+        columns: By table and column, the column's uses; a column that is not named is not used.
         timestamp_unit: What a timestamp that is a number counts since 1970; None lets the numbers' size tell.
         first_position: The position of the topmost product in the source; None takes 0 where every list begins there.
         decimal_mark: What stands before the decimals of numbers that are text.
@@ -94,7 +121,7 @@ class SourceMapping(BaseModel):
 
     name: str
     tables: dict[TableName, Path]
-    columns: dict[TableName, dict[str, ColumnUse]]
+    columns: dict[TableName, dict[str, ColumnUses]]
     timestamp_unit: Literal["s", "ms", "us", "ns"] | None = None
     first_position: Literal[0, 1] | None = None
     decimal_mark: Literal[".", ","] | None = None
@@ -131,19 +158,18 @@ class SourceMapping(BaseModel):
 
     def roles(self, table: TableName) -> dict[str, str]:
         """The column of each role of a table."""
-        return {use.role: column for column, use in self.columns[table].items() if use.role is not None}
+        return {use.role: column for column, use in self.uses(table) if use.role is not None}
 
-    def features(self, table: TableName) -> dict[str, str]:
-        """The column of each feature of a table, by the feature's name."""
-        uses = self.columns[table].items()
-        return {use.name or column: column for column, use in uses if use.role is None}
+    def uses(self, table: TableName) -> list[tuple[str, ColumnUse]]:
+        """Each use of each mapped column of a table, with the column."""
+        return [(column, use) for column, uses in self.columns[table].items() for use in uses]
 
     def schema_of(self, where: str) -> Schema:
         """Declares the features; an error is one sentence that begins with `where`."""
         features = [
             {"name": column, **use.model_dump(mode="json", exclude_defaults=True)}
-            for uses in self.columns.values()
-            for column, use in uses.items()
+            for table in self.columns
+            for column, use in self.uses(table)
             if use.role is None
         ]
         return Schema.model_validate_named({"name": self.name, "features": features}, where)
@@ -165,20 +191,20 @@ class SourceMapping(BaseModel):
             if column not in names:
                 raise unknown_name(f"column of {file.name}", column, names)
         roles = self.roles(table)
-        required = [*REQUIRED_ROLES[table]]
-        if table == "impressions" and "products" not in self.tables:
-            required.append("title")
-        for role in required:
+        for role in REQUIRED_ROLES[table]:
             if role not in roles:
                 raise _missing(table, f"the role `{role}`", file, names)
         if table == "impressions" and not set(TASKS) & set(roles):
             raise _missing(table, f"at least one of the roles {', '.join(TASKS)}", file, names)
         if table == "events" and not {"customer_id", "session_id"} & set(roles):
             raise _missing(table, "the role `customer_id` or `session_id`", file, names)
+        if table == "impressions" and "customers" in self.tables and "customer_id" not in roles:
+            what = "the role `customer_id`, since there is a table of customers"
+            raise _missing(table, what, file, names)
 
 
-def _check_table(table: str, uses: Mapping[str, ColumnUse], has_products: bool) -> None:
-    roles = [use.role for use in uses.values() if use.role is not None]
+def _check_table(table: str, columns: Mapping[str, Sequence[ColumnUse]], has_products: bool) -> None:
+    roles = [use.role for uses in columns.values() for use in uses if use.role is not None]
     for role in roles:
         if role not in ROLES[table]:
             raise unknown_name(f"role of {table}", role, ROLES[table])
@@ -186,10 +212,44 @@ def _check_table(table: str, uses: Mapping[str, ColumnUse], has_products: bool) 
             raise ValueError(f"{table} must map one column to the role {role!r}, but it maps {roles.count(role)}")
     if table == "impressions" and has_products and "title" in roles:
         raise ValueError("the role 'title' must be in products, since there is a table of products")
-    for column, use in uses.items():
-        if use.side is not None and use.side not in FEATURE_SIDES[table]:
-            sides = ", ".join(FEATURE_SIDES[table]) or "none"
-            raise ValueError(f"a feature in {table} must be of the side {sides}, but {column!r} is of {use.side}")
+    for column, uses in columns.items():
+        _check_uses(table, column, uses)
+
+
+def _check_uses(table: str, column: str, uses: Sequence[ColumnUse]) -> None:
+    """Raises a `ValueError` where a table has no such features, or a column cannot be all that it is mapped to."""
+    roles = {use.role for use in uses if use.role is not None}
+    if len(roles) > 1 and not any(roles <= shared for shared in SHARED_ROLES):
+        allowed = " or ".join(", ".join(sorted(shared)) for shared in SHARED_ROLES)
+        raise ValueError(
+            f"one column can have several roles of {allowed} only, but {column!r} in {table} is "
+            f"{', '.join(sorted(roles))}; map another column to one of them"
+        )
+    features = [use for use in uses if use.role is None]
+    for use in features:
+        if use.side not in FEATURE_SIDES[table]:
+            sides = ", ".join(FEATURE_SIDES[table])
+            must = f"a feature in {table} must be of the side {sides}" if sides else f"{table} can have no feature"
+            raise ValueError(f"{must}, but {column!r} is of {use.side}")
+        if roles - FEATURE_ROLES:
+            role = min(roles - FEATURE_ROLES)
+            why = "it is known only after the search" if role in TASKS else "its values never occur again"
+            raise ValueError(
+                f"a column with the role {role!r} must not be a feature as well, since {why}, but {column!r} in "
+                f"{table} is both; remove the feature"
+            )
+        if use.name is None and column in RESERVED_COLUMNS and roles:
+            raise ValueError(
+                f"a feature must go by another name than a role, but the one of {column!r} in {table} has none; add "
+                "`name` to it"
+            )
+    encodings = [use.model_copy(update={"name": None}) for use in features]
+    for place, use in enumerate(encodings):
+        if use in encodings[:place]:
+            raise ValueError(
+                f"features of one column must differ in more than their name, but {column!r} in {table} has two of "
+                f"side {use.side} and kind {use.kind}; remove one"
+            )
 
 
 def _missing(table: str, what: str, file: Path, names: Sequence[str]) -> UserError:

@@ -133,6 +133,16 @@ def declared_features(log: SearchLog, engine: Engine) -> dict[str, tuple[Feature
     return {table: tuple(features) for table, features in homes.items()}
 
 
+def unread_texts(schema: Schema, products: pa.Table) -> dict[str, str]:
+    """Declared texts that no feature is made of, with the reason: only columns of the products are read as texts."""
+    why = "a text is read only where it is a column of the products, and this one is not"
+    return {
+        feature.name: why
+        for feature in schema.select(kind=Kind.TEXT)
+        if feature.side is not Side.PRODUCT or feature.name not in products.column_names
+    }
+
+
 def entity_tables(indexed: IndexedLog, engine: Engine) -> EntityTables:
     """Reads products, customers and queries in the order of their integer keys."""
     return EntityTables(

@@ -297,7 +297,9 @@ class Service:
         serving = self._serving
         if serving is None or serving.shop is None:
             state = "has none" if serving else "is still loading"
-            raise NoShopError(f"the page needs a bundle with a shop, but this service {state}; export the run again")
+            raise NoShopError(
+                f"the page needs a bundle with a shop, but this service {state}; import titles, then export"
+            )
         shop = serving.shop
 
         def ask() -> Result:
