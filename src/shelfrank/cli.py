@@ -250,7 +250,8 @@ def _log_facts(info: dict[str, Any]) -> list[str]:
 
 
 def _prepared_facts(info: dict[str, Any]) -> list[str]:
-    lines = []
+    suspects = info.get("suspect_features", {})
+    lines = [f"warning: feature {name} may be a leak: {suspect['text']}" for name, suspect in suspects.items()]
     for name, split in info["splits"].items():
         positives = ", ".join(f"{count:,} {task}" for task, count in split["positives"].items())
         lines.append(f"{name}: {split['searches']:,} searches, {split['impressions']:,} impressions, {positives}")

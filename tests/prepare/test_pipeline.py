@@ -162,6 +162,16 @@ def test_columns_left_out_are_told_with_the_reason(example: Example) -> None:
     assert {left_out[name] for name in constant} == {"one value only in the training split"}
 
 
+def test_texts_that_nothing_reads_are_told(tmp_path: Path) -> None:
+    tables = random_tables(**OPTIONS)
+    for row in tables["customers"]:
+        row["remark"] = "asks for blue shoes"
+    features = [*SCHEMA["features"], {"name": "remark", "side": "customer", "kind": "text"}]
+    prepare(write_log(tmp_path / "log", tables, schema=SCHEMA | {"features": features}), tmp_path / "out", one_thread())
+    left_out = PreparedData.open(tmp_path / "out").manifest.info["left_out_features"]
+    assert left_out["remark"] == "a text is read only where it is a column of the products, and this one is not"
+
+
 def test_a_default_that_is_no_category_is_told(tmp_path: Path) -> None:
     brand, *rest = SCHEMA["features"]
     schema = SCHEMA | {"features": [brand | {"default": 7}, *rest]}

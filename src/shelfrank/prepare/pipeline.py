@@ -26,7 +26,9 @@ from shelfrank.data.prepared import KIND, save_columns
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.arrays import write_arrays
 from shelfrank.prepare.encode import lost_defaults
+from shelfrank.prepare.features import unread_texts
 from shelfrank.prepare.fit import fit_encoder
+from shelfrank.prepare.leaks import find_suspects
 from shelfrank.prepare.reading import Reading, read
 from shelfrank.prepare.relevance import PAIRS_FILE
 from shelfrank.prepare.sampling_info import sampling_info
@@ -34,7 +36,7 @@ from shelfrank.prepare.voters import voter_sources
 from shelfrank.progress import measured
 from shelfrank.text.scores import SemanticScores
 
-PREPARE_VERSION = 4
+PREPARE_VERSION = 5
 """Part of every prepared folder's inputs: raise it when the same log and config give other arrays."""
 
 
@@ -121,10 +123,13 @@ def _write(out: Path, log: SearchLog, reading: Reading, config: PrepareConfig) -
     n_classes = config.relevance.n_classes if config.relevance else 0
     save_columns(out, plan.tasks, columns, codes, n_classes)
     _write_texts(out, reading)
+    declared = [feature.name for feature in (*plan.product_features, *plan.customer_features, *plan.row_features)]
+    suspects = find_suspects(out / "train", columns, codes, plan.tasks, declared)
     info = {
         "splits": statistics,
         "features": dict(Counter(column.side.value for column in (*columns, *codes))),
-        "left_out_features": encoder.left_out,
+        "left_out_features": encoder.left_out | unread_texts(log.schema, reading.entities.products),
+        "suspect_features": {each.feature: each.as_dict() for each in suspects},
         "lost_defaults": lost_defaults(log.schema.features, encoder),
         "left_out": dict(log.manifest.info["left_out"]),
         "cut_texts": dict(reading.texts.textual.truncated) if reading.texts.textual else {},
