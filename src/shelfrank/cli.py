@@ -256,6 +256,7 @@ def _prepared_facts(info: dict[str, Any]) -> list[str]:
         positives = ", ".join(f"{count:,} {task}" for task, count in split["positives"].items())
         lines.append(f"{name}: {split['searches']:,} searches, {split['impressions']:,} impressions, {positives}")
     lines.append("features: " + ", ".join(f"{count} {side}" for side, count in sorted(info["features"].items())))
+    lines += [f"spelling: {info['spelling']}"] if "spelling" in info else []
     lines += [f"left out: {count:,} {reason}" for reason, count in sorted(info["left_out"].items()) if count]
     lines += [f"feature left out: {name}: {why}" for name, why in sorted(info["left_out_features"].items())]
     lines += [f"default of no use: {name}: {why}" for name, why in sorted(info.get("lost_defaults", {}).items())]

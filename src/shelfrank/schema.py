@@ -2,12 +2,13 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shelfrank.errors import UserError
+from shelfrank.values import NULL_WORDS, CategorySpelling, IdSpelling, collapsed, folded_query
 
 TASKS = ("click", "add_to_cart", "purchase")
 """The paper's three labels in their order (Paper: Sec. 3.1)."""
@@ -58,6 +59,8 @@ class Feature(BaseModel):
         unit: Unit of a numerical feature, for people to read.
         default: The value that stands for a missing one; None leaves the choice to the encoder.
         log1p: Whether a numerical feature is a heavy-tailed, non-negative quantity that is encoded as ln(1 + x).
+        null_words: Texts that mean a missing value; None takes the built-in ones of the kind.
+        fold_case: Whether categories that differ by case only are one.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,6 +71,8 @@ class Feature(BaseModel):
     unit: str | None = None
     default: bool | int | float | str | None = None
     log1p: bool = False
+    null_words: tuple[str, ...] | None = None
+    fold_case: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "Feature":
@@ -83,17 +88,78 @@ class Feature(BaseModel):
             )
         if self.kind is Kind.NUMERICAL and isinstance(self.default, str):
             raise ValueError(f"the default of numerical feature {self.name!r} must be a number, not {self.default!r}")
+        if self.fold_case and self.kind is not Kind.CATEGORICAL:
+            raise ValueError(f"`fold_case` must be of a categorical feature, but {self.name!r} is {self.kind}")
         return self
+
+    @property
+    def spelling(self) -> CategorySpelling:
+        """How its categories are spelled."""
+        return CategorySpelling(self.null_words, self.fold_case)
+
+    @property
+    def missing_words(self) -> tuple[str, ...]:
+        """Texts that mean that its value is missing."""
+        return self.spelling.missing if self.kind is Kind.CATEGORICAL or self.null_words else NULL_WORDS
+
+
+class Spelling(BaseModel):
+    """How the ids and queries of a log are spelled, and therefore those of live events and requests.
+
+    Attributes:
+        ids: `normalised`: as `IdSpelling` says; `as_written`: a text is what the source holds.
+        queries: `folded`: as `folded_query` says; `trimmed`: case is kept; `as_written`: as the source has them.
+        null_words: Texts that stand for no customer and no session.
+        whole_number_ids: Id columns in which every id is a whole number, so that the text 412.0 is 412.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ids: Literal["normalised", "as_written"] = "normalised"
+    queries: Literal["folded", "trimmed", "as_written"] = "folded"
+    null_words: tuple[str, ...] = NULL_WORDS
+    whole_number_ids: tuple[str, ...] = ()
+
+    def of_id(self, column: str) -> IdSpelling:
+        """How the ids of a column, such as `customer_id`, are spelled."""
+        words = self.null_words if column in ("customer_id", "session_id") else ()
+        return IdSpelling(words, column in self.whole_number_ids)
+
+    def sentence(self) -> str:
+        """The spelling in words."""
+        queries = {
+            "folded": "queries whatever their case and white space",
+            "trimmed": "queries whatever their white space, case kept",
+            "as_written": "queries as written",
+        }[self.queries]
+        if self == AS_WRITTEN:
+            return "ids and queries as written, since the log declares no spelling; import it again to normalise them"
+        whole = f", {' and '.join(self.whole_number_ids)} as whole numbers" if self.whole_number_ids else ""
+        return f"ids {self.ids.replace('_', ' ')}{whole}, {queries}"
+
+    def query(self, text: str) -> str:
+        """The spelling of a query that everything is keyed by."""
+        if self.queries == "folded":
+            return folded_query(text)
+        return collapsed(text) if self.queries == "trimmed" else text
+
+
+AS_WRITTEN = Spelling(ids="as_written", queries="as_written", null_words=())
+"""The spelling of a log that declares none: it was written before ids and queries were normalised."""
 
 
 class Schema(BaseModel):
-    """The features of one search log, as `schema.yaml` declares them."""
+    """The features of one search log and the spelling of its ids and queries, as `schema.yaml` declares them.
+
+    A log without `spelling` was written by an older version; it is read as `AS_WRITTEN`.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: int = SCHEMA_VERSION
     name: str
     features: tuple[Feature, ...] = ()
+    spelling: Spelling | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Schema":
@@ -124,11 +190,13 @@ class Schema(BaseModel):
 
     def save(self, path: Path) -> None:
         """Writes the schema as YAML."""
-        data = {
+        data: dict[str, Any] = {
             "version": self.version,
             "name": self.name,
             "features": [feature.model_dump(mode="json", exclude_defaults=True) for feature in self.features],
         }
+        if self.spelling is not None:
+            data["spelling"] = self.spelling.model_dump(mode="json")
         path.write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
 
     @classmethod

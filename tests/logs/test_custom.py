@@ -16,6 +16,7 @@ from pyarrow import csv
 from shelfrank.errors import UserError
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.search_log import SearchLog
+from shelfrank.values import TOO_LARGE
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "your_own_data.md"
 
@@ -371,7 +372,7 @@ CELLS: dict[str, tuple[str, str, Any, list[Any]]] = {
     "missing ids as NaN": ("user", "customer_id", [3.0, 3.0, float("nan"), None], ["3", "3", None, None]),
     "numbers as text": ("cost", "cost", ["1", "2.5", "3", "4"], [1.0, 2.5, 3.0, 4.0]),
     "numbers as decimals": ("cost", "cost", pa.array([1, 2, 3, 4]).cast(pa.decimal128(21, 2)), [1.0, 2.0, 3.0, 4.0]),
-    "categories as floats": ("kind", "kind", [1.5, 2.0, float("nan"), None], ["1.5", "2.0", None, None]),
+    "categories as floats": ("kind", "kind", [1.5, 2.0, float("nan"), None], ["1.5", "2", None, None]),
     "categories as booleans": ("kind", "kind", [True, False, True, None], ["true", "false", "true", None]),
     "numbers as booleans": ("cost", "cost", [True, False, True, False], [1, 0, 1, 0]),
 }
@@ -402,7 +403,7 @@ BAD_CELLS: dict[str, tuple[dict[str, Any], list[str]]] = {
     ),
     "position": ({"rank": [1.5, 2, 1, 2]}, ["rank: must hold whole numbers; 1 row, e.g. '1.5'"]),
     "number": ({"cost": ["1", "cheap", "3", None]}, ["cost: must hold numbers; 1 row, e.g. 'cheap'"]),
-    "id": ({"sku": [1.5, 2.0, 2.0, 1.0]}, ["sku: must hold text or whole numbers; 1 row, e.g. '1.5'"]),
+    "id": ({"sku": [1.5, 2.0, 2.0, 1.0]}, [f"sku: must hold text or whole numbers ({TOO_LARGE}); 1 row, e.g. '1.5'"]),
     "time": (
         {"at": ["31.05.2024"] * 4},
         [

@@ -10,7 +10,7 @@ import pyarrow as pa
 from shelfrank.artifact import publish
 from shelfrank.config import EngineConfig, PrepareConfig
 from shelfrank.logs.search_log import COLUMN_TYPES, KIND, SCHEMA_FILE, SearchLogWriter
-from shelfrank.schema import TASKS, Schema
+from shelfrank.schema import AS_WRITTEN, TASKS, Schema
 
 START = dt.datetime(2025, 3, 1, 8, tzinfo=dt.UTC)
 TYPES = {
@@ -115,7 +115,7 @@ def random_tables(
 def write_log(out: Path, tables: Tables, n_parts: int = 1, schema: dict[str, Any] = SCHEMA) -> Path:
     """Writes rows as a finished log, without the validation that a real source goes through."""
     with publish(out, KIND, {"source": "test"}) as draft:
-        writer = SearchLogWriter(draft)
+        writer = SearchLogWriter(draft, Schema.model_validate(schema).model_copy(update={"spelling": AS_WRITTEN}))
         for name, rows in tables.items():
             for part in range(n_parts if name == "impressions" else min(len(rows), 1)):
                 some = rows[part::n_parts] if name == "impressions" else rows

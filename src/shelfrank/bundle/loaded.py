@@ -140,7 +140,9 @@ class Bundle:
         return self._score(asked.query, scored.page.neutral(mode), scored.rows.position)
 
     def _score(self, query: str, page: Page, position: Int[np.ndarray, " rows"]) -> Scored:
-        rows = self.rows(query, page.numerical, page.categorical, page.product_idx, position)
+        rows = self.rows(
+            self.features.spelling.query(query), page.numerical, page.categorical, page.product_idx, position
+        )
         return Scored(page, rows, self.scorer.score(rows))
 
     def rows(
@@ -164,6 +166,7 @@ class Bundle:
 
     def semantic_vector(self, query: str) -> Float32[np.ndarray, " d"] | None:
         """The query's embedding as offline scoring stores it; None where the query is blank or no score needs it."""
+        query = self.features.spelling.query(query)
         if self.semantic is None or not query.strip():
             return None
         known = self.features.query_embedding(query)

@@ -28,6 +28,7 @@ from shelfrank.logs.raw_files import (
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.schema import Feature, Kind, Schema, Side
+from shelfrank.values import NULL_WORDS, CategorySpelling, IdSpelling
 
 COLUMNS = ("user", "sku", "category", "query", "click_time", "query_time")
 NAME_FILES = ("sku_name.tsv", "sku_name.tsv.gz")
@@ -101,7 +102,9 @@ def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
     raw = read_raw(engine, path, writer.notes)
     time = raw["query_time"].try_cast("timestamp('UTC', 6)")
     cells = raw.select(
-        *(raw[name].nullif("").name(name) for name in ("user", "sku", "category", "query")),
+        *(IdSpelling(NULL_WORDS).expression(raw[name]).name(name) for name in ("user", "sku")),
+        category=CategorySpelling().expression(raw["category"]),
+        query=raw["query"].nullif(""),
         timestamp=time.between(ibis.literal(EARLIEST), ibis.literal(LATEST)).ifelse(time, ibis.null(time.type())),
         clicked_at=raw["click_time"].try_cast("timestamp('UTC', 6)"),
         line=ibis.row_number(),

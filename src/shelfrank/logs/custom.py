@@ -21,7 +21,18 @@ from shelfrank.logs.engine import Table, Value, open_engine, rows_of
 from shelfrank.logs.mapping import SourceMapping, TableName
 from shelfrank.logs.raw_files import column_names, is_parquet, read_raw, readable, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.spelled_columns import (
+    ID_ROLES,
+    IdColumns,
+    convert_category,
+    convert_id,
+    id_columns,
+    note_missing,
+    note_spaces,
+    without_null_words,
+)
 from shelfrank.schema import TASKS, Kind, Schema, Side
+from shelfrank.values import CategorySpelling
 
 
 def import_custom(mapping: Path, out: Path) -> bool:
@@ -55,9 +66,12 @@ def import_custom(mapping: Path, out: Path) -> bool:
     if log_is_current(out, inputs):
         return False
     with write_search_log(out, schema, inputs) as writer, open_engine() as engine:
-        tables: dict[TableName, Table] = {
+        converted: dict[TableName, tuple[Table, IdColumns]] = {
             table: _converted(engine, writer, source, table, file) for table, file in files.items()
         }
+        tables: dict[TableName, Table] = {table: rows for table, (rows, _) in converted.items()}
+        whole_numbers = frozenset().union(*(ids.whole_numbers for _, ids in converted.values()))
+        writer.declare_whole_numbers(whole_numbers)
         if "events" in tables:
             _note_lost_visitors(engine, writer, tables["events"], tables["impressions"])
         impressions = _with_all_columns(tables["impressions"])
@@ -83,26 +97,44 @@ def import_custom(mapping: Path, out: Path) -> bool:
     return True
 
 
-def _converted(engine: Backend, writer: SearchLogWriter, source: SourceMapping, table: TableName, file: Path) -> Table:
+def _converted(
+    engine: Backend, writer: SearchLogWriter, source: SourceMapping, table: TableName, file: Path
+) -> tuple[Table, IdColumns]:
     with readable(file):
         raw = read_raw(engine, file, writer.notes, _separator(source, file))
         if not is_parquet(file):
             # Every later pass would parse the text again.
             raw = engine.create_table(f"raw_{table}", raw, temp=True)
-        roles = source.roles(table)
+        uses, roles = source.uses(table), source.roles(table)
         require_single_values(file, raw, source.columns[table])
         unit = _timestamp_unit(engine, writer, source, raw, roles, file)
         first = _first_position(engine, writer, source, raw, roles, file)
+        of_role = {use.role: source.null_words_of(use) for _, use in uses if use.role is not None}
+        id_roles = {role: column for role, column in roles.items() if role in ID_ROLES}
+        ids = id_columns(engine, writer, file, raw, id_roles, of_role)
         columns: list[Converted] = []
-        for column, use in source.uses(table):
+        for column, use in uses:
             cells: Value = raw[column]
-            if cells.type().is_string():
-                # An empty cell is a missing value, quoted or not.
-                cells = cells.nullif("")
-            if use.role is not None:
-                columns.append(convert_role(use.role, column, cells, unit, first))
-            elif use.kind is not None:
-                columns.append(convert_feature(use.name or column, column, cells, use.kind, source.decimal_mark))
+            words = source.null_words_of(use)
+            if use.role is not None and use.role in ids.spellings:
+                columns.append(convert_id(use.role, column, cells, ids.spellings[use.role]))
+            elif use.kind is Kind.CATEGORICAL:
+                columns.append(convert_category(use.name or column, column, cells, CategorySpelling(words)))
+            else:
+                if use.kind is Kind.NUMERICAL or use.role in TASKS:
+                    cells = without_null_words(cells, words)
+                elif cells.type().is_string():
+                    # An empty cell is a missing value, quoted or not.
+                    cells = cells.nullif("")
+                if use.role is not None:
+                    columns.append(convert_role(use.role, column, cells, unit, first))
+                elif use.kind is not None:
+                    columns.append(convert_feature(use.name or column, column, cells, use.kind, source.decimal_mark))
+        spelled = [(column, use) for column, use in uses if use.role in ID_ROLES or use.kind is Kind.CATEGORICAL]
+        numbers = [(column, use) for column, use in uses if use.kind is Kind.NUMERICAL or use.role in TASKS]
+        words_of = {column: source.null_words_of(use) for column, use in (*spelled, *numbers)}
+        note_missing(engine, writer, file, raw, words_of)
+        note_spaces(engine, writer, file, raw, list(dict.fromkeys(column for column, _ in spelled)))
         require_converted(engine, file, raw, columns)
         without_zone = 0
         if "timestamp" in roles:
@@ -112,7 +144,7 @@ def _converted(engine: Backend, writer: SearchLogWriter, source: SourceMapping, 
         writer.notes[f"columns of {file.name} that are not used"] = unused
     if without_zone:
         writer.notes[f"timestamps of {file.name} without a time zone, read as UTC"] = without_zone
-    return raw.select(*(column.value.name(column.name) for column in columns))
+    return raw.select(*(column.value.name(column.name) for column in columns)), ids
 
 
 def _separator(source: SourceMapping, file: Path) -> str | None:

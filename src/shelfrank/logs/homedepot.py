@@ -27,6 +27,7 @@ from shelfrank.logs.raw_files import (
 )
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.schema import TASKS, Feature, Kind, Schema, Side
+from shelfrank.values import NULL_WORDS, IdSpelling
 
 COLUMNS = ("id", "product_uid", "product_title", "search_term", "relevance")
 DESCRIPTION_COLUMNS = ("product_uid", "product_description")
@@ -55,6 +56,8 @@ NOTES = {
     "search_id": "the id of the query's first judgment",
     "title": "the first in the file, where judgments of one product differ in it",
 }
+
+_ID = IdSpelling(NULL_WORDS)
 
 
 def import_homedepot(path: Path, out: Path) -> bool:
@@ -144,8 +147,8 @@ def _judged(engine: Backend, writer: SearchLogWriter, rows: pa.Table) -> Table:
     grade = raw["relevance"].try_cast("float64")
     cells = raw.select(
         "line",
-        id=raw["id"].nullif(""),
-        product_id=raw["product_uid"].nullif(""),
+        id=_ID.expression(raw["id"]),
+        product_id=_ID.expression(raw["product_uid"]),
         title=raw["product_title"].nullif(""),
         query=raw["search_term"].nullif(""),
         grade=grade.between(LOWEST, HIGHEST).ifelse(grade, ibis.null("float64")),
@@ -191,7 +194,7 @@ def _products(
         raw = read_raw(engine, descriptions, writer.notes)
         with readable(descriptions):
             text: Value = raw["product_description"].nullif("").min()
-            described = raw.group_by(product_id=raw["product_uid"]).aggregate(description=text)
+            described = raw.group_by(product_id=_ID.expression(raw["product_uid"])).aggregate(description=text)
             described = keep(engine, "descriptions", described)
         products = products.left_join(described, "product_id").drop("product_id_right")
     if attributes is not None:
@@ -201,7 +204,7 @@ def _products(
             feature.name: raw["value"].nullif("").min(where=raw["name"] == name) for name, feature in ATTRIBUTES.items()
         }
         with readable(attributes):
-            known = raw.group_by(product_id=raw["product_uid"]).aggregate(**taken)
+            known = raw.group_by(product_id=_ID.expression(raw["product_uid"])).aggregate(**taken)
             known = keep(engine, "attributes", known)
         products = products.left_join(known, "product_id").drop("product_id_right")
     return products.order_by("product_id")

@@ -54,7 +54,8 @@ def keep_json_lines(
         required: Keys that the first line must have, since it is of another format otherwise.
 
     Raises:
-        UserError: Where the file is missing, empty, truncated, not in UTF-8, or a line is no JSON object.
+        UserError: Where the file is missing, empty, truncated, not in UTF-8, a line is no JSON object, or `row`
+            refuses it.
     """
     (path,) = raw_files(path)
     columns = pa.schema([LINE, *schema])
@@ -68,7 +69,10 @@ def keep_json_lines(
         for number, record in _objects(path, raw):
             if not n_rows:
                 require_columns(path, record, required)
-            rows.append({"line": number, **row(record)})
+            try:
+                rows.append({"line": number, **row(record)})
+            except UserError as error:
+                raise UserError(f"{path}, line {number}: {error}") from error
             n_rows += 1
             if len(rows) == _ROWS_AT_ONCE:
                 writer.write_batch(_batch(path, rows, columns))

@@ -7,15 +7,42 @@ import math
 import re
 from typing import Any
 
+from shelfrank.errors import UserError
+from shelfrank.values import NULL_WORDS, IdSpelling
+
 Record = dict[str, Any]
 """A JSON object of one line, or one row that is made from it."""
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _LARGEST_INT64 = 2**63 - 1
+_ID = IdSpelling(NULL_WORDS)
+
+
+def id_of(value: object) -> str | None:
+    """Reads an id as every import spells it: a text, or a whole number, also where it is written as 412.0.
+
+    Args:
+        value: What the JSON holds.
+
+    Returns:
+        The id; None for a blank, for a word such as null or undefined, and for anything else.
+
+    Raises:
+        UserError: Where a number has a fraction's form and is too large to be told apart from others.
+    """
+    try:
+        return _ID.of(value)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def is_null_word(value: object) -> bool:
+    """Whether a text that is not empty says that there is no id."""
+    return isinstance(value, str) and value != "" and _ID.of(value) is None
 
 
 def text_of(value: object) -> str | None:
-    """Reads an id or a name: a text that is not empty, or a whole number as text; None for anything else."""
+    """Reads a name: a text that is not empty, or a whole number as text; None for anything else."""
     if isinstance(value, str):
         return value or None
     if isinstance(value, int) and not isinstance(value, bool):

@@ -14,7 +14,7 @@ from ibis.backends.duckdb import Backend
 
 from shelfrank.logs.engine import Table, Value, keep, open_engine, read_parquet, rows_of
 from shelfrank.logs.json_lines import keep_json_lines, require_json_lines
-from shelfrank.logs.json_values import Record, number_of, text_of, whole_of
+from shelfrank.logs.json_values import Record, id_of, number_of, text_of, whole_of
 from shelfrank.logs.raw_files import count, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.schema import Feature, Kind, Schema, Side
@@ -133,10 +133,10 @@ def _rank_row(record: Record) -> Record:
     time_index = whole_of(record.get("time_index"))
     query = record.get("query")
     return {
-        "user_id": text_of(record.get("user_id")),
-        "session_id": text_of(record.get("session_id")),
+        "user_id": id_of(record.get("user_id")),
+        "session_id": id_of(record.get("session_id")),
         "query": query if isinstance(query, str) else None,
-        "product_id": text_of(record.get("target_item_id")),
+        "product_id": id_of(record.get("target_item_id")),
         "search_entrance": text_of(record.get("search_entrance")),
         "time_index": time_index if time_index is not None and 0 <= time_index <= _LAST_INDEX else None,
         "click": _label(record.get("is_clicked")),
@@ -147,12 +147,12 @@ def _rank_row(record: Record) -> Record:
 
 def _item_row(record: Record) -> Record:
     names = {name: _name(record.get(key)) for key, name in PRODUCT_NAMES.items()}
-    return {"product_id": text_of(record.get("item_id")), "title": text_of(record.get("item_title")), **names}
+    return {"product_id": id_of(record.get("item_id")), "title": text_of(record.get("item_title")), **names}
 
 
 def _user_row(record: Record) -> Record:
     names = {name: _name(record.get(key)) for key, name in CUSTOMER_NAMES.items()}
-    return {"customer_id": text_of(record.get("user_id")), **names}
+    return {"customer_id": id_of(record.get("user_id")), **names}
 
 
 def _names(key: str, title: str | None, names: dict[str, str]) -> pa.Schema:

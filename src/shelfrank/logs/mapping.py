@@ -16,6 +16,7 @@ from shelfrank.errors import UserError, unknown_name
 from shelfrank.logs.csv_files import look_like_a_row
 from shelfrank.logs.raw_files import alike_names
 from shelfrank.schema import RESERVED_COLUMNS, TASKS, Kind, Schema, Side, load_yaml, one_sentence
+from shelfrank.values import CATEGORY_NULL_WORDS, NULL_WORDS
 
 TableName = Literal["impressions", "products", "customers", "events"]
 
@@ -52,6 +53,9 @@ FEATURE_ROLES = frozenset({"customer_id", "query", "product_id", "title", "posit
 comes again."""
 
 
+VISITOR_ROLES = ("customer_id", "session_id")
+
+
 class ColumnUse(BaseModel):
     """One use of a column: a role of the data contract (written as its bare name), or a feature.
 
@@ -63,6 +67,8 @@ class ColumnUse(BaseModel):
         unit: As in the schema.
         default: As in the schema.
         log1p: As in the schema.
+        null_words: Texts that mean a missing value of this column; None takes those of the mapping.
+        fold_case: As in the schema.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -74,6 +80,8 @@ class ColumnUse(BaseModel):
     unit: str | None = None
     default: bool | int | float | str | None = None
     log1p: bool = False
+    null_words: tuple[str, ...] | None = None
+    fold_case: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -84,7 +92,7 @@ class ColumnUse(BaseModel):
     def _check(self) -> "ColumnUse":
         if self.role is None and (self.side is None or self.kind is None):
             raise ValueError("a column must be a role, such as `product_id`, or a feature with `side` and `kind`")
-        if self.role is not None and self.model_fields_set != {"role"}:
+        if self.role is not None and self.model_fields_set - {"null_words"} != {"role"}:
             raise ValueError(
                 f"a use must be either the role {self.role!r} or a feature, but it is both; write a list of two uses"
             )
@@ -115,6 +123,9 @@ class SourceMapping(BaseModel):
         first_position: The position of the topmost product in the source; None takes 0 where every list begins there.
         decimal_mark: What stands before the decimals of numbers that are text.
         separator: What stands between the cells of a line; None lets the line of column names tell.
+        null_words: Texts that mean a missing id, number, label or category; None takes the built-in ones. Blanks
+            always do.
+        queries: Whether the case of queries is folded; see `Spelling`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -126,6 +137,8 @@ class SourceMapping(BaseModel):
     first_position: Literal[0, 1] | None = None
     decimal_mark: Literal[".", ","] | None = None
     separator: Literal[",", ";", "\t", "|"] | None = None
+    null_words: tuple[str, ...] | None = None
+    queries: Literal["folded", "trimmed", "as_written"] = "folded"
 
     @model_validator(mode="after")
     def _check(self) -> "SourceMapping":
@@ -164,15 +177,30 @@ class SourceMapping(BaseModel):
         """Each use of each mapped column of a table, with the column."""
         return [(column, use) for column, uses in self.columns[table].items() for use in uses]
 
+    def null_words_of(self, use: ColumnUse) -> tuple[str, ...]:
+        """Texts that mean that a column's value is missing."""
+        built_in = CATEGORY_NULL_WORDS if use.kind is Kind.CATEGORICAL else NULL_WORDS
+        given = self.null_words if use.null_words is None else use.null_words
+        if use.kind is Kind.TEXT or use.role in ("query", "title"):
+            return use.null_words or ()
+        return built_in if given is None else given
+
     def schema_of(self, where: str) -> Schema:
         """Declares the features; an error is one sentence that begins with `where`."""
+        given = {} if self.null_words is None else {"null_words": self.null_words}
         features = [
-            {"name": column, **use.model_dump(mode="json", exclude_defaults=True)}
+            {"name": column, **given, **use.model_dump(mode="json", exclude_defaults=True)}
             for table in self.columns
             for column, use in self.uses(table)
             if use.role is None
         ]
-        return Schema.model_validate_named({"name": self.name, "features": features}, where)
+        data = {"name": self.name, "features": features, "spelling": self._spelling()}
+        return Schema.model_validate_named(data, where)
+
+    def _spelling(self) -> dict[str, Any]:
+        uses = [use for table in self.columns for _, use in self.uses(table) if use.role in VISITOR_ROLES]
+        words = dict.fromkeys(word for use in uses for word in self.null_words_of(use))
+        return {"queries": self.queries, "null_words": [*words] if uses else NULL_WORDS}
 
     def check_file(self, table: TableName, file: Path, names: Sequence[str]) -> None:
         """Raises a `UserError` where a file lacks a mapped column or the mapping lacks a required role."""

@@ -12,6 +12,7 @@ from shelfrank.logs.structure import Structure, feature_table
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.logs.violation import N_EXAMPLES, Severity, Violation, example
 from shelfrank.schema import TASKS, Kind
+from shelfrank.values import trimmed_expression
 
 KEYS = {
     "impressions": ("search_id", "product_id"),
@@ -105,6 +106,9 @@ def row_rules(table: str, rows: Table, found: Structure, nesting: Severity) -> C
 
     for name in NOT_EMPTY[table]:
         rule(name, "must not be null or empty", lambda text: text.isnull() | (text == ""))
+    if found.schema is not None and found.schema.spelling is not None and found.schema.spelling.ids == "normalised":
+        for name in ("search_id", "product_id", "customer_id", "session_id"):
+            rule(name, "must have no white space around it", lambda text: text != trimmed_expression(text))
     if table in ("impressions", "events"):
         rule("timestamp", "must not be null", lambda time: time.isnull())
         rule("timestamp", "must be from 1990 on and before 2100", _is_far_off)

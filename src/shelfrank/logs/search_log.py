@@ -10,12 +10,13 @@ A folder with Parquet tables, each a folder of part files:
 - `events` (optional): what customers did outside the result pages. `timestamp`, `product_id`, `customer_id` and/or
   `session_id`, `action` (text). Only ever read as history, never as a label.
 
-`schema.yaml` declares the features. A simulator may add `truth/`, which no step that makes features reads.
+`schema.yaml` declares the features and the spelling of ids, categories and queries. A simulator may add `truth/`,
+which no step that makes features reads.
 """
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ import pyarrow.parquet as pq
 
 from shelfrank.artifact import Draft, Manifest, is_current, publish, read_manifest, verify_files
 from shelfrank.errors import UserError
+from shelfrank.logs.spelling import SPELLING_VERSION, LogSpelling
 from shelfrank.logs.violation import Violation
 from shelfrank.progress import measured
-from shelfrank.schema import TASKS, Schema
+from shelfrank.schema import TASKS, Schema, Spelling
 
 KIND = "search_log"
 MOST_LOST = 0.1
@@ -101,6 +103,7 @@ class SearchLogWriter:
 
     Attributes:
         draft: The folder being written.
+        schema: The schema that the log will have.
         rows: Rows written, by table.
         left_out: Rows or searches left out, by reason; printed and kept in the manifest.
         notes: Facts that a reader of the log should know.
@@ -109,31 +112,49 @@ class SearchLogWriter:
     """
 
     draft: Draft
+    schema: Schema
     rows: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     notes: dict[str, Any] = field(default_factory=dict)
     kept: Counter[str] = field(default_factory=Counter)
     lost: dict[str, Counter[str]] = field(default_factory=dict)
     _parts: Counter[str] = field(default_factory=Counter)
+    _spelling: LogSpelling = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._spelling = LogSpelling(self.schema)
+
+    def declare_whole_numbers(self, columns: Collection[str]) -> None:
+        """Declares id columns whose every id is a whole number, before anything is written; see `Spelling`."""
+        assert self.schema.spelling is not None
+        spelling = self.schema.spelling.model_copy(update={"whole_number_ids": tuple(sorted(columns))})
+        self.schema = self.schema.model_copy(update={"spelling": spelling})
+        self._spelling = LogSpelling(self.schema)
 
     def write(self, table: str, rows: pa.Table) -> None:
-        """Appends rows as one part file; reserved columns are cast to their contract types.
+        """Appends rows as one part file; values are spelled, and reserved columns cast to their contract types.
 
         Args:
             table: One of `TABLES` or `TRUTH_TABLES`.
             rows: The rows.
 
         Raises:
-            UserError: Where a reserved column cannot be cast to its type.
+            UserError: Where a reserved column cannot be cast to its type, or floats cannot be told apart.
         """
         if table not in TABLES + TRUTH_TABLES:
             raise AssertionError(f"no such table: {table}")
         folder = self.draft.path / table
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"part-{self._parts[table]:05d}.parquet"
-        pq.write_table(cast_reserved(table, rows), part, compression="zstd", compression_level=1)
+        pq.write_table(
+            cast_reserved(table, self._spelling.spell(table, rows)), part, compression="zstd", compression_level=1
+        )
         self._parts[table] += 1
         self.rows[table] += rows.num_rows
+
+    def spelling_notes(self) -> dict[str, Any]:
+        """What the spelling of the written values was, as far as it changed something."""
+        return self._spelling.notes()
 
     def leave_out(self, reason: str, count: int = 1, of: str | None = None) -> None:
         """Counts something that the log does not hold although the source did.
@@ -205,7 +226,7 @@ def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Itera
 
     Args:
         out: The folder of the finished log.
-        schema: The features that it declares.
+        schema: The features that it declares; without a spelling, ids are normalised and queries folded.
         inputs: Plain data that decides the content (source, its files' hashes, options, seeds).
 
     Yields:
@@ -216,19 +237,20 @@ def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Itera
     """
     from shelfrank.logs.validate import require_valid
 
-    with publish(out, KIND, inputs) as draft, measured() as cost:
-        writer = SearchLogWriter(draft)
+    schema = schema.model_copy(update={"spelling": schema.spelling or Spelling()})
+    with publish(out, KIND, _versioned(inputs)) as draft, measured() as cost:
+        writer = SearchLogWriter(draft, schema)
         yield writer
         if not writer.rows["impressions"]:
             raise UserError(
                 f"the log must hold at least one search, but none is left{_reasons(writer.left_out)}; check the source"
             )
-        schema.save(draft.path / SCHEMA_FILE)
+        writer.schema.save(draft.path / SCHEMA_FILE)
         warnings = require_valid(draft.path)
         draft.info.update(
             rows=dict(writer.rows),
             left_out=dict(writer.left_out),
-            notes=writer.notes,
+            notes=writer.notes | writer.spelling_notes(),
             warnings=writer.loss_warnings() + warnings,
             cost=cost.stop().as_dict(),
         )
@@ -236,7 +258,11 @@ def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Itera
 
 def log_is_current(out: Path, inputs: dict[str, Any]) -> bool:
     """Whether `out` already holds the finished log of the same inputs."""
-    return is_current(out, KIND, inputs)
+    return is_current(out, KIND, _versioned(inputs))
+
+
+def _versioned(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {**inputs, "spelling": SPELLING_VERSION}
 
 
 def _reasons(left_out: Counter[str]) -> str:

@@ -10,6 +10,7 @@ from shelfrank.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.raw_files import read_raw, readable
 from shelfrank.logs.times import EARLIEST, LATEST
+from shelfrank.values import NULL_WORDS, IdSpelling
 
 COLUMNS = (
     "user_id",
@@ -69,7 +70,11 @@ def classify(engine: Backend, path: Path, notes: dict[str, Any] | None = None) -
     """
     raw = read_raw(engine, path, notes)
     cells = raw.select(
-        *(raw[name].nullif("").name(name) for name in COLUMNS if name not in ("timestamp", "step")),
+        *(
+            IdSpelling(NULL_WORDS if name in ("user_id", "session_id") else ()).expression(raw[name]).name(name)
+            for name in COLUMNS
+            if name not in ("timestamp", "step")
+        ),
         second=raw["timestamp"].try_cast("int64"),
         step=raw["step"].try_cast("int64"),
         line=ibis.row_number(),

@@ -80,6 +80,10 @@ def import_ubi(path: Path, out: Path) -> bool:
             keep_json_lines(queries, kept["queries"], QUERY_COLUMNS, query_row)
             keep_json_lines(events, kept["events"], EVENT_COLUMNS, event_row)
             asked, done = read_parquet(engine, [kept["queries"]]), read_parquet(engine, [kept["events"]])
+            for name, table in (("queries", asked), ("events", done)):
+                n = rows_of(engine, table.aggregate(n=table["n_null_words"].sum()))[0]["n"]
+                if n:
+                    writer.notes[f"ids of {name} that are blanks or words for missing, read as missing"] = int(n)
             searches = make_searches(engine, writer, asked, done)
             write_rows(writer, "impressions", engine, searches.impressions)
             if searches.has_events:

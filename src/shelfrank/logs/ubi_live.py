@@ -3,7 +3,7 @@
 Live, an event tells of its query itself by `user_query`; a file has a document for each query.
 """
 
-from shelfrank.logs.json_values import Record, text_of
+from shelfrank.logs.json_values import Record, id_of
 from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS
 from shelfrank.logs.ubi_rows import event_row, source_of
 
@@ -28,7 +28,7 @@ def live_row(record: Record) -> Record:
     query = source.get("user_query")
     return {
         **event_row(source),
-        "session_id": text_of(source.get("session_id")),
+        "session_id": id_of(source.get("session_id")),
         "user_query": query if isinstance(query, str) else None,
         "is_now": source.get("timestamp") is None,
     }

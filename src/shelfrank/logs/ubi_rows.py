@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from shelfrank.logs.json_values import Record, number_of, text_of, whole_of
+from shelfrank.logs.json_values import Record, id_of, is_null_word, number_of, text_of, whole_of
 from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, unit_of_number
+from shelfrank.values import CategorySpelling
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
@@ -15,6 +16,7 @@ QUERY_COLUMNS = pa.schema(
         ("timestamp", TIMESTAMP),
         ("hits", pa.list_(pa.string())),
         ("n_hits_without_id", pa.int64()),
+        ("n_null_words", pa.int64()),
         ("without_zone", pa.bool_()),
         ("unit", pa.string()),
     ]
@@ -24,6 +26,7 @@ EVENT_COLUMNS = pa.schema(
         *((name, pa.string()) for name in ("action", "query_id", "client_id", "user_id", "object_id")),
         ("timestamp", TIMESTAMP),
         ("ordinal", pa.int64()),
+        ("n_null_words", pa.int64()),
         ("without_zone", pa.bool_()),
         ("unit", pa.string()),
     ]
@@ -47,17 +50,18 @@ def query_row(record: Record) -> Record:
     """Reads a query; what is missing or malformed is null."""
     source = source_of(record)
     given = source.get("query_response_hit_ids")
-    ids = [text_of(hit) for hit in given] if isinstance(given, list) else []
+    ids = [id_of(hit) for hit in given] if isinstance(given, list) else []
     timestamp, without_zone = read_time(source.get("timestamp"))
     query = source.get("user_query")
     return {
-        "query_id": text_of(source.get("query_id")),
-        "client_id": text_of(source.get("client_id")),
+        "query_id": id_of(source.get("query_id")),
+        "client_id": id_of(source.get("client_id")),
         "user_query": query if isinstance(query, str) else None,
         "timestamp": timestamp,
         # A hit without an id keeps its place, so that those after it keep theirs.
         "hits": ids if any(ids) else None,
         "n_hits_without_id": ids.count(None),
+        "n_null_words": sum(is_null_word(source.get(name)) for name in ("query_id", "client_id")),
         "without_zone": without_zone,
         "unit": unit_of_time(source.get("timestamp")),
     }
@@ -68,13 +72,14 @@ def event_row(record: Record) -> Record:
     source = source_of(record)
     attributes = _object(source, "event_attributes")
     timestamp, without_zone = read_time(source.get("timestamp"))
-    names = {name: text_of(source.get(name)) for name in ("query_id", "client_id", "user_id")}
+    names = {name: id_of(source.get(name)) for name in ("query_id", "client_id", "user_id")}
     return {
-        "action": text_of(source.get("action_name")),
+        "action": id_of(source.get("action_name")),
         **names,
         "object_id": _object_id(attributes),
         "timestamp": timestamp,
         "ordinal": _ordinal(attributes),
+        "n_null_words": sum(is_null_word(source.get(name)) for name in names),
         "without_zone": without_zone,
         "unit": unit_of_time(source.get("timestamp")),
     }
@@ -83,7 +88,7 @@ def event_row(record: Record) -> Record:
 def product_row(record: Record) -> Record:
     """Reads a product of a catalogue; what is missing or malformed is null."""
     source = source_of(record)
-    ids = (text_of(holder.get(key)) for holder in (source, record) for key in _ID_KEYS)
+    ids = (id_of(holder.get(key)) for holder in (source, record) for key in _ID_KEYS)
     price = number_of(source.get("price"))
     return {
         "product_id": next((found for found in ids if found), None),
@@ -138,7 +143,7 @@ def _object_id(attributes: Record) -> str | None:
     shown = _object(attributes, "object")
     field = shown.get("object_id_field")
     # Where object_id is absent, object_id_field may name the key that holds the id.
-    return text_of(shown.get("object_id")) or (text_of(shown.get(field)) if isinstance(field, str) else None)
+    return id_of(shown.get("object_id")) or (id_of(shown.get(field)) if isinstance(field, str) else None)
 
 
 def _ordinal(attributes: Record) -> int | None:
@@ -154,4 +159,5 @@ def _ordinal(attributes: Record) -> int | None:
 def _names(value: object) -> str | None:
     if isinstance(value, list):
         return " > ".join(name for name in map(text_of, value) if name) or None
-    return text_of(value)
+    # A category that JSON holds as a number or truth value is spelled as its text would be.
+    return CategorySpelling().of(value) if isinstance(value, bool | int | float) else text_of(value)

@@ -32,7 +32,7 @@ from shelfrank.prepare.reading import index, product_codes, with_price
 from shelfrank.prepare.texts import TEXT_ATTRIBUTES
 from shelfrank.prepare.totals import happened, timeline
 from shelfrank.progress import progress
-from shelfrank.schema import Feature
+from shelfrank.schema import AS_WRITTEN, Feature
 from shelfrank.text.scores import SemanticScores
 
 STORE_FILE = "store.json"
@@ -171,8 +171,9 @@ def _write_products(
         np.save(
             folder / "codes.npy", np.append(np.stack(columns, axis=1), [[-1] * len(columns)], axis=0).astype(np.int32)
         )
+        spellings = {feature.name: feature.spelling for feature in plan.product_features}
         values = [
-            pa.table({"code": codes[f"{name}_code"], "value": products[name].cast(pa.string())})
+            pa.table({"code": codes[f"{name}_code"], "value": spellings[name].column(products[name])})
             .group_by(["code", "value"])
             .aggregate([])
             .append_column("feature", pa.array([name] * len(np.unique(codes[f"{name}_code"].to_numpy()))))
@@ -301,7 +302,6 @@ def _write_facts(
     semantic: bool,
 ) -> None:
     features = {"product": plan.product_features, "customer": plan.customer_features, "row": plan.row_features}
-    tables = {"product": "products", "customer": "customers", "row": "impressions"}
     facts: dict[str, Any] = {
         "version": STORE_VERSION,
         "log": log.manifest.fingerprint,
@@ -312,14 +312,10 @@ def _write_facts(
         "semantic": semantic,
         "keys": keys,
         "features": {home: [each.name for each in some] for home, some in features.items()},
+        "spelling": (log.schema.spelling or AS_WRITTEN).model_dump(mode="json"),
+        "categories": {each.name: vars(each.spelling) for each in plan.product_features},
     }
     (out / STORE_FILE).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-    types = {
-        feature.name: pq.read_schema(log.files(tables[home])[0]).field(feature.name).type
-        for home, some in features.items()
-        for feature in some
-    }
-    pq.write_table(pa.schema(list(types.items())).empty_table(), out / "types.parquet")
 
 
 class _GrowingArray:

@@ -1,19 +1,21 @@
 """Declared features of a page: from the catalogue and the customers as encoded, or as the request gives them."""
 
+import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from jaxtyping import Float32, Float64, Int32, Int64
 
 from shelfrank.data.prepared import map_array
 from shelfrank.errors import UserError
 from shelfrank.prepare.encode import CategoricalEncoding, NumericalEncoding
+from shelfrank.values import NULL_WORDS, IdSpelling
 
-REMEMBERED = 100_000
-"""Given categories whose codes are kept in memory, by feature."""
+_NUMBER = IdSpelling(NULL_WORDS)
+"""How a number in a text is read."""
 
 
 class EntityTable:
@@ -55,43 +57,36 @@ class EntityTable:
 
 
 class GivenCategories:
-    """Codes of categories that a request gives.
+    """Codes of categories that a request gives, in any spelling of them.
 
     Args:
         encoding: How the feature is encoded.
-        type_: The type of the log's column, which decides how a value is spelled.
     """
 
-    def __init__(self, encoding: CategoricalEncoding, type_: pa.DataType) -> None:
-        self._default, self._type = encoding.default, type_
-        self._codes = {value: index + 1 for index, value in enumerate(encoding.values)}
-        self._known: dict[tuple[type, Any], int] = {}
+    def __init__(self, encoding: CategoricalEncoding) -> None:
+        self._default, self._spelling = encoding.default, encoding.spelling
+        self._codes: dict[str | None, int] = {}
+        for index, value in enumerate(encoding.values):
+            # An older encoder may hold 1.0 where 1 is asked for.
+            self._codes.setdefault(self._spelling.of(value), index + 1)
 
     def code(self, value: Any) -> int:
         """The code of a value: the default's where it is missing, 0 where it is unknown."""
-        if value is None:
-            return self._default
-        if isinstance(value, str):
-            return self._codes.get(value, 0)
-        return self._codes.get(spelled(value, self._type) or "", 0)
+        spelled = self._spelling.of(value)
+        return self._default if spelled is None else self._codes.get(spelled, 0)
 
-
-def spelled(value: Any, type_: pa.DataType) -> str | None:
-    """How preparing spells a value of a column of a type; None for what is no such value."""
-    if isinstance(value, str) or value is None:
-        return value
-    try:
-        return pa.array([value]).cast(type_).cast(pa.string())[0].as_py()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError):
-        return None
+    def is_cold(self, value: Any) -> bool:
+        """Whether a value is given, and has no code."""
+        spelled = self._spelling.of(value)
+        return spelled is not None and spelled not in self._codes
 
 
 def number(name: str, value: Any) -> float:
-    """A given number; NaN where it is missing.
+    """A given number; NaN where it is missing, also in a word.
 
     Args:
         name: The feature, for the error.
-        value: What was given.
+        value: What was given: a number, or a text of one.
 
     Returns:
         The number.
@@ -103,6 +98,13 @@ def number(name: str, value: Any) -> float:
         return float("nan")
     if isinstance(value, int | float):
         return float(value)
+    if isinstance(value, str):
+        text = _NUMBER.of(value)
+        if text is None:
+            return float("nan")
+        with contextlib.suppress(ValueError):
+            if math.isfinite(found := float(text)):
+                return found
     raise UserError(
         f"the feature {name!r} must be a number, but it is {value!r}; send a number, or null where there is none"
     )

@@ -16,18 +16,20 @@ from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
 from shelfrank.errors import UserError
 from shelfrank.online.asked import Asked, Event, Page
-from shelfrank.online.declared import EntityTable, GivenCategories, given_numbers, number, spelled
+from shelfrank.online.declared import EntityTable, GivenCategories, given_numbers, number
 from shelfrank.online.ids import Ids
 from shelfrank.online.past import KeyTotals, PastTable
 from shelfrank.online.recent import Happening, Recent, attention, log_price
 from shelfrank.online.repeats import MOST_KEYS, Repeats
 from shelfrank.online.requests import RequestCheck, request_features
+from shelfrank.online.spelling import spell_event, spell_page
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding
 from shelfrank.prepare.measures import HistoryPlan
 from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.textual import ProductTexts, QueryTexts
-from shelfrank.schema import Side
+from shelfrank.schema import AS_WRITTEN, Side, Spelling
 from shelfrank.text.scores import cosines_of_query
+from shelfrank.values import CategorySpelling
 
 STORE_FILE = "store.json"
 STORE_VERSION = 1
@@ -64,12 +66,15 @@ class FeatureStore:
     Attributes:
         numerical_columns: What each column of a page's `numerical` is.
         categorical_columns: What each column of a page's `categorical` is.
+        spelling: How the log's ids and queries are spelled, and so those of pages and events.
         until_us: The log's last moment; events up to it are in the tables already and are not added again.
         requests: Which declared features requests bring.
     """
 
     def __init__(self, path: Path, facts: Mapping[str, Any], most_recent: int) -> None:
         self._facts = facts
+        # A store that is older than the declaration has ids and queries as the log had them.
+        self.spelling = Spelling.model_validate(facts["spelling"]) if "spelling" in facts else AS_WRITTEN
         config = PrepareConfig.model_validate(facts["config"])
         plan = facts["history"]
         self._plan = HistoryPlan(**{**plan, **{name: tuple(plan[name]) for name in ("tasks", "partly", "affinity")}})
@@ -121,7 +126,7 @@ class FeatureStore:
 
     def query_embedding(self, query: str) -> Float[np.ndarray, " d"] | None:
         """The semantic model's embedding of a query, at length 1; None of one that the log has not."""
-        row = self._queries.row(query)
+        row = self._queries.row(self.spelling.query(query))
         return None if self._embeddings is None or row < 0 else self._embeddings[0][row]
 
     @property
@@ -145,6 +150,7 @@ class FeatureStore:
         Raises:
             UserError: Where positions or overrides are not one per candidate, or a number is none.
         """
+        asked = spell_page(asked, self.spelling)
         candidates, hashes = self._candidates(asked)
         n_rows = len(asked.product_ids)
         numerical = np.empty((n_rows, len(self.numerical_columns)), np.float32)
@@ -187,7 +193,7 @@ class FeatureStore:
         Returns:
             Each feature's values.
         """
-        made = self._compute(self._candidates(asked)[0], query_vector, None)
+        made = self._compute(self._candidates(spell_page(asked, self.spelling))[0], query_vector, None)
         return {name: np.broadcast_to(values, len(asked.product_ids)) for name, values in made.items()}
 
     def add_events(self, events: Iterable[Event]) -> None:
@@ -199,6 +205,7 @@ class FeatureStore:
         Args:
             events: In any order.
         """
+        events = [spell_event(event, self.spelling) for event in events]
         happenings = [(event, self._happening(event)) for event in events if self.passed_over(event) is None]
         with self._lock:
             for event, happening in happenings:
@@ -214,6 +221,7 @@ class FeatureStore:
         Returns:
             `unknown product`, `before the log's end` or `unknown action`; outside a results page any action is known.
         """
+        event = spell_event(event, self.spelling)
         if self._products.row(event.product_id) < 0:
             return "unknown product"
         if event.ts_us <= self.until_us:
@@ -231,6 +239,7 @@ class FeatureStore:
         Returns:
             What `passed_over` says, or `repeated`; None where an event changes features.
         """
+        events = [spell_event(event, self.spelling) for event in events]
         reasons = [self.passed_over(event) for event in events]
         here = Repeats(2 * MOST_KEYS * len(events))
         with self._lock:
@@ -245,7 +254,8 @@ class FeatureStore:
         Args:
             events: The events, once nothing can hinder that they are added.
         """
-        usable = [event for event in events if self.passed_over(event) is None]
+        spelled = [spell_event(event, self.spelling) for event in events]
+        usable = [event for event in spelled if self.passed_over(event) is None]
         with self._lock:
             for event in usable:
                 self._told.is_new(event)
@@ -256,7 +266,6 @@ class FeatureStore:
         self.categorical_columns: tuple[Column, ...] = tuple(each.column() for each in encoder.categorical)
         place = {column.name: index for index, column in enumerate(self.numerical_columns)}
         place |= {column.name: index for index, column in enumerate(self.categorical_columns)}
-        types = pq.read_schema(path / "types.parquet")
         homes = {name: home for home, names in self._facts["features"].items() for name in names}
         numerical: dict[str, list[NumericalEncoding]] = {"product": [], "customer": [], "row": []}
         categorical: dict[str, list[CategoricalEncoding]] = {"product": [], "customer": [], "row": []}
@@ -280,11 +289,8 @@ class FeatureStore:
             each.name: (each, place[each.name]) for home in ("product", "customer") for each in numerical[home]
         }
         self._categories = {
-            each.name: (GivenCategories(each, types.field(each.name).type), place[each.name])
-            for some in categorical.values()
-            for each in some
+            each.name: (GivenCategories(each), place[each.name]) for some in categorical.values() for each in some
         }
-        self._types = types
         self._home = homes
         self.requests = RequestCheck(request_features(self._facts, encoder), homes)
         self._row_categories = [each.name for each in categorical["row"]]
@@ -308,9 +314,12 @@ class FeatureStore:
         self._prices = np.asarray(map_array(prices)) if prices.is_file() else None
         self._codes = np.asarray(map_array(codes)) if codes.is_file() else None
         self._code_of: dict[str, dict[str | None, int]] = {name: {} for name in self._plan.affinity}
+        given = self._facts.get("categories", {})
+        self._affinity_spelling = {name: CategorySpelling(**_plain(given.get(name, {}))) for name in self._code_of}
         if self._codes is not None:
             for row in pq.read_table(path / "products" / "code_values.parquet").to_pylist():
-                self._code_of[row["feature"]][row["value"]] = row["code"]
+                name = row["feature"]
+                self._code_of[name].setdefault(self._affinity_spelling[name].of(row["value"]), row["code"])
 
     def _candidates(self, asked: Asked) -> tuple[_Candidates, np.ndarray]:
         n_rows = len(asked.product_ids)
@@ -341,7 +350,7 @@ class FeatureStore:
         codes = {name: table[:, i] for i, name in enumerate(self._plan.affinity)}
         for row, given in enumerate(asked.products):
             for name in codes.keys() & given.keys():
-                codes[name][row] = self._code_of[name].get(spelled(given[name], self._types.field(name).type), -1)
+                codes[name][row] = self._code_of[name].get(self._affinity_spelling[name].of(given[name]), -1)
         return codes
 
     def _compute(
@@ -463,7 +472,7 @@ class FeatureStore:
             values = self._given(asked, name)
             codes = [categories.code(value) for value in values]
             categorical[:, place] = codes
-            cold += sum(code == 0 and value is not None for code, value in zip(codes, values, strict=True))
+            cold += sum(categories.is_cold(value) for value in values)
         replaced = [(slice(None), asked.customer, "customer")]
         replaced += [(slice(row, row + 1), given, "product") for row, given in enumerate(asked.products)]
         for rows, given, home in replaced:
@@ -476,9 +485,8 @@ class FeatureStore:
                     numerical[rows, place : place + len(encoded)] = encoded
                 elif name in self._categories:
                     categories, place = self._categories[name]
-                    code = categories.code(value)
-                    categorical[rows, place] = code
-                    cold += int(code == 0 and value is not None)
+                    categorical[rows, place] = categories.code(value)
+                    cold += int(categories.is_cold(value))
         return cold
 
     def _given(self, asked: Asked, name: str) -> list[Any]:
@@ -506,6 +514,11 @@ class FeatureStore:
             {} if self._codes is None else dict(zip(self._plan.affinity, self._codes[product].tolist(), strict=True))
         )
         return Happening(event.ts_us, product, codes, event.query, event.customer_id, event.session_id, happened)
+
+
+def _plain(spelling: Mapping[str, Any]) -> dict[str, Any]:
+    words = spelling.get("null_words")
+    return {**spelling, "null_words": None if words is None else tuple(words)}
 
 
 def _product_texts(file: Path) -> ProductTexts:

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Float64, Int32
 
 from shelfrank.data.prepared import Column
 from shelfrank.schema import Feature, Side
+from shelfrank.values import CategorySpelling
 
 MISSING_SUFFIX = "__missing"
 
@@ -117,16 +118,25 @@ class CategoricalEncoding:
         side: Whom it describes.
         values: The known categories; `values[i]` has code i + 1. Code 0 is unknown, rare or missing.
         default: Code that stands for a missing value.
+        null_words: Texts that mean a missing value; None takes the built-in ones.
+        fold_case: Whether categories that differ by case only are one.
     """
 
     name: str
     side: Side
     values: tuple[str, ...]
     default: int
+    null_words: tuple[str, ...] | None = None
+    fold_case: bool = False
+
+    @property
+    def spelling(self) -> CategorySpelling:
+        """How its categories are spelled."""
+        return CategorySpelling(self.null_words, self.fold_case)
 
     def transform(self, raw: pa.Array | pa.ChunkedArray) -> Int32[np.ndarray, " rows"]:
         """The code of each value."""
-        texts = raw.cast(pa.string())
+        texts = self.spelling.column(raw)
         codes = pc.add(pc.index_in(texts, value_set=pa.array(self.values, pa.string()), skip_nulls=True), 1)
         known = pc.fill_null(codes, 0).to_numpy(zero_copy_only=False).astype(np.int32)
         if self.default:
@@ -161,7 +171,8 @@ class Encoder:
         return cls(
             numerical=tuple(NumericalEncoding(**_sided(item)) for item in data["numerical"]),
             categorical=tuple(
-                CategoricalEncoding(**{**_sided(item), "values": tuple(item["values"])}) for item in data["categorical"]
+                CategoricalEncoding(**{**_sided(item), **_tuples(item, "values", "null_words")})
+                for item in data["categorical"]
             ),
             left_out=data["left_out"],
         )
@@ -265,8 +276,15 @@ def fit_categorical(
         return f"no category with {min_count} training rows"
     if len(counts) == 1 and counts[kept[0]] == n_rows:
         return "one value only in the training split"
-    default = next((kept.index(each) + 1 for each in _spellings(feature.default) if each in kept), 0)
-    return CategoricalEncoding(name=feature.name, side=feature.side, values=tuple(kept), default=default)
+    spelled = feature.spelling.of(feature.default)
+    return CategoricalEncoding(
+        name=feature.name,
+        side=feature.side,
+        values=tuple(kept),
+        default=kept.index(spelled) + 1 if spelled in kept else 0,
+        null_words=feature.null_words,
+        fold_case=feature.fold_case,
+    )
 
 
 def lost_defaults(features: Sequence[Feature], encoder: Encoder) -> dict[str, str]:
@@ -293,10 +311,12 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> Float64[np.ndarray, " rows"]:
 
 
 def count_values(
-    column: pa.Array | pa.ChunkedArray, weights: Float64[np.ndarray, " rows"] | None = None
+    column: pa.Array | pa.ChunkedArray,
+    weights: Float64[np.ndarray, " rows"] | None = None,
+    spelling: CategorySpelling | None = None,
 ) -> dict[str, int]:
     """Rows (or summed weights) of each category, nulls left aside."""
-    texts = column.cast(pa.string())
+    texts = (spelling or CategorySpelling()).column(column)
     if weights is None:
         counted = pc.value_counts(texts)
         pairs: Sequence[tuple[Any, Any]] = [(item["values"], item["counts"]) for item in counted.to_pylist()]
@@ -306,15 +326,9 @@ def count_values(
     return {str(value): int(count) for value, count in pairs if value is not None and count > 0}
 
 
-def _spellings(default: bool | int | float | str | None) -> tuple[str, ...]:
-    """How a default may be spelled among a column's values, by Arrow, by DuckDB or in a text file."""
-    if default is None or isinstance(default, str):
-        return () if default is None else (default,)
-    if isinstance(default, bool):
-        return str(default).lower(), str(default)
-    # Of the fractions Arrow spells 2.0 as 2 and DuckDB as 2.0, where some table keeps whole numbers.
-    return str(default), str(float(default)), str(pa.array([default], pa.float64()).cast(pa.string())[0].as_py())
-
-
 def _sided(item: dict[str, Any]) -> dict[str, Any]:
     return {**item, "side": Side(item["side"])}
+
+
+def _tuples(item: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: tuple(item[name]) for name in names if item.get(name) is not None}

@@ -66,7 +66,7 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
                 moments[feature.name].add(squash(raw) if feature.log1p else raw, weights)
                 moments[feature.name].missing += anonymous
             else:
-                counts[feature.name] = Counter(count_values(column, weights))
+                counts[feature.name] = Counter(count_values(column, weights, feature.spelling))
     features = (*plan.product_features, *plan.customer_features, *row_features)
     return fit_features(features, moments, counts, float(fitted.product_rows.sum()), config)
 
@@ -129,7 +129,7 @@ class _Counts:
                 some = raw if everything else raw[train]
                 self.moments[feature.name].add(squash(some) if feature.log1p else some)
             else:
-                self.counts[feature.name].update(count_values(raw.filter(pa.array(train))))
+                self.counts[feature.name].update(count_values(raw.filter(pa.array(train)), spelling=feature.spelling))
 
     def merge(self, other: "_Counts") -> None:
         """Adds what another has counted."""

@@ -34,6 +34,7 @@ from shelfrank.prepare.relevance import PAIRS_FILE
 from shelfrank.prepare.sampling_info import sampling_info
 from shelfrank.prepare.voters import voter_sources
 from shelfrank.progress import measured
+from shelfrank.schema import AS_WRITTEN
 from shelfrank.text.scores import SemanticScores
 
 PREPARE_VERSION = 5
@@ -131,6 +132,7 @@ def _write(out: Path, log: SearchLog, reading: Reading, config: PrepareConfig) -
         "left_out_features": encoder.left_out | unread_texts(log.schema, reading.entities.products),
         "suspect_features": {each.feature: each.as_dict() for each in suspects},
         "lost_defaults": lost_defaults(log.schema.features, encoder),
+        "spelling": (log.schema.spelling or AS_WRITTEN).sentence(),
         "left_out": dict(log.manifest.info["left_out"]),
         "cut_texts": dict(reading.texts.textual.truncated) if reading.texts.textual else {},
     }

@@ -11,6 +11,7 @@ from typing import Any
 import ibis
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Bool, Num
 
 from shelfrank.config import PrepareConfig, SamplingConfig
@@ -36,6 +37,7 @@ from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_vo
 from shelfrank.progress import progress
 from shelfrank.schema import TASKS
 from shelfrank.text.scores import SemanticScores
+from shelfrank.values import CategorySpelling
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def _sample(
     rows: Kept, indexed: IndexedLog, engine: Engine, plan: Plan, config: SamplingConfig
 ) -> tuple[Bool[np.ndarray, " rows"], pa.Table]:
     narrow = ("search_idx", "product_idx", "position", "split", "search_key", *plan.tasks)
-    products = engine.share(_sampling_products(indexed, engine, config), "sampling_products")
+    products = engine.share(_sampling_products(indexed, engine, plan, config), "sampling_products")
     sampled = sample(rows.table.select(ROW, *narrow), products, config, plan.tasks)
     kept = np.zeros(rows.n_rows, dtype=bool)
     for part in engine.stream(sampled.rows.filter(sampled.rows.kept).select(ROW)):
@@ -159,14 +161,17 @@ def _sample(
     return kept, sampled.bins
 
 
-def _sampling_products(indexed: IndexedLog, engine: Engine, config: SamplingConfig) -> pa.Table:
+def _sampling_products(indexed: IndexedLog, engine: Engine, plan: Plan, config: SamplingConfig) -> pa.Table:
     if config.category not in indexed.products.columns:
         raise UserError(
             f"sampling.category must name a column of the products table, but {config.category!r} is none of "
             f"{', '.join(sorted(set(indexed.products.columns) - {'product_idx'}))}"
         )
-    category = indexed.products[config.category].cast("string")
-    products = engine.collect(indexed.products.select("product_idx", "product_id", category=category))
+    products = indexed.products.select("product_idx", "product_id", category=indexed.products[config.category])
+    products = engine.collect(products)
+    declared = [feature.spelling for feature in plan.product_features if feature.name == config.category]
+    categories = (declared or [CategorySpelling()])[0].column(products["category"])
+    products = products.set_column(products.schema.get_field_index("category"), "category", categories)
     keys = sampling_keys(products["product_id"].to_pylist(), config.seed, "product")
     return products.drop_columns("product_id").append_column("product_key", pa.array(keys))
 
@@ -202,12 +207,18 @@ def with_price(rows: ibis.Table, indexed: IndexedLog, plan: Plan) -> ibis.Table:
 
 def product_codes(indexed: IndexedLog, engine: Engine, plan: Plan) -> ibis.Table:
     """`product_idx` with an integer code of its value of each affinity feature, `<name>_code`."""
-    products = indexed.products
-    codes = {
-        f"{name}_code": ibis.dense_rank().over(order_by=products[name].cast("string")).cast("int32")
-        for name in plan.history.affinity
-    }
-    return engine.share(engine.collect(products.select("product_idx", **codes)), "codes")
+    names = plan.history.affinity
+    products = engine.collect(indexed.products.select("product_idx", *names).order_by("product_idx"))
+    spellings = {feature.name: feature.spelling for feature in plan.product_features}
+    codes = {f"{name}_code": _codes(spellings[name].column(products[name])) for name in names}
+    return engine.share(pa.table({"product_idx": products["product_idx"], **codes}), "codes")
+
+
+def _codes(categories: pa.ChunkedArray) -> pa.Array:
+    """A number for each category in their order; the missing one, if there is one, has the last."""
+    known = pc.unique(categories.drop_null()).sort()
+    codes = pc.index_in(categories, value_set=known)
+    return pc.fill_null(codes, len(known)).combine_chunks().cast(pa.int32())
 
 
 def _told(by_key: dict[str, list[Total]], advance: Advance, n_rows: int) -> Iterator[tuple[str, list[Total]]]:

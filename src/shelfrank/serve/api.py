@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from shelfrank.logs.ubi_actions import KNOWN_ACTIONS
+from shelfrank.values import IdSpelling
 
 MOST_CANDIDATES = 1000
 MOST_TEXT = 512
@@ -18,8 +19,40 @@ _INT64 = 2**63
 _NONE = Field(default_factory=dict)
 """No features; a default of {} would be copied for each candidate, which takes as long as checking it."""
 
-Id = Annotated[str, Field(min_length=1, max_length=MOST_ID)]
+
+def _id_text(given: Any) -> Any:
+    """An id that is a number, as an import spells it; anything else is left to the check that follows."""
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return IdSpelling().of(given) or given
+    return given
+
+
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=MOST_ID),
+    BeforeValidator(_id_text),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "minLength": 1, "maxLength": MOST_ID},
+                {"type": "integer", "minimum": -_INT64, "maximum": _INT64 - 1},
+            ]
+        }
+    ),
+]
 Text = Annotated[str, Field(max_length=MOST_TEXT)]
+Document = Annotated[
+    Text,
+    BeforeValidator(_id_text),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": MOST_TEXT},
+                {"type": "integer", "minimum": -_INT64, "maximum": _INT64 - 1},
+            ]
+        }
+    ),
+]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, ge=-_INT64, lt=_INT64)]
 Value = bool | Whole | Number | Text | None
@@ -104,8 +137,8 @@ class RankRequest(_Api):
 
     Attributes:
         query: What was typed.
-        candidates: The engine's products: ids, or objects with more. Their order is the engine's, unless scores are
-            given.
+        candidates: The engine's products: ids (texts or whole numbers), or objects with more. Their order is the
+            engine's, unless scores are given.
         customer_id: Who asks; left out, an anonymous visitor.
         session_id: The visit.
         timestamp: When; now if left out. One outside 1970 to 2200 counts as the nearest moment within.
@@ -284,7 +317,7 @@ class RerankRequest(BaseModel):
 
     query: Text
     documents: Annotated[
-        list[Text | Annotated[dict[str, Any], Field(max_length=MOST_FEATURES)]], Field(max_length=MOST_CANDIDATES)
+        list[Document | Annotated[dict[str, Any], Field(max_length=MOST_FEATURES)]], Field(max_length=MOST_CANDIDATES)
     ] = Field(validation_alias=AliasChoices("documents", "input"))
     top_n: Annotated[int, Field(strict=True, ge=1), AsWhole] | None = None
     return_documents: Annotated[bool, Field(strict=True)] | None = False

@@ -26,6 +26,7 @@ from shelfrank.serve.events import read_events
 from shelfrank.serve.limits import Guard, Keys
 from shelfrank.serve.service import Answer, EventsRefusedError, NoShopError, Service, Wanted
 from shelfrank.serve.shop_routes import shop_routes
+from shelfrank.values import IdSpelling
 
 PAGE = Path(__file__).parent / "page"
 MOST_BODY_BYTES = 2_000_000
@@ -298,8 +299,9 @@ def _document_id(document: str | dict[str, Any]) -> str:
         return document
     for name in ("id", "product_id", "text"):
         value = document.get(name)
-        if isinstance(value, str | int):
-            return str(value)[: api.MOST_TEXT]
+        with contextlib.suppress(ValueError):
+            if (found := IdSpelling().of(value)) is not None:
+                return found[: api.MOST_TEXT]
     return ""
 
 

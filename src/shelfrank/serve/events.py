@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from shelfrank.errors import UserError
 from shelfrank.logs.ubi_actions import LABEL_OF
 from shelfrank.logs.ubi_live import is_history, live_row, why_unused
 from shelfrank.online import Event
 from shelfrank.serve.api import MOST_ID, MOST_TEXT, microseconds
 
+ROUNDED_ID = "an id that is a float of 2^53 or more, which stands for several"
 UNUSABLE_TEXT = "an id or query that is too long or no text"
 
 
@@ -25,7 +27,11 @@ def read_events(records: Iterable[dict[str, Any]]) -> tuple[list[Event], Counter
     events: list[Event] = []
     unused: Counter[str] = Counter()
     for record in records:
-        row = live_row(record)
+        try:
+            row = live_row(record)
+        except UserError:
+            unused[ROUNDED_ID] += 1
+            continue
         reason = why_unused(row) or _unusable_text(row)
         if reason is None:
             events.append(_event(row))

@@ -1,0 +1,31 @@
+import pytest
+
+from shelfrank.online import Asked, Event
+from shelfrank.online.spelling import spell_event, spell_page
+from shelfrank.schema import AS_WRITTEN, Spelling
+
+LOG = Spelling(whole_number_ids=("customer_id",))
+
+
+def test_a_page_is_spelled_as_the_log_is() -> None:
+    asked = Asked(query=" RED\u00a0shoe", product_ids=["1", " 1 ", "1.0"], customer_id="412.0", session_id="NULL")
+    spelled = spell_page(asked, LOG)
+    assert spelled.query == "red shoe"
+    assert spelled.product_ids == ["1", "1", "1.0"]
+    assert (spelled.customer_id, spelled.session_id) == ("412", None)
+    assert spell_page(spelled, LOG) == spelled
+
+
+def test_an_event_is_spelled_as_the_log_is() -> None:
+    event = Event(product_id=" p1", action="click", ts_us=1, customer_id=" ", query="Red Shoe")
+    spelled = spell_event(event, LOG)
+    assert (spelled.product_id, spelled.customer_id, spelled.query) == ("p1", None, "red shoe")
+    assert spell_event(spelled, LOG) == spelled
+
+
+@pytest.mark.parametrize("customer", [" c1", "NA"])
+def test_a_log_that_declares_nothing_is_asked_as_written(customer: str) -> None:
+    asked = Asked(query="Red ", product_ids=[" 1"], customer_id=customer)
+    event = Event(product_id=" 1", action="click", ts_us=1, query="Red ", customer_id=customer)
+    assert spell_page(asked, AS_WRITTEN) is asked
+    assert spell_event(event, AS_WRITTEN) is event
