@@ -63,6 +63,11 @@ def test_null_words_of_a_column_replace_the_built_in_ones(tmp_path: Path) -> Non
     assert log.schema.spelling.of_id("customer_id").of("guest") is None
 
 
+def test_words_that_yaml_takes_for_something_else_are_texts(tmp_path: Path) -> None:
+    log = imported(tmp_path, ("NULL", "-1"), null_words=[None, -1])
+    assert column(log, "customer_id") == [None, None, "ann"]
+
+
 def test_whole_numbers_written_as_floats_are_whole_where_all_ids_are_numbers(tmp_path: Path) -> None:
     log = imported(tmp_path, ("400.0", "401"), n=2)
     assert column(log, "customer_id") == ["400", "401"]

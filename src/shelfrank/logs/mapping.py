@@ -4,13 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    ValidationError,
-    WrapValidator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WrapValidator, model_validator
 
 from shelfrank.errors import UserError, unknown_name
 from shelfrank.logs.csv_files import look_like_a_row
@@ -52,8 +46,18 @@ FEATURE_ROLES = frozenset({"customer_id", "query", "product_id", "title", "posit
 """Roles whose column can be a feature too. A label is known after the search, and the id of a search or visit never
 comes again."""
 
-
 VISITOR_ROLES = ("customer_id", "session_id")
+
+
+def _words(given: Any) -> Any:
+    """Null words as texts, also where YAML takes an unquoted one for something else: null and ~, or the number -1."""
+    if not isinstance(given, list):
+        return given
+    texts = [("NULL", "null", "Null") if word is None else (str(word),) for word in given]
+    return [text for some in texts for text in some]
+
+
+NullWords = Annotated[tuple[str, ...] | None, BeforeValidator(_words)]
 
 
 class ColumnUse(BaseModel):
@@ -80,7 +84,7 @@ class ColumnUse(BaseModel):
     unit: str | None = None
     default: bool | int | float | str | None = None
     log1p: bool = False
-    null_words: tuple[str, ...] | None = None
+    null_words: NullWords = None
     fold_case: bool = False
 
     @model_validator(mode="before")
@@ -137,7 +141,7 @@ class SourceMapping(BaseModel):
     first_position: Literal[0, 1] | None = None
     decimal_mark: Literal[".", ","] | None = None
     separator: Literal[",", ";", "\t", "|"] | None = None
-    null_words: tuple[str, ...] | None = None
+    null_words: NullWords = None
     queries: Literal["folded", "trimmed", "as_written"] = "folded"
 
     @model_validator(mode="after")

@@ -91,8 +91,9 @@ class LogSpelling:
         return spelled
 
     def _queries(self, table: str, given: pa.ChunkedArray) -> pa.ChunkedArray:
-        if self._spelling.queries == "as_written" or not pa.types.is_string(given.type):
+        if self._spelling.queries == "as_written" or not _is_text_or_float(given.type):
             return given
+        given = given.cast(pa.string())
         spelled = each_distinct(given, self._spelling.query)
         if spelled is not given:
             self._changed[f"{table}.query", "rows whose case or white space was folded"] += _n_different(given, spelled)
