@@ -48,7 +48,7 @@ def track(
 
     Args:
         run_path: A finished run.
-        evaluation_paths: Finished evaluations of it, of one split each.
+        evaluation_paths: Finished evaluations of it, each of another split: their figures are named by it.
         uri: Address of the server, or a folder; None takes what MLflow's own settings say.
         experiment: Name of the experiment; None takes MLflow's setting, else `shelfrank`.
 
@@ -56,8 +56,8 @@ def track(
         The id of the run in MLflow.
 
     Raises:
-        UserError: Where MLflow is not installed or cannot be reached, or an evaluation is not of this run. Nothing on
-            disk changes.
+        UserError: Where MLflow is not installed or cannot be reached, an evaluation is not of this run, or two are of
+            one split. Nothing on disk changes.
     """
     run = Run.open(run_path)
     evaluations = [Evaluation.open(path) for path in evaluation_paths]
@@ -66,6 +66,13 @@ def track(
             raise UserError(
                 f"{evaluation.path} must be an evaluation of {run_path}, but it is of another run; evaluate this one"
             )
+    splits = [str(evaluation.manifest.inputs["split"]) for evaluation in evaluations]
+    repeated = next((split for split in splits if splits.count(split) > 1), None)
+    if repeated is not None:
+        raise UserError(
+            f"tracked evaluations must be of one split each, since their figures are named by it, but {repeated} is "
+            "given twice; track one of them"
+        )
     with _told(run_path), _client(uri) as client:
         run_id, tags = _find_or_create(client, run, _experiment(client, experiment))
         try:

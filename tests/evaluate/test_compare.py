@@ -11,7 +11,7 @@ import pytest
 from shelfrank.config import EvaluateConfig
 from shelfrank.demo import compare_and_report
 from shelfrank.errors import UserError
-from shelfrank.evaluate.compare import compare, share_of_possible
+from shelfrank.evaluate.compare import compare, evaluation_names, share_of_possible
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.experiment import train
 from shelfrank.rankers import RANKERS
@@ -58,7 +58,9 @@ def test_a_ranker_does_not_differ_from_itself(comparison: dict[str, Any]) -> Non
     figures += [same["auc"][task] for task in comparison["tasks"]]
     assert len(figures) == 15
     for figure in figures:
-        assert (figure["value"], figure["low"], figure["high"], figure["p"]) == (0.0, 0.0, 0.0, 1.0)
+        assert (figure["value"], figure["p"], figure["n_differing"]) == (0.0, 1.0, 0)
+        # That no search differed does not show that none ever will; one search alone shows nothing.
+        assert figure["low"] is None if figure["n"] < 2 else figure["low"] < 0 < figure["high"]
 
 
 def test_a_difference_is_that_of_the_two_figures(comparison: dict[str, Any], evaluations: dict[str, Path]) -> None:
@@ -117,7 +119,7 @@ def test_only_like_evaluations_are_compared(
     else:
         config = CONFIG.model_copy(update={"ks": (3,)})
     evaluate(run, tmp_path / "other", config, split)
-    with pytest.raises(UserError, match=f"must share their {what}, but they differ: mmoe against other;"):
+    with pytest.raises(UserError, match=f"must share their {what}, but they differ( in \\w+)?: mmoe against other;"):
         compare([evaluations["mmoe"], tmp_path / "other"], tmp_path / "out", "mmoe", no_page)
     assert not (tmp_path / "out").exists()
 
@@ -127,10 +129,35 @@ def test_an_unknown_baseline_is_told(evaluations: dict[str, Path], tmp_path: Pat
         compare([evaluations["mmoe"], evaluations["shown_order"]], tmp_path / "out", "mmoee", no_page)
 
 
-def test_two_evaluations_of_one_name_are_refused(evaluations: dict[str, Path], tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(evaluations["mmoe"], tmp_path / "mmoe"))
-    with pytest.raises(UserError, match="must have a folder name of its own"):
-        compare([evaluations["mmoe"], copy], tmp_path / "out", "mmoe", no_page)
+@pytest.mark.parametrize("baseline", ["second/mmoe", "path"])
+def test_evaluations_of_one_name_are_told_apart_by_the_folders_above(
+    baseline: str, evaluations: dict[str, Path], tmp_path: Path
+) -> None:
+    one, other = (Path(shutil.copytree(evaluations["mmoe"], tmp_path / name / "mmoe")) for name in ("first", "second"))
+    compare([one, other], tmp_path / "out", str(other) if baseline == "path" else baseline, no_page)
+    comparison = strict_json(tmp_path / "out" / "comparison.json")
+    assert [ranker["name"] for ranker in comparison["rankers"]] == ["first/mmoe", "second/mmoe"]
+    assert comparison["baseline"] == "second/mmoe"
+    assert set(comparison["differences"]) == {"first/mmoe"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["/a/mmoe", "/a/xgboost"], ["mmoe", "xgboost"]),
+        (["/a/run", "/b/run", "/b/other"], ["a/run", "b/run", "other"]),
+        (["/x/a/run", "/y/a/run", "/y/run"], ["x/a/run", "y/a/run", "y/run"]),
+        (["/a/run/", "/a/../b/run"], ["a/run", "b/run"]),
+    ],
+)
+def test_names_are_as_short_as_they_can_be(paths: list[str], names: list[str]) -> None:
+    assert evaluation_names([Path(path) for path in paths]) == names
+
+
+def test_an_evaluation_that_is_given_twice_is_refused(evaluations: dict[str, Path], tmp_path: Path) -> None:
+    path = evaluations["mmoe"]
+    with pytest.raises(UserError, match="must be given once"):
+        compare([path, path.parent / "." / path.name], tmp_path / "out", "mmoe", no_page)
 
 
 def test_a_page_that_fails_leaves_no_comparison(evaluations: dict[str, Path], tmp_path: Path) -> None:

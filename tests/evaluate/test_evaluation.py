@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from shelfrank.config import EvaluateConfig
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
-from shelfrank.evaluate.evaluation import Evaluation, calibration, evaluate, fuse, sample_searches
+from shelfrank.evaluate.evaluation import Evaluation, calibration, evaluate, fuse, knows_customers, sample_searches
 from shelfrank.experiment import train
 from shelfrank.metrics import (
     auc_roc,
@@ -22,6 +23,7 @@ from shelfrank.metrics import (
 )
 from shelfrank.rankers import RANKERS
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.schema import Side
 from tiny import tiny
 
 CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)
@@ -116,8 +118,25 @@ def test_a_run_is_named_without_what_it_could_not_see(small_prepared: Path, tmp_
     evaluate(tmp_path / "run", tmp_path / "evaluation", CONFIG)
     report = Evaluation.open(tmp_path / "evaluation").report
     assert report["label"] == "MMoE without customer features"
-    # Nothing of the customer seen, nothing personalized: every top five is the neutral one.
-    assert report["pd"]["5"]["value"] == 1.0
+    # Nothing of the customer seen: that no order differs says nothing of personalization.
+    assert report["pd"] is None
+    assert not (tmp_path / "evaluation" / "pd_neutral.npy").exists()
+
+
+def test_nobody_is_known_without_customers_and_without_their_features(split: Split) -> None:
+    assert knows_customers(split)
+    numerical, categorical = np.array(split.numerical), np.array(split.categorical)
+    for values, columns in ((numerical, split.numerical_columns), (categorical, split.categorical_columns)):
+        for index, column in enumerate(columns):
+            if column.side is Side.CUSTOMER:
+                values[:, index] = values[0, index]
+    alike = replace(split, numerical=numerical, categorical=categorical)
+    # A known customer may be like all others; an anonymous one is told apart by features such as those of sessions.
+    assert knows_customers(alike)
+    nobody = np.full_like(split.customer_idx, -1)
+    assert knows_customers(replace(split, customer_idx=nobody))
+    assert not knows_customers(replace(alike, customer_idx=nobody))
+    assert not knows_customers(split.searches(np.empty(0, dtype=np.int64)))
 
 
 def test_score_weights_fuse_in_place_of_the_losss(small_prepared: Path, tmp_path: Path, split: Split) -> None:
@@ -128,6 +147,7 @@ def test_score_weights_fuse_in_place_of_the_losss(small_prepared: Path, tmp_path
     tasks = evaluation.array("tasks").astype(np.float64)
     np.testing.assert_allclose(evaluation.array("fused"), 0.75 * tasks[:, 0] + 0.25 * tasks[:, 1], rtol=1e-6)
     assert evaluation.report["task_weights"] == {"click": 0.5, "add_to_cart": 0.5, "purchase": 0.0}
+    assert evaluation.report["score_weights"] == {"click": 0.75, "add_to_cart": 0.25, "purchase": 0.0}
     # A task without weight in the loss was never learned: its probabilities mean nothing.
     assert evaluation.report["auc"]["purchase"] is None
     assert set(evaluation.report["calibration"]) == {"click", "add_to_cart"}
@@ -155,6 +175,27 @@ def test_calibration_bins_hold_equally_many_rows_by_rising_prediction() -> None:
     assert [found["rows"] for found in bins] == [2] * 12
     assert [found["predicted"] for found in bins] == pytest.approx([i / 12 for i in range(12)])
     assert [found["observed"] for found in bins] == [0.0] * 6 + [0.5] * 6
+
+
+@pytest.mark.parametrize(
+    ("probs", "rows"),
+    [
+        pytest.param([0.1] * 700 + [0.3] * 300, [700, 300], id="two predictions: two bins"),
+        pytest.param([0.2] * 50, [50], id="one prediction: one bin"),
+        pytest.param([0.0] * 990 + [i / 100 for i in range(1, 11)], [990, 10], id="nearly all alike"),
+        pytest.param([0.1] * 3 + [0.2] * 3 + [0.3] * 3 + [0.4] * 3, [3, 3, 3, 3], id="fewer values than bins"),
+    ],
+)
+def test_rows_of_equal_prediction_share_a_bin_whatever_their_order(probs: list[float], rows: list[int]) -> None:
+    rng = np.random.default_rng(1)
+    predicted = np.array(probs, dtype=np.float32)
+    # Positives come late, as a change over time makes them.
+    labels = (np.arange(len(probs)) > 0.6 * len(probs)).astype(np.int8)
+    bins = calibration(predicted, labels)
+    assert [found["rows"] for found in bins] == rows
+    for _ in range(5):
+        order = rng.permutation(len(probs))
+        assert calibration(predicted[order], labels[order]) == bins
 
 
 def test_calibration_leaves_out_rows_without_a_label() -> None:

@@ -16,6 +16,7 @@ from shelfrank.metrics.bootstrap import (
     bootstrap_mean,
     bootstrap_mean_auc,
 )
+from shelfrank.metrics.interval import wilson_bounds
 
 
 def many_values(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -64,10 +65,42 @@ def test_resamples_of_few_values_have_the_spread_of_drawn_searches() -> None:
     assert by_count.high == pytest.approx(by_search.high, abs=0.01)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize("n", [2, 50])
-def test_searches_that_agree_leave_no_doubt(n: int) -> None:
-    interval = bootstrap_mean(np.full(n, 0.75), 30)
-    assert (interval.value, interval.low, interval.high) == (0.75, 0.75, 0.75)
+def test_searches_that_agree_leave_a_doubt_that_shrinks(n: int, value: float) -> None:
+    interval = bootstrap_mean(np.full(n, value), 200)
+    assert interval.value == value
+    assert (interval.low, interval.high) == wilson_bounds(value, n, 0.95)
+    assert interval.low < interval.high
+
+
+def test_one_search_that_differs_says_no_more_than_none() -> None:
+    values = np.zeros(200)
+    values[3] = 0.1
+    interval = bootstrap_mean(values, 1000)
+    # Resampling would end at 0.0015, though 3 of 200 searches may well have a 1 that was not seen.
+    assert interval.low == pytest.approx(0.0, abs=1e-3)
+    assert interval.high > 0.015
+
+
+def test_the_fewest_searches_are_as_wide_as_chance() -> None:
+    rng = np.random.default_rng(30)
+    covered = [
+        found.low <= 0.5 <= found.high
+        for seed in range(400)
+        for found in [bootstrap_mean((rng.random(8) < 0.5).astype(float), 100, seed=seed)]
+    ]
+    # Wilson's interval of 8 coins covers 0.93 in the long run, the percentiles of resamples 0.89 at most.
+    assert np.mean(covered) > 0.9
+
+
+def test_too_few_resamples_have_no_percentile() -> None:
+    values = few_values(np.random.default_rng(31), 400)
+    mean = bootstrap_mean(values, 2)
+    assert (mean.low, mean.high) == wilson_bounds(values.mean(), 400, 0.95)
+    difference = bootstrap_difference(np.ones(400), values, 2)
+    assert difference.p_value == pytest.approx(2 / 3)
+    assert difference.sign == 0
 
 
 @both_kinds
@@ -130,7 +163,38 @@ def test_one_search_has_a_figure_but_no_interval() -> None:
 def test_a_ranker_differs_from_itself_by_exactly_nothing(values: Values) -> None:
     sample = values(np.random.default_rng(16), 70)
     difference = bootstrap_difference(sample, sample.copy(), 100)
-    assert (difference.value, difference.low, difference.high, difference.p_value) == (0.0, 0.0, 0.0, 1.0)
+    assert (difference.value, difference.p_value, difference.n_differing, difference.sign) == (0.0, 1.0, 0, 0)
+    assert difference.low == -difference.high < 0
+
+
+@pytest.mark.parametrize(
+    ("differences", "p_value"),
+    [
+        pytest.param([0.5, 0.5], 1 / 2, id="two of one sign: every second pair"),
+        pytest.param([1.0, 0.5, -1.0], 1.0, id="three: all eight sums are as far from 0"),
+        pytest.param([0.5] * 5, 2 / 32, id="five of one sign"),
+        pytest.param([1.0] + [0.0] * 400, 1.0, id="one of 401 differs"),
+        pytest.param([1.0, 0.25] + [0.0] * 198, 1 / 2, id="two of 200 differ"),
+        pytest.param([1 / 3] * 8 + [0.0] * 100, 2 / 256, id="eight of 108 differ"),
+    ],
+)
+def test_few_searches_that_differ_have_an_exact_p_value(differences: list[float], p_value: float) -> None:
+    base = np.full(len(differences), 0.0)
+    difference = bootstrap_difference(np.array(differences), base, 1000)
+    assert difference.p_value == pytest.approx(p_value)
+    assert difference.n_differing == np.count_nonzero(differences)
+    assert (difference.low > 0) <= (p_value < 0.05)
+    assert difference.low <= difference.value <= difference.high
+
+
+def test_few_searches_that_differ_are_called_shown_as_rarely_as_asked() -> None:
+    rng = np.random.default_rng(32)
+    signs = []
+    for seed in range(400):
+        differences = np.zeros(150)
+        differences[:6] = rng.choice([-1.0, -0.5, 0.5, 1.0], 6)
+        signs.append(bootstrap_difference(differences, np.zeros(150), 200, seed=seed).sign)
+    assert np.count_nonzero(signs) <= 0.05 * 400
 
 
 def test_pairing_takes_out_what_both_rankers_share() -> None:
@@ -164,20 +228,22 @@ def test_equal_rankers_are_told_apart_as_rarely_as_asked() -> None:
 
 
 def test_auc_is_resampled_by_whole_searches() -> None:
-    pages = simulated(n_searches=30, seed=20)
+    pages = simulated(n_searches=80, seed=20)
     scores, labels, offsets, _ = pages.args()
     # A search of which some rows have a label counts as one.
     labels[[rows.stop - 1 for rows in pages.pages if rows.stop - rows.start > 2]] = -1
     rng = np.random.default_rng(9)
     aucs = []
     for _ in range(40):
-        drawn = rng.integers(0, 30, size=30)
+        drawn = rng.integers(0, 80, size=80)
         rows = np.concatenate([np.arange(len(scores))[pages.pages[search]] for search in drawn])
         aucs.append(auc_roc(scores[rows], labels[rows]))
     interval = bootstrap_auc(scores, labels, offsets, 40, seed=9, confidence=0.8)
     assert interval.value == auc_roc(scores, labels)
     assert (interval.low, interval.high) == pytest.approx(np.quantile(aucs, [0.1, 0.9]), abs=1e-14)
-    assert (interval.n, interval.n_undefined) == (30, 0)
+    n_positive = sum(bool((labels[rows] == 1).any()) for rows in pages.pages)
+    assert n_positive >= 30
+    assert (interval.n, interval.n_undefined) == (n_positive, 0)
 
 
 def test_auc_interval_covers_the_true_auc_as_often_as_it_says() -> None:
@@ -205,10 +271,13 @@ def test_auc_counts_resamples_without_a_positive() -> None:
     some = bootstrap_auc(scores, np.array([1, 0] * 4 + [0, 0] * 5, dtype=np.int8), offsets, 2000)
     # (5/9)^9 = 0.5 % of the draws miss the four searches with positives: less than a tail.
     assert 1 <= some.n_undefined <= 30
-    assert some.low <= some.value <= some.high
+    # Four searches with a positive are too few to resample: all on top, and yet a quarter may not be.
+    assert (some.n, some.value) == (4, 1.0)
+    assert (some.low, some.high) == wilson_bounds(1.0, 4, 0.95)
     one = bootstrap_auc(scores, np.array([1, 0] + [0, 0] * 8, dtype=np.int8), offsets, 2000)
     # (8/9)^9 = 35 % miss the only one.
     assert 600 <= one.n_undefined <= 800
+    assert one.n == 1
     assert math.isnan(one.low)
     assert math.isnan(one.high)
 
@@ -230,7 +299,7 @@ def test_auc_without_a_search_and_with_one() -> None:
 def test_auc_difference_is_exactly_nothing_for_the_same_ranker() -> None:
     scores, labels, offsets, _ = simulated(n_searches=30, seed=22).args()
     difference = bootstrap_auc_difference(scores, scores**3, labels, offsets, 50)
-    assert (difference.value, difference.low, difference.high, difference.p_value) == (0.0, 0.0, 0.0, 1.0)
+    assert (difference.value, difference.p_value, difference.n_differing, difference.sign) == (0.0, 1.0, 0, 0)
 
 
 def test_auc_difference_uses_the_same_draws_for_both() -> None:
@@ -239,13 +308,31 @@ def test_auc_difference_uses_the_same_draws_for_both() -> None:
     noisy = scores + np.random.default_rng(24).normal(size=len(scores))
     difference = bootstrap_auc_difference(scores, noisy, labels, offsets, 300)
     assert difference.value == pytest.approx(auc_roc(scores, labels) - auc_roc(noisy, labels))
-    assert difference.n == 100
+    assert difference.n == sum(bool((labels[rows] == 1).any()) for rows in pages.pages)
     alone = bootstrap_auc(scores, labels, offsets, 300)
     other = bootstrap_auc(noisy, labels, offsets, 300)
     unpaired = math.hypot(alone.high - alone.low, other.high - other.low)
     assert difference.high - difference.low < unpaired
     mirrored = bootstrap_auc_difference(noisy, scores, labels, offsets, 300)
     assert (mirrored.low, mirrored.high) == pytest.approx((-difference.high, -difference.low))
+
+
+def test_an_auc_difference_rests_on_the_searches_with_a_positive() -> None:
+    rng = np.random.default_rng(33)
+    offsets = np.arange(0, 601, 3)
+    labels = np.zeros(600, dtype=np.int8)
+    labels[[0, 3]] = 1
+    base = rng.random(600)
+    better = base.copy()
+    better[[0, 3]] = 2.0
+    # 200 searches, of which two have a positive; both favour one ranker, as every second pair would.
+    difference = bootstrap_auc_difference(better, base, labels, offsets, 200)
+    assert (difference.n, difference.n_differing, difference.p_value, difference.sign) == (2, 2, 0.5, 0)
+    assert difference.low < 0 < difference.high
+    # Turned round, few searches have a negative row, and the same is known.
+    turned = bootstrap_auc_difference(-better, -base, 1 - labels, offsets, 200)
+    assert (turned.n, turned.p_value) == (2, 0.5)
+    assert turned.value == pytest.approx(difference.value)
 
 
 @pytest.mark.usefixtures("unchecked_shapes")
@@ -273,7 +360,7 @@ def test_a_mean_of_rankers_aucs_lies_between_them_and_one_ranker_is_itself() -> 
     together = bootstrap_mean_auc([better, worse], labels, offsets, 200, seed=4)
     alone = [bootstrap_auc(scores, labels, offsets, 200, seed=4) for scores in (better, worse)]
     assert together.value == pytest.approx((alone[0].value + alone[1].value) / 2)
-    assert together.n == 30
+    assert together.n == 30 == sum(bool((labels[start : start + 10] == 1).any()) for start in range(0, 300, 10))
     # The mean of two noisy figures is no more uncertain than their mean uncertainty.
     assert together.high - together.low < sum(each.high - each.low for each in alone) / 2
     assert bootstrap_mean_auc([better], labels, offsets, 200, seed=4) == alone[0]

@@ -47,7 +47,8 @@ def test_a_paired_difference_agrees_with_the_metrics_bootstrap_for_one_task() ->
 def test_an_order_differs_from_itself_by_nothing() -> None:
     judge = Judge(SPLIT, TuneConfig())
     [(objective, difference)] = judge.compare([judge.ranks(SCORES[0])], 0)
-    assert (difference["value"], difference["low"], difference["high"]) == (0.0, 0.0, 0.0)
+    assert (difference["value"], difference["p_value"], difference["n_differing"]) == (0.0, 1.0, 0)
+    assert difference["low"] < 0 < difference["high"]
     assert objective["low"] < objective["value"] < objective["high"]
 
 

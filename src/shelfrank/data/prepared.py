@@ -230,14 +230,13 @@ class PreparedData:
         return pq.read_table(self.path / "texts" / "products.parquet")
 
     def feature_notes(self) -> list[str]:
-        """What preparing told of features that may be leaks or were left out, and of defaults that came to nothing."""
+        """What preparing told of the features beside those that it left out: suspected leaks, defaults of no use."""
         info = self.manifest.info
         # Folders of other makers, such as the census, tell neither of defaults nor of leaks.
         lost = sorted(info.get("lost_defaults", {}).items())
         suspects = info.get("suspect_features", {})
         return [
             *(f"feature {name} may be a leak: {suspect['text']}" for name, suspect in suspects.items()),
-            *(f"feature {name} left out: {why}" for name, why in sorted(info["left_out_features"].items())),
             *(f"default of {name} of no use: {why}" for name, why in lost),
         ]
 

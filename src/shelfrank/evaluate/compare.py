@@ -1,7 +1,8 @@
 """Several rankers on the same searches: paired differences to a baseline, and everything a report shows."""
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 from shelfrank import __version__
 from shelfrank.artifact import is_current, publish, read_manifest
 from shelfrank.config import EvaluateConfig
-from shelfrank.data.prepared import SPLITS, PreparedData, Split
+from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError, unknown_name
 from shelfrank.evaluate.bounds import truth_bounds
+from shelfrank.evaluate.data_facts import data_facts
 from shelfrank.evaluate.differences import differences
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.evaluate.moves import moves
@@ -24,7 +26,7 @@ from shelfrank.metrics import left_out_searches
 from shelfrank.progress import measured
 
 KIND = "comparison"
-COMPARE_VERSION = 2
+COMPARE_VERSION = 3
 """Part of every comparison's inputs: raise it when the same evaluations give other figures."""
 
 
@@ -34,9 +36,9 @@ def compare(
     """Compares evaluations of the same split under the same settings.
 
     Args:
-        evaluation_paths: Finished evaluations; each is named by its folder.
+        evaluation_paths: Finished evaluations; see `evaluation_names` for how they are named.
         out: Where `comparison.json` goes.
-        baseline: The name of the evaluation that the others are measured against.
+        baseline: The name, or the path as given, of the evaluation that the others are measured against.
         write_page: Writes the comparison as a page to the given file.
 
     Returns:
@@ -45,9 +47,11 @@ def compare(
     Raises:
         UserError: Where the evaluations are not of the same data, split and settings, or the baseline is missing.
     """
-    evaluations = {path.name: Evaluation.open(path) for path in evaluation_paths}
-    if len(evaluations) < len(evaluation_paths):
-        raise UserError("every evaluation must have a folder name of its own, but two are named the same; rename one")
+    names = evaluation_names(evaluation_paths)
+    evaluations = {name: Evaluation.open(path) for name, path in zip(names, evaluation_paths, strict=True)}
+    if baseline not in evaluations:
+        by_path = {str(path): name for name, path in zip(names, evaluation_paths, strict=True)}
+        baseline = by_path.get(baseline, by_path.get(str(Path(baseline)), baseline))
     if baseline not in evaluations:
         raise unknown_name("baseline", baseline, evaluations)
     shared = _shared_inputs(evaluations)
@@ -71,6 +75,35 @@ def compare(
     return True
 
 
+def evaluation_names(paths: Sequence[Path]) -> list[str]:
+    """Names evaluations by their folders, with as many of the folders above as tell them apart.
+
+    Args:
+        paths: The evaluations' folders.
+
+    Returns:
+        A name for each.
+
+    Raises:
+        UserError: Where a folder is given twice.
+
+    Example:
+        >>> evaluation_names([Path("/a/mmoe"), Path("/b/mmoe"), Path("/b/xgboost")])
+        ['a/mmoe', 'b/mmoe', 'xgboost']
+    """
+    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    twice = next((path for path, own in zip(paths, parts, strict=True) if parts.count(own) > 1), None)
+    if twice is not None:
+        raise UserError(f"every evaluation must be given once, but {twice} is given twice; leave one out")
+    depths = [1] * len(parts)
+    while True:
+        names = ["/".join(own[-depth:]) for own, depth in zip(parts, depths, strict=True)]
+        repeated = [names.count(name) > 1 for name in names]
+        if not any(repeated):
+            return names
+        depths = [depth + again for depth, again in zip(depths, repeated, strict=True)]
+
+
 def _comparison(
     evaluations: dict[str, Evaluation], prepared: PreparedData, config: EvaluateConfig, split_name: str, baseline: str
 ) -> dict[str, Any]:
@@ -80,24 +113,15 @@ def _comparison(
     rankers = [{**evaluation.report, "name": name} for name, evaluation in evaluations.items()]
     for ranker in rankers:
         ranker["share_of_possible"] = share_of_possible(ranker, evaluations[baseline].report, bounds, config)
-    info = prepared.manifest.info
     return {
-        "title": info["log_name"],
+        "title": prepared.manifest.info["log_name"],
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "shelfrank": __version__,
         "tasks": list(prepared.tasks),
         "ks": list(config.ks),
         "confidence": config.confidence,
         "split": split_name,
-        "data": {
-            "name": info["log_name"],
-            "fingerprint": prepared.manifest.fingerprint,
-            "splits": {name: info["splits"][name] for name in SPLITS},
-            "features": info["features"],
-            "left_out": info["left_out"],
-            "sampling": info.get("sampling"),
-            "notes": prepared.feature_notes(),
-        },
+        "data": data_facts(prepared),
         "baseline": baseline,
         "counts": _counts(split),
         "rankers": rankers,
@@ -150,10 +174,16 @@ def _shared_inputs(evaluations: dict[str, Evaluation]) -> dict[str, Any]:
     for what, groups in kinds.items():
         if len(groups) > 1:
             told = " against ".join(", ".join(names) for names in groups.values())
+            where = f" in {', '.join(_unlike([json.loads(text) for text in groups]))}" if what == "config" else ""
             raise UserError(
-                f"compared evaluations must share their {what}, but they differ: {told}; evaluate them alike"
+                f"compared evaluations must share their {what}, but they differ{where}: {told}; evaluate them alike"
             )
     return values
+
+
+def _unlike(configs: Sequence[dict[str, Any]]) -> list[str]:
+    """The settings that are not the same in all."""
+    return [name for name, value in configs[0].items() if any(other.get(name) != value for other in configs[1:])]
 
 
 def _counts(split: Split) -> dict[str, Any]:

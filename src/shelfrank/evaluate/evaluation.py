@@ -1,5 +1,6 @@
 """One ranker on one split: its scores kept, its figures with intervals."""
 
+import itertools
 import json
 import time
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from shelfrank.metrics import METRICS, Interval, bootstrap_auc, bootstrap_mean, 
 from shelfrank.processes import processes
 from shelfrank.progress import measured, progress
 from shelfrank.rankers.base import Ranker
+from shelfrank.schema import Side
 from shelfrank.train.distributed import publish_once, score_together
 
 KIND = "evaluation"
+EVALUATION_VERSION = 2
+"""Part of every evaluation's inputs: raise it when the same run gives other figures."""
 CALIBRATION_BINS = 12
 
 
@@ -68,7 +72,12 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
     """
     run = Run.open(run_path)
     settings = config.model_dump(mode="json")
-    inputs = {"run": run.manifest.fingerprint, "split": split_name, "config": settings}
+    inputs = {
+        "run": run.manifest.fingerprint,
+        "split": split_name,
+        "config": settings,
+        "version": EVALUATION_VERSION,
+    }
     group = processes()
     group.agree(fingerprint(inputs), "run, split and config")
     if group.from_lead(is_current(out, KIND, inputs)):
@@ -81,7 +90,11 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
         started = time.monotonic()
         tasks = score_together(ranker.score, rows)
         seconds = time.monotonic() - started
-        personal = _score_neutrally(ranker, rows, config) if ranker.uses_features else None
+        chosen = sample_searches(rows.n_searches, config)
+        subset = rows.searches(chosen) if ranker.uses_features else None
+        personal = (
+            _score_neutrally(ranker, chosen, subset, config) if subset is not None and knows_customers(subset) else None
+        )
         if draft is None:
             group.wait()
             return True
@@ -95,6 +108,9 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "learned": ranker.learned,
             "uses_features": ranker.uses_features,
             "task_weights": normalised_weights(run.config.task_weights, prepared.tasks) if fuses(ranker) else None,
+            "score_weights": dict(zip(prepared.tasks, score_weights(run, prepared), strict=True))
+            if fuses(ranker)
+            else None,
             **figures(split, tasks, fused, ranker, config),
             "calibration": calibrations(split, tasks, ranker),
             "pd": personal and _personalization(personal, score_weights(run, prepared), config, draft.path),
@@ -166,7 +182,7 @@ def figures(
 
 
 def calibrations(split: Split, tasks: Float[np.ndarray, "rows n_tasks"], ranker: Ranker) -> dict[str, Any] | None:
-    """Predicted against observed rates in bins of equally many rows, for rankers whose scores are probabilities."""
+    """Predicted against observed rates in bins of rising prediction, for rankers whose scores are probabilities."""
     if not ranker.gives_probabilities:
         return None
     return {
@@ -177,15 +193,41 @@ def calibrations(split: Split, tasks: Float[np.ndarray, "rows n_tasks"], ranker:
 
 
 def calibration(probs: Float[np.ndarray, " rows"], labels: np.ndarray) -> list[dict[str, float | int]]:
-    """Mean prediction and share of positives in bins of equally many labelled rows, by rising prediction."""
+    """Mean prediction and share of positives in bins of labelled rows, by rising prediction.
+
+    The bins hold about equally many rows. Rows of equal prediction share one, so that the figures depend on predictions
+    and labels alone: a group of equal rows belongs to the bin in which its middle lies.
+    """
     known = labels >= 0
-    probs, labels = np.asarray(probs)[known], np.asarray(labels)[known]
-    order = np.argsort(probs, kind="stable")
+    probs, positive = np.asarray(probs)[known].astype(np.float64), np.asarray(labels)[known] == 1
+    # By label too: sums of the same rows in another order may differ in their last bits.
+    order = np.lexsort((positive, probs))
+    probs, positive = probs[order], positive[order]
+    _, first, sizes = np.unique(probs, return_index=True, return_counts=True)
+    bin_of_group = (2 * first + sizes - 1) * CALIBRATION_BINS // max(1, 2 * len(probs))
+    starts = first[np.flatnonzero(np.diff(bin_of_group, prepend=-1))]
     return [
-        {"predicted": float(probs[rows].mean()), "observed": float((labels[rows] == 1).mean()), "rows": len(rows)}
-        for rows in np.array_split(order, CALIBRATION_BINS)
-        if len(rows)
+        {"predicted": float(probs[a:b].mean()), "observed": float(positive[a:b].mean()), "rows": int(b - a)}
+        for a, b in itertools.pairwise(np.append(starts, len(probs)))
     ]
+
+
+def knows_customers(rows: Split) -> bool:
+    """Whether the rows tell customers apart, so that Personalization Degree has a meaning.
+
+    It takes features of the customer, and a customer: one whose id the log has, or anything that differs between the
+    customers' features, as those of sessions do for anonymous visitors. Without, every order is that for nobody.
+    """
+    by_kind = ((rows.numerical, rows.numerical_columns), (rows.categorical, rows.categorical_columns))
+    features = [
+        values[:, index]
+        for values, columns in by_kind
+        for index, column in enumerate(columns)
+        if column.side is Side.CUSTOMER
+    ]
+    if not features or not rows.n_rows:
+        return False
+    return bool((np.asarray(rows.customer_idx) >= 0).any()) or any(bool((f != f[0]).any()) for f in features)
 
 
 class _Personal(NamedTuple):
@@ -197,9 +239,9 @@ class _Personal(NamedTuple):
     neutral: Float32[np.ndarray, "rows n_tasks"]
 
 
-def _score_neutrally(ranker: Ranker, rows: Split, config: EvaluateConfig) -> _Personal:
-    chosen = sample_searches(rows.n_searches, config)
-    subset = rows.searches(chosen)
+def _score_neutrally(
+    ranker: Ranker, chosen: Int64[np.ndarray, " chosen"], subset: Split, config: EvaluateConfig
+) -> _Personal:
     own = score_together(ranker.score, subset)
     return _Personal(chosen, subset, own, score_together(ranker.score, subset.neutral(config.neutral)))
 

@@ -30,10 +30,10 @@ def moves(evaluation: Evaluation, prepared: PreparedData, log: Path, split_name:
         split_name: The split that was measured.
 
     Returns:
-        Histogram of moves in places (negative is towards the first), their mean size, and examples; None for a ranker
-        without features.
+        Histogram of moves in places (negative is towards the first), their mean size, and examples; None where the
+        ranker has no Personalization Degree.
     """
-    if not evaluation.report["uses_features"]:
+    if evaluation.report["pd"] is None:
         return None
     subset = prepared.split(split_name).searches(np.asarray(evaluation.array("pd_searches")))
     own, neutral = np.asarray(evaluation.array("pd_fused")), np.asarray(evaluation.array("pd_neutral"))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Float64, Int, Num
 
 from shelfrank.errors import UserError
 from shelfrank.metrics.pages import require_labels, require_scores
@@ -59,6 +59,19 @@ def auc_roc(
 
 
 @dataclass(frozen=True)
+class GroupParts:
+    """What each group says of an AUC: the groups with a positive row, or with a negative one where these are fewer.
+
+    Attributes:
+        mean: The share of right pairs among those of the group's rows of that class.
+        weight: Rows of that class in the group, over their mean number: the mean of `mean * weight` is the AUC.
+    """
+
+    mean: Float64[np.ndarray, " parts"]
+    weight: Float64[np.ndarray, " parts"]
+
+
+@dataclass(frozen=True)
 class SortedRows:
     """Rows of one task in ascending order of score, from which AUC under any weights costs O(rows).
 
@@ -95,6 +108,41 @@ class SortedRows:
             return float("nan")
         twice_right = positives @ (total.take(self.n_below) + total.take(self.n_up_to))
         return float(twice_right) / 2 / n_pairs
+
+    def auc_by_group(self, n_groups: int) -> GroupParts:
+        """Splits the unweighted AUC into what each group says of it.
+
+        Args:
+            n_groups: How many groups there are.
+
+        Returns:
+            One part for each group with a row of the class that fewer groups have; none without two classes.
+
+        Example:
+            Of group 0's positives, 2 and 1 of the two negatives lie below; group 1's has 0.
+
+            >>> rows = sort_by_score(
+            ...     np.array([0.9, 0.5, 0.2, 0.6, 0.3]), np.array([1, 1, 1, 0, 0]), np.array([0, 0, 1, 1, 2])
+            ... )
+            >>> parts = rows.auc_by_group(3)
+            >>> parts.mean.tolist(), parts.weight.round(2).tolist()
+            ([0.75, 0.0], [1.33, 0.67])
+        """
+        n_positives, n_negatives = len(self.positive_groups), len(self.negative_groups)
+        if not n_positives or not n_negatives:
+            return GroupParts(np.empty(0), np.empty(0))
+        groups, right = self.positive_groups, (self.n_below + self.n_up_to) / 2 / n_negatives
+        if len(np.unique(self.negative_groups)) < len(np.unique(groups)):
+            # Both counts rise with the positives' scores: negative i lies below the positives that count more than i.
+            place = np.arange(n_negatives)
+            n_not_above = np.searchsorted(self.n_below, place, side="right")
+            n_below = np.searchsorted(self.n_up_to, place, side="right")
+            groups, right = self.negative_groups, 1 - (n_not_above + n_below) / 2 / n_positives
+        rows = np.bincount(groups, minlength=n_groups)
+        used = rows > 0
+        # Rounded, so that groups that agree but for rounding have one value.
+        mean = (np.bincount(groups, right, minlength=n_groups)[used] / rows[used]).round(12)
+        return GroupParts(mean, rows[used] / rows[used].mean())
 
 
 def sort_by_score(

@@ -1,4 +1,7 @@
-"""How sure a figure is: percentile bootstrap over whole searches, as rows of one page are not independent."""
+"""How sure a figure is: percentile bootstrap over whole searches, as rows of one page are not independent.
+
+Where too few searches tell something, `interval` computes bounds and p-values without the resamples.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +10,7 @@ from jaxtyping import Float, Float64, Int, Int64
 
 from shelfrank.errors import UserError
 from shelfrank.metrics.auc import SortedRows, sort_by_score
-from shelfrank.metrics.interval import Difference, Interval, percentile_difference, percentile_interval
+from shelfrank.metrics.interval import Difference, Interval, difference_interval, mean_interval
 from shelfrank.metrics.pages import mean_over_searches, require_pages
 
 N_RESAMPLES = 1000
@@ -23,7 +26,7 @@ def bootstrap_mean(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Computes the mean of per-search values with its percentile bootstrap interval.
+    """Computes the mean of per-search values with its interval, see `mean_interval`.
 
     Every resample draws as many searches as are used, each equally likely, with replacement. The same
     arguments give the same bits. Cost: O(searches) per resample, or O(distinct values) where these are few,
@@ -42,13 +45,17 @@ def bootstrap_mean(
         UserError: Where a value is infinite, or the number of resamples or the confidence makes no sense.
 
     Example:
-        >>> bootstrap_mean(np.array([1.0, np.nan, 1.0]))
-        Interval(value=1.0, low=1.0, high=1.0, n=2, n_undefined=0)
+        Two searches agree, which every third pair does by chance where three of five searches have this value.
+
+        >>> found = bootstrap_mean(np.array([1.0, np.nan, 1.0]))
+        >>> found.value, round(found.low, 2), found.high, found.n
+        (1.0, 0.34, 1.0, 2)
     """
     _require_options(n_resamples, confidence)
     used = _used(values)
     means = _resampled_means(used, n_resamples, seed)
-    return percentile_interval(mean_over_searches(used), means, len(used), confidence)
+    in_unit_range = bool(((used >= 0) & (used <= 1)).all())
+    return mean_interval(mean_over_searches(used), used, means, confidence, in_unit_range=in_unit_range)
 
 
 def bootstrap_difference(
@@ -58,7 +65,7 @@ def bootstrap_difference(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Difference:
-    """Computes the mean of a - b over the same searches with its percentile bootstrap interval and p-value.
+    """Computes the mean of a - b over the same searches with its interval and p-value, see `difference_interval`.
 
     Both rankers see the same draws, so what makes a search hard for both cancels.
 
@@ -77,8 +84,8 @@ def bootstrap_difference(
 
     Example:
         >>> difference = bootstrap_difference(np.array([1.0, 0.5, np.nan]), np.array([0.5, 0.0, 1.0]))
-        >>> difference.value, difference.low, difference.high, difference.n
-        (0.5, 0.5, 0.5, 2)
+        >>> difference.value, difference.n, difference.p_value
+        (0.5, 2, 0.5)
     """
     if a.shape != b.shape:
         raise UserError(
@@ -89,7 +96,7 @@ def bootstrap_difference(
     both = ~(np.isnan(a) | np.isnan(b))
     used = _used(a[both]) - _used(b[both])
     means = _resampled_means(used, n_resamples, seed)
-    return percentile_difference(mean_over_searches(used), means, len(used), confidence)
+    return difference_interval(mean_over_searches(used), used, means, confidence)
 
 
 def bootstrap_auc(
@@ -100,7 +107,10 @@ def bootstrap_auc(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Computes AUC-ROC with its percentile bootstrap interval over whole searches.
+    """Computes AUC-ROC with its interval over whole searches, see `mean_interval`.
+
+    AUC is the mean over the positive rows of the share of negative rows below each. It rests on the searches with a
+    positive row, or on those with a negative one where these are fewer.
 
     Rows are sorted once; a resample then weighs each row by how often its search was drawn, in O(rows).
 
@@ -113,7 +123,7 @@ def bootstrap_auc(
         confidence: Share of such intervals that are to hold the true AUC.
 
     Returns:
-        AUC over all rows with a label, the number of searches with such a row, and the bounds.
+        AUC over all rows with a label, the number of searches that it rests on, and the bounds.
 
     Raises:
         UserError: Where shapes do not fit, a page is empty, a score is not finite, a label is unknown, or an
@@ -121,15 +131,11 @@ def bootstrap_auc(
 
     Example:
         >>> labels = np.array([1, 0, 1, 0], dtype=np.int8)
-        >>> bootstrap_auc(np.array([0.9, 0.2, 0.8, 0.1]), labels, np.array([0, 2, 4]))
-        Interval(value=1.0, low=1.0, high=1.0, n=2, n_undefined=0)
+        >>> found = bootstrap_auc(np.array([0.9, 0.2, 0.8, 0.1]), labels, np.array([0, 2, 4]))
+        >>> found.value, round(found.low, 2), found.high, found.n
+        (1.0, 0.34, 1.0, 2)
     """
-    _require_options(n_resamples, confidence)
-    require_pages(search_offsets, scores=scores, labels=labels)
-    groups, n_searches = _labelled_searches(labels, search_offsets)
-    rows = sort_by_score(scores, labels, groups)
-    aucs = _resampled_aucs((rows,), n_searches, n_resamples, seed)[:, 0]
-    return percentile_interval(rows.auc(np.ones(n_searches, dtype=np.uint8)), aucs, n_searches, confidence)
+    return bootstrap_mean_auc([scores], labels, search_offsets, n_resamples, seed, confidence)
 
 
 def bootstrap_mean_auc(
@@ -153,20 +159,21 @@ def bootstrap_mean_auc(
         confidence: Share of such intervals that are to hold the true mean.
 
     Returns:
-        The mean of the rankers' AUCs, the number of searches with a labelled row, and the bounds.
+        The mean of the rankers' AUCs, the number of searches that it rests on, and the bounds.
 
     Raises:
         UserError: As for `bootstrap_auc`.
     """
     _require_options(n_resamples, confidence)
-    groups, n_searches = _labelled_searches(labels, search_offsets)
     for each in scores:
         require_pages(search_offsets, scores=each, labels=labels)
+    groups, n_searches = _labelled_searches(labels, search_offsets)
     rankers = tuple(sort_by_score(each, labels, groups) for each in scores)
     everyone = np.ones(n_searches, dtype=np.uint8)
     value = float(np.mean([rows.auc(everyone) for rows in rankers]))
     aucs = _resampled_aucs(rankers, n_searches, n_resamples, seed).mean(axis=1)
-    return percentile_interval(value, aucs, n_searches, confidence)
+    by_search = np.mean([rows.auc_by_group(n_searches).mean for rows in rankers], axis=0)
+    return mean_interval(value, by_search, aucs, confidence)
 
 
 def bootstrap_auc_difference(
@@ -178,7 +185,7 @@ def bootstrap_auc_difference(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Difference:
-    """Computes AUC(a) - AUC(b) on the same rows with its percentile bootstrap interval and p-value.
+    """Computes AUC(a) - AUC(b) on the same rows with its interval and p-value, see `difference_interval`.
 
     Whole searches are drawn, the same ones for both rankers, as in `bootstrap_auc`.
 
@@ -192,7 +199,7 @@ def bootstrap_auc_difference(
         confidence: Share of such intervals that are to hold the true difference.
 
     Returns:
-        The difference, the number of searches with a labelled row, the bounds and the p-value.
+        The difference, the number of searches that an AUC rests on, the bounds and the p-value.
 
     Raises:
         UserError: As for `bootstrap_auc`.
@@ -204,7 +211,9 @@ def bootstrap_auc_difference(
     aucs = _resampled_aucs(rows, n_searches, n_resamples, seed)
     once = np.ones(n_searches, dtype=np.uint8)
     value = rows[0].auc(once) - rows[1].auc(once)
-    return percentile_difference(value, aucs[:, 0] - aucs[:, 1], n_searches, confidence)
+    parts = [each.auc_by_group(n_searches) for each in rows]
+    by_search = parts[0].mean * parts[0].weight - parts[1].mean * parts[1].weight
+    return difference_interval(value, by_search, aucs[:, 0] - aucs[:, 1], confidence)
 
 
 def _resampled_means(

@@ -26,7 +26,7 @@ from shelfrank.report.agreement_figures import N_GRADES, agreement
 from shelfrank.report.agreement_page import render_agreement
 
 KIND = "relevance_agreement"
-AGREEMENT_VERSION = 1
+AGREEMENT_VERSION = 2
 """Part of every folder's inputs: raise it when the same data and config give other figures."""
 
 BASELINE = "raw_ctr"

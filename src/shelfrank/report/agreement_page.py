@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shelfrank import __version__
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.agreement_figures import MEASURES
 from shelfrank.report.blocks import (
     Block,
@@ -48,7 +49,11 @@ DEFINITIONS = (
         "left out; a score that is the same for all pairs of a query counts as 0 there.",
     ),
     ("Pooled", "The rank correlation over all pairs at once: also compares products of different queries."),
-    ("Intervals", "Bootstrap percentiles over whole queries; differences are paired, on the same draws."),
+    (
+        "Intervals",
+        "Bootstrap percentiles over whole queries; differences are paired, on the same draws. Fewer than "
+        f"{MIN_SEARCHES} queries have none.",
+    ),
     ("Grades", "The simulator's own, 0 to 3. No step that makes labels or features reads them."),
 )
 

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from shelfrank.artifact import Manifest, read_manifest
+from shelfrank.artifact import Manifest
 from shelfrank.config import EvaluateConfig
-from shelfrank.data.prepared import SPLITS, PreparedData, Split
+from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
-from shelfrank.evaluate.differences import paired_difference
+from shelfrank.evaluate.data_facts import data_facts, log_manifest
+from shelfrank.evaluate.differences import ranker_differences
 from shelfrank.evaluate.evaluation import Evaluation, figures
 from shelfrank.evaluate.segmentations import cold_rows, segmentations
 from shelfrank.evaluate.segments import auc_of_rows, segment_figures
 from shelfrank.experiment import Run, problem
-from shelfrank.logs import search_log
-from shelfrank.metrics import METRICS, bootstrap_auc_difference, left_out_searches
+from shelfrank.metrics import left_out_searches
 from shelfrank.rankers.simple import ShownOrder
 from shelfrank.report.comparison import Comparison, Ranker, read_comparison
 
@@ -88,16 +88,22 @@ def gather(run: Run, evaluation: Evaluation) -> Facts:
     split_name = str(evaluation.manifest.inputs["split"])
     split, train = prepared.split(split_name), prepared.split("train")
     config = EvaluateConfig.model_validate(evaluation.manifest.inputs["config"])
-    log = _log(prepared)
+    log = log_manifest(prepared)
     own = {**evaluation.report, "name": run.path.name if run.path.name != SHOWN else f"{SHOWN} (run)"}
     tasks, fused = np.asarray(evaluation.array("tasks")), {own["name"]: np.asarray(evaluation.array("fused"))}
     rankers, differences = [own], {}
     made_up = log is not None and "position" in log.info["notes"]
     if run.name != SHOWN and not made_up:
-        reference, scores = _shown_order(run, prepared, split, config)
+        reference, shown_tasks, scores = _shown_order(run, prepared, split, config)
         rankers.insert(0, reference)
         fused[SHOWN] = scores
-        differences[own["name"]] = _differences(tasks, fused[own["name"]], scores, split, config, own["auc"])
+        differences[own["name"]] = ranker_differences(
+            [fused[own["name"]], scores],
+            [tasks, shown_tasks],
+            [task for task, figure in own["auc"].items() if figure is not None],
+            split,
+            config,
+        )
     baseline = SHOWN if SHOWN in fused else None
     scored = [task for task, figure in evaluation.report["auc"].items() if figure is not None]
     cold = cold_rows(split, train)
@@ -108,15 +114,7 @@ def gather(run: Run, evaluation: Evaluation) -> Facts:
             "tasks": list(prepared.tasks),
             "ks": list(config.ks),
             "confidence": config.confidence,
-            "data": {
-                "name": info["log_name"],
-                "fingerprint": prepared.manifest.fingerprint,
-                "splits": {name: info["splits"][name] for name in SPLITS},
-                "features": info["features"],
-                "left_out": info["left_out"],
-                "sampling": info.get("sampling"),
-                "notes": prepared.feature_notes(),
-            },
+            "data": data_facts(prepared),
             "baseline": baseline,
             "counts": _counts(split),
             "rankers": rankers,
@@ -147,42 +145,13 @@ def gather(run: Run, evaluation: Evaluation) -> Facts:
 
 def _shown_order(
     run: Run, prepared: PreparedData, split: Split, config: EvaluateConfig
-) -> tuple[dict[str, Any], Float32[np.ndarray, " rows"]]:
-    """The figures of the order shown, and its scores; it is measured here, so that a card needs no second run."""
+) -> tuple[dict[str, Any], Float32[np.ndarray, "rows n_tasks"], Float32[np.ndarray, " rows"]]:
+    """The figures of the order shown, and its scores by task and of the page; a card needs no run of it."""
     shown = ShownOrder(problem(prepared, run.config))
     tasks = shown.score(split)
     fused = np.ascontiguousarray(tasks[:, 0])
     measured = figures(split, tasks, fused, shown, config)
-    return {"name": SHOWN, "label": "Order shown", "learned": False, **measured}, fused
-
-
-def _differences(
-    tasks: Float32[np.ndarray, "rows n_tasks"],
-    own: Float32[np.ndarray, " rows"],
-    base: Float32[np.ndarray, " rows"],
-    split: Split,
-    config: EvaluateConfig,
-    auc: dict[str, Any],
-) -> dict[str, Any]:
-    found: dict[str, Any] = {metric: {str(k): {} for k in config.ks} for metric in METRICS} | {"auc": {}}
-    for index, task in enumerate(split.tasks):
-        labels = np.ascontiguousarray(split.labels[:, index])
-        for metric, values in METRICS.items():
-            for k in config.ks:
-                mine, shown = (values(s, labels, split.search_offsets, split.tie_keys, k) for s in (own, base))
-                found[metric][str(k)][task] = paired_difference(mine, shown, config)
-        if auc[task] is not None:
-            difference = bootstrap_auc_difference(
-                np.ascontiguousarray(tasks[:, index]),
-                base,
-                labels,
-                split.search_offsets,
-                config.n_resamples_auc,
-                config.seed,
-                config.confidence,
-            )
-            found["auc"][task] = difference.as_dict()
-    return found
+    return {"name": SHOWN, "label": "Order shown", "learned": False, **measured}, tasks, fused
 
 
 def _counts(split: Split) -> dict[str, Any]:
@@ -195,11 +164,3 @@ def _counts(split: Split) -> dict[str, Any]:
         "with_positive": {task: split.n_searches - sum(counts.values()) for task, counts in left_out.items()},
         "missing_label": {task: counts.get("label missing", 0) for task, counts in left_out.items()},
     }
-
-
-def _log(prepared: PreparedData) -> Manifest | None:
-    try:
-        manifest = read_manifest(Path(prepared.manifest.info["log"]), search_log.KIND)
-    except UserError:
-        return None
-    return manifest if manifest.fingerprint == prepared.manifest.inputs["log"] else None

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Sequence
 
 from shelfrank.artifact import MANIFEST
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report import card_words as words
 from shelfrank.report.blocks import (
     Block,
@@ -34,7 +35,7 @@ from shelfrank.report.sections.calibration import summary
 from shelfrank.report.sections.data import data_section
 from shelfrank.report.sections.learning import curve_caption
 from shelfrank.report.sections.provenance import DEFINITIONS
-from shelfrank.report.sections.ranker_rows import FEWEST, MARKS, NOTE_TONES, shown_sign
+from shelfrank.report.sections.ranker_rows import MARKS, NOTE_TONES
 from shelfrank.report.sections.segments import SEGMENTATIONS
 
 MOST_EPOCHS = 30
@@ -61,6 +62,7 @@ def card_sections(facts: Facts, license_name: str) -> list[Section]:
 def _model(facts: Facts, license_name: str) -> Section:
     info = facts.run.manifest.info
     facts_of_it = [
+        ("Run", facts.run.path.name),
         ("Ranker", f"{facts.run.label} ({facts.run.name})"),
         ("Tasks", listed([words.spoken(task) for task in facts.scored_tasks])),
         ("Weights", words.weights(facts)),
@@ -235,7 +237,7 @@ def _figure_cells(
 ) -> list[Cell]:
     cells = [Cell(number(own.value if own else None), _interval_note(own))]
     if facts.has_reference:
-        sign = (shown_sign(difference) or 0) if difference else 0
+        sign = (difference.sign or 0) if difference else 0
         words_of_it = signed(difference.value if difference else None)
         cells.append(Cell(number(shown.value if shown else None), _interval_note(shown)))
         cells.append(Cell(MARKS.get(sign, "") + words_of_it, _interval_note(difference, NOTE_TONES.get(sign, ""))))
@@ -258,7 +260,7 @@ def _how_to_read(facts: Facts) -> str:
         return "Beside each value stands its interval."
     return (
         "Beside each value stands its interval; the difference to the order that the shop showed is paired, on the "
-        f"same searches: ▲ or ▼ where its interval excludes 0 and at least {FEWEST} searches count."
+        f"same searches: ▲ or ▼ where its interval excludes 0 and at least {MIN_SEARCHES} searches count."
     )
 
 
@@ -277,7 +279,7 @@ def _calibration(facts: Facts) -> Section:
     table = Table("Rows by rising prediction", "Task", ["Predicted", "Observed", "Rows"], rows)
     caption = (
         "Predicted / observed: above 1 the model expects too many. Mean gap: between prediction and observed rate, "
-        "over bins of equally many rows."
+        "over bins of about equally many rows; rows of equal prediction share a bin."
     )
     blocks: list[Block] = [Figures(figures, caption), Details("The bins in numbers", [table])]
     return Section("calibration", "Calibration", blocks, "Whether predicted probabilities are met by what happens.")

@@ -8,12 +8,13 @@ from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.report.card_facts import Facts
 from shelfrank.report.comparison import Segment
 from shelfrank.report.formats import count, day, listed, number, percent, plural
-from shelfrank.report.sections.ranker_rows import shown_sign
 from shelfrank.report.sections.segments import SEGMENTATIONS
 from shelfrank.schema import TASKS, Schema, Side
 
 FEW_SEARCHES = 100
 """Fewer searches than this behind a figure are called out: the interval of an MRR is then about ±0.07 or wider."""
+FEW = "few"
+"""Stands for the sign of a difference that rests on fewer searches than a statement takes."""
 WELL_CALIBRATED = (0.8, 1.25)
 """Predicted over observed events between these is not called out."""
 OF_FEATURE = "__"
@@ -80,32 +81,37 @@ def _network(facts: Facts, neural: NeuralConfig) -> Iterator[str]:
 def weights(facts: Facts) -> str:
     """How the page's order is made of the tasks' scores."""
     if facts.ranker.task_weights:
-        loss = _weighted(facts.ranker.task_weights)
-        chosen = facts.run.config.score_weights
-        if chosen is None:
-            return f"{loss}; the same weights make the page's order of the tasks' probabilities"
-        return f"{loss} in the loss, {_weighted({str(task): weight for task, weight in chosen.items()})} in the order"
+        loss, order = facts.ranker.task_weights, facts.ranker.order_weights
+        if loss == order:
+            return f"{_weighted(loss)}; the same weights make the page's order of the tasks' probabilities"
+        return f"{_weighted(loss)} in the loss, {_weighted(order)} in the order"
     return "none, one score orders the page"
 
 
 def conclusion(facts: Facts) -> str:
     """How the model stands to the order shown, by its headline measure; its values alone where there is none."""
     measure = facts.known.headline
-    groups: dict[int | None, list[str]] = {}
+    groups: dict[int | str | None, list[str]] = {}
     for task in facts.known.tasks:
         own, shown = (ranker.get(measure, task) for ranker in (facts.ranker, facts.known.rankers[0]))
         if own is None:
             continue
         difference = facts.known.difference(facts.ranker, measure, task)
-        sign = None if difference is None else shown_sign(difference)
+        sign = None if difference is None else FEW if difference.too_few else difference.sign
         beside = "" if difference is None else f" against {number(shown.value if shown else None)}"
         groups.setdefault(sign, []).append(f"{spoken(task)} ({number(own.value)}{beside})")
-    phrases: dict[int | None, str] = {
+    phrases: dict[int | str | None, str] = {
         1: "Above the order shown",
         0: "Not shown to differ from the order shown",
         -1: "Below the order shown",
+        FEW: "On too few searches to tell it from the order shown",
+        None: "Measured",
     }
-    told = [f"{phrases.get(sign, 'Measured')} on {listed(groups[sign])}" for sign in (1, 0, -1, None) if sign in groups]
+    told = [
+        f"{phrase}{',' if sign == FEW else ' on'} {listed(groups[sign])}"
+        for sign, phrase in phrases.items()
+        if sign in groups
+    ]
     return f"{'. '.join(told)}, by {measure.label}." if told else f"No {measure.label} is known."
 
 

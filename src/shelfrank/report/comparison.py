@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator, ValidationError, model_validator
 
 from shelfrank.errors import UserError
 from shelfrank.report.measured import Bounds, ByTask, Counts, Interval, Measure, Measured, Numbers, Part, present
@@ -38,6 +38,8 @@ class Data(Part):
     splits: Annotated[dict[str, Split], BeforeValidator(present)] = {}
     features: Counts = {}
     left_out: Counts | None = None
+    left_out_at_import: Counts | None = None
+    left_out_features: Annotated[dict[str, str] | None, BeforeValidator(present)] = None
     sampling: Sampling | None = None
     notes: list[str] = []
 
@@ -98,6 +100,7 @@ class Ranker(Measured):
     label: str | None = None
     learned: bool | None = None
     task_weights: Numbers = {}
+    score_weights: Numbers = {}
     params: Parameters | None = None
     pd: ByTask = {}
     share_of_possible: Numbers = {}
@@ -111,8 +114,13 @@ class Ranker(Measured):
 
     @property
     def title(self) -> str:
-        """The ranker's name for people."""
+        """The ranker's name for people; among those of a comparison it is unique."""
         return self.label or self.name
+
+    @property
+    def order_weights(self) -> Mapping[str, float]:
+        """The weights that made the page's order of the tasks' scores; those of the loss where no others are known."""
+        return self.score_weights or self.task_weights
 
 
 class PagedProduct(Part):
@@ -184,6 +192,22 @@ class Comparison(Part):
     bounds: Bounds = Bounds()
     moves: Annotated[dict[str, Moves], BeforeValidator(present)] = {}
     steps: list[Step] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_rankers_apart(cls, data: Any) -> Any:
+        """Puts the name beside the label of every ranker that shares its label with another."""
+        rankers = data.get("rankers") if isinstance(data, Mapping) else None
+        if not isinstance(rankers, list) or not all(isinstance(ranker, Mapping) for ranker in rankers):
+            return data
+        titles = [ranker.get("label") or ranker.get("name") for ranker in rankers]
+        told = [
+            {**ranker, "label": f"{title} ({ranker.get('name')})"}
+            if titles.count(title) > 1 and title != ranker.get("name")
+            else ranker
+            for ranker, title in zip(rankers, titles, strict=True)
+        ]
+        return {**data, "rankers": told}
 
     @property
     def measures(self) -> list[Measure]:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from shelfrank.metrics.interval import shown_sign, too_few
+
 
 def _is_present(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and not math.isfinite(value))
@@ -37,8 +39,9 @@ class Interval(Part):
         value: The figure.
         low: The interval's lower end.
         high: The interval's upper end.
-        n: Searches behind it.
+        n: Searches that it rests on.
         p: Two-sided p-value of a paired difference.
+        n_differing: Searches on which the two of a paired difference differ.
         left_out: Searches that could not count.
     """
 
@@ -47,14 +50,18 @@ class Interval(Part):
     high: float | None = None
     n: int | None = None
     p: float | None = None
+    n_differing: int | None = None
     left_out: int | None = None
 
     @property
     def sign(self) -> int | None:
-        """1 or -1 where the interval lies above or below 0, 0 where it includes 0, None where unknown."""
-        if self.low is None or self.high is None:
-            return None
-        return int(self.low > 0) - int(self.high < 0)
+        """1 or -1 where a paired difference is shown, 0 where it is not, None where unknown; see `shown_sign`."""
+        return shown_sign(self.low, self.high, self.n)
+
+    @property
+    def too_few(self) -> bool:
+        """Whether too few searches count for a difference to be shown, however far from 0 it lies."""
+        return too_few(self.n)
 
 
 ByTask = Annotated[dict[str, Interval], BeforeValidator(present)]

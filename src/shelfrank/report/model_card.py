@@ -17,7 +17,7 @@ from shelfrank.report.markdown import plain, section_markdown
 from shelfrank.report.page import render_page
 
 KIND = "model_card"
-CARD_VERSION = 1
+CARD_VERSION = 2
 """Part of every card's inputs: raise it when the same run and evaluation give another card."""
 
 MARKDOWN, PAGE = "model_card.md", "model_card.html"

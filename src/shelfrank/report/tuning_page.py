@@ -7,6 +7,7 @@ from typing import Any
 
 from shelfrank import __version__
 from shelfrank.artifact import write_atomic
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import (
     Block,
     Card,
@@ -260,9 +261,12 @@ def _finalists(finalists: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
         for point in order[:MOST_ROWS]
     ]
     columns = ["Objective", "Chosen minus it", *(f"MRR@{k} of {_spoken(task)}" for task in result["tasks"])]
-    even = sum(_holds_zero(point["final"]["difference"]) for point in order)
+    even = sum(Interval.model_validate(point["final"]["difference"]).sign != 1 for point in order)
     more = f" The best {MOST_ROWS} of {len(order)}." if len(order) > MOST_ROWS else ""
-    legend = f"{even} of {len(order)} are not worse than the chosen one beyond chance (paired interval holds 0).{more}"
+    legend = (
+        f"{even} of {len(order)} are not shown to be worse than the chosen one (paired interval holds 0, or fewer than "
+        f"{MIN_SEARCHES} searches count).{more}"
+    )
     return Table("By the objective, with paired differences", "Weights", columns, rows, legend=legend)
 
 
@@ -290,12 +294,31 @@ def _conclusion(result: Mapping[str, Any]) -> str:
     chosen = _chosen(result)
     value = chosen["objective"]["value"] if isinstance(chosen["objective"], Mapping) else chosen["objective"]
     if result["search"] == "sizes":
-        return f"Trial {result['chosen']} of {len(result['trials'])} is best: objective {number(value)}."
+        return (
+            f"Trial {result['chosen']} of {len(result['trials'])} is best: objective {number(value)}.{_rivals(result)}"
+        )
     what = "loss" if result["search"] == "weights" else "fusion"
     return (
         f"The best {what} weights of {len(result['points'])} are {_weighted(chosen['weights'])}: "
-        f"objective {number(value)}."
+        f"objective {number(value)}.{_rivals(result)}"
     )
+
+
+def _rivals(result: Mapping[str, Any]) -> str:
+    """How many of those that were compared with the chosen one are not shown to be worse."""
+    entries = result["trials"] if result["search"] == "sizes" else result["points"]
+    compared = [
+        Interval.model_validate(found["difference"])
+        for entry in entries
+        if entry["id"] != result["chosen"]
+        and (found := entry.get("whole", entry.get("fused", entry))).get("difference") is not None
+    ]
+    if not compared:
+        return ""
+    if any(difference.too_few for difference in compared):
+        return f" Fewer than {MIN_SEARCHES} searches count for one of its tasks, which shows no other to be worse."
+    even = sum(difference.sign != 1 for difference in compared)
+    return f" {even} of the {len(compared)} others that were compared with it are not shown to be worse."
 
 
 def _provenance(result: Mapping[str, Any]) -> list[Block]:
@@ -329,10 +352,6 @@ def _objective_cells(entry: Mapping[str, Any], is_chosen: bool) -> list[Cell]:
 
 def _common(result: Mapping[str, Any]) -> str:
     return FUSED if result["search"] == "fusion" else COMMON.get(result["common"], PART)
-
-
-def _holds_zero(difference: Mapping[str, Any]) -> bool:
-    return difference["low"] is None or difference["low"] <= 0 <= difference["high"]
 
 
 def _beside(point: Mapping[str, Any], result: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.comparison import Comparison, Ranker
 from shelfrank.report.formats import between, listed, number, percent, plural, signed, task_title
 from shelfrank.report.measured import Interval
@@ -15,6 +16,7 @@ class Outcome(StrEnum):
 
     ABOVE = "above"  # a ranker's whole interval lies above 0
     LEVEL = "level"  # none does, and at least one includes 0
+    FEW = "few"  # fewer searches count than a statement takes
     BELOW = "below"  # every ranker's whole interval lies below 0
     UNTESTED = "untested"  # there are values, but no interval to judge by
     ALONE = "alone"  # nothing but the baseline was evaluated
@@ -112,6 +114,7 @@ def lead(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
     phrases = {
         Outcome.ABOVE: "{ranker} beats {base} on {tasks}.",
         Outcome.LEVEL: "No ranker is shown to beat {base} on {tasks}.",
+        Outcome.FEW: "Too few searches count to tell the rankers from {base} on {tasks}.",
         Outcome.BELOW: "Every ranker is below {base} on {tasks}.",
         Outcome.UNTESTED: "{ranker} has the highest {measure} on {tasks}, untested against a baseline.",
         Outcome.ALONE: "Nothing but {base} was evaluated on {tasks}.",
@@ -146,7 +149,8 @@ def _conclude(candidates: list[_Candidate], base: Interval | None) -> tuple[Outc
         (1, Outcome.ABOVE), (0, Outcome.LEVEL), (None, Outcome.UNTESTED), (-1, Outcome.BELOW),
     ):  # fmt: skip
         if found := highest(sign):
-            return outcome, found
+            few = found.difference is not None and found.difference.too_few
+            return Outcome.FEW if few else outcome, found
     raise AssertionError("every candidate has one of the four signs")
 
 
@@ -178,6 +182,11 @@ def _sentences(
             f"The highest ranker not shown to differ from {base_name} ({base_text}) is {label} with "
             f"{measure} {value}: {gain}, and the {ends} includes 0{_searches(difference)}.",
             *_field(subject, candidates),
+        )
+    if outcome is Outcome.FEW:
+        return (
+            f"Of the other rankers {label} has the highest {measure}: {value} against {base_text} for {base_name}. "
+            f"{_few(difference)}.",
         )
     if outcome is Outcome.BELOW:
         return (
@@ -217,6 +226,11 @@ def _share(ranker: Ranker, task: str) -> list[str]:
     return (
         [] if share is None else [f"That is {percent(share, 0)} of the gain that the best possible order would bring."]
     )
+
+
+def _few(difference: Interval | None) -> str:
+    n = difference.n if difference else None
+    return f"{plural(n or 0, 'search counts', 'searches count')}, and fewer than {MIN_SEARCHES} show nothing"
 
 
 def _searches(difference: Interval | None) -> str:

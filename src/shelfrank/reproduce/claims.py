@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from shelfrank.metrics.interval import too_few
 from shelfrank.reproduce.measure import Pair
 from shelfrank.reproduce.rows import BY_NAME, ROWS
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
 
 SIGNIFICANCE = 0.05
-LEAST_SEARCHES = 30
-"""Searches that a verdict needs: a bootstrap of fewer tells too little of its own spread."""
 NOT_WORSE_PERCENT = 1.0
 """A figure that falls by no more than this, in percent, counts as kept (C5); fixed before anything was measured."""
 
@@ -158,7 +157,7 @@ def judge_check(check: Check, found: Mapping[str, Any] | None, n_checks: int) ->
     Returns:
         The verdict.
     """
-    if found is None or found["low"] is None or found["n"] < LEAST_SEARCHES:
+    if found is None or found["low"] is None or too_few(found["n"]):
         return "cannot be told"
     margin = check.margin_percent / 100 * found["base"]
     if found["low"] > -margin and (margin or found["low"] > 0) and all(seed > -margin for seed in found["seeds"]):

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import Card, Cards, Cell, Definitions, Details, Figures, Row, Section, Table, Text
 from shelfrank.report.blocks import Figure as Drawing
 from shelfrank.report.charts.intervals import Dot, Reference, interval_chart
 from shelfrank.report.formats import count, listed, plural
 from shelfrank.report.page import render_page
-from shelfrank.reproduce.claims import CLAIMS, LEAST_SEARCHES, SIGNIFICANCE, Claim, Verdict, judge
+from shelfrank.reproduce.claims import CLAIMS, SIGNIFICANCE, Claim, Verdict, judge
 from shelfrank.reproduce.formats import by_seed, check_title, our_figure, paper_figure
 from shelfrank.reproduce.tables import Figure, PaperTable, Summary
 
@@ -20,7 +21,7 @@ HOW_JUDGED = (
     "seeds and resampled over searches, lies on the claimed side of 0 and every seed agrees; it does not hold where "
     f"the interval lies on the other side, every seed agrees and p is below {SIGNIFICANCE:.0%} divided by the number "
     "of the claim's inequalities. A claim holds where all its inequalities hold, and does not where one does not. All "
-    f"else, and what fewer than {LEAST_SEARCHES} searches would decide, cannot be told from this data."
+    f"else, and what fewer than {MIN_SEARCHES} searches would decide, cannot be told from this data."
 )
 
 

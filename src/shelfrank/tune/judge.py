@@ -15,7 +15,7 @@ from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.metrics import bootstrap_mean, reciprocal_rank
 from shelfrank.metrics.bootstrap import MAX_BLOCK_DRAWS
-from shelfrank.metrics.interval import percentile_difference, percentile_interval
+from shelfrank.metrics.interval import difference_interval, mean_interval
 
 
 @dataclass(frozen=True)
@@ -99,21 +99,37 @@ class Judge:
             chosen: Index of the one that the others are set against.
 
         Returns:
-            The objective and the difference, chosen minus order, all on the same resamples.
+            The objective and the difference, chosen minus order, all on the same resamples. Their `n` is that of the
+            objective's task that fewest searches are positive for.
         """
-        config = self.config
+        confidence = self.config.confidence
         values = [self.objective(ranks) for ranks in orders]
-        n = int((orders[chosen] > 0).any(axis=1).sum())
         replicates = self._resampled(orders)
+        parts = [self._parts(ranks) for ranks in orders]
+        # The rarest task of the objective decides how much the searches tell.
+        n_by_task = (orders[chosen] > 0).sum(axis=0)
+        n = int(n_by_task[np.array(self.weights) > 0].min())
         return [
             (
-                percentile_interval(value, replicates[:, i], n, config.confidence).as_dict(),
-                percentile_difference(
-                    values[chosen] - value, replicates[:, chosen] - replicates[:, i], n, config.confidence
+                mean_interval(value, parts[i], replicates[:, i], confidence, n).as_dict(),
+                difference_interval(
+                    values[chosen] - value,
+                    parts[chosen] - parts[i],
+                    replicates[:, chosen] - replicates[:, i],
+                    confidence,
+                    n,
                 ).as_dict(),
             )
             for i, value in enumerate(values)
         ]
+
+    def _parts(self, ranks: Int32[np.ndarray, "searches n_tasks"]) -> Float64[np.ndarray, " used"]:
+        """What each search that an objective's task uses says of the objective, which is the mean of these parts."""
+        weights = np.array(self.weights)
+        used = (ranks > 0) & (weights > 0)
+        shares = weights / np.maximum(used.sum(axis=0), 1)
+        counted = used.any(axis=1)
+        return counted.sum() * (reciprocal(ranks, self.config.objective.k) @ shares)[counted]
 
     def _resampled(
         self, orders: Sequence[Int32[np.ndarray, "searches n_tasks"]]

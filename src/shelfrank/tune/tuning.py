@@ -31,7 +31,7 @@ from shelfrank.tune.trainer import Trainer
 from shelfrank.tune.weights import Tell, WeightSearch
 
 KIND = "tuning"
-TUNING_VERSION = 1
+TUNING_VERSION = 2
 """Part of every search's inputs: raise it when the same inputs would be judged otherwise."""
 BEST, RESULT, PAGE = "best.yaml", "trials.json", "tuning.html"
 

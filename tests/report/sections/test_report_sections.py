@@ -32,14 +32,27 @@ def test_sizes_stand_in_the_order_of_the_papers_table(full: dict[str, Any]) -> N
 
 
 def test_nothing_left_out_differs_from_not_recorded(full: dict[str, Any]) -> None:
-    def said(left_out: dict[str, int] | None) -> str:
-        full["data"]["left_out"] = left_out
+    def said(
+        left_out: dict[str, int] | None,
+        at_import: dict[str, int] | None,
+        features: dict[str, str] | None,
+    ) -> str:
+        names = ("left_out", "left_out_at_import", "left_out_features")
+        full["data"] |= dict(zip(names, (left_out, at_import, features), strict=True))
         return str(data_section(read_comparison(full)).blocks)
 
-    assert "Nothing was left out" in said({})
-    assert "Nothing was left out" in said({"reason": 0})
-    assert "not recorded" in said(None)
-    assert "Nothing" not in said({"reason": 3})
+    assert "Nothing was left out" in said({}, {}, {})
+    assert "Nothing was left out" in said({"reason": 0}, {}, {})
+    for parts, words in (
+        ((None, {}, {}), "Not recorded in this comparison: what was left out in preparation."),
+        (({}, None, {}), "Not recorded in this comparison: what was left out at import."),
+        (({}, {}, None), "Not recorded in this comparison: which features were left out."),
+        (({"reason": 3}, {}, {}), "reason"),
+        (({}, {"no_product_id": 3}, {}), "no product id"),
+        (({}, {}, {"age": "one value only"}), "1 feature left out"),
+    ):
+        assert words in said(*parts)
+        assert "Nothing" not in said(*parts)
 
 
 def test_the_best_of_a_column_is_marked_and_so_is_its_tie(full: dict[str, Any]) -> None:

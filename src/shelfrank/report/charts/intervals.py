@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from shelfrank.report.charts.scale import Scale, span, tick_labels, ticks
-from shelfrank.report.charts.svg import dot, element, line, picture, shortened, text
+from shelfrank.report.charts.svg import dot, element, line, picture, shortened_apart, text
 
 WIDTH, PLOT = 360, 304
 """The values stand right of the plot, where no line of reference crosses them."""
@@ -84,7 +84,8 @@ def interval_chart(
         for mark, label in zip(marks, tick_labels(marks), strict=True)
     ]
     parts.append(text(PLOT / 2, bottom + 29, axis, "axis-title", "middle"))
-    parts += [_row(item, index, x) for index, item in enumerate(dots)]
+    labels = shortened_apart([item.label for item in dots], LABEL_LIMIT)
+    parts += [_row(item, label, index, x) for index, (item, label) in enumerate(zip(dots, labels, strict=True))]
     for index, reference in enumerate(legend):
         y = bottom + 46 + 16 * index
         parts += [
@@ -95,12 +96,12 @@ def interval_chart(
     return picture(chart_id, title, "; ".join(said), (WIDTH, height), *parts)
 
 
-def _row(item: Dot, index: int, x: Scale) -> Markup:
+def _row(item: Dot, label: str, index: int, x: Scale) -> Markup:
     top = ROW * index
     y = top + 25
     parts = [
         element("title", f"{item.label}: {item.text}"),
-        text(0, top + 14, shortened(item.label, LABEL_LIMIT), f"label {item.tone}"),
+        text(0, top + 14, label, f"label {item.tone}"),
         text(WIDTH, y + 4, item.text, f"value {item.tone}", "end"),
     ]
     if item.low is not None and item.high is not None:

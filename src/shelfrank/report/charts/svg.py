@@ -95,5 +95,34 @@ def shortened(words: str, limit: int) -> str:
     return words if len(words) <= limit else words[: limit - 1].rstrip() + "…"
 
 
+def shortened_apart(labels: Sequence[str], limit: int) -> list[str]:
+    """Labels cut to a number of characters, at their end or, where that would make some alike, in their middle.
+
+    Args:
+        labels: The labels.
+        limit: Most characters of each, at least 4.
+
+    Returns:
+        A label for each.
+
+    Example:
+        >>> shortened_apart(["LambdaMART (leaves2)", "LambdaMART (leaves15)", "MMoE"], 12)
+        ['Lam…leaves2)', 'Lam…eaves15)', 'MMoE']
+    """
+    cut = [shortened(label, limit) for label in labels]
+    found = list(cut)
+    for index, label in enumerate(labels):
+        alike = [other for other, short in zip(labels, cut, strict=True) if short == cut[index] and other != label]
+        if alike:
+            letters = zip(label, *alike, strict=False)
+            same = next((i for i, at in enumerate(letters) if len(set(at)) > 1), min(map(len, [label, *alike])))
+            head = limit // 4
+            # A little of what is the same stands before what differs, as far as the rest has room.
+            rest = limit - head - 1
+            start = max(head, min(same - rest // 4, len(label) - rest))
+            found[index] = f"{label[:head]}…{label[start : start + rest]}"
+    return found
+
+
 def _short(value: str | Number) -> str:
     return value if isinstance(value, str) else f"{round(value, 2):g}"

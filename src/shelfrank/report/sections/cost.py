@@ -22,7 +22,7 @@ def cost_section(comparison: Comparison) -> Section:
             Cell(count(step.rows)),
             Cell(compact(rate)),
         ]
-        rows.append(Row(step.name.replace("_", " "), cells))
+        rows.append(Row(step.name, cells))
     known = [step.wall_s for step in steps if step.wall_s is not None]
     peaks = [step.peak_rss_mb for step in steps if step.peak_rss_mb is not None]
     total = [

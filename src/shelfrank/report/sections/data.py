@@ -1,7 +1,7 @@
 """The data: the paper's Table 1 for each split, positives by task, and what was left out."""
 
-from shelfrank.report.blocks import Block, Cell, Columns, Listing, Missing, Row, Section, Table, Text
-from shelfrank.report.comparison import Comparison, Split
+from shelfrank.report.blocks import Block, Cell, Columns, Details, Listing, Missing, Row, Section, Table, Text
+from shelfrank.report.comparison import Comparison, Data, Split
 from shelfrank.report.formats import UNKNOWN, count, day, listed, percent, plural, task_title
 
 SPLIT_TITLES = {"train": "Training", "valid": "Validation", "test": "Test"}
@@ -22,7 +22,7 @@ def data_section(comparison: Comparison) -> Section:
         sides = [f"{count(n)} {side}" for side, n in data.features.items()]
         features = f"{plural(sum(data.features.values()), 'feature', 'features')} by side: {listed(sides)}."
         notes.insert(0, Listing("Features", [features]))
-    blocks.append(Columns([[_left_out(data.left_out)], notes]))
+    blocks.append(Columns([_left_out(data), notes]))
     return Section("data", "Data", blocks, "What the rankers learned from and were judged on.")
 
 
@@ -99,13 +99,28 @@ def _evaluated(comparison: Comparison) -> Block:
     return Table("Evaluated searches by task", "Task", columns, rows, legend=legend)
 
 
-def _left_out(left_out: dict[str, int] | None) -> Block:
-    if left_out is None:
-        return Missing("What was left out of the log is not recorded in this comparison.")
-    if not any(left_out.values()):
-        return Text("Nothing was left out.")
-    rows = [Row(reason.replace("_", " ") or UNKNOWN, [Cell(count(n))]) for reason, n in left_out.items()]
-    return Table("Left out, by reason", "Reason", ["Count"], rows)
+def _left_out(data: Data) -> list[Block]:
+    """What the import and the preparation left out of the log, and which features; "nothing" only where it is all."""
+    counted = {"at import": data.left_out_at_import, "in preparation": data.left_out}
+    rows = [
+        Row(reason.replace("_", " ") or UNKNOWN, [Cell(when, numeric=False), Cell(count(n))])
+        for when, left_out in counted.items()
+        for reason, n in (left_out or {}).items()
+        if n
+    ]
+    blocks: list[Block] = []
+    if rows:
+        blocks.append(Table("Left out of the log, by reason", "Reason", ["When", "Count"], rows))
+    if features := data.left_out_features:
+        named = [Row(name, [Cell(why, numeric=False)]) for name, why in features.items()]
+        table = Table("Features left out, by name", "Feature", ["Reason"], named)
+        blocks.append(Details(f"{plural(len(features), 'feature', 'features')} left out", [table]))
+    unknown = [f"what was left out {when}" for when, left_out in counted.items() if left_out is None]
+    if data.left_out_features is None:
+        unknown.append("which features were left out")
+    if unknown:
+        blocks.append(Missing(f"Not recorded in this comparison: {listed(unknown)}."))
+    return blocks or [Text("Nothing was left out.")]
 
 
 def data_line(comparison: Comparison) -> str:

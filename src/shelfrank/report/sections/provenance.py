@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import yaml
 
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import (
     Block,
     Cell,
@@ -45,12 +46,17 @@ DEFINITIONS = (
         "PD@k",
         "Personalization Degree: share of the first k products that are the same with and without the "
         "customer's own features; at 1 nothing depends on the customer. Pages of at most k products are left out and "
-        "counted, since their overlap is always 1.",
+        "counted, since their overlap is always 1. Not known, a dash, for a ranker that reads no features of the "
+        "customer, and where no customer of the measured searches is known.",
     ),
     (
         "Intervals",
         "Bootstrap percentiles over whole searches, since rows of one search are not independent. "
-        "Differences are paired: both rankers on the same searches, drawn together.",
+        "Differences are paired: both rankers on the same searches, drawn together. Where fewer than "
+        f"{MIN_SEARCHES} searches tell something (their value is not the most frequent one, or the rankers differ on "
+        "them), nothing is resampled: a figure has Wilson's interval, and a difference that of a mean with two more "
+        "searches and the exact p-value of flipping signs. An AUC rests on the searches with a positive row, or on "
+        "those with a negative one where these are fewer.",
     ),
     (
         "Position bias",

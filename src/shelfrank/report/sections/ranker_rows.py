@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import Cell
 from shelfrank.report.charts import Dot
 from shelfrank.report.comparison import Comparison, Ranker
@@ -11,17 +12,15 @@ from shelfrank.report.measured import Interval
 NOTE_TONES = {1: "up", -1: "down"}
 DOT_TONES = {1: "up", -1: "down", 0: "level", None: "plain"}
 MARKS = {1: "▲ ", -1: "▼ "}
-FEWEST = 30
-"""With fewer searches no difference is marked: an interval of a few resampled searches is too narrow."""
 HOW_TO_READ = (
     "Below each value stand its interval and the paired difference to the baseline: ▲ or ▼ where the "
-    f"interval of the difference excludes 0, no mark where it includes 0 or fewer than {FEWEST} searches count. "
+    f"interval of the difference excludes 0, no mark where it includes 0 or fewer than {MIN_SEARCHES} searches count. "
     "Shaded: the highest value of the column, which is not a test."
 )
 """Legend of a table of `figure_cell`."""
 HOW_TO_READ_DIFFERENCES = (
     "Coloured: the interval excludes 0, blue above and orange below. Hollow: it includes 0, or fewer than "
-    f"{FEWEST} searches count."
+    f"{MIN_SEARCHES} searches count."
 )
 """Caption of charts of `difference_dot`."""
 
@@ -46,7 +45,7 @@ def figure_cell(interval: Interval | None, difference: Interval | None, best: st
     """
     notes = [(brief(interval), "")] if interval and interval.low is not None else []
     if difference is not None:
-        sign = shown_sign(difference) or 0
+        sign = difference.sign or 0
         notes.append((MARKS.get(sign, "") + signed(difference.value), NOTE_TONES.get(sign, "")))
     text = number(interval.value if interval else None)
     return Cell(text, notes, best=text == best)
@@ -59,13 +58,8 @@ def best_of(intervals: Iterable[Interval | None]) -> str | None:
 
 
 def difference_dot(label: str, difference: Interval | None) -> Dot:
-    """A paired difference as a row of a chart, coloured where its interval excludes 0."""
+    """A paired difference as a row of a chart, coloured where it is shown."""
     if difference is None:
         return Dot(label, number(None), None)
-    tone = DOT_TONES[shown_sign(difference)]
+    tone = DOT_TONES[difference.sign]
     return Dot(label, signed(difference.value), difference.value, difference.low, difference.high, tone)
-
-
-def shown_sign(difference: Interval) -> int | None:
-    """The sign of a difference as marks and colours show it: 0 also where too few searches count for a sign."""
-    return 0 if difference.sign and difference.n is not None and difference.n < FEWEST else difference.sign

@@ -85,7 +85,7 @@ def _profile(comparison: Comparison) -> Table:
                 ranker.title,
                 [
                     *(_pd_cell(ranker.pd.get(k)) for k in cutoffs),
-                    *(Cell(number(ranker.task_weights.get(task), 2)) for task in comparison.tasks),
+                    *(_weight_cell(ranker, task) for task in comparison.tasks),
                     Cell(compact(ranker.params.trainable if ranker.params else None)),
                     Cell(compact(ranker.params.total if ranker.params else None)),
                     Cell(duration(trained.wall_s)),
@@ -99,14 +99,16 @@ def _profile(comparison: Comparison) -> Table:
     columns += ["Trainable", "Total", "Time", "Peak memory", "Rows/s"]
     groups = [
         ("Personalization", len(cutoffs)),
-        ("Task weights", len(comparison.tasks)),
+        ("Weights of the order", len(comparison.tasks)),
         ("Parameters", 2),
         ("Training", 2),
         ("Scoring", 1),
     ]
     legend = (
         "PD: share of the first products that stay among the first without knowledge of the customer; "
-        "lower is more personalized."
+        "lower is more personalized; a dash where the ranker reads no features of the customer or no customer is "
+        "known. Weights: what makes a page's order of the tasks' scores, with those of the loss where these are "
+        "others; a dash where one score orders the page."
     )
     return Table("What the rankers are, and what they took", "Ranker", columns, rows, groups, legend)
 
@@ -115,6 +117,12 @@ def _choices(ranker: Ranker) -> list[str]:
     parts = ranker.params.parts if ranker.params else {}
     named = [f"{name.replace('_', ' ')} {compact(n)}" for name, n in parts.items()]
     return [*ranker.choices, *([f"parameters: {listed(named)}"] if named else [])]
+
+
+def _weight_cell(ranker: Ranker, task: str) -> Cell:
+    weight, in_loss = ranker.order_weights.get(task), ranker.task_weights.get(task)
+    notes = [] if in_loss is None or in_loss == weight else [(f"loss {number(in_loss, 2)}", "")]
+    return Cell(number(weight, 2), notes)
 
 
 def _pd_cell(interval: Interval | None) -> Cell:

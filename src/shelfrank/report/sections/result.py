@@ -11,6 +11,7 @@ TONES = {Outcome.ABOVE: "up", Outcome.BELOW: "down"}
 CAPTIONS = {
     Outcome.ABOVE: "above the baseline",
     Outcome.LEVEL: "not shown to differ",
+    Outcome.FEW: "too few searches",
     Outcome.BELOW: "below the baseline",
     Outcome.UNTESTED: "not tested",
     Outcome.ALONE: "baseline only",
