@@ -69,6 +69,11 @@ def test_an_evaluation_of_another_run_is_refused(small_runs: dict[str, Path], ev
         track(small_runs["shown_order"], [evaluation], uri="http://127.0.0.1:9")
 
 
+def test_two_evaluations_of_one_split_are_refused(small_runs: dict[str, Path], evaluation: Path) -> None:
+    with pytest.raises(UserError, match=r"must be of one split each, .* but test is given twice"):
+        track(small_runs["mmoe_dcn_v2"], [evaluation, evaluation], uri="http://127.0.0.1:9")
+
+
 @pytest.fixture(scope="module")
 def evaluation(small_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tracked") / "evaluation"

@@ -33,6 +33,27 @@ def test_the_sign_of_an_interval(low: float | None, high: float | None, sign: in
     assert Interval(value=0.0, low=low, high=high).sign == sign
 
 
+@pytest.mark.parametrize(("n", "sign"), [(29, 0), (30, 1), (None, 1)])
+def test_the_sign_needs_thirty_searches(n: int | None, sign: int) -> None:
+    assert Interval(value=0.2, low=0.1, high=0.3, n=n).sign == sign
+    assert Interval(value=0.2, low=0.1, high=0.3, n=n).too_few == (n == 29)
+
+
+@pytest.mark.parametrize(
+    ("rankers", "titles"),
+    [
+        pytest.param([("a", "MMoE"), ("b", "LambdaMART")], ["MMoE", "LambdaMART"], id="labels differ"),
+        pytest.param([("a", "MMoE"), ("b", "MMoE"), ("c", "X")], ["MMoE (a)", "MMoE (b)", "X"], id="two alike"),
+        pytest.param([("x/run", "MMoE"), ("y/run", "MMoE")], ["MMoE (x/run)", "MMoE (y/run)"], id="folders above"),
+        pytest.param([("MMoE", None), ("b", "MMoE")], ["MMoE", "MMoE (b)"], id="a name like a label"),
+        pytest.param([("a", None), ("b", None)], ["a", "b"], id="no labels"),
+    ],
+)
+def test_titles_tell_rankers_apart(rankers: list[tuple[str, str | None]], titles: list[str]) -> None:
+    data = {"rankers": [{"name": name, "label": label} for name, label in rankers]}
+    assert [ranker.title for ranker in read_comparison(data).rankers] == titles
+
+
 def test_cutoffs_may_be_numbers_as_well_as_text() -> None:
     ranker = {"name": "a", "mrr": {10: {"click": {"value": 0.5}}}}
     found = read_comparison({"rankers": [ranker]}).rankers[0].get(Measure("mrr", 10), "click")

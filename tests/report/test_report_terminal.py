@@ -33,7 +33,7 @@ def test_a_row_holds_the_figures_with_half_widths(full: dict[str, Any]) -> None:
     full["rankers"][3]["auc"]["click"] = None
     task, name, mrr_1, _, auc, pd = _row(_printed(full), "LambdaMART")
     assert (task, name, pd) == ("", "LambdaMART", "0.930")
-    assert mrr_1.startswith("0.250 ±0.011")
+    assert mrr_1.startswith("0.250 ±0.012")
     assert auc == "–"
 
 
@@ -48,6 +48,39 @@ def test_a_mark_stands_only_where_the_interval_excludes_zero(
     changed = with_difference(full, "lambdamart", "click", low, high)
     mrr_10 = _row(_printed(changed), "LambdaMART")[3]
     assert mrr_10[-1] == (mark or "0")
+
+
+@pytest.mark.parametrize("n", [2, 29])
+def test_few_searches_have_no_mark(full: dict[str, Any], n: int) -> None:
+    changed = with_difference(full, "lambdamart", "click", 0.01, 0.03)
+    changed["differences"]["lambdamart"]["mrr"]["10"]["click"]["n"] = n
+    assert "▲" not in _row(_printed(changed), "LambdaMART")[3]
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "words"),
+    [
+        (0.0, 0.0, 0.49, "0.000 0.000–0.490"),
+        (1.0, 0.51, 1.0, "1.000 0.510–1.000"),
+        (0.25, 0.24, 0.262, "0.250 ±0.012"),
+        (0.5, None, None, "0.500"),
+    ],
+)
+def test_one_half_width_stands_only_for_an_even_interval(
+    full: dict[str, Any], value: float, low: float | None, high: float | None, words: str
+) -> None:
+    full["rankers"][3]["mrr"]["1"]["click"] = {"value": value, "low": low, "high": high, "n": 4}
+    printed = _printed(full)
+    assert _row(printed, "LambdaMART")[2].startswith(words)
+    assert max(map(len, printed.splitlines())) <= 100
+
+
+def test_runs_of_one_ranker_have_their_names(full: dict[str, Any]) -> None:
+    for ranker in full["rankers"][3:5]:
+        ranker["label"] = "LambdaMART"
+    printed = _printed(full)
+    assert _row(printed, "(lambdamart)")[1] == "LambdaMART (lambdamart)"
+    assert _row(printed, "(mmoe_dcn_v2)")[1] == "LambdaMART (mmoe_dcn_v2)"
 
 
 def test_the_baseline_has_no_mark_even_if_a_difference_is_given(full: dict[str, Any]) -> None:

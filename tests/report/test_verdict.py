@@ -139,3 +139,24 @@ def test_the_data_line_tells_the_sizes_that_are_known(full: dict[str, Any]) -> N
         "6,432,000 impressions; test searches from 2025-11-09 to 2025-11-30."
     )
     assert data_line(Comparison()) == ""
+
+
+@pytest.mark.parametrize("n", [2, 29])
+def test_too_few_searches_name_no_winner(full: dict[str, Any], n: int) -> None:
+    few = _all_at(full, 0.01, 0.03)
+    for name in OTHERS:
+        few["differences"][name]["mrr"]["10"]["click"]["n"] = n
+    outcome, _, words = _judged(few)
+    assert outcome is Outcome.FEW
+    assert f"{n} searches count, and fewer than 30 show nothing." in words
+    assert "includes 0" not in words
+    assert _lead(few) == (
+        "Too few searches count to tell the rankers from the baseline (Shown order) on click. Popularity beats the "
+        "baseline on add to cart and purchase."
+    )
+
+
+def test_runs_of_one_ranker_are_told_apart_in_every_sentence(full: dict[str, Any]) -> None:
+    full["rankers"][0]["label"] = "LambdaMART"
+    one_wins = with_difference(_all_at(full, -0.02, -0.01), "lambdamart", "click", 0.010, 0.030)
+    assert _lead(one_wins).startswith("LambdaMART (lambdamart) beats the baseline (LambdaMART (shown_order)) on click.")

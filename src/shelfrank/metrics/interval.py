@@ -45,7 +45,7 @@ class Interval:
     def as_dict(self) -> dict[str, float | int | None]:
         """Plain data for JSON, with None for NaN."""
         plain = dataclasses.asdict(self)
-        return {name: None if math.isnan(number) else number for name, number in plain.items()}
+        return {name: None if number is None or math.isnan(number) else number for name, number in plain.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,9 +312,10 @@ def _widened_bounds(
 
 
 def _n_varying(values: Float[np.ndarray, " searches"]) -> int:
-    """Searches whose value is not the most frequent one."""
+    """Searches whose value is not the most frequent one; all of them where no value is repeated."""
     counts = np.unique(values, return_counts=True)[1]
-    return len(values) - int(counts.max(initial=0))
+    most = int(counts.max(initial=0))
+    return len(values) - (most if most > 1 else 0)
 
 
 def _resampled_p_value(replicates: Float64[np.ndarray, " resamples"]) -> float:

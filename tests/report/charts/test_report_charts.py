@@ -26,7 +26,7 @@ def _number(element: ElementTree.Element, name: str) -> float:
 
 
 def test_the_example_of_an_element_holds() -> None:
-    assert doctest.testmod(svg) == (0, 1)
+    assert doctest.testmod(svg) == (0, 2)
 
 
 def test_text_and_attributes_are_escaped() -> None:
@@ -146,3 +146,15 @@ def test_a_share_bar_is_filled_within_its_track(share: float, width: float) -> N
 
 def test_an_unknown_share_has_no_bar() -> None:
     assert share_bar(None) == ""
+
+
+def test_long_labels_of_a_chart_stay_apart() -> None:
+    same = "MMoE + FT-Transformer + TinyBERT cross without customer features"
+    labels = [f"{same} (run_a)", f"{same} (run_b)", "run_b" * 30, "MMoE"]
+    short = svg.shortened_apart(labels, 40)
+    assert len(set(short)) == 4
+    assert max(map(len, short)) <= 40
+    assert short[0].endswith("(run_a)")
+    assert short[3] == "MMoE"
+    middle = ["x" * 60 + letter + "y" * 60 for letter in "ab"]
+    assert len(set(svg.shortened_apart(middle, 40))) == 2

@@ -107,6 +107,16 @@ def test_the_profile_tells_size_and_cost(full: dict[str, Any]) -> None:
     ]  # fmt: skip
 
 
+def test_the_profile_shows_the_weights_that_made_the_order(full: dict[str, Any]) -> None:
+    ranker = next(ranker for ranker in full["rankers"] if ranker["name"] == "mmoe_dcn_v2")
+    ranker["task_weights"] = {"click": 0.5, "add_to_cart": 0.25, "purchase": 0.25}
+    ranker["score_weights"] = {"click": 0.1, "add_to_cart": 0.25, "purchase": 0.65}
+    table = _tables(rankers_section(read_comparison(full)))["What the rankers are, and what they took"]
+    cells = next(row for row in table.rows if row.head == ranker["label"]).cells[1:4]
+    assert [cell.text for cell in cells] == ["0.10", "0.25", "0.65"]
+    assert [[note for note, _ in cell.notes] for cell in cells] == [["loss 0.50"], [], ["loss 0.25"]]
+
+
 def test_learning_curves_name_the_learned_rankers_without_losses(full: dict[str, Any]) -> None:
     (figures,) = learning_section(read_comparison(full)).blocks
     assert "Without recorded losses: LambdaMART." in str(figures)
