@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -18,6 +17,7 @@ from shelfrank.bundle.spec import (
     Spec,
     graph_file,
 )
+from shelfrank.data.prepared import Neutral
 from shelfrank.errors import UserError
 from shelfrank.online import Asked, FeatureStore, Page
 from shelfrank.text.scores import widened
@@ -126,7 +126,7 @@ class Bundle:
         position = np.arange(1, n_rows + 1) if asked.positions is None else np.asarray(asked.positions)
         return self._score(asked.query, page, position)
 
-    def score_neutrally(self, asked: Asked, scored: Scored, mode: Literal["zero", "mean"]) -> Scored:
+    def score_neutrally(self, asked: Asked, scored: Scored, mode: Neutral) -> Scored:
         """The same page for a neutral customer; see `Split.neutral`.
 
         Args:

@@ -14,7 +14,8 @@ class EvaluateConfig(Strict):
         ks: Cutoffs of MRR and NDCG.
         pd_k: Cutoff of Personalization Degree.
         pd_searches: Most searches in its random subset S.
-        neutral: What a neutral customer is: raw `zero`, as printed, or the training `mean`.
+        neutral: What a neutral customer is: an `anonymous` visitor, of whom nothing is known; raw `zero`, as the paper
+            prints; or the training `mean`.
         confidence: Of every interval.
         n_resamples: Bootstrap resamples of searches.
         n_resamples_auc: The same for AUC, which costs more.
@@ -24,7 +25,7 @@ class EvaluateConfig(Strict):
     ks: tuple[Cutoff, ...] = Field(default=(1, 5, 10), min_length=1)
     pd_k: Cutoff = 10
     pd_searches: Count = 20_000
-    neutral: Literal["zero", "mean"] = "zero"
+    neutral: Literal["anonymous", "zero", "mean"] = "anonymous"
     confidence: float = Field(default=0.95, gt=0, lt=1)
     n_resamples: Resamples = 1000
     n_resamples_auc: Resamples = 200

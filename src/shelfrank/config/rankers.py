@@ -32,6 +32,9 @@ class TrainConfig(Strict):
         device: What trains and scores: `cpu`, or `cuda`, where the arrays lie whole while they are used.
         compile: Compiles the forward and backward pass of a network without text; it needs a C++ compiler, takes a
             minute or more and pays off on long runs.
+        hide_share: Share of the training rows in which each feature that can be missing is unknown, of networks and
+            trees: where fewer are, it is hidden in as many, anew in each epoch of a network, so that what is unknown
+            is scored as is right on average. Small logs hide more; 0 hides nothing.
     """
 
     protocol: Literal["auto", "paper"] = "auto"
@@ -44,6 +47,7 @@ class TrainConfig(Strict):
     threads: Threads | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     compile: bool = False
+    hide_share: float = Field(default=0.03, ge=0, le=0.5)
 
 
 class XGBoostConfig(Strict):

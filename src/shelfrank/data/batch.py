@@ -1,13 +1,14 @@
 """Batches of rows, gathered from the columnar arrays without parsing anything."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Int8, Int32, Int64
 from torch import Tensor
 
+from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
 
 CPU = torch.device("cpu")
@@ -93,6 +94,7 @@ class ShuffledBatches:
         whole_searches: Keeps a search's rows together, and with them some searches like it, so that few texts serve a
             batch.
         take: Picks which of a batch's rows are read, in ascending order; all if not given.
+        hiding: Hides some values of the rows, others in each epoch; nothing if not given.
     """
 
     def __init__(
@@ -102,8 +104,9 @@ class ShuffledBatches:
         seed: int,
         whole_searches: bool = False,
         take: Callable[[Int64[np.ndarray, " rows"]], Int64[np.ndarray, " taken"]] = np.sort,
+        hiding: Hiding | None = None,
     ) -> None:
-        self.rows, self.seed, self.whole_searches, self.take = rows, seed, whole_searches, take
+        self.rows, self.seed, self.whole_searches, self.take, self.hiding = rows, seed, whole_searches, take, hiding
         units = rows.split.n_searches if whole_searches else rows.split.n_rows
         self.n_steps = max(1, min(-(-rows.split.n_rows // batch_size), units))
 
@@ -118,7 +121,9 @@ class ShuffledBatches:
             order = random.permutation(n_rows)
         for step in range(first_step, self.n_steps):
             # Rows in ascending order make the gather walk memory forwards; within a batch the order means nothing.
-            yield self.rows.gather(self.take(order[ends[step] : ends[step + 1]]))
+            taken = self.take(order[ends[step] : ends[step + 1]])
+            batch = self.rows.gather(taken)
+            yield batch if self.hiding is None else _hidden(batch, self.hiding, taken, epoch)
 
     def _searches(
         self, random: np.random.Generator, ends: Int64[np.ndarray, " steps_plus_1"]
@@ -133,6 +138,17 @@ class ShuffledBatches:
             cuts[step] = min(max(cuts[step], cuts[step - 1] + 1), len(chosen) - (self.n_steps - step))
         order = np.arange(after[-1]) + np.repeat(offsets[chosen] - after[:-1], sizes)
         return order, after[cuts]
+
+
+def _hidden(batch: Batch, hiding: Hiding, rows: Int64[np.ndarray, " rows"], epoch: int) -> Batch:
+    device = batch.numerical.device
+    of_numbers, of_codes = (torch.from_numpy(mask).to(device) for mask in hiding.masks(rows, epoch))
+    missing = torch.from_numpy(hiding.missing).to(device)
+    return replace(
+        batch,
+        numerical=torch.where(of_numbers, missing, batch.numerical),
+        categorical=batch.categorical.masked_fill(of_codes, 0),
+    )
 
 
 def _taken(array: Tensor, rows: Int[np.ndarray, " rows"] | slice) -> Tensor:

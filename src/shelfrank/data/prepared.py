@@ -21,6 +21,10 @@ from shelfrank.errors import UserError
 from shelfrank.schema import Side
 
 KIND = "prepared_data"
+MISSING_SUFFIX = "__missing"
+"""What parts a number's name from that of the column that says whether it is missing."""
+Neutral = Literal["anonymous", "zero", "mean"]
+"""What a neutral customer is; see `Split.neutral`."""
 SPLITS = ("train", "valid", "test")
 ARRAYS = (
     "numerical",
@@ -48,6 +52,8 @@ class Column:
         size: Codes of a categorical column, 0 included; 0 for a numerical one.
         zero: What a raw 0 (numerical) or the default value (categorical) became.
         mean: What the training mean (numerical) or the default value (categorical) became.
+        missing: What a missing value became; of a customer feature that is computed, as history is, what nothing known
+            of the customer became.
     """
 
     name: str
@@ -55,6 +61,7 @@ class Column:
     size: int
     zero: float
     mean: float
+    missing: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -147,11 +154,12 @@ class Split:
             categorical_columns=tuple(self.categorical_columns[i] for i in codes),
         )
 
-    def neutral(self, mode: Literal["zero", "mean"]) -> "Split":
+    def neutral(self, mode: Neutral) -> "Split":
         """The same rows with every customer feature at its neutral value (Paper: Sec. 4.3, Eq. (16)).
 
-        Differs: `zero` is the raw zero, as printed, which standardisation moves away from 0; `mean` is the training
-        mean. Histories and sessions count as customer features.
+        Differs: `anonymous` has the values that the service gives a visitor of whom nothing is known; `zero` is the raw
+        zero, as printed, which standardisation moves away from 0; `mean` is the training mean. Histories and sessions
+        count as customer features.
         """
         numerical, categorical = np.array(self.numerical), np.array(self.categorical)
         make_neutral(numerical, categorical, self.numerical_columns, self.categorical_columns, mode)
@@ -246,15 +254,15 @@ def make_neutral(
     categorical: Int32[np.ndarray, "rows n_cat"],
     numerical_columns: Sequence[Column],
     categorical_columns: Sequence[Column],
-    mode: Literal["zero", "mean"],
+    mode: Neutral,
 ) -> None:
     """Sets every customer feature of some rows to its neutral value, in place; see `Split.neutral`."""
     for index, column in enumerate(numerical_columns):
         if column.side is Side.CUSTOMER:
-            numerical[:, index] = column.zero if mode == "zero" else column.mean
+            numerical[:, index] = {"anonymous": column.missing, "zero": column.zero, "mean": column.mean}[mode]
     for index, column in enumerate(categorical_columns):
         if column.side is Side.CUSTOMER:
-            categorical[:, index] = int(column.zero)
+            categorical[:, index] = int(column.missing if mode == "anonymous" else column.zero)
 
 
 def save_columns(
@@ -294,7 +302,8 @@ def tie_keys(
 
 
 def _column(item: dict[str, Any]) -> Column:
-    return Column(**{**item, "side": Side(item["side"])})
+    # Folders made before missing values had a column of their own lack it, and cannot be trained on as they are.
+    return Column(**{**item, "side": Side(item["side"]), "missing": item["missing"]})
 
 
 def map_array(file: Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from shelfrank.data.prepared import Split
+from shelfrank.data.prepared import Neutral, Split
 from shelfrank.errors import UserError
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.networks import explain_network
@@ -15,7 +15,7 @@ Baseline = Literal["mean", "neutral"]
 
 
 def explain(
-    ranker: Ranker, rows: Split, baseline: Baseline = "mean", neutral: Literal["zero", "mean"] = "zero"
+    ranker: Ranker, rows: Split, baseline: Baseline = "mean", neutral: Neutral = "anonymous"
 ) -> list[Explanation]:
     """Explains a handful of rows, such as a results page; a row's explanation does not depend on its neighbours.
 

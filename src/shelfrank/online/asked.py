@@ -3,12 +3,12 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Int32, UInt64
 
-from shelfrank.data.prepared import Column, make_neutral
+from shelfrank.data.prepared import Column, Neutral, make_neutral
 
 
 def _now_us() -> int:
@@ -114,7 +114,7 @@ class Page:
         rows = np.flatnonzero(self.product_idx < 0).tolist()
         return list(dict.fromkeys(asked.product_ids[row] for row in rows))
 
-    def neutral(self, mode: Literal["zero", "mean"]) -> "Page":
+    def neutral(self, mode: Neutral) -> "Page":
         """The same page with every customer feature at its neutral value; see `Split.neutral`."""
         numerical, categorical = self.numerical.copy(), self.categorical.copy()
         make_neutral(numerical, categorical, self.numerical_columns, self.categorical_columns, mode)

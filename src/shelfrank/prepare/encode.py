@@ -14,11 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Float64, Int32
 
-from shelfrank.data.prepared import Column
+from shelfrank.data.prepared import MISSING_SUFFIX, Column
 from shelfrank.schema import Feature, Side
 from shelfrank.values import CategorySpelling
-
-MISSING_SUFFIX = "__missing"
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,10 @@ class NumericalEncoding:
 
     def columns(self) -> list[Column]:
         """The columns that `transform` makes."""
-        zero = float(self.transform(np.zeros(1))[0, 0])
-        made = [Column(self.name, self.side, size=0, zero=zero, mean=0.0)]
+        zero, missing = (float(self.transform(np.array([raw]))[0, 0]) for raw in (0.0, np.nan))
+        made = [Column(self.name, self.side, size=0, zero=zero, mean=0.0, missing=missing)]
         if self.flags_missing:
-            made.append(Column(self.name + MISSING_SUFFIX, self.side, size=0, zero=0.0, mean=0.0))
+            made.append(Column(self.name + MISSING_SUFFIX, self.side, size=0, zero=0.0, mean=0.0, missing=1.0))
         return made
 
 
@@ -149,7 +147,7 @@ class CategoricalEncoding:
 
     def column(self) -> Column:
         """The column that `transform` makes."""
-        return Column(self.name, self.side, size=len(self.values) + 1, zero=self.default, mean=self.default)
+        return Column(self.name, self.side, size=len(self.values) + 1, zero=self.default, mean=self.default, missing=self.default)
 
 
 @dataclass(frozen=True)
@@ -228,20 +226,22 @@ def squash(values: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
-def fit_numerical(feature: Feature, moments: Moments) -> NumericalEncoding | str:
+def fit_numerical(feature: Feature, moments: Moments, always_known: bool = False) -> NumericalEncoding | str:
     """Fits one numerical feature; the reason where it is left out.
 
     Args:
         feature: The feature.
         moments: Of its training values, after `squash` where it is heavy-tailed; missing ones not filled.
+        always_known: Whether the feature is computed, so that no row can come without it. Any other has a missing flag
+            even if no training row needs one: a request may leave it out.
 
     Returns:
         The encoding, or why there is none.
     """
     if not moments.n and not moments.missing:
         return "no training row"
-    flags = moments.missing > 0 and moments.n > 0
-    if moments.std == 0.0 and not flags:
+    varies = moments.std > 0.0 or (moments.missing > 0 and moments.n > 0)
+    if not varies:
         return "one value only in the training split" if moments.n else "missing in every training row"
     fill = float(feature.default) if feature.default is not None else None
     return NumericalEncoding(
@@ -251,7 +251,7 @@ def fit_numerical(feature: Feature, moments: Moments) -> NumericalEncoding | str
         fill=fill,
         mean=moments.mean,
         std=moments.std or 1.0,
-        flags_missing=flags,
+        flags_missing=moments.n > 0 and (moments.missing > 0 or not always_known),
     )
 
 

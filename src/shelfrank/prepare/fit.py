@@ -1,7 +1,7 @@
 """Fits the encoder on the training rows."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from shelfrank.prepare.encode import (
 )
 from shelfrank.prepare.features import EntityTables, Plan
 from shelfrank.prepare.rows import Batch, RowReader
+from shelfrank.prepare.texts import SEMANTIC_SCORE
 from shelfrank.schema import Feature, Kind
 
 
@@ -68,7 +69,8 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
             else:
                 counts[feature.name] = Counter(count_values(column, weights, feature.spelling))
     features = (*plan.product_features, *plan.customer_features, *row_features)
-    return fit_features(features, moments, counts, float(fitted.product_rows.sum()), config)
+    computed = {feature.name for feature in reader.features} - {SEMANTIC_SCORE}
+    return fit_features(features, moments, counts, float(fitted.product_rows.sum()), config, computed)
 
 
 def fit_features(
@@ -77,6 +79,7 @@ def fit_features(
     counts: Mapping[str, Mapping[str, int]],
     n_rows: float,
     config: PrepareConfig,
+    always_known: Collection[str] = (),
 ) -> Encoder:
     """Fits every feature on what was counted of the training rows.
 
@@ -86,6 +89,7 @@ def fit_features(
         counts: Rows by category of each categorical feature.
         n_rows: Rows in all.
         config: How rare a category may be.
+        always_known: Numerical features without which no row can come.
 
     Returns:
         The encoder, with the features that it leaves out and why.
@@ -95,7 +99,7 @@ def fit_features(
     left_out: dict[str, str] = {}
     for feature in features:
         if feature.kind is Kind.NUMERICAL:
-            fitted = fit_numerical(feature, moments[feature.name])
+            fitted = fit_numerical(feature, moments[feature.name], feature.name in always_known)
         else:
             fitted = fit_categorical(feature, counts[feature.name], n_rows, config.min_count, config.max_categories)
         if isinstance(fitted, str):

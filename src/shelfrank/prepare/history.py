@@ -179,9 +179,15 @@ def _price_distance() -> Made:
 
 
 def _count(name: str, side: Side, total: Total) -> Made:
-    feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=True)
+    feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=True, default=_nothing_known(side))
     return Made(feature, (total,), lambda columns: columns[total.column])
 
 
 def _number(name: str, side: Side, totals: tuple[Total, ...], compute: Callable[[Columns], np.ndarray]) -> Made:
-    return Made(Feature(name=name, side=side, kind=Kind.NUMERICAL), totals, compute)
+    feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, default=_nothing_known(side))
+    return Made(feature, totals, compute)
+
+
+def _nothing_known(side: Side) -> float | None:
+    """What a feature is for a visitor without a past, which is what a neutral customer has."""
+    return 0.0 if side is Side.CUSTOMER else None

@@ -55,7 +55,7 @@ def upstream_features(plan: HistoryPlan, with_session: bool) -> list[Made]:
             ("session_last_nearness", _last_nearness),
             ("session_next_after_last", _next_after_last),
         ):
-            feature = Feature(name=name, side=Side.CUSTOMER, kind=Kind.NUMERICAL)
+            feature = Feature(name=name, side=Side.CUSTOMER, kind=Kind.NUMERICAL, default=0.0)
             made.append(Made(feature, totals, compute, whole_pages=True))
     return made
 

@@ -12,6 +12,9 @@ from shelfrank.prepare.textual import TextFeatures
 from shelfrank.schema import Feature, Kind, Side
 from shelfrank.text.scores import AlignedScores, SemanticScores
 
+SEMANTIC_SCORE = "semantic_score"
+"""The one computed feature that a row may come without: a text that is blank or new has no embedding."""
+
 SHOWN_PRODUCT_COLUMNS = ("brand", "price", "category")
 """Product columns that pages show beside the title."""
 
@@ -22,7 +25,7 @@ TEXT_ATTRIBUTES = ("brand", "color", "age_group")
 class SemanticFeature:
     """The cosine of the query's and the product's embedding as a feature (Paper: Sec. 3.2)."""
 
-    features = (Feature(name="semantic_score", side=Side.INTERACTION, kind=Kind.NUMERICAL),)
+    features = (Feature(name=SEMANTIC_SCORE, side=Side.INTERACTION, kind=Kind.NUMERICAL),)
 
     def __init__(self, scores: AlignedScores) -> None:
         self.cosine = scores.cosine

@@ -5,6 +5,7 @@ from abc import abstractmethod
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
 from shelfrank.rankers.base import Ranker
 
@@ -50,6 +51,16 @@ def feature_matrix(
     taken = slice(None) if chosen is None else chosen
     matrix[:, :n_numerical] = rows.numerical[taken]
     matrix[:, n_numerical:] = rows.categorical[taken]
+    return matrix
+
+
+def training_matrix(
+    rows: Split, chosen: Int64[np.ndarray, " chosen"], hiding: Hiding
+) -> Float32[np.ndarray, "chosen n_features"]:
+    """The matrix that trees learn from: some values are hidden, so that unknown has branches of its own."""
+    matrix = feature_matrix(rows, chosen)
+    n_numerical = len(rows.numerical_columns)
+    hiding.hide(matrix[:, :n_numerical], matrix[:, n_numerical:], chosen)
     return matrix
 
 

@@ -8,12 +8,13 @@ import lightgbm as lgb
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
 
+from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.metrics.ranking import MAX_GRADE
 from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, search_of_rows, tie_order
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, search_of_rows, tie_order, training_matrix
 from shelfrank.train.loop import Checkpoints
 
 MODEL = "model.txt"
@@ -68,8 +69,9 @@ class LambdaMART(TreeRanker):
             "verbosity": -1,
             **({} if self.problem.config.train.threads is None else {"num_threads": self.problem.config.train.threads}),
         }
+        hiding = Hiding(train, self.problem.config.train.hide_share, self.problem.config.seed)
         learn_grades, check_grades = self._grades(train), self._grades(valid)
-        learn = self._dataset(train, learn_grades, learn_grades >= 0, parameters)
+        learn = self._dataset(train, learn_grades, learn_grades >= 0, parameters, hiding=hiding)
         check = self._dataset(valid, check_grades, counted(check_grades, valid), parameters, reference=learn)
         curves: dict[str, dict[str, list[float]]] = {}
         with progress("Boosting (LambdaMART)", total=self.settings.n_rounds, unit="trees") as advance:
@@ -103,6 +105,7 @@ class LambdaMART(TreeRanker):
             f"validation loss is 1 - NDCG@{CUTOFF}, grades {self._told_grades()}, over the {len(sizes):,} of "
             f"{valid.n_searches:,} searches that have a positive and no missing label",
             *([f"{n_unknown:,} training rows without any label left out"] if n_unknown else []),
+            *hiding.told(),
         ]
         return Fitted(curve, choices, None, time.monotonic() - started)
 
@@ -149,6 +152,7 @@ class LambdaMART(TreeRanker):
         used: Bool[np.ndarray, " rows"],
         parameters: dict[str, Any],
         reference: lgb.Dataset | None = None,
+        hiding: Hiding | None = None,
     ) -> lgb.Dataset:
         if not grades[used].any():
             raise UserError(
@@ -164,7 +168,7 @@ class LambdaMART(TreeRanker):
             )
         codes = range(self.problem.n_numerical, len(self.problem.columns))
         return lgb.Dataset(
-            feature_matrix(rows, order),
+            feature_matrix(rows, order) if hiding is None else training_matrix(rows, order, hiding),
             grades[order],
             group=sizes[sizes > 0],
             reference=reference,

@@ -89,6 +89,7 @@ class NeuralRanker(Ranker):
                 *([f"learns {self.learned_tasks[0]} alone"] if self.config.single_task else []),
                 *(f"{task} is 1 in no training row, so that only its absence is learned" for task in never_positive),
                 *trained.protocol.reasons,
+                *trained.hidden,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
                 *([] if self.texts is None else self.texts.told()),

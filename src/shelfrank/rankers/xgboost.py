@@ -9,11 +9,12 @@ import xgboost as xgb
 from jaxtyping import Float32, Float64, Int64
 from xgboost.callback import TrainingCallback
 
+from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, tie_order
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, tie_order, training_matrix
 from shelfrank.schema import TASKS
 from shelfrank.train.loop import Checkpoints
 
@@ -65,7 +66,8 @@ class XGBoost(TreeRanker):
             **({} if self.problem.config.train.threads is None else {"nthread": self.problem.config.train.threads}),
         }
         curves: dict[str, dict[str, list[float]]] = {}
-        learn = self._labelled(train, self._known(train))
+        hiding = Hiding(train, self.problem.config.train.hide_share, self.problem.config.seed)
+        learn = self._labelled(train, self._known(train), hiding)
         check = self._labelled(valid, self._known(valid), like=learn)
         with progress("Boosting (XGBoost)", total=self.settings.n_rounds, unit="trees") as advance:
             self.booster = xgb.train(
@@ -79,13 +81,13 @@ class XGBoost(TreeRanker):
                 verbose_eval=False,
             )
         best = int(self.booster.best_iteration)
-        self.booster = self._cover_by_rows(self.booster[: best + 1], train)
+        self.booster = self._cover_by_rows(self.booster[: best + 1], train, hiding)
         curve = [
             {"epoch": i + 1, "train_loss": a, "valid_loss": b, "best": i == best}
             for i, (a, b) in enumerate(zip(curves["train"]["logloss"], curves["valid"]["logloss"], strict=True))
         ]
         chosen = f"task {self.task}" + ("" if self.settings.task else ": add_to_cart where the log has it, else click")
-        choices = [chosen, *kept_trees(best + 1, len(curve), "xgboost", self.settings.n_rounds)]
+        choices = [chosen, *kept_trees(best + 1, len(curve), "xgboost", self.settings.n_rounds), *hiding.told()]
         return Fitted(curve, choices, None, time.monotonic() - started)
 
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
@@ -137,7 +139,11 @@ class XGBoost(TreeRanker):
         return order[rows.labels[order, self.problem.tasks.index(self.task)] >= 0]
 
     def _labelled(
-        self, rows: Split, known: Int64[np.ndarray, " known"], like: xgb.DMatrix | None = None
+        self,
+        rows: Split,
+        known: Int64[np.ndarray, " known"],
+        hiding: Hiding | None = None,
+        like: xgb.DMatrix | None = None,
     ) -> xgb.DMatrix:
         labels = rows.labels[known, self.problem.tasks.index(self.task)]
         if not (labels == 1).any():
@@ -146,7 +152,7 @@ class XGBoost(TreeRanker):
                 "choose another xgboost.task or a longer log"
             )
         return xgb.QuantileDMatrix(
-            feature_matrix(rows, known),
+            feature_matrix(rows, known) if hiding is None else training_matrix(rows, known, hiding),
             labels.astype(np.float32),
             ref=like,
             # The library refuses names with brackets, such as `price [EUR]`.
@@ -155,7 +161,7 @@ class XGBoost(TreeRanker):
             enable_categorical=True,
         )
 
-    def _cover_by_rows(self, booster: xgb.Booster, train: Split) -> xgb.Booster:
+    def _cover_by_rows(self, booster: xgb.Booster, train: Split, hiding: Hiding) -> xgb.Booster:
         """The same trees, each node with the number of training rows that reach it as its cover.
 
         Then the library's TreeSHAP starts from the mean margin of these rows, and its contributions are those of a
@@ -167,7 +173,7 @@ class XGBoost(TreeRanker):
         known = self._known(train)
         for start in range(0, len(known), BLOCK_ROWS):
             block = xgb.DMatrix(
-                feature_matrix(train, known[start : start + BLOCK_ROWS]),
+                training_matrix(train, known[start : start + BLOCK_ROWS], hiding),
                 feature_names=booster.feature_names,
                 feature_types=self._types(),
                 enable_categorical=True,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
 from shelfrank.data.batch import Batch, Rows, ShuffledBatches
+from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
 from shelfrank.errors import UserError
 from shelfrank.nn.matching import RowTexts, TrainedLayers
@@ -40,12 +41,14 @@ class Trained:
         best_epoch: The epoch, from 1, whose weights the model has.
         protocol: The settings that were used.
         seconds: Wall time of the steps and validations.
+        hidden: What of the training rows was hidden, for people.
     """
 
     curve: list[dict[str, Any]]
     best_epoch: int
     protocol: Protocol
     seconds: float
+    hidden: list[str]
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def fit(
         valid: Rows whose weighted loss over the tasks, without the relevance label, decides when to stop.
         config: The loop's settings.
         task_weights: Weight of each task's loss.
-        seed: Decides the order of rows and the dropout.
+        seed: Decides the order of rows, the dropout and what is hidden.
         checkpoints: None trains without any.
         title: What the progress bar says.
         relevance_weight: Weight of the relevance label's loss beside the tasks'; 0 where the model does not learn it.
@@ -129,7 +132,8 @@ def fit(
         if not len(trained.layers):
             feed, whole_searches = FinishedTexts(texts, trained, train, valid), False
     share = BatchShare(group, train, whole_searches, ghost_batch_size)
-    batches = ShuffledBatches(Rows(train, device), protocol.batch_size, seed, whole_searches, share)
+    hiding = Hiding(train, config.hide_share, seed)
+    batches = ShuffledBatches(Rows(train, device), protocol.batch_size, seed, whole_searches, share, hiding)
     valid_rows = Rows(own_searches(valid)[0], device)
     state, best = Progress(), {}
     torch.manual_seed(seed)
@@ -210,7 +214,7 @@ def fit(
             on_epoch(state.curve[-1])
     model.load_state_dict(best)
     curve = [{**record, "best": record["epoch"] == state.best_epoch + 1} for record in state.curve]
-    return Trained(curve, state.best_epoch + 1, protocol, state.seconds)
+    return Trained(curve, state.best_epoch + 1, protocol, state.seconds, hiding.told())
 
 
 def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: Texts | None = None) -> Tensor:
