@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from shelfrank.data.prepared import (
     KIND,
     ROW_ARRAYS,
     Column,
+    Neutral,
     PreparedData,
     Split,
     id_hashes,
@@ -24,10 +24,10 @@ from shelfrank.schema import Side
 
 NUMERICAL = (
     Column("price", Side.PRODUCT, 0, -2.0, 0.0),
-    Column("loyalty", Side.CUSTOMER, 0, -0.5, 0.0),
-    Column("loyalty__missing", Side.CUSTOMER, 0, 0.0, 0.0),
+    Column("loyalty", Side.CUSTOMER, 0, -0.5, 0.0, 0.25),
+    Column("loyalty__missing", Side.CUSTOMER, 0, 0.0, 0.0, 1.0),
 )
-CATEGORICAL = (Column("brand", Side.PRODUCT, 4, 0, 0), Column("age_band", Side.CUSTOMER, 3, 2, 2))
+CATEGORICAL = (Column("brand", Side.PRODUCT, 4, 0, 0), Column("age_band", Side.CUSTOMER, 3, 2, 2, 2))
 
 
 def make_split(sizes: tuple[int, ...] = (2, 0, 3, 1)) -> Split:
@@ -62,13 +62,15 @@ def write_prepared(out: Path, split: Split) -> Path:
     return out
 
 
-@pytest.mark.parametrize(("mode", "loyalty"), [("zero", -0.5), ("mean", 0.0)])
-def test_neutral_touches_customer_columns_only(mode: Literal["zero", "mean"], loyalty: float) -> None:
+@pytest.mark.parametrize(
+    ("mode", "loyalty", "flag"), [("anonymous", 0.25, 1.0), ("zero", -0.5, 0.0), ("mean", 0.0, 0.0)]
+)
+def test_neutral_touches_customer_columns_only(mode: Neutral, loyalty: float, flag: float) -> None:
     split = make_split()
     neutral = split.neutral(mode)
     np.testing.assert_array_equal(neutral.numerical[:, 0], split.numerical[:, 0])
     assert set(neutral.numerical[:, 1].tolist()) == {loyalty}
-    assert set(neutral.numerical[:, 2].tolist()) == {0.0}
+    assert set(neutral.numerical[:, 2].tolist()) == {flag}
     np.testing.assert_array_equal(neutral.categorical[:, 0], split.categorical[:, 0])
     assert set(neutral.categorical[:, 1].tolist()) == {2}
     for name in (*ARRAYS[2:], "relevance", "relevance_classes"):

@@ -140,3 +140,21 @@ def test_ids_are_found_however_many_are_remembered(tmp_path: Path, monkeypatch: 
     assert (table.row(None), table.row("id 7"), len(table)) == (-1, 7, 10)
     ids.save_ids(tmp_path / "none", [])
     assert ids.Ids(tmp_path / "none").row("id 0") == -1
+
+
+def test_an_anonymous_visitor_is_the_neutral_customer(folder: Path, store: FeatureStore) -> None:
+    asked = Asked("red", ["p1", "p2", "p3"], "c1", "s1", ts_us=store.until_us, context={"device": "phone"})
+    known, anonymous = store.page(asked), store.page(replace(asked, customer_id=None, session_id=None))
+    neutral = known.neutral("anonymous")
+    assert not np.array_equal(known.numerical, anonymous.numerical)
+    np.testing.assert_array_equal(neutral.numerical, anonymous.numerical)
+    np.testing.assert_array_equal(neutral.categorical, anonymous.categorical)
+    # Offline columns say the same.
+    prepared = PreparedData.open(folder / "prepared")
+    assert prepared.numerical_columns == store.numerical_columns
+    assert prepared.categorical_columns == store.categorical_columns
+    rows = prepared.split("test").neutral("anonymous")
+    of_customer = [i for i, column in enumerate(rows.numerical_columns) if column.side is Side.CUSTOMER]
+    assert len(of_customer) > 10
+    expected = np.broadcast_to(anonymous.numerical[0, of_customer], (rows.n_rows, len(of_customer)))
+    np.testing.assert_array_equal(rows.numerical[:, of_customer], expected)

@@ -35,15 +35,15 @@ def categorical(**settings: object) -> Feature:
     return Feature.model_validate({"name": "brand", "side": "product", "kind": "categorical"} | settings)
 
 
-def fit(values: list[float], **settings: object) -> NumericalEncoding | str:
+def fit(values: list[float], always_known: bool = False, **settings: object) -> NumericalEncoding | str:
     feature, moments = numerical(**settings), Moments()
     raw = np.array(values)
     moments.add(squash(raw) if feature.log1p else raw)
-    return fit_numerical(feature, moments)
+    return fit_numerical(feature, moments, always_known)
 
 
-def fitted(values: list[float], **settings: object) -> NumericalEncoding:
-    encoding = fit(values, **settings)
+def fitted(values: list[float], always_known: bool = False, **settings: object) -> NumericalEncoding:
+    encoding = fit(values, always_known, **settings)
     assert isinstance(encoding, NumericalEncoding)
     return encoding
 
@@ -86,13 +86,13 @@ def test_squash_is_ln_of_one_plus_the_size_with_the_sign() -> None:
 
 
 def test_numbers_are_standardised() -> None:
-    encoding = fitted([1.0, 3.0])
+    encoding = fitted([1.0, 3.0], always_known=True)
     np.testing.assert_allclose(encoding.transform(np.array([1.0, 3.0, 6.0])), [[-1.0], [1.0], [4.0]])
     assert [(c.name, c.zero, c.mean) for c in encoding.columns()] == [("price", -2.0, 0.0)]
 
 
 def test_heavy_tails_are_standardised_after_the_logarithm() -> None:
-    encoding = fitted([0.0, math.e**2 - 1], log1p=True)
+    encoding = fitted([0.0, math.e**2 - 1], always_known=True, log1p=True)
     assert (encoding.mean, encoding.std) == (1.0, 1.0)
     np.testing.assert_allclose(encoding.transform(np.array([0.0, math.e - 1])), [[-1.0], [0.0]], atol=1e-7)
     assert encoding.columns()[0].zero == -1.0
@@ -110,19 +110,27 @@ def test_a_number_comes_back_from_its_encoding(log1p: bool) -> None:
 def test_a_missing_number_is_the_mean_and_has_a_flag() -> None:
     encoding = fitted([1.0, 3.0, NAN])
     np.testing.assert_allclose(encoding.transform(np.array([NAN, 3.0])), [[0.0, 1.0], [1.0, 0.0]])
-    assert [(c.name, c.zero, c.mean) for c in encoding.columns()] == [
-        ("price", -2.0, 0.0),
-        ("price__missing", 0.0, 0.0),
+    assert [(c.name, c.zero, c.mean, c.missing) for c in encoding.columns()] == [
+        ("price", -2.0, 0.0, 0.0),
+        ("price__missing", 0.0, 0.0, 1.0),
     ]
 
 
 def test_a_missing_number_takes_the_declared_default() -> None:
     encoding = fitted([1.0, 3.0, NAN], default=5.0)
     np.testing.assert_allclose(encoding.transform(np.array([NAN])), [[3.0, 1.0]])
+    assert [column.missing for column in encoding.columns()] == [3.0, 1.0]
 
 
-def test_a_number_missing_only_later_has_no_flag() -> None:
-    np.testing.assert_array_equal(fitted([1.0, 3.0]).transform(np.array([NAN])), [[0.0]])
+def test_a_number_missing_only_later_has_a_flag() -> None:
+    np.testing.assert_array_equal(fitted([1.0, 3.0]).transform(np.array([NAN])), [[0.0, 1.0]])
+
+
+def test_a_computed_number_that_no_row_lacks_has_no_flag() -> None:
+    encoding = fitted([1.0, 3.0], always_known=True, default=0.0)
+    np.testing.assert_array_equal(encoding.transform(np.array([NAN, 3.0])), [[-2.0], [1.0]])
+    assert [column.missing for column in encoding.columns()] == [-2.0]
+    assert fitted([1.0, NAN], always_known=True).flags_missing
 
 
 @pytest.mark.parametrize(
@@ -256,7 +264,7 @@ def test_save_and_load_give_the_same_encoder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [0, 1])
 def test_few_rows(rows: int) -> None:
-    assert fitted([1.0, 3.0]).transform(np.ones(rows)).shape == (rows, 1)
+    assert fitted([1.0, 3.0]).transform(np.ones(rows)).shape == (rows, 2)
     assert CategoricalEncoding("b", Side.PRODUCT, ("x",), 0).transform(pa.array(["x"] * rows)).shape == (rows,)
 
 

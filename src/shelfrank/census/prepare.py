@@ -104,7 +104,9 @@ def _fit(features: tuple[Feature, ...], train: pa.Table) -> Encoder:
             moments[feature.name].add(squash(raw) if feature.log1p else raw)
         else:
             counts[feature.name] = count_values(train[feature.name])
-    return fit_features(features, moments, counts, train.num_rows, PrepareConfig())
+    # Every person of a census has every answer.
+    always_known = {feature.name for feature in features}
+    return fit_features(features, moments, counts, train.num_rows, PrepareConfig(), always_known)
 
 
 def _save_arrays(

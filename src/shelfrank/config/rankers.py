@@ -47,7 +47,7 @@ class TrainConfig(Strict):
     threads: Threads | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     compile: bool = False
-    hide_share: float = Field(default=0.03, ge=0, le=0.5)
+    hide_share: float = Field(default=0.05, ge=0, le=0.5)
 
 
 class XGBoostConfig(Strict):

@@ -17,7 +17,7 @@ from shelfrank.schema import Side
 COUNTED_ROWS = 200_000
 """Rows, evenly spread over a split, on which the share of unknown values is counted."""
 FEWEST_ROWS = 1_000
-"""Rows in which a feature is unknown that small splits aim at, up to `MOST_SHARE` of them: trees need some per level."""
+"""Unknown rows of a feature that small splits aim at, up to `MOST_SHARE` of all: trees need some per level."""
 MOST_SHARE = 0.1
 ROWS_AT_ONCE = 65_536
 SHARED_BY_SEARCH = (Side.CUSTOMER, Side.QUERY, Side.CONTEXT)

@@ -36,7 +36,7 @@ from shelfrank.schema import AS_WRITTEN, Feature
 from shelfrank.text.scores import SemanticScores
 
 STORE_FILE = "store.json"
-STORE_VERSION = 1
+STORE_VERSION = 2
 ROWS_AT_ONCE = 1_048_576
 
 

@@ -32,7 +32,7 @@ from shelfrank.text.scores import cosines_of_query
 from shelfrank.values import CategorySpelling
 
 STORE_FILE = "store.json"
-STORE_VERSION = 1
+STORE_VERSION = 2
 PRICE = "price"
 SEMANTIC = "semantic_score"
 MOST_RECENT = 100_000

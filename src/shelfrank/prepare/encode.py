@@ -147,7 +147,9 @@ class CategoricalEncoding:
 
     def column(self) -> Column:
         """The column that `transform` makes."""
-        return Column(self.name, self.side, size=len(self.values) + 1, zero=self.default, mean=self.default, missing=self.default)
+        return Column(
+            self.name, self.side, size=len(self.values) + 1, zero=self.default, mean=self.default, missing=self.default
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from shelfrank.config import EvaluateConfig, PrepareConfig
 from shelfrank.errors import unknown_name
 
-AS_THE_PAPER = EvaluateConfig(ks=(1, 10))
+AS_THE_PAPER = EvaluateConfig(ks=(1, 10), neutral="zero")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ BUDGETS: dict[str, Budget] = {
             text_model="packaged",
             settings=("train.epochs=1", "train.batch_size=512"),
             ft_transformer_settings=("neural.d_embedding=8", "neural.ft_transformer.n_blocks=1"),
-            evaluate=EvaluateConfig(ks=(1, 10), n_resamples=100, n_resamples_auc=20, pd_searches=100),
+            evaluate=EvaluateConfig(ks=(1, 10), neutral="zero", n_resamples=100, n_resamples_auc=20, pd_searches=100),
             n_resamples=500,
         ),
         Budget(
@@ -85,7 +85,7 @@ BUDGETS: dict[str, Budget] = {
             text_model="packaged",
             settings=("train.epochs=3",),
             ft_transformer_settings=("neural.d_embedding=32",),
-            evaluate=EvaluateConfig(ks=(1, 10), n_resamples_auc=100, pd_searches=2_000),
+            evaluate=EvaluateConfig(ks=(1, 10), neutral="zero", n_resamples_auc=100, pd_searches=2_000),
         ),
         Budget(
             "full",
