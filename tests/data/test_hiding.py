@@ -36,7 +36,7 @@ def test_each_feature_is_hidden_alone_and_customer_and_product_as_a_whole() -> N
 def test_hidden_values_are_those_of_unknown_ones_and_the_rest_stays() -> None:
     hiding = Hiding(SHOP, SHARE, seed=3)
     numerical, codes = SHOP.numerical.copy(), SHOP.categorical.copy()
-    hiding.hide(numerical, codes)
+    hiding.hide(numerical, codes, np.arange(SHOP.n_rows))
     of_numbers, of_codes = hiding.masks(np.arange(SHOP.n_rows), 0)
     missing = np.broadcast_to([column.missing for column in SHOP.numerical_columns], numerical.shape)
     np.testing.assert_array_equal(numerical, np.where(of_numbers, missing, SHOP.numerical).astype(np.float32))
@@ -80,7 +80,9 @@ def test_a_default_category_is_not_what_is_hidden() -> None:
         for column in SHOP.categorical_columns
     )
     codes = SHOP.categorical.copy()
-    Hiding(changed(SHOP, categorical_columns=columns), SHARE, seed=0).hide(SHOP.numerical.copy(), codes)
+    Hiding(changed(SHOP, categorical_columns=columns), SHARE, seed=0).hide(
+        SHOP.numerical.copy(), codes, np.arange(SHOP.n_rows)
+    )
     hidden = codes[:, SEGMENT] != SHOP.categorical[:, SEGMENT]
     assert hidden.any()
     assert set(codes[hidden, SEGMENT].tolist()) == {0}

@@ -14,7 +14,14 @@ from shelfrank.errors import UserError
 from shelfrank.metrics.ranking import MAX_GRADE
 from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, search_of_rows, tie_order, training_matrix
+from shelfrank.rankers.boosting import (
+    TreeRanker,
+    feature_matrix,
+    kept_trees,
+    search_of_rows,
+    tie_order,
+    training_matrix,
+)
 from shelfrank.train.loop import Checkpoints
 
 MODEL = "model.txt"
