@@ -25,8 +25,8 @@ def explain(
         ranker: A fitted ranker.
         rows: The rows, with what the ranker may see.
         baseline: What contributions are measured from: `mean` is the training mean (of trees, their mean output over
-            the rows that they learned from); `neutral` is the same row for a neutral customer, so that only customer features
-            contribute, and together they are what personalization did.
+            the rows that they learned from); `neutral` is the same row for a neutral customer, so that only customer
+            features contribute, and together they are what personalization did.
         neutral: What a neutral customer is; see `Split.neutral`.
 
     Returns:

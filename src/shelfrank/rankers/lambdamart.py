@@ -55,11 +55,7 @@ class LambdaMART(TreeRanker):
         return self.problem.tasks
 
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
-        """Boosts until the validation NDCG stops rising.
-
-        Raises:
-            UserError: Where a split has no positive label, or a search has more rows than the library ranks.
-        """
+        """Boosts until the validation NDCG stops rising; a search of more rows than the library ranks is refused."""
         started = time.monotonic()
         parameters: dict[str, Any] = {
             "objective": "lambdarank",

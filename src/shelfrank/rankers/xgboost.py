@@ -109,10 +109,8 @@ class XGBoost(TreeRanker):
         """TreeSHAP of the library, on covers that are numbers of training rows.
 
         Differs: the library weighs a node by the sum of its rows' hessians p (1 - p), so that rows of which it is sure
-        hardly count, and measures from a mean that is not the training rows'.
-
-        Raises:
-            UserError: Where the model was trained before covers were numbers of rows.
+        hardly count, and measures from a mean that is not the training rows'. A model of an earlier version, whose
+        covers are such sums, is a `UserError`.
         """
         assert self.booster is not None, "fit or load must come first"
         if self.booster.attr(COVER) != ROWS:
