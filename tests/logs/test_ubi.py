@@ -449,8 +449,8 @@ def test_a_label_is_one_whatever_the_clients_clock_says(tmp_path: Path) -> None:
     assert info["left_out"]["events more than a day earlier than their query"] == 1
     assert info["left_out"]["events more than 30 days after the last query of the file"] == 1
     assert info["warnings"][0]["must"] == (
-        "should hold nearly all click labels of the source, but 1 of 3 (33%) are lost, most of them as: events more than "
-        "a day earlier than their query (1)"
+        "should hold nearly all click labels of the source, but 1 of 3 (33%) are lost, most of them as: events more "
+        "than a day earlier than their query (1)"
     )
 
 
@@ -471,7 +471,7 @@ def test_ordinals_from_0_are_recognised_where_all_lists_begin_there(tmp_path: Pa
         notes["ordinals of impression events"]
         == "counted from 0, as every list that impression events make begins there"
     )
-    with pytest.raises(UserError, match="ordinals .* but 1 of 2 lists begin at 0"):
+    with pytest.raises(UserError, match=r"ordinals .* but 1 of 2 lists begin at 0"):
         import_rows(tmp_path / "mixed", queries, [*shown_from(0, "q1"), *shown_from(1, "q2"), *clicks])
 
 
