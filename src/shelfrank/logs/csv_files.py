@@ -115,10 +115,11 @@ def inspect_csv(path: Path) -> CsvWriting:
         counts[b"\r\n"] += n_both
         counts[b"\n"] += outside.count(b"\n") - n_both
         counts[b"\r"] += outside.count(b"\r") - n_both
+        n_before, n_headers = n_headers, max(n_headers, 1)
         # A search for the bytes is fast, and tells of nearly all files that the header is there once.
-        if header and header in chunk[len(header) * (not n_headers) :]:
-            n_headers += sum(line.rstrip(b"\r") == header for line in chunk.split(b"\n")[not n_headers :])
-        n_headers = max(n_headers, 1)
+        if header and header in chunk[0 if n_before else len(header) :]:
+            lines = chunk.split(b"\n")[0 if n_before else 1 :]
+            n_headers += sum(line.rstrip(b"\r") == header for line in lines)
     ends = tuple(name for end, name in _LINE_ENDS.items() if counts[end])
     return CsvWriting("utf-8" if encoding == "utf-8-sig" else encoding, ends, n_headers)
 

@@ -89,13 +89,8 @@ def column_names(path: Path, separator: str | None = None) -> list[str]:
             names = list(dict.fromkeys(name for schema in schemas for name in schema.names))
             repeated = [name for schema in schemas for name in schema.names if schema.names.count(name) > 1]
         else:
-            names = header_of(path, separator)[1]
+            names = _header(path, separator)
             repeated = [name for name in names if name and names.count(name) > 1]
-    except UnicodeError as error:
-        raise UserError(
-            f"{path} must begin with column names in UTF-8, but they are not; write the file again in UTF-8, as with "
-            f"`iconv -f WINDOWS-1252 -t UTF-8`"
-        ) from error
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise _unreadable(path, error) from error
     if not any(names):
@@ -117,6 +112,18 @@ def require_columns(path: Path, names: Collection[str], required: Collection[str
         raise UserError(
             f"{path} must have one column {alike[0]}, but it has another whose name differs by case only; rename one"
         )
+
+
+def _header(path: Path, separator: str | None) -> list[str]:
+    try:
+        names = header_of(path, separator)[1]
+    except UnicodeError as error:
+        # It tells the line, which need not be the first.
+        inspect_csv(path)
+        raise UserError(f"{path} must be text in UTF-8, but it is not; write it again in UTF-8") from error
+    if any("\0" in name for name in names):
+        inspect_csv(path)
+    return names
 
 
 def alike_names(names: list[str]) -> set[str]:
