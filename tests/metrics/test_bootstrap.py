@@ -354,13 +354,13 @@ def test_refuses() -> None:
 
 def test_a_mean_of_rankers_aucs_lies_between_them_and_one_ranker_is_itself() -> None:
     rng = np.random.default_rng(21)
-    labels = rng.integers(0, 2, 300).astype(np.int8)
-    offsets = np.arange(0, 301, 10)
-    better, worse = labels + rng.normal(0, 1, 300), labels + rng.normal(0, 3, 300)
+    labels = rng.integers(0, 2, 600).astype(np.int8)
+    offsets = np.arange(0, 601, 10)
+    better, worse = labels + rng.normal(0, 1, 600), labels + rng.normal(0, 3, 600)
     together = bootstrap_mean_auc([better, worse], labels, offsets, 200, seed=4)
     alone = [bootstrap_auc(scores, labels, offsets, 200, seed=4) for scores in (better, worse)]
     assert together.value == pytest.approx((alone[0].value + alone[1].value) / 2)
-    assert together.n == 30 == sum(bool((labels[start : start + 10] == 1).any()) for start in range(0, 300, 10))
+    assert together.n == 60 == sum(bool((labels[start : start + 10] == 1).any()) for start in range(0, 600, 10))
     # The mean of two noisy figures is no more uncertain than their mean uncertainty.
     assert together.high - together.low < sum(each.high - each.low for each in alone) / 2
     assert bootstrap_mean_auc([better], labels, offsets, 200, seed=4) == alone[0]
