@@ -8,17 +8,13 @@ import pytest
 from planted_shop import ROWS_PER_SEARCH, planted
 from shelfrank.data.batch import Rows, ShuffledBatches
 from shelfrank.data.hiding import FEWEST_ROWS, MOST_SHARE, Hiding
-from shelfrank.data.prepared import Column, Split
+from shelfrank.data.prepared import Column
 from shelfrank.schema import Side
 
 SHOP = planted(2_000, seed=0).rows
 SHARE = 0.05
 PRICE, PRICE_MISSING, AGE, AGE_MISSING = range(4)
 MAKER, SEGMENT, DEVICE = range(3)
-
-
-def changed(rows: Split, **columns: np.ndarray) -> Split:
-    return replace(rows, **columns)
 
 
 def test_each_feature_is_hidden_alone_and_customer_and_product_as_a_whole() -> None:
@@ -56,7 +52,7 @@ def test_what_is_unknown_often_enough_is_left_as_it_is() -> None:
     codes = SHOP.categorical.copy()
     codes[: SHOP.n_rows // 10, DEVICE] = 0
     codes[: SHOP.n_rows // 50, MAKER] = 0
-    shares = {unit.name: unit.share for unit in Hiding(changed(SHOP, categorical=codes), SHARE, seed=0).units}
+    shares = {unit.name: unit.share for unit in Hiding(replace(SHOP, categorical=codes), SHARE, seed=0).units}
     assert "device" not in shares
     assert shares["maker"] == pytest.approx((0.05 - 0.02) / 0.98)
     assert shares["segment"] == SHARE
@@ -65,7 +61,7 @@ def test_what_is_unknown_often_enough_is_left_as_it_is() -> None:
 def test_anonymous_visitors_of_the_log_are_customers_of_whom_nothing_is_known() -> None:
     anonymous = SHOP.neutral("anonymous")
     cut = SHOP.n_rows // 5
-    rows = changed(
+    rows = replace(
         SHOP,
         numerical=np.concatenate([anonymous.numerical[:cut], SHOP.numerical[cut:]]),
         categorical=np.concatenate([anonymous.categorical[:cut], SHOP.categorical[cut:]]),
@@ -80,9 +76,8 @@ def test_a_default_category_is_not_what_is_hidden() -> None:
         for column in SHOP.categorical_columns
     )
     codes = SHOP.categorical.copy()
-    Hiding(changed(SHOP, categorical_columns=columns), SHARE, seed=0).hide(
-        SHOP.numerical.copy(), codes, np.arange(SHOP.n_rows)
-    )
+    hiding = Hiding(replace(SHOP, categorical_columns=columns), SHARE, seed=0)
+    hiding.hide(SHOP.numerical.copy(), codes, np.arange(SHOP.n_rows))
     hidden = codes[:, SEGMENT] != SHOP.categorical[:, SEGMENT]
     assert hidden.any()
     assert set(codes[hidden, SEGMENT].tolist()) == {0}

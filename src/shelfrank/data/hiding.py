@@ -84,8 +84,8 @@ class Hiding:
         for number, unit in enumerate(self.units):
             key = np.random.SeedSequence([self.seed, epoch, number]).generate_state(1, np.uint64)[0]
             hidden = np.flatnonzero(_uniform(key, search if unit.by_search else product) < unit.share)
-            numerical[np.ix_(hidden, unit.numerical)] = True
-            categorical[np.ix_(hidden, unit.categorical)] = True
+            numerical[np.ix_(hidden, np.array(unit.numerical, np.intp))] = True
+            categorical[np.ix_(hidden, np.array(unit.categorical, np.intp))] = True
         return numerical, categorical
 
     def hide(
