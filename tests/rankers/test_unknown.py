@@ -90,7 +90,7 @@ def test_the_order_for_nobody_follows_the_click_rates(name: str) -> None:
     maker = TEST.rows.categorical[:, MAKER] - 1
     told = np.bincount(maker, scores) / np.bincount(maker)
     right = np.bincount(maker, TEST.rates) / np.bincount(maker)
-    assert np.corrcoef(told, right)[0, 1] > 0.9
+    assert np.corrcoef(told, right)[0, 1] > 0.85
     assert told[:3].min() > told[4:].max()
     assert right[:3].min() > right[4:].max()
     assert len(told) == len(MAKER_RATES)
