@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo serve-demo test test-spark test-mlflow check format clean help
+.PHONY: demo serve-demo test test-old-processor test-spark test-mlflow check format clean help
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -17,6 +17,15 @@ serve-demo: demo ## Serves the demo's ranker, with a page to search as any shopp
 
 test: $(VENV)/.test ## Runs the tests.
 	$(BIN)/python -m pytest
+
+# PyTorch, oneDNN, MKL, NumPy, OpenBLAS and the C library each leave out what an old processor lacks.
+OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE \
+	NPY_DISABLE_CPU_FEATURES=X86_V3 OPENBLAS_CORETYPE=Prescott GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-FMA,-AVX
+NUMERIC_TESTS := tests/bundle/test_onnx.py tests/bundle/test_golden.py tests/nn tests/metrics tests/train/test_losses.py \
+	tests/train/test_loop.py tests/logs/test_storefront_portable.py
+
+test-old-processor: $(VENV)/.test ## Runs the numeric tests as a processor without AVX would.
+	$(OLD_PROCESSOR) $(BIN)/python -W ignore -m pytest -p no:cacheprovider $(NUMERIC_TESTS)
 
 test-spark: $(VENV)/.test ## Runs the tests that need Spark and Java 17.
 	$(PIP) install --quiet -c constraints.txt -e '.[spark]'

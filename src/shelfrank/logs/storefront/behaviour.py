@@ -1,7 +1,6 @@
 """What customers do with a page: look, click, put into the cart, buy; and what the average one would do."""
 
 from collections.abc import Iterator
-from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +11,9 @@ from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.logs.storefront.customers import Customers
 from shelfrank.logs.storefront.fit import Shown, personal_fit
 from shelfrank.logs.storefront.needs import draw_needs, sample_panel
+from shelfrank.logs.storefront.portable import normal_quantile, power, row_means, sigmoid
 from shelfrank.logs.storefront.queries import Intents
-from shelfrank.logs.storefront.randomness import hashed_normal, sigmoid, stream
+from shelfrank.logs.storefront.randomness import hashed_normal, stream
 from shelfrank.logs.storefront.visits import PHONE
 
 BLOCK = 16_384
@@ -44,7 +44,7 @@ def examination(
     """
     behaviour = config.behaviour
     decay = np.where(device == PHONE, behaviour.examine_decay_phone, behaviour.examine_decay)
-    return (behaviour.examine_first * position**-decay).astype(np.float32)
+    return (behaviour.examine_first * power(position, -decay)).astype(np.float32)
 
 
 def chances(
@@ -153,7 +153,7 @@ class Panel:
             level = self.customers.price_level[needs["customer"]]
             joint = chances(self.config, self.catalogue, part, fit, needs["eagerness"], level)
             for total, values in zip(result, joint, strict=True):
-                total[rows] = values.mean(axis=1)
+                total[rows] = row_means(values)
         return result
 
     def _draw(self, category: int) -> tuple[Shaped[np.ndarray, " panel"], Float32[np.ndarray, " panel"]]:
@@ -162,14 +162,14 @@ class Panel:
         weight = self.catalogue.category_weight
         favorite = config.traffic.favorite_category
         # Somebody is asked even where nobody would search.
-        general = max(float((1 - favorite) * weight[category] / weight.sum() / max(favorite, 1e-9)), 1e-9)
+        general = max(float((1 - favorite) * weight[category] / np.cumsum(weight)[-1] / max(favorite, 1e-9)), 1e-9)
         who = sample_panel(self.customers, category, general, rng, n)
         habit = rng.random(n) < config.traffic.habit
         where = np.full(n, category, dtype=np.int32)
         needs = draw_needs(config, self.catalogue, self.customers, who, where, habit, rng)
         # The normal's quantiles, the same for every product: drawn product by product, the unexplained taste would
         # add noise to the average that no real crowd has.
-        quantiles = np.array([NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)], dtype=np.float32)
+        quantiles = normal_quantile((np.arange(n) + 0.5) / n).astype(np.float32)
         return needs, rng.permutation(quantiles)
 
 

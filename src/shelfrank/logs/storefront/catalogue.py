@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int, Int32
+from jaxtyping import Float, Float32, Int, Int32
 
 from shelfrank.logs.storefront.assortment import Assortment
 from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.logs.storefront.portable import exp, log, normal, power
 from shelfrank.logs.storefront.randomness import hashed_normal, hashed_uniform, pick, stream
 from shelfrank.logs.storefront.words import AGE_GROUPS, COLOR_WEIGHTS
 
@@ -83,18 +84,18 @@ def make_catalogue(config: StorefrontConfig, assortment: Assortment) -> Catalogu
     """
     parameters, seed, n = config.catalogue, config.seed, config.products
 
-    def normal(name: str) -> Float32[np.ndarray, " products"]:
-        return stream(seed, f"products.{name}").standard_normal(n).astype(np.float32)
+    def drawn(name: str) -> Float32[np.ndarray, " products"]:
+        return normal(stream(seed, f"products.{name}"), n).astype(np.float32)
 
     def uniform(name: str) -> Float32[np.ndarray, " products"]:
         return stream(seed, f"products.{name}").random(n).astype(np.float32)
 
     n_categories, n_brands = len(assortment.categories), len(assortment.values["brand"])
-    size = np.exp(parameters.category_concentration * hashed_normal(seed, 1, np.arange(n_categories)))
+    size = exp(parameters.category_concentration * hashed_normal(seed, 1, np.arange(n_categories)))
     category = pick(uniform("category"), size)
     n_kinds = np.diff(assortment.kind_start)[category]
     # Types stand in the order of their importance; the power gives the first of four 33 %, the last 20 %.
-    kind = assortment.kind_start[category] + (uniform("kind") ** 1.25 * n_kinds).astype(np.int32)
+    kind = assortment.kind_start[category] + (first_more_often(uniform("kind")) * n_kinds).astype(np.int32)
     attributes = {
         name: _draw_options(assortment, name, category, uniform(name))
         for name in ("color", "material", "feature", "size")
@@ -103,37 +104,35 @@ def make_catalogue(config: StorefrontConfig, assortment: Assortment) -> Catalogu
     attributes["brand"] = _draw_brands(config, assortment, category, uniform("brand"))
 
     tier = assortment.brand_tier()[attributes["brand"]]
-    log_step = parameters.tier_price_step * tier + parameters.price_spread * normal("price")
+    log_step = parameters.tier_price_step * tier + parameters.price_spread * drawn("price")
     kind_log_price = 0.35 * hashed_normal(seed, 2, np.arange(len(assortment.kinds)))
-    usual = np.log([category.price for category in assortment.categories])[category] + kind_log_price[kind]
-    quality = 0.35 * tier + 0.9 * normal("quality")
-    appeal = 0.5 * quality + 0.87 * normal("appeal")
-    demand = 0.6 * appeal + 0.8 * normal("demand")
+    usual = log(np.array([category.price for category in assortment.categories]))[category] + kind_log_price[kind]
+    quality = 0.35 * tier + 0.9 * drawn("quality")
+    appeal = 0.5 * quality + 0.87 * drawn("appeal")
+    demand = 0.6 * appeal + 0.8 * drawn("demand")
     launch_day = _draw_launches(config, uniform("new"), uniform("age"))
     age_days = np.maximum(-launch_day, 0)
-    n_reviews = np.where(age_days > 0, np.floor(np.exp(2.0 + demand + 0.6 * np.log1p(age_days / 60))), 0).astype(
-        np.int32
-    )
-    stars = 4.1 + 0.35 * quality + 0.8 * normal("rating") / np.sqrt(n_reviews + 1.0)
-    weeks = stream(seed, "brands.trend").standard_normal((config.days // 7 + 1, n_brands))
+    n_reviews = np.where(age_days > 0, np.floor(exp(2.0 + demand + 0.6 * log(1 + age_days / 60))), 0).astype(np.int32)
+    stars = 4.1 + 0.35 * quality + 0.8 * drawn("rating") / np.sqrt(n_reviews + 1.0)
+    weeks = normal(stream(seed, "brands.trend"), (config.days // 7 + 1, n_brands))
     return Catalogue(
         assortment=assortment,
         category=category,
         kind=kind.astype(np.int32),
         attributes=attributes,
-        price_usd=(np.maximum(np.round(np.exp(usual + log_step)), 1) - 0.01).astype(np.float32),
+        price_usd=(np.maximum(np.round(exp(usual + log_step)), 1) - 0.01).astype(np.float32),
         price_z=(log_step / LOG_PRICE_UNIT).astype(np.float32),
         quality=quality.astype(np.float32),
         appeal=appeal.astype(np.float32),
         demand=demand.astype(np.float32),
-        merchandising=normal("merchandising"),
+        merchandising=drawn("merchandising"),
         launch_day=launch_day,
         # Stars end at 1 and at 5, so a better product cannot show it beyond.
         rating=np.where(n_reviews > 0, np.round(np.clip(stars, 1, 5), 1), np.nan).astype(np.float32),
         n_reviews=n_reviews,
-        brand_style=stream(seed, "brands.style").standard_normal((n_brands, D_STYLE)).astype(np.float32),
+        brand_style=normal(stream(seed, "brands.style"), (n_brands, D_STYLE)).astype(np.float32),
         brand_trend=np.cumsum(parameters.trend_step * weeks, axis=0).astype(np.float32),
-        category_weight=np.exp(0.5 * np.log(size) + 0.3 * hashed_normal(seed, 3, np.arange(n_categories))),
+        category_weight=exp(0.5 * log(size) + 0.3 * hashed_normal(seed, 3, np.arange(n_categories))),
     )
 
 
@@ -153,6 +152,11 @@ def discount_share(
     draw = hashed_uniform(config.seed, 4, product, day // 7) / max(config.catalogue.discounted, 1e-9)
     level = np.where(draw < 1, np.floor(draw * DISCOUNT_LEVELS) + 1, 0)
     return (level * DISCOUNT_STEP).astype(np.float32)
+
+
+def first_more_often(draws: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Bends uniform draws towards 0, by their power of 1.25, so that types fall off in the order of their list."""
+    return draws * np.sqrt(np.sqrt(draws))
 
 
 def _draw_options(
@@ -194,8 +198,8 @@ def _draw_brands(
     department = assortment.department[category]
     for number in range(len(assortment.departments)):
         # Which brands are large is drawn, so that neither tier nor alphabet decides it.
-        rank = np.argsort(hashed_uniform(config.seed, 5, number, np.arange(each)))
-        weights = (rank + 1.0) ** -config.catalogue.brand_concentration
+        rank = np.argsort(hashed_uniform(config.seed, 5, number, np.arange(each)), kind="stable")
+        weights = power(rank + 1.0, -config.catalogue.brand_concentration)
         rows = department == number
         brand[rows] = number * each + pick(draws[rows], weights)
     return brand
@@ -204,6 +208,6 @@ def _draw_brands(
 def _draw_launches(
     config: StorefrontConfig, new: Float32[np.ndarray, " products"], age: Float32[np.ndarray, " products"]
 ) -> Int32[np.ndarray, " products"]:
-    before = -1 - np.floor(-OLDEST_MEAN_DAYS * np.log1p(-age * 0.95)).astype(np.int32)
+    before = -1 - np.floor(-OLDEST_MEAN_DAYS * log(1 - age * 0.95)).astype(np.int32)
     within = (age * config.days).astype(np.int32)
     return np.where(new < config.catalogue.launched_during, within, before).astype(np.int32)

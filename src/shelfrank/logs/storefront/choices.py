@@ -5,6 +5,7 @@ from jaxtyping import Bool, Int32, Shaped
 
 from shelfrank.logs.storefront.assortment import ATTRIBUTES
 from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.logs.storefront.portable import gumbel
 from shelfrank.logs.storefront.queries import Intents
 from shelfrank.logs.storefront.randomness import hashed_uniform
 
@@ -56,7 +57,7 @@ def choose_intents(
         "color": searches["color"],
         "age_group": searches["age_group"],
     }
-    liking = rng.gumbel(size=options.shape).astype(np.float32) * np.where(habit, 0.3, 1.0)[:, None]
+    liking = gumbel(rng, options.shape).astype(np.float32) * np.where(habit, 0.3, 1.0)[:, None]
     for name, value in sought.items():
         named = intents.kind[options] if name == "kind" else intents.stated[options, ATTRIBUTES.index(name)]
         effect = np.where(named == value[:, None], SUITS[name], MISFITS[name])

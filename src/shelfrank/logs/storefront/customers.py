@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float32, Int32, Integer
 
 from shelfrank.logs.storefront.catalogue import D_STYLE, Catalogue
 from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.logs.storefront.portable import exp, gumbel, log, normal, row_products
 from shelfrank.logs.storefront.randomness import pick, stream
 from shelfrank.logs.storefront.words import AGE_GROUPS, COLOR_WEIGHTS
 
@@ -69,15 +70,15 @@ def make_customers(config: StorefrontConfig, catalogue: Catalogue) -> Customers:
     """
     seed, n = config.seed, config.customers
 
-    def normal(name: str) -> Float32[np.ndarray, " customers"]:
-        return stream(seed, f"customers.{name}").standard_normal(n).astype(np.float32)
+    def drawn(name: str) -> Float32[np.ndarray, " customers"]:
+        return normal(stream(seed, f"customers.{name}"), n).astype(np.float32)
 
     def uniform(name: str) -> Float32[np.ndarray, " customers"]:
         return stream(seed, f"customers.{name}").random(n).astype(np.float32)
 
-    age_years = np.clip(46 + 16 * normal("age"), 18, 90)
+    age_years = np.clip(46 + 16 * drawn("age"), 18, 90)
     # Children live mostly with customers of 28 to 52 years.
-    parent = uniform("parent") < 0.15 + 0.5 * np.exp(-(((age_years - 40) / 10) ** 2))
+    parent = uniform("parent") < 0.15 + 0.5 * exp(-np.square((age_years - 40) / 10))
     household = np.stack(
         [
             np.ones(n, dtype=bool),
@@ -87,23 +88,23 @@ def make_customers(config: StorefrontConfig, catalogue: Catalogue) -> Customers:
         ],
         axis=1,
     )
-    income = normal("income")
+    income = drawn("income")
     region = pick(uniform("region"), np.ones(len(REGIONS)))
     # Tastes differ by region: one axis of style carries it.
-    style = stream(seed, "customers.style").standard_normal((n, D_STYLE))
-    style[:, 0] = 0.8 * style[:, 0] + 0.6 * stream(seed, "regions").standard_normal(len(REGIONS))[region]
-    price_level = 0.6 * income + 0.65 * normal("price")
-    activity = normal("activity")
+    style = normal(stream(seed, "customers.style"), (n, D_STYLE))
+    style[:, 0] = 0.8 * style[:, 0] + 0.6 * normal(stream(seed, "regions"), len(REGIONS))[region]
+    price_level = 0.6 * income + 0.65 * drawn("price")
+    activity = drawn("activity")
     style = style.astype(np.float32)
     shown = {
         "age_band": (np.searchsorted(AGE_BAND_ENDS, age_years, side="right"), AGE_BANDS),
         "has_children": (np.any(household[:, 1:], axis=1).astype(np.int64), ("no", "yes")),
         "region": (region, REGIONS),
         "income_band": (
-            np.searchsorted(INCOME_BAND_ENDS, income + 0.4 * normal("income noise")), INCOME_BANDS
+            np.searchsorted(INCOME_BAND_ENDS, income + 0.4 * drawn("income noise")), INCOME_BANDS
         ),
         "membership": (
-            np.searchsorted(MEMBERSHIP_ENDS, 0.7 * activity + 0.7 * normal("membership noise")), MEMBERSHIPS
+            np.searchsorted(MEMBERSHIP_ENDS, 0.7 * activity + 0.7 * drawn("membership noise")), MEMBERSHIPS
         ),
     }  # fmt: skip
     size = 1 + (uniform("partner") < 0.6) + np.sum(household[:, 1:], axis=1) + (uniform("more") < 0.15)
@@ -111,13 +112,13 @@ def make_customers(config: StorefrontConfig, catalogue: Catalogue) -> Customers:
     columns["household_size"] = pa.array(
         size.astype(np.float32), mask=uniform("size missing") < config.traffic.demographics_missing
     )
-    columns["tenure_days"] = pa.array(np.floor(600 * -np.log1p(-uniform("tenure") * 0.98)).astype(np.float32))
+    columns["tenure_days"] = pa.array(np.floor(600 * -log(1 - uniform("tenure") * 0.98)).astype(np.float32))
     return Customers(
-        activity=np.exp(config.traffic.activity_spread * activity),
-        eagerness=0.4 * normal("eagerness"),
+        activity=exp(config.traffic.activity_spread * activity),
+        eagerness=0.4 * drawn("eagerness"),
         style=style,
         price_level=price_level.astype(np.float32),
-        minds_quality=np.exp(0.4 * normal("quality")),
+        minds_quality=exp(0.4 * drawn("quality")),
         household=household,
         favorite_brand=_favorite_brands(config, catalogue, style, price_level),
         favorite_colors=np.stack([pick(uniform(f"color {i}"), np.array(COLOR_WEIGHTS)) for i in (1, 2)], axis=1),
@@ -150,8 +151,8 @@ def _favorite_brands(
     parts = []
     for start in range(0, len(style), CHUNK):
         rows = slice(start, start + CHUNK)
-        liking = style[rows] @ catalogue.brand_style.T / 2 - np.abs(tier - price_level[rows, None])
-        liking = (liking + rng.gumbel(size=liking.shape)).reshape(-1, n_departments, each)
+        liking = row_products(style[rows], catalogue.brand_style) / 2 - np.abs(tier - price_level[rows, None])
+        liking = (liking + gumbel(rng, liking.shape)).reshape(-1, n_departments, each)
         parts.append(np.argmax(liking, axis=2) + each * np.arange(n_departments))
     return np.concatenate(parts).astype(np.int32)
 
@@ -173,10 +174,10 @@ def _favorite_categories(
     for start in range(0, len(household), CHUNK):
         rows = slice(start, start + CHUNK)
         n = len(household[rows])
-        liking = 0.6 * departments.standard_normal((n, len(assortment.departments)))[:, department]
-        liking += np.log(catalogue.category_weight) + categories.gumbel(size=liking.shape)
+        liking = 0.6 * normal(departments, (n, len(assortment.departments)))[:, department]
+        liking += log(catalogue.category_weight) + gumbel(categories, liking.shape)
         # Few buy for babies, children or pets that they do not have: presents only.
         for has, concerned in ((baby, for_babies), (kids, for_kids), (pets, for_pets)):
             liking += np.where(has[rows, None], 1.0, -2.5) * concerned
-        parts.append(np.argsort(-liking, axis=1)[:, : len(FAVORITE_SHARES)])
+        parts.append(np.argsort(-liking, axis=1, kind="stable")[:, : len(FAVORITE_SHARES)])
     return np.concatenate(parts).astype(np.int32)

@@ -9,6 +9,7 @@ from shelfrank.logs.storefront.assortment import ATTRIBUTES
 from shelfrank.logs.storefront.catalogue import D_STYLE, LOG_PRICE_UNIT, Catalogue
 from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.logs.storefront.customers import Customers
+from shelfrank.logs.storefront.portable import log
 from shelfrank.logs.storefront.queries import Intents
 
 FAVORITE_COLOR = 0.5
@@ -68,7 +69,7 @@ def show(
     Returns:
         The rows.
     """
-    price_z = catalogue.price_z[product] + np.log1p(-discount) / np.float32(LOG_PRICE_UNIT)
+    price_z = catalogue.price_z[product] + log(1 - discount) / np.float32(LOG_PRICE_UNIT)
     trend = catalogue.brand_trend[day // 7, catalogue.attributes["brand"][product]]
     grade = relevance_grade(catalogue, intents, product, intent)
     return Shown(product=product, intent=intent, price_z=price_z, discount=discount, trend=trend, grade=grade)

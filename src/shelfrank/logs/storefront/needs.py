@@ -1,14 +1,14 @@
 """What a customer looks for at a visit: the category, and what is left unsaid by the query."""
 
-import math
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Shaped
 
-from shelfrank.logs.storefront.catalogue import AGE_LETTERS, Catalogue
+from shelfrank.logs.storefront.catalogue import AGE_LETTERS, Catalogue, first_more_often
 from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.logs.storefront.customers import FAVORITE_SHARES, Customers
+from shelfrank.logs.storefront.portable import cos_of_turns, exp, normal, row_products
 from shelfrank.logs.storefront.randomness import hashed_uniform, pick, pick_rows
 from shelfrank.logs.storefront.words import COLOR_WEIGHTS
 
@@ -43,7 +43,7 @@ def season_weights(config: StorefrontConfig, catalogue: Catalogue) -> Float32[np
     month = (begin + np.arange(config.days)) / 365.25 * 12 + 0.5
     peak = np.array([category.peak_month for category in categories])
     strength = np.array([category.season for category in categories])
-    swing = np.exp(strength * np.cos(2 * math.pi * (month[:, None] - peak) / 12))
+    swing = exp(strength * cos_of_turns((month[:, None] - peak) / 12))
     return (swing * catalogue.category_weight).astype(np.float32)
 
 
@@ -103,7 +103,7 @@ def draw_needs(
     needs = np.zeros(n, dtype=NEED)
     needs["customer"] = customer
     usual = hashed_uniform(config.seed, 6, customer, category)
-    draws = np.where(habit, usual, rng.random(n)) ** 1.25
+    draws = first_more_often(np.where(habit, usual, rng.random(n)))
     first = assortment.kind_start[category]
     needs["kind"] = first + (draws * (assortment.kind_start[category + 1] - first)).astype(np.int32)
     favorite = customers.favorite_colors[customer, (rng.random(n) < 0.4).astype(np.int32)]
@@ -111,7 +111,7 @@ def draw_needs(
     colored = np.array([len(values) > 0 for values in assortment.options["color"]])[category]
     needs["color"] = np.where(colored & (rng.random(n) < MINDS_COLOR), color, -1)
     needs["age_group"] = _draw_age_groups(catalogue, customers, customer, category, rng)
-    eagerness = config.behaviour.eagerness * rng.standard_normal(n)
+    eagerness = config.behaviour.eagerness * normal(rng, n)
     needs["eagerness"] = customers.eagerness[customer] + eagerness
     return needs
 
@@ -131,7 +131,7 @@ def sample_panel(
     Returns:
         Customer numbers; an active one may be there twice, as in the log.
     """
-    liking = (customers.favorite_categories == category) @ FAVORITE_SHARES + general_weight
+    liking = row_products(customers.favorite_categories == category, FAVORITE_SHARES[None, :])[:, 0] + general_weight
     return pick(rng.random(n), customers.activity * liking)
 
 

@@ -1,5 +1,6 @@
 """What people type: needs from broad to narrow, each worded in several ways, some misspelt."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from jaxtyping import Float, Float64, Int32
 from shelfrank.logs.storefront.assortment import ATTRIBUTES, Assortment
 from shelfrank.logs.storefront.catalogue import Catalogue
 from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.logs.storefront.portable import exponential, gumbel, power
 from shelfrank.logs.storefront.randomness import pick, stream
 from shelfrank.logs.storefront.titles import attribute_words
 
@@ -81,8 +83,8 @@ def make_intents(config: StorefrontConfig, catalogue: Catalogue) -> Intents:
     kind = np.where(rng.random(n) < NAMES_A_KIND, catalogue.kind[product], -1)
     values = np.stack([catalogue.attributes[name][product] for name in ATTRIBUTES], axis=1)
     # Weighted choice without repetition: the smallest of exponential draws with these rates.
-    waits = np.where(values >= 0, rng.exponential(size=values.shape) / ATTRIBUTE_WEIGHTS, np.inf)
-    place = np.argsort(np.argsort(waits, axis=1), axis=1)
+    waits = np.where(values >= 0, exponential(rng, values.shape) / ATTRIBUTE_WEIGHTS, np.inf)
+    place = np.argsort(np.argsort(waits, axis=1, kind="stable"), axis=1, kind="stable")
     stated = np.where((place < pick(rng.random(n), BREADTH)[:, None]) & (values >= 0), values, -1)
     rows = np.unique(np.column_stack([category, kind, stated]), axis=0).astype(np.int32)
     popularity = _popularity(config, rows, rng)
@@ -119,12 +121,12 @@ def _popularity(
 ) -> Float64[np.ndarray, " intents"]:
     n_stated = np.sum(rows[:, 2:] >= 0, axis=1)
     # Broad needs lead the ranking of their category, yet not strictly.
-    key = n_stated + 0.5 * (rows[:, 1] < 0) + rng.gumbel(size=len(rows))
+    key = n_stated + 0.5 * (rows[:, 1] < 0) + gumbel(rng, len(rows))
     order = np.lexsort((key, rows[:, 0]))
     starts = np.searchsorted(rows[:, 0], rows[order, 0])
     rank = np.empty(len(rows))
     rank[order] = np.arange(len(rows)) - starts
-    return (rank + 2.0) ** -config.queries.zipf
+    return power(rank + 2.0, -config.queries.zipf)
 
 
 def _wordings(
@@ -144,7 +146,7 @@ def _wordings(
             late = (draw[place] * 997) % 1 < (0.8 if name == "size" else 0.25)
             (after if late else before).append(f"for {word}" if late and name == "age_group" else word)
         # The first word for a thing is the commonest.
-        noun = nouns[int(draw[-1] ** 1.5 * len(nouns))]
+        noun = nouns[int(draw[-1] * math.sqrt(draw[-1]) * len(nouns))]
         if kind >= 0 and draw[-2] < 0.2 and not noun.endswith("s"):
             noun += "s"
         meant = " ".join([*before, noun, *after]).lower()

@@ -60,7 +60,8 @@ def hashed_normal(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> Float[n
 
 def pick(draws: Float[np.ndarray, "..."], weights: Real[np.ndarray, " options"]) -> Integer[np.ndarray, "..."]:
     """The option that each uniform draw falls on, options being as wide as their weights."""
-    edges = np.cumsum(weights / np.sum(weights))
+    edges = np.cumsum(weights)
+    edges = edges / edges[-1]
     return np.minimum(np.searchsorted(edges, draws, side="right"), len(edges) - 1).astype(np.int32)
 
 
@@ -71,8 +72,3 @@ def pick_rows(
     edges = np.cumsum(weights, axis=1)
     chosen = np.sum(edges <= (draws * edges[:, -1])[:, None], axis=1)
     return np.minimum(chosen, weights.shape[1] - 1).astype(np.int32)
-
-
-def sigmoid(logits: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """The logistic function of logits that are far from overflow."""
-    return 1.0 / (1.0 + np.exp(-logits))

@@ -5,6 +5,7 @@ from jaxtyping import Int32, Int64
 
 from shelfrank.logs.storefront.catalogue import Catalogue
 from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.logs.storefront.portable import exp, geometric, normal
 from shelfrank.logs.storefront.retrieval import Engine
 from shelfrank.logs.storefront.visits import PHONE
 
@@ -42,9 +43,7 @@ def rank_pages(
     """
     ranking = config.ranking
     scroll = ranking.scroll_on + np.where(device == PHONE, -SCROLL_STEP, SCROLL_STEP)
-    # The number of blocks is geometric: 1 with chance 1 - p, 2 with p (1 - p), ...
-    with np.errstate(divide="ignore"):
-        blocks = 1 + np.floor(np.log(1 - rng.random(len(forms))) / np.log(np.clip(scroll, 0, 1 - 1e-6)))
+    blocks = geometric(rng, np.clip(scroll, 0, 1 - 1e-6))
     depth = np.minimum(ranking.block * blocks, config.candidates).astype(np.int32)
     rating = np.nan_to_num(catalogue.rating, nan=USUAL_RATING) - USUAL_RATING
     lasting = ranking.rating * rating + ranking.merchandising * catalogue.merchandising
@@ -53,10 +52,10 @@ def rank_pages(
         rows = slice(start, start + BLOCK)
         products, matches = engine.find(forms[rows])
         age_days = day[rows, None] - catalogue.launch_day[products]
-        known = 1 - np.exp(-np.maximum(age_days, 0) / ranking.popularity_days)
+        known = 1 - exp(-np.maximum(age_days, 0) / ranking.popularity_days)
         # A new product starts from below the average: what never sold cannot be popular.
         popularity = known * catalogue.demand[products] - (1 - known)
-        noise = ranking.randomisation * rng.standard_normal(products.shape, dtype=np.float32)
+        noise = ranking.randomisation * normal(rng, products.shape).astype(np.float32)
         scores = ranking.text * matches + ranking.popularity * popularity + lasting[products] + noise
         sellable = (products >= 0) & (age_days >= 0)
         order = np.argsort(np.where(sellable, -scores, np.inf), axis=1, kind="stable")[:, : config.candidates]

@@ -4,6 +4,7 @@ Words are compared after cutting the plural, so that synonyms and misspelt words
 query classifier repair some of that, and the classifier is now and then mistaken.
 """
 
+import math
 import re
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from jaxtyping import Float32, Int32, Int64
 
 from shelfrank.logs.storefront.catalogue import Catalogue
 from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.logs.storefront.portable import log
 from shelfrank.logs.storefront.queries import N_CLEAN, N_WORDINGS, Intents
 from shelfrank.logs.storefront.randomness import hashed_uniform
 
@@ -84,7 +86,9 @@ class Engine:
         score = self._score
         parts: list[Int32[np.ndarray, " found"]] = []
         words = self._read(form)
-        weights = [np.log1p(len(score) / (1 + len(self._postings.get(word, ())))) for word in words]
+        weights = [float(log(1 + len(score) / (1 + len(self._postings.get(word, ()))))) for word in words]
+        # Unlike `sum`, this rounds alike in every version of Python.
+        total = math.fsum(weights)
         for word, weight in zip(words, weights, strict=True):
             for found, share in (
                 (self._postings.get(word), 1.0),
@@ -95,7 +99,7 @@ class Engine:
                     parts.append(found)
         kind = self._classify(form)
         if kind >= 0:
-            score[self._kinds[kind]] += CLASSIFIED * sum(weights)
+            score[self._kinds[kind]] += CLASSIFIED * total
             parts.append(self._kinds[kind])
         products = np.full(self.width, -1, dtype=np.int32)
         matches = np.zeros(self.width, dtype=np.float32)
@@ -103,9 +107,10 @@ class Engine:
         if top > 0:
             found = np.flatnonzero(score >= LEAST_MATCH * top)
             # Among equal matches past sales decide what is looked at.
-            preference = score[found] + 0.05 * sum(weights) * self.catalogue.demand[found]
+            preference = score[found] + 0.05 * total * self.catalogue.demand[found]
             if len(found) > self.width:
-                found = found[np.argpartition(-preference, self.width)[: self.width]]
+                # A partition would leave their order, and with it each one's noise, to the processor.
+                found = found[np.argsort(-preference, kind="stable")[: self.width]]
             products[: len(found)] = found
             # Both the words and the category's name can match: the best there is counts as 1.
             matches[: len(found)] = score[found] / top
@@ -150,7 +155,7 @@ def _postings(catalogue: Catalogue, titles: list[str]) -> dict[str, Int32[np.nda
     owners: list[int] = []
     tokens: list[int] = []
     for product, title in enumerate(titles):
-        for word in set(words_of(title)):
+        for word in dict.fromkeys(words_of(title)):
             owners.append(product)
             tokens.append(number.setdefault(word, len(number)))
     products = np.array(owners, dtype=np.int32)

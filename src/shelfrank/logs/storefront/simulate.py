@@ -24,7 +24,7 @@ from shelfrank.logs.storefront.titles import make_titles
 from shelfrank.logs.storefront.visits import Visits, day_of, forms_of
 from shelfrank.progress import progress
 
-SOURCE = {"source": "storefront", "version": 2}
+SOURCE = {"source": "storefront", "version": 3}
 """The version rises with every change that gives the same configuration other logs."""
 
 

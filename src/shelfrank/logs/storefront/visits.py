@@ -10,6 +10,7 @@ from shelfrank.logs.storefront.choices import choose_intents
 from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.logs.storefront.customers import Customers
 from shelfrank.logs.storefront.needs import NEED, draw_categories, draw_needs, first_day, season_weights
+from shelfrank.logs.storefront.portable import exponential, geometric
 from shelfrank.logs.storefront.queries import N_WORDINGS, Intents, draw_wordings
 from shelfrank.logs.storefront.randomness import hashed_uniform, pick, pick_rows, stream
 
@@ -80,12 +81,14 @@ class Visits:
         self, n: int, share: tuple[float, float], first_visit: int, number: int
     ) -> Shaped[np.ndarray, " searches"]:
         config, rng = self.config, stream(self.config.seed, "visits", number)
-        lengths = np.minimum(rng.geometric(1 / config.traffic.mean_searches, n), LONGEST_VISIT)
+        lengths = np.minimum(
+            geometric(rng, np.full(n, 1 - 1 / config.traffic.mean_searches)).astype(np.int64), LONGEST_VISIT
+        )
         n_visits = int(np.searchsorted(np.cumsum(lengths), n)) + 1
         lengths = lengths[:n_visits]
         lengths[-1] -= lengths.sum() - n
         visits = np.zeros(n_visits, dtype=SEARCH)
-        visits["second"] = self._second_at(np.sort(rng.uniform(*share, n_visits)))
+        visits["second"] = self._second_at(np.sort(share[0] + (share[1] - share[0]) * rng.random(n_visits)))
         visits["visit"] = first_visit + np.arange(n_visits)
         draws = rng.random(n_visits) * self._active[-1]
         visits["customer"] = np.searchsorted(self._active[:-1], draws, side="right")
@@ -106,7 +109,7 @@ class Visits:
         self, last: Shaped[np.ndarray, " searches"], rng: np.random.Generator
     ) -> Shaped[np.ndarray, " searches"]:
         rows = last.copy()
-        rows["second"] += SHORTEST_PAUSE_S + rng.exponential(MEAN_PAUSE_S, len(rows))
+        rows["second"] += SHORTEST_PAUSE_S + MEAN_PAUSE_S * exponential(rng, len(rows))
         moves = rng.random(len(rows)) < self.config.traffic.other_category
         moved = rows[moves]
         same_department = self._department[moved["category"]][:, None] == self._department
