@@ -51,8 +51,8 @@ class Hiding:
     come. Hidden categories get code 0, whatever the default, so that the default's category keeps its own meaning;
     hidden numbers get what a missing one became. What is unknown in as many training rows anyway is left as it is.
 
-    A value is hidden by a hash of seed, epoch, search and the row's tie key, which depends neither on the batches, nor on
-    the processes, nor on the order in which a page was shown.
+    A value is hidden by a hash of seed, epoch, search and the row's tie key, which depends neither on the batches, nor
+    on the processes, nor on the order in which a page was shown.
 
     Args:
         train: The rows.
