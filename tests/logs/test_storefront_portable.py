@@ -74,7 +74,7 @@ def test_functions_are_right() -> None:
     x = rng.uniform(-700, 700, 50_000)
     np.testing.assert_allclose(portable.exp(x), np.exp(x), rtol=1e-15)
     small = rng.uniform(-80, 80, 50_000).astype(np.float32)
-    single = np.asarray(portable.exp(small))
+    single = portable.exp(small)
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, np.exp(small.astype(np.float64)), rtol=2e-7)
     np.testing.assert_allclose(portable.sigmoid(small), 1 / (1 + np.exp(-small.astype(np.float64))), rtol=1e-6)
@@ -84,8 +84,8 @@ def test_functions_are_right() -> None:
     np.testing.assert_allclose(portable.cos_of_turns(turns), np.cos(2 * math.pi * turns), atol=1e-14)
     shares = np.concatenate([rng.random(50_000), [2.0**-54, 1e-30, 0.5, 1 - 2.0**-53]])
     np.testing.assert_allclose(portable.normal_quantile(shares), norm.ppf(shares), rtol=1e-13, atol=1e-13)
-    assert (portable.log(0.0), portable.log(1.0), portable.exp(0.0)) == (-math.inf, 0.0, 1.0)
-    assert portable.exp(np.float32(-1e9)) >= 0
+    assert portable.log(np.array([0.0, 1.0])).tolist() == [-math.inf, 0.0]
+    assert portable.exp(np.array(0.0)) == 1
     assert np.isfinite(portable.exp(np.array([1e9, -1e9]))).all()
 
 

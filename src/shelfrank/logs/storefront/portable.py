@@ -76,7 +76,7 @@ _QUANTILE_TAILS = (
 )  # fmt: skip
 
 
-def exp(x: Real[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."] | np.floating:
+def exp(x: Real[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """The exponential of each number, to about one unit in the last place.
 
     Numerics: what would leave the range of normal numbers gives the largest or the smallest of them, about.
@@ -90,7 +90,7 @@ def exp(x: Real[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."] | np.flo
     return _by_block(x, _exp_block)
 
 
-def sigmoid(logits: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."] | np.floating:
+def sigmoid(logits: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """The logistic function, in the precision of `exp`."""
 
     def fill(block: Float[np.ndarray, " block"], out: Float[np.ndarray, " block"], dtype: type) -> None:
@@ -101,7 +101,7 @@ def sigmoid(logits: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."] | np.f
     return _by_block(logits, fill)
 
 
-def log(x: Real[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."] | np.floating:
+def log(x: Real[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """The natural logarithm of each number, to about one unit in the last place; of 0 it is minus infinity.
 
     Args:
@@ -123,14 +123,12 @@ def log(x: Real[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."] | np.flo
     result = exponent * high + (exponent * low + 2 * s * series)
     result = np.where(numbers == 0, -np.inf, result)
     result = result.astype(np.float32 if given.dtype == np.float32 else np.float64)
-    return result.reshape(given.shape)[()]
+    return result.reshape(given.shape)
 
 
-def power(
-    base: Real[np.ndarray, "..."], exponent: Real[np.ndarray, "..."] | float
-) -> Float[np.ndarray, "..."] | np.floating:
+def power(base: Real[np.ndarray, "..."], exponent: Real[np.ndarray, "..."] | float) -> Float[np.ndarray, "..."]:
     """Positive numbers to any power, in float64."""
-    return exp(exponent * log(np.asarray(base, dtype=np.float64)))
+    return exp(np.asarray(exponent * log(np.asarray(base, dtype=np.float64))))
 
 
 def cos_of_turns(turns: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -186,12 +184,12 @@ def normal(rng: np.random.Generator, size: int | tuple[int, ...]) -> Float[np.nd
 
 def exponential(rng: np.random.Generator, size: int | tuple[int, ...]) -> Float[np.ndarray, "..."]:
     """Exponential draws of mean 1."""
-    return -np.asarray(log(_open_draws(rng, size)))
+    return -log(_open_draws(rng, size))
 
 
 def gumbel(rng: np.random.Generator, size: int | tuple[int, ...]) -> Float[np.ndarray, "..."]:
     """Standard Gumbel draws."""
-    return -np.asarray(log(exponential(rng, size)))
+    return -log(exponential(rng, size))
 
 
 def geometric(rng: np.random.Generator, goes_on: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
@@ -205,7 +203,7 @@ def geometric(rng: np.random.Generator, goes_on: Float[np.ndarray, " rows"]) -> 
         The draws, whole numbers.
     """
     with np.errstate(divide="ignore"):
-        return 1 + np.floor(np.asarray(log(_open_draws(rng, len(goes_on))) / log(goes_on)))
+        return 1 + np.floor(log(_open_draws(rng, len(goes_on))) / log(goes_on))
 
 
 def _open_draws(rng: np.random.Generator, size: int | tuple[int, ...]) -> Float[np.ndarray, "..."]:
@@ -213,15 +211,15 @@ def _open_draws(rng: np.random.Generator, size: int | tuple[int, ...]) -> Float[
 
 
 def _by_block(
-    x: Real[np.ndarray, "..."] | float, fill: Callable[[np.ndarray, np.ndarray, type], None]
-) -> Float[np.ndarray, "..."] | np.floating:
+    x: Real[np.ndarray, "..."], fill: Callable[[np.ndarray, np.ndarray, type], None]
+) -> Float[np.ndarray, "..."]:
     given = np.asarray(x)
     dtype = np.float32 if given.dtype == np.float32 else np.float64
     flat = np.ascontiguousarray(given, dtype=dtype).reshape(-1)
     result = np.empty_like(flat)
     for start in range(0, len(flat), BLOCK):
         fill(flat[start : start + BLOCK], result[start : start + BLOCK], dtype)
-    return result.reshape(given.shape)[()]
+    return result.reshape(given.shape)
 
 
 def _exp_block(x: Float[np.ndarray, " block"], out: Float[np.ndarray, " block"], dtype: type) -> None:
@@ -260,7 +258,7 @@ def _quantile_block(share: Float[np.ndarray, " block"]) -> Float[np.ndarray, " b
     result = q * _ratio(r, _QUANTILE_CENTRE)
     (outer,) = np.nonzero(r < 0)
     side = share[outer]
-    r = np.sqrt(-np.asarray(log(np.minimum(side, 1 - side))))
+    r = np.sqrt(-log(np.minimum(side, 1 - side)))
     found = np.where(r <= 5, _ratio(r - 1.6, _QUANTILE_SIDES), _ratio(r - 5, _QUANTILE_TAILS))
     result[outer] = np.where(side < 0.5, -found, found)
     return result

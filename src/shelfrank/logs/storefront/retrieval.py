@@ -86,7 +86,8 @@ class Engine:
         score = self._score
         parts: list[Int32[np.ndarray, " found"]] = []
         words = self._read(form)
-        weights = [float(log(1 + len(score) / (1 + len(self._postings.get(word, ()))))) for word in words]
+        rarity = [1 + len(score) / (1 + len(self._postings.get(word, ()))) for word in words]
+        weights = log(np.array(rarity)).tolist()
         # Unlike `sum`, this rounds alike in every version of Python.
         total = math.fsum(weights)
         for word, weight in zip(words, weights, strict=True):
