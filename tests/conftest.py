@@ -3,11 +3,10 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from small_log import small_tables, write_small_log
+from small_log import prepare_small_log, small_tables, write_small_log
 
 # Before any numerical library starts its threads: tests run side by side, and the sums must not depend on it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,7 +25,7 @@ def make_log(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def small_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small log prepared once for all tests, which must only read it; the log lies beside it."""
-    return _prepare(tmp_path_factory.mktemp("small"), small_tables(300, n_products=40))
+    return prepare_small_log(tmp_path_factory.mktemp("small"), small_tables(300, n_products=40))
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +34,7 @@ def click_only_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tables = small_tables(200, seed=1)
     for row in tables["impressions"]:
         row.update(add_to_cart=None, purchase=None)
-    return _prepare(tmp_path_factory.mktemp("click_only"), tables)
+    return prepare_small_log(tmp_path_factory.mktemp("click_only"), tables)
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +50,3 @@ def small_runs(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -
     return {name: folder / name for name in RANKERS}
 
 
-def _prepare(folder: Path, tables: dict[str, list[dict[str, Any]]]) -> Path:
-    from shelfrank.config import PrepareConfig
-    from shelfrank.prepare.pipeline import prepare
-
-    write_small_log(folder / "log", tables)
-    prepare(folder / "log", folder / "prepared", PrepareConfig())
-    return folder / "prepared"

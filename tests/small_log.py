@@ -106,3 +106,13 @@ def write_small_log(out: Path, tables: dict[str, list[dict[str, Any]]], schema: 
                 types = IMPRESSION_TYPES if name == "impressions" and "device" in rows[0] else None
                 writer.write(name, pa.Table.from_pylist(rows, schema=types))
     return out
+
+
+def prepare_small_log(folder: Path, tables: dict[str, list[dict[str, Any]]]) -> Path:
+    """Writes tables as a log under `folder`, prepares it with every default, and returns the prepared folder."""
+    from shelfrank.config import PrepareConfig
+    from shelfrank.prepare.pipeline import prepare
+
+    write_small_log(folder / "log", tables)
+    prepare(folder / "log", folder / "prepared", PrepareConfig())
+    return folder / "prepared"

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from conftest import _prepare
 from shelfrank.config import (
     AgreementConfig,
     EvaluateConfig,
@@ -22,7 +21,7 @@ from shelfrank.config import (
 )
 from shelfrank.errors import UserError
 from shelfrank.experiment import train
-from small_log import small_tables
+from small_log import prepare_small_log, small_tables
 from tiny import tiny
 
 RANKERS = ("xgboost", "lambdamart", "mmoe", "mmoe_dcn_v2", "ftt", "tabnet", "dcn_v2_single", "mmoe_dcn_v2_tinybert_dot")
@@ -55,7 +54,7 @@ SETTINGS = [path for path in leaves(ExperimentConfig) if path not in ENDLESS]
 
 @pytest.fixture(scope="module")
 def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _prepare(tmp_path_factory.mktemp("hostile"), small_tables(60, seed=3, n_products=20))
+    return prepare_small_log(tmp_path_factory.mktemp("hostile"), small_tables(60, seed=3, n_products=20))
 
 
 def train_or_tell(prepared: Path, out: Path, ranker: str, *assignments: str) -> str | None:

@@ -281,8 +281,7 @@ def _whole_text(value: float) -> str | None:
 
 
 def _number_text(value: float) -> str:
-    is_whole = value.is_integer() and abs(value) < WHOLE_BELOW["float64"]
-    return str(int(value)) if is_whole else repr(float(value))
+    return _without_decimals(repr(float(value)))
 
 
 def _decimal_text(value: Decimal) -> str:

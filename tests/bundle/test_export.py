@@ -145,7 +145,7 @@ def test_a_bundle_lists_what_its_ranker_needs_of_requests(exported: Callable[...
     def needed(*ranker: str) -> set[str]:
         return {each.name for each in Spec.load(exported(*ranker)).request_features}
 
-    assert needed("mmoe", "exclude_sides=[customer]", "exclude_features=[brand]") == {"price", "device"}
+    assert needed("mmoe", "exclude_sides=[customer]", "exclude_features=[brand]") == {"brand", "price", "device"}
     assert needed("lambdamart") == {"brand", "price", "age_band", "device"}
     assert needed("popularity") == needed("shown_order") == set()
 

@@ -263,7 +263,7 @@ SEVERAL_USES: dict[str, tuple[dict[str, Any], str, str, list[Any]]] = {
                 {"name": "tier", "side": "product", "kind": "categorical"},
             ]
         },
-        *("impressions", "tier", ["5.0", "7.0", "8.0", "5.0"]),
+        *("impressions", "tier", ["5", "7", "8", "5"]),
     ),
 }
 

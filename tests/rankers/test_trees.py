@@ -13,13 +13,14 @@ import xgboost as xgb
 
 from shelfrank.config import ExperimentConfig
 from shelfrank.config.rankers import MAX_GRADE
+from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
 from shelfrank.experiment import Run, problem
 from shelfrank.metrics.ranking import MAX_GRADE as METRICS_MAX_GRADE
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, tie_order
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, tie_order, training_matrix
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, covers
 from tiny import hand_split, random_split, tiny
@@ -49,7 +50,10 @@ def test_the_baseline_is_the_mean_margin_of_the_training_rows(
 ) -> None:
     ranker = Run.open(small_runs[name]).ranker(prepared)
     assert isinstance(ranker, TreeRanker)
-    margins = ranker.margins(feature_matrix(prepared.split("train")))
+    train = prepared.split("train")
+    # The trees learned from rows of which some values are hidden.
+    hiding = Hiding(train, ranker.problem.config.train.hide_share, ranker.problem.config.seed)
+    margins = ranker.margins(training_matrix(train, np.arange(train.n_rows), hiding))
     features = feature_matrix(prepared.split("test"))
     contributions, baselines = ranker.shap_values(features)
     assert baselines == pytest.approx(margins.mean(), abs=1e-5)
@@ -118,7 +122,7 @@ def test_a_leaf_that_no_row_reaches_explains_rows_all_the_same() -> None:
     ranker, _ = fitted("xgboost", rows, "xgboost.task=click")
     # Covers by other rows, all of which go the same way.
     alike = replace(rows, numerical=np.repeat(np.asarray(rows.numerical)[:1], 200, axis=0))
-    ranker.booster = ranker._cover_by_rows(ranker.booster, alike)
+    ranker.booster = ranker._cover_by_rows(ranker.booster, alike, Hiding(alike, 0.0, seed=0))
     contributions, baselines = ranker.shap_values(feature_matrix(rows))
     assert np.isfinite(contributions).all()
     assert contributions.sum(axis=1) + baselines == pytest.approx(ranker.margins(feature_matrix(rows)), abs=1e-4)
@@ -151,12 +155,12 @@ def test_few_trees_and_all_trees_are_told(kept: int, grown: int, note: str | Non
 
 @pytest.mark.parametrize("name", TREES)
 def test_a_run_says_how_its_boosting_ended(name: str) -> None:
-    _, all_kept = fitted(name, random_split(600), f"{name}.n_rounds=2")
+    _, all_kept = fitted(name, random_split(600), f"{name}.n_rounds=2", "train.hide_share=0")
     assert any(f"2 trees that {name}.n_rounds allows" in choice for choice in all_kept.choices)
     rows = random_split(600)
     # What is learned is the opposite of what holds.
     turned = replace(rows, numerical=-np.asarray(rows.numerical))
-    _, few = fitted(name, turned, f"{name}.n_rounds=30", f"{name}.early_stopping_rounds=3")
+    _, few = fitted(name, turned, f"{name}.n_rounds=30", f"{name}.early_stopping_rounds=3", "train.hide_share=0")
     assert any("lowest with only" in choice for choice in few.choices)
 
 

@@ -124,7 +124,8 @@ def test_labels_are_measured_against_the_truth(make: Make, tmp_path: Path) -> No
     for score in scores.values():
         assert score["pairs"] == N_QUERIES * N_PRODUCTS - 1
         for measure in MEASURES:
-            assert score[measure]["low"] <= score[measure]["value"] <= score[measure]["high"]
+            # Fewer than 30 queries have no interval.
+            assert score[measure]["low"] is score[measure]["high"] is None
             difference = score[measure]["value"] - scores["raw_ctr"][measure]["value"]
             assert score["difference"][measure]["value"] == pytest.approx(difference)
 
@@ -199,7 +200,7 @@ def test_the_page_says_where_labels_do_not_help(make: Make, tmp_path: Path) -> N
     result = read(tmp_path / "agreement")
     difference = by_name(result)["labels"]["difference"]["kappa"]
     for low, high, says in ((0.1, 0.2, "agree better"), (-0.1, 0.2, "are not shown to"), (-0.2, -0.1, "agree worse")):
-        difference.update(low=low, high=high)
+        difference.update(low=low, high=high, n=40)
         assert f"The relevance labels {says}" in StrictPage(render_agreement(result, "t")).text
 
 
@@ -232,7 +233,6 @@ def test_what_abstains_is_left_out_and_counted() -> None:
     assert (found["worse"]["pairs"], found["better"]["pairs"]) == (12, 10)
     assert found["better"]["spearman_within"]["value"] == pytest.approx(1.0)
     assert found["better"]["difference"]["spearman_within"]["value"] == pytest.approx(2.0)
-    assert found["better"]["difference"]["spearman_within"]["low"] == pytest.approx(2.0)
     assert found["worse"]["difference"]["kappa"]["value"] == 0.0
 
 
@@ -244,7 +244,15 @@ def test_a_query_of_one_grade_is_left_out_and_a_constant_score_counts_as_nothing
     assert found["spearman_within"]["n"] == 2
 
 
-@pytest.mark.parametrize("alphas", [[0.5, 0.2], [0.1, 0.1], [-0.1, 1.0], [0.0, 1.1]])
-def test_alphas_that_make_no_sense(alphas: list[float]) -> None:
-    with pytest.raises(ValidationError, match="alphas must ascend within 0 to 1"):
+@pytest.mark.parametrize(
+    ("alphas", "says"),
+    [
+        ([0.5, 0.2], "alphas must ascend within 0 to 1"),
+        ([0.1, 0.1], "alphas must ascend within 0 to 1"),
+        ([-0.1, 1.0], "greater than or equal to 0"),
+        ([0.0, 1.1], "less than or equal to 1"),
+    ],
+)
+def test_alphas_that_make_no_sense(alphas: list[float], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
         AgreementConfig.model_validate({"alphas": alphas})

@@ -159,7 +159,7 @@ def test_a_log_whose_positions_nobody_was_shown_gives_no_reference(
 ) -> None:
     assert facts.log is not None
     monkeypatch.setitem(facts.log.info["notes"], "position", "made up from a hash")
-    monkeypatch.setattr("shelfrank.report.card_facts._log", lambda _: facts.log)
+    monkeypatch.setattr("shelfrank.report.card_facts.log_manifest", lambda _: facts.log)
     run, evaluation = Run.open(small_runs["xgboost"]), Evaluation.open(evaluations["xgboost"])
     card = model_card(run, evaluation)
     assert "the log says of its positions: made up from a hash" in card
@@ -196,7 +196,7 @@ def test_the_commands_make_the_same_configs(simulated: Facts) -> None:
 def test_data_without_its_log_still_has_a_card(
     small_runs: dict[str, Path], evaluations: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shelfrank.report.card_facts._log", lambda _: None)
+    monkeypatch.setattr("shelfrank.report.card_facts.log_manifest", lambda _: None)
     card = model_card(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(evaluations["mmoe_dcn_v2"]))
     assert "not known, the log is no longer at hand" in card
 

@@ -84,7 +84,7 @@ def test_a_click_only_comparison_says_what_is_missing(click_only: dict[str, Any]
     for words in (
         "gbdt beats the baseline (shown_order) on click.",
         "Sizes of the splits are not part of this comparison.",
-        "What was left out of the log is not recorded",
+        "Not recorded in this comparison: what was left out",
         "The best possible order is not known",
         "Figures by frequency of the query, customer and product are not part",
         "No ranker of this comparison recorded its losses.",

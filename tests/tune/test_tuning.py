@@ -292,8 +292,8 @@ def test_what_cannot_be_tuned_is_told(
         ("cheap.keep=[0.5, 0.5]", "looks .1. and keep .2. must have the same length"),
         ("cheap.looks=[0]", "looks and keep must lie above 0"),
         ("sizes.dropout=[0.5, 0.1]", "dropout must be a least and a most share"),
-        ("sizes.n_experts=[0]", "n_experts must be 1 or more"),
-        ("relevance_weights=[-1]", "relevance_weights must be 0 or more"),
+        ("sizes.n_experts=[0]", "sizes.n_experts.0: Input should be greater than or equal to 1"),
+        ("relevance_weights=[-1]", "relevance_weights.0: Input should be greater than or equal to 0"),
     ],
 )
 def test_settings_that_make_no_sense_are_told(assignment: str, message: str) -> None:
