@@ -482,3 +482,31 @@ def test_times_in_other_units_are_told(tmp_path: Path) -> None:
     assert [(row["timestamp"], row["click"]) for row in impressions] == [(ASKED, 1)]
     assert notes["timestamps of queries read as s since 1970, as their size shows"] == 1
     assert notes["timestamps of events read as ns since 1970, as their size shows"] == 1
+
+
+def test_rows_appended_later_change_no_earlier_row(tmp_path: Path) -> None:
+    queries = [query("q0", ["a", "b"]), query("q1", ["a", "b"], client_id="c2", **at("10:20:00"))]
+    events = [
+        # 30 seconds slow: what follows within the hour moves with it, and nothing else.
+        event("view", None, "a", client_id="c1", **at("09:59:10")),
+        event("click", "q0", "a", **at("09:59:30")),
+        event("view", None, "b", client_id="c1", **at("09:59:40")),
+        event("view", None, "b", client_id="c1", **at("12:30:00")),
+        event("view", None, "a", client_id="c2", **at("10:25:00")),
+    ]
+    before, history, _ = import_rows(tmp_path / "before", queries, events)
+    moments = [row["timestamp"].strftime("%H:%M:%S") for row in history]
+    assert moments == ["09:59:10", "10:00:10", "10:25:00", "12:30:00"]
+    days = {"q2": "2025-03-01T13:00:00Z", "q3": "2025-03-02T10:00:00Z", "q4": "2025-04-01T10:00:00Z"}
+    more = [query(name, ["a", "b"], timestamp=time) for name, time in days.items()]
+    late = [
+        event("click", "q2", "a", timestamp="2025-03-01T12:59:00Z"),
+        event("view", "q3", "a", timestamp="2025-03-01T14:00:00Z"),
+        event("click", "q4", "b", timestamp="2025-03-31T14:00:00Z"),
+        event("view", None, "b", client_id="c1", timestamp="2025-03-31T14:05:00Z"),
+    ]
+    after, longer, _ = import_rows(tmp_path / "after", queries + more, events + late)
+    assert after[: len(before)] == before
+    assert longer[: len(history)] == history
+    # A click that is held back for most of a day says nothing of its client's clock.
+    assert longer[-1]["timestamp"] == datetime(2025, 3, 31, 14, 5, tzinfo=UTC)

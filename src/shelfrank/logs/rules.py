@@ -74,8 +74,12 @@ class Checked:
         value = (rule.column,) if rule.column in self.rows.columns and rule.column not in self.keys else ()
         names = (*self.keys, *value)
         rows = self.rows.filter(rule.broken).select(*names).distinct().order_by(*names).limit(N_EXAMPLES)
-        # Not every time that an engine holds is one of Python's.
-        times = [rows[name].cast("string").name(name) for name in names if rows[name].type().is_timestamp()]
+        # Not every time that an engine holds is one of Python's; how it writes the offset of UTC is its release's.
+        times = [
+            rows[name].cast("string").re_replace(r"\+00$", "+00:00").name(name)
+            for name in names
+            if rows[name].type().is_timestamp()
+        ]
         return tuple(example(row) for row in rows_of(engine, rows.mutate(*times)))
 
 

@@ -45,6 +45,10 @@ FROM_ZERO = "counted from 0, as every list that impression events make begins th
 
 _TOLERANCE: Value = ibis.interval(days=1)
 """The most by which a client's clock may be behind the server's: a wrong time zone, but no other day."""
+_MOST_BEHIND_US = 10 * 60 * 1_000_000
+"""The most by which a clock that is behind moves other events of its client."""
+_CLOCK_HOLDS_US = 60 * 60 * 1_000_000
+"""How long after an event, by the client's clock, what it tells of the clock holds for others."""
 _LATEST_AFTER: Value = ibis.interval(days=30)
 _LONGEST_ACTION = 60
 
@@ -77,7 +81,7 @@ def make_searches(engine: Backend, writer: SearchLogWriter, queries: Table, even
         The tables of the log.
     """
     asked = _asked(engine, writer, queries)
-    joined = keep(engine, "joined", _in_time(engine, _joined(events, asked)))
+    joined = keep(engine, "joined", _in_time(_joined(events, asked)))
     asked, done = name_sessions(*name_customers(engine, writer, asked, joined))
     asked, done = keep(engine, "asked_in_session", asked), keep(engine, "events", done)
     shown = _shown(engine, writer, asked, done)
@@ -128,22 +132,26 @@ def _joined(events: Table, asked: Table) -> Table:
     )
 
 
-def _in_time(engine: Backend, events: Table) -> Table:
+def _in_time(events: Table) -> Table:
     """The events, those of a client whose clock is behind moved later; `told_at` is what the client said.
 
-    An event with a query of the file cannot be before it, so it tells by how much its client's clock is behind. All
-    events of the client are moved by the most of it, so that none is known to a search that came before it.
+    An event with a query of the file cannot be before it, so it tells by how much its client's clock is behind. What
+    the client tells within the next hour of its clock is moved by the most of it. Nothing earlier is: what a file
+    holds of a day does not change by what is done later. Nor does a lag of more than `_MOST_BEHIND` move other events:
+    it is rather one event that was held back.
     """
-    behind_us = epoch_us(events["asked_at"]) - epoch_us(events["timestamp"])
+    told_us = epoch_us(events["timestamp"])
+    behind_us = epoch_us(events["asked_at"]) - told_us
     is_slow = (events["timestamp"] < events["asked_at"]) & (events["timestamp"] >= events["asked_at"] - _TOLERANCE)
     own = is_slow.fill_null(False).ifelse(behind_us, 0)
-    rows = events.mutate(own_lag=own, who=ibis.coalesce(events["client_id"], events["user_id"]))
-    slow = rows.filter(rows["who"].notnull() & (rows["own_lag"] > 0))
-    slow = keep(engine, "slow", slow.group_by("who").aggregate(client_lag=slow["own_lag"].max()))
-    rows = rows.left_join(slow, "who").drop("who_right")
-    lag = ibis.coalesce(rows["client_lag"], rows["own_lag"])
-    moved = rows["timestamp"] + lag.as_interval("us")
-    return rows.mutate(told_at=rows["timestamp"], timestamp=moved).drop("own_lag", "client_lag", "who")
+    who = ibis.coalesce(events["client_id"], events["user_id"])
+    rows = events.mutate(own_lag=own, who=who, told_us=told_us)
+    of_clock = (rows["own_lag"] <= _MOST_BEHIND_US).ifelse(rows["own_lag"], 0)
+    before = ibis.window(group_by="who", order_by="told_us", range=(-_CLOCK_HOLDS_US, 0))
+    of_client = rows["who"].notnull().ifelse(of_clock.max().over(before), 0)
+    rows = rows.mutate(lag=ibis.greatest(rows["own_lag"], of_client))
+    moved = rows["timestamp"] + rows["lag"].as_interval("us")
+    return rows.mutate(told_at=rows["timestamp"], timestamp=moved).drop("own_lag", "lag", "who", "told_us")
 
 
 def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) -> Table:
