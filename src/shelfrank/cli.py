@@ -83,12 +83,15 @@ def import_source(
     source: Annotated[str, typer.Argument(help="Name of the source's format.")],
     path: Annotated[Path, typer.Argument(help="The source's file or folder, or the mapping.yaml of a custom one.")],
     out: Out,
+    first_ordinal: Annotated[
+        int | None, typer.Option(min=0, max=1, help="Ordinal of the topmost product in UBI's impression events.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Turns raw logs into a validated search log."""
     from shelfrank.logs.sources import import_source as run
 
-    changed = run(source, path, out)
+    changed = run(source, path, out, first_ordinal)
     tell("search_log", out, changed, as_json, _log_facts)
 
 

@@ -111,6 +111,7 @@ class Spelling(BaseModel):
         queries: `folded`: as `folded_query` says; `trimmed`: case is kept; `as_written`: as the source has them.
         null_words: Texts that stand for no customer and no session.
         whole_number_ids: Id columns in which every id is a whole number, so that the text 412.0 is 412.
+        first_ordinal: The ordinal that the source's events give the topmost product; positions of the log begin at 1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -119,6 +120,7 @@ class Spelling(BaseModel):
     queries: Literal["folded", "trimmed", "as_written"] = "folded"
     null_words: tuple[str, ...] = NULL_WORDS
     whole_number_ids: tuple[str, ...] = ()
+    first_ordinal: Literal[0, 1] = 1
 
     def of_id(self, column: str) -> IdSpelling:
         """How the ids of a column, such as `customer_id`, are spelled."""

@@ -95,11 +95,11 @@ def rows_of(log: Path, name: str) -> list[dict[str, Any]]:
 
 
 def import_rows(
-    folder: Path, queries: list[dict[str, Any]], events: list[dict[str, Any]]
+    folder: Path, queries: list[dict[str, Any]], events: list[dict[str, Any]], first_ordinal: int | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
     """The impressions, the events and the notes of a log."""
     folder.mkdir()
-    import_ubi(write_set(folder / "set", events, products=False, queries=queries), folder / "log")
+    import_ubi(write_set(folder / "set", events, products=False, queries=queries), folder / "log", first_ordinal)
     log = SearchLog.open(folder / "log")
     history = rows_of(folder / "log", "events") if log.has("events") else []
     return rows_of(folder / "log", "impressions"), history, log.manifest.info["notes"]
@@ -471,8 +471,36 @@ def test_ordinals_from_0_are_recognised_where_all_lists_begin_there(tmp_path: Pa
         notes["ordinals of impression events"]
         == "counted from 0, as every list that impression events make begins there"
     )
-    with pytest.raises(UserError, match=r"ordinals .* but 1 of 2 lists begin at 0"):
-        import_rows(tmp_path / "mixed", queries, [*shown_from(0, "q1"), *shown_from(1, "q2"), *clicks])
+    assert SearchLog.open(tmp_path / "zero" / "log").schema.spelling.first_ordinal == 0
+    mixed = [*shown_from(0, "q1"), *shown_from(1, "q2"), *clicks]
+    with pytest.raises(UserError, match=r"ordinals .* but 1 of 2 lists begin at 0 .*`--first-ordinal 0`"):
+        import_rows(tmp_path / "mixed", queries, mixed)
+    # The top of the second list was not seen.
+    impressions, _, notes = import_rows(tmp_path / "declared", queries, mixed, first_ordinal=0)
+    assert [(row["product_id"], row["position"]) for row in impressions] == [
+        *zip("abc", (1, 2, 3), strict=True),
+        *zip("abc", (2, 3, 4), strict=True),
+    ]
+    assert notes["ordinals of impression events"] == "counted from 0, as declared"
+    with pytest.raises(UserError, match=r"--first-ordinal 1` says, but every list begins at 0"):
+        import_rows(tmp_path / "denied", queries, both, first_ordinal=1)
+
+
+@pytest.mark.parametrize("declared", [None, 1])
+def test_the_few_lists_that_begin_at_0_are_left_out_as_a_whole(tmp_path: Path, declared: int | None) -> None:
+    n = 12 if declared is None else 2
+    queries = [query(f"q{i}", client_id=f"c{i}") for i in range(n)]
+    events = [each for i in range(n) for each in (*shown_from(min(i, 1), f"q{i}"), event("click", f"q{i}", "b"))]
+    impressions, history, _ = import_rows(tmp_path / "set", queries, events, first_ordinal=declared)
+    assert {row["search_id"] for row in impressions} == {f"q{i}" for i in range(1, n)}
+    assert {(row["product_id"], row["position"]) for row in impressions} == {("a", 1), ("b", 2), ("c", 3)}
+    assert [row["customer_id"] for row in history] == ["c0"]
+    left_out = SearchLog.open(tmp_path / "set" / "log").manifest.info["left_out"]
+    assert {reason: n for reason, n in left_out.items() if "ordinal" in reason or "kept" in reason} == {
+        "queries whose list begins at ordinal 0, while the first ordinal is 1": 1,
+        "impression events of lists that begin at ordinal 0, while the first ordinal is 1": 3,
+        "events of a query that the log does not hold (kept as events)": 1,
+    }
 
 
 def test_times_in_other_units_are_told(tmp_path: Path) -> None:

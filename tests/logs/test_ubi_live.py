@@ -49,7 +49,7 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "view_of_nobody": ({"action_name": "view", "user_query": None, "user_id": None}, NOBODY),
     "user_without_text": ({"action_name": "view", "user_query": None, "user_id": {"id": 5}}, NOBODY),
     "impression_elsewhere": ({"action_name": "impression", "user_query": None}, NO_QUERY),
-    "impression_at_0": ({"action_name": "impression", "position": {"ordinal": 0}}, NO_ORDINAL),
+    "impression_without_ordinal": ({"action_name": "impression", "position": {"ordinal": "top"}}, NO_ORDINAL),
     "seconds": ({"timestamp": 1_740_823_260}, LABEL),
     "text_ordinal": (
         {"action_name": "impression", "object": {"object_id": "new"}, "position": {"ordinal": "2"}},

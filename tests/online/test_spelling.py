@@ -1,3 +1,5 @@
+from typing import Literal
+
 import pytest
 
 from shelfrank.online import Asked, Event
@@ -21,6 +23,16 @@ def test_an_event_is_spelled_as_the_log_is() -> None:
     spelled = spell_event(event, LOG)
     assert (spelled.product_id, spelled.customer_id, spelled.query) == ("p1", None, "red shoe")
     assert spell_event(spelled, LOG) == spelled
+
+
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("ids", ["normalised", "as_written"])
+def test_ordinals_count_from_where_the_logs_lists_begin(first: Literal[0, 1], ids: Literal["normalised", "as_written"]):
+    log = Spelling(ids=ids, first_ordinal=first)
+    event = Event(product_id="p1", action="impression", ts_us=1, query="red", ordinal=first)
+    spelled = spell_event(event, log)
+    assert (spelled.position, spelled.ordinal) == (1, None)
+    assert spell_event(spelled, log) == spelled
 
 
 @pytest.mark.parametrize("customer", [" c1", "NA"])

@@ -79,6 +79,13 @@ def test_what_is_done_outside_pages_is_history_and_nothing_else(client: TestClie
     assert answer["passed_over"] == {"unknown action": 1, "of no user, client or session": 1}
 
 
+def test_an_impression_above_the_first_position_tells_of_no_place(client: TestClient, bundle_path: Path) -> None:
+    told = event(golden_page(bundle_path).product_ids[0], action_name="impression")
+    told["event_attributes"]["position"] = {"ordinal": 0}
+    answer = client.post("/v1/events", json={"events": [told]}).json()
+    assert answer == {"accepted": 1, "passed_over": {"impression without an ordinal of 1 or more": 1}}
+
+
 def test_events_are_read_as_the_store_takes_them() -> None:
     told = [
         event(17, action_name="click_through", user_id=None, client_id=3, session_id=4),
@@ -88,7 +95,7 @@ def test_events_are_read_as_the_store_takes_them() -> None:
     (first, view, now), unused = read_events(told)
     assert not unused
     assert (first.product_id, first.action, first.customer_id, first.session_id) == ("17", "click", "3", "4")
-    assert (first.query, first.position, first.ts_us) == ("sofa", 2, 1_738_411_200_000_000)
+    assert (first.query, first.ordinal, first.ts_us) == ("sofa", 2, 1_738_411_200_000_000)
     assert (view.query, view.ts_us) == (None, first.ts_us)
     assert abs(now.ts_us - time.time_ns() // 1000) < 60_000_000
 

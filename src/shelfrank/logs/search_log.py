@@ -131,6 +131,12 @@ class SearchLogWriter:
         self.schema = self.schema.model_copy(update={"spelling": spelling})
         self._spelling = LogSpelling(self.schema)
 
+    def declare_first_ordinal(self, first_ordinal: int) -> None:
+        """Declares the ordinal at which the source's lists begin, before anything is written; see `Spelling`."""
+        assert self.schema.spelling is not None
+        spelling = self.schema.spelling.model_copy(update={"first_ordinal": first_ordinal})
+        self.schema = self.schema.model_copy(update={"spelling": spelling})
+
     def write(self, table: str, rows: pa.Table) -> None:
         """Appends rows as one part file; values are spelled, and reserved columns cast to their contract types.
 

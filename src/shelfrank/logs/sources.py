@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from shelfrank.errors import unknown_name
+from shelfrank.errors import UserError, unknown_name
 from shelfrank.logs.bestbuy import import_bestbuy
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.homedepot import import_homedepot
@@ -28,13 +28,14 @@ SOURCES: Mapping[str, Importer] = {
 }
 
 
-def import_source(name: str, path: Path, out: Path) -> bool:
+def import_source(name: str, path: Path, out: Path, first_ordinal: int | None = None) -> bool:
     """Imports a log from the source of this name.
 
     Args:
         name: A key of `SOURCES`.
         path: The source's file or folder.
         out: The folder of the log.
+        first_ordinal: For `ubi` alone; see `import_ubi`.
 
     Returns:
         Whether the log was written.
@@ -44,4 +45,8 @@ def import_source(name: str, path: Path, out: Path) -> bool:
     """
     if name not in SOURCES:
         raise unknown_name("source", name, SOURCES)
+    if name == "ubi":
+        return import_ubi(path, out, first_ordinal)
+    if first_ordinal is not None:
+        raise UserError(f"`--first-ordinal` must be given with the source ubi only, but the source is {name}")
     return SOURCES[name](path, out)

@@ -44,7 +44,7 @@ NOTES = {
 }
 
 
-def import_ubi(path: Path, out: Path) -> bool:
+def import_ubi(path: Path, out: Path, first_ordinal: int | None = None) -> bool:
     """Turns a folder with `queries.jsonl` and `events.jsonl` into a search log.
 
     Products get a title and features where `products.jsonl` lies beside the two. Each file may be called `.ndjson` or
@@ -53,17 +53,21 @@ def import_ubi(path: Path, out: Path) -> bool:
     Args:
         path: The folder.
         out: The folder of the log.
+        first_ordinal: The ordinal of the topmost product in impression events, 0 or 1; None looks where the lists
+            begin.
 
     Returns:
         Whether the log was written; False where `out` already holds it.
 
     Raises:
-        UserError: Where a file is missing, empty, truncated, or a line of it is no JSON object.
+        UserError: Where a file is missing, empty, truncated, or a line of it is no JSON object, or where lists begin at
+            different ordinals.
     """
     queries, events = require_json_lines(path, "queries"), require_json_lines(path, "events")
     products = find_json_lines(path, "products")
     inputs = {
         "source": "ubi",
+        "first_ordinal": first_ordinal,
         "queries": sha256(queries),
         "events": sha256(events),
         "products": sha256(products) if products else None,
@@ -84,7 +88,7 @@ def import_ubi(path: Path, out: Path) -> bool:
                 n = rows_of(engine, table.aggregate(n=table["n_null_words"].sum()))[0]["n"]
                 if n:
                     writer.notes[f"ids of {name} that are blanks or words for missing, read as missing"] = int(n)
-            searches = make_searches(engine, writer, asked, done)
+            searches = make_searches(engine, writer, asked, done, first_ordinal)
             write_rows(writer, "impressions", engine, searches.impressions)
             if searches.has_events:
                 write_rows(writer, "events", engine, searches.events)

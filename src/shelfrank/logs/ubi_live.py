@@ -59,8 +59,8 @@ def why_unused(row: Record) -> str | None:
     if row["action"] == IMPRESSION:
         if row["user_query"] is None:
             return NO_QUERY
-        # A file tells by its other lists whether it counts from 0; one event does not.
-        return NO_ORDINAL if not row["ordinal"] else None
+        # Whether 0 is the top is the log's to say, not one event's.
+        return NO_ORDINAL if row["ordinal"] is None else None
     if is_history(row) and not (row["user_id"] or row["client_id"] or row["session_id"]):
         return NOBODY
     return None

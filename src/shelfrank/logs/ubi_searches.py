@@ -29,6 +29,8 @@ EARLY = "events more than a day earlier than their query"
 LATE = "events more than 30 days after the last query of the file"
 NOBODY = "events without a query's list, and of no user, client or session"
 NOT_NEEDED = "impression events of queries that have a list, or that are unknown"
+FROM_ZERO_LIST = "queries whose list begins at ordinal 0, while the first ordinal is 1"
+FROM_ZERO_EVENT = "impression events of lists that begin at ordinal 0, while the first ordinal is 1"
 NO_ORDINAL = "impression events without an ordinal of 1 or more"
 REPEATED_IMPRESSION = "impression events of a product or position that the query showed already"
 NOT_SHOWN = "events on a product that is not in their query's list (kept as events)"
@@ -41,6 +43,7 @@ KEPT_AS_EVENTS = (HISTORY, NOT_SHOWN, UNKNOWN_QUERY)
 
 SLOW_LABELS = "labels that are earlier than their query by the client's clock, kept as labels of that query"
 MOVED = "events kept as history whose client's clock is behind, moved later by the most that it is known to be behind"
+DECLARED = "counted from 0, as declared"
 FROM_ZERO = "counted from 0, as every list that impression events make begins there"
 
 _TOLERANCE: Value = ibis.interval(days=1)
@@ -68,7 +71,24 @@ class Searches:
     has_events: bool
 
 
-def make_searches(engine: Backend, writer: SearchLogWriter, queries: Table, events: Table) -> Searches:
+@dataclass(frozen=True)
+class _Lists:
+    """The lists, and where the positions of those that impression events make begin.
+
+    Attributes:
+        shown: Query, product, position, and the line of the impression event where one tells it.
+        first_ordinal: The ordinal of the topmost product.
+        misplaced: Queries whose list begins before it, and is left out.
+    """
+
+    shown: Table
+    first_ordinal: int
+    misplaced: Table
+
+
+def make_searches(
+    engine: Backend, writer: SearchLogWriter, queries: Table, events: Table, first_ordinal: int | None = None
+) -> Searches:
     """Makes searches of queries, labels of the events on their lists, and history of the other events.
 
     Args:
@@ -76,16 +96,21 @@ def make_searches(engine: Backend, writer: SearchLogWriter, queries: Table, even
         writer: Counts what is left out.
         queries: Rows of `QUERY_COLUMNS`.
         events: Rows of `EVENT_COLUMNS`.
+        first_ordinal: The ordinal of the topmost product; None looks where the lists begin.
 
     Returns:
         The tables of the log.
+
+    Raises:
+        UserError: Where the ordinals of impression events begin at 0 in some lists and at 1 in others.
     """
     asked = _asked(engine, writer, queries)
     joined = keep(engine, "joined", _in_time(_joined(events, asked)))
     asked, done = name_sessions(*name_customers(engine, writer, asked, joined))
     asked, done = keep(engine, "asked_in_session", asked), keep(engine, "events", done)
-    shown = _shown(engine, writer, asked, done)
-    fates = keep(engine, "fates", done.mutate(fate=_fate(done, shown, _last_query(engine, asked))))
+    lists = _lists(engine, writer, asked, done, first_ordinal)
+    shown = lists.shown
+    fates = keep(engine, "fates", done.mutate(fate=_fate(done, lists, _last_query(engine, asked))))
     _count_fates(engine, writer, fates)
     for name, table in (("queries", queries), ("events", events)):
         n = count(engine, table.filter("without_zone"))
@@ -154,8 +179,8 @@ def _in_time(events: Table) -> Table:
     return rows.mutate(told_at=rows["timestamp"], timestamp=moved).drop("own_lag", "lag", "who", "told_us")
 
 
-def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) -> Table:
-    """The lists: query, product, position, and the line of the impression event where one tells it."""
+def _lists(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table, declared: int | None) -> _Lists:
+    """What queries showed, told by their hits or by impression events."""
     hits = asked["hits"]
     places: Value = ibis.range(hits.length())
     first = places.filter(lambda place: hits[place].notnull() & (hits.index(hits[place]) == place))
@@ -169,8 +194,13 @@ def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) 
         line=ibis.null("int64"),
     )
     usable = _tells_a_place(done)
-    first_ordinal = _first_ordinal(engine, writer, done.filter(usable))
-    usable &= done["ordinal"] >= first_ordinal
+    placed_events = done.filter(usable)
+    tops = placed_events.group_by("query_id").aggregate(top=placed_events["ordinal"].min())
+    tops = keep(engine, "tops", tops)
+    first_ordinal = _first_ordinal(engine, writer, tops, declared)
+    writer.declare_first_ordinal(first_ordinal)
+    misplaced = tops.filter(tops["top"] < first_ordinal).select("query_id")
+    usable &= done["query_id"].notin(misplaced["query_id"])
     by_product = ibis.row_number().over(group_by=("query_id", "object_id"), order_by=("timestamp", "line"))
     once = done.filter(usable).mutate(nth=by_product)
     once = once.filter(once["nth"] == 0).drop("nth")
@@ -189,25 +219,38 @@ def _shown(engine: Backend, writer: SearchLogWriter, asked: Table, done: Table) 
     for lost in rows_of(engine, listed.aggregate(without_id=without_id, again=again)):
         writer.leave_out(NO_HIT_ID, int(lost["without_id"] or 0), of="impressions")
         writer.leave_out(REPEATED_HIT, int(lost["again"] or 0))
-    unlisted = count(engine, asked.anti_join(shown, "query_id"))
-    writer.leave_out(NO_LIST, unlisted, of="queries")
+    unlisted, n_misplaced = count(engine, asked.anti_join(shown, "query_id")), count(engine, misplaced)
+    writer.leave_out(NO_LIST, unlisted - n_misplaced, of="queries")
+    writer.leave_out(FROM_ZERO_LIST, n_misplaced, of="queries")
     writer.kept["queries"] += count(engine, asked) - unlisted
     writer.kept["impressions"] += count(engine, shown)
-    return shown
+    return _Lists(shown, first_ordinal, misplaced)
 
 
-def _first_ordinal(engine: Backend, writer: SearchLogWriter, told: Table) -> int:
-    """The ordinal of the topmost product: 1, or 0 where every list that impression events make begins there."""
-    tops = told.group_by("query_id").aggregate(top=told["ordinal"].min())
-    counts = rows_of(engine, tops.aggregate(n=tops.count(), n_0=(tops["top"] == 0).sum()))[0]
-    n, n_0 = counts["n"] or 0, counts["n_0"] or 0
+def _first_ordinal(engine: Backend, writer: SearchLogWriter, tops: Table, declared: int | None) -> int:
+    """The ordinal of the topmost product: the declared one, or 0 where every list that events make begins there."""
+    counts = rows_of(
+        engine, tops.aggregate(n=tops.count(), n_0=(tops["top"] == 0).sum(), n_1=(tops["top"] == 1).sum())
+    )[0]
+    n, n_0, n_1 = (counts[name] or 0 for name in ("n", "n_0", "n_1"))
+    for first, n_others in ((0, n_1), (1, n_0)):
+        if declared == first and n and n_others == n:
+            raise UserError(
+                f"ordinals of impression events must count from {first}, as `--first-ordinal {first}` says, but every "
+                f"list begins at {1 - first}; leave the option out"
+            )
+    if declared is not None:
+        if declared == 0:
+            writer.notes["ordinals of impression events"] = DECLARED
+        return declared
     if n_0 and n_0 == n:
         writer.notes["ordinals of impression events"] = FROM_ZERO
         return 0
     if n_0 > MOST_LOST * n:
         raise UserError(
             f"ordinals of impression events must count from 1, or from 0 in every list, but {n_0:,} of {n:,} lists "
-            "begin at 0 and the others do not; let all clients count alike"
+            "begin at 0 and the others do not; let all clients count alike, or say with `--first-ordinal 0` that 0 is "
+            "the top of all, and with `--first-ordinal 1` that lists from 0 are to be left out"
         )
     return 1
 
@@ -248,8 +291,9 @@ def _last_query(engine: Backend, asked: Table) -> Value:
     return ibis.literal(latest or LATEST)
 
 
-def _fate(done: Table, shown: Table, last_query: Value) -> Value:
+def _fate(done: Table, lists: _Lists, last_query: Value) -> Value:
     """What becomes of each event."""
+    shown = lists.shown
     impression = done["action"] == IMPRESSION
     pair: Value = ibis.literal("\x1f")
     in_list = (done["query_id"] + pair + done["object_id"]).isin(shown["query_id"] + pair + shown["product_id"])
@@ -262,7 +306,9 @@ def _fate(done: Table, shown: Table, last_query: Value) -> Value:
         (done["asked_at"].isnull() & (done["timestamp"] > last_query + _LATEST_AFTER), LATE),
         (impression & done["line"].isin(shown["line"]).fill_null(False), SHOWN),
         (impression & done["has_hits"].fill_null(True), NOT_NEEDED),
-        (impression & (done["ordinal"].isnull() | (done["ordinal"] < 1)), NO_ORDINAL),
+        (impression & done["ordinal"].isnull(), NO_ORDINAL),
+        (impression & done["query_id"].isin(lists.misplaced["query_id"]), FROM_ZERO_EVENT),
+        (impression & (done["ordinal"] < lists.first_ordinal), NO_ORDINAL),
         (impression, REPEATED_IMPRESSION),
         (done["action"].isin(LABEL_OF) & in_list.fill_null(False), LABEL),
         (done["customer_id"].isnull() & done["session_id"].isnull(), NOBODY),

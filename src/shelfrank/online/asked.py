@@ -65,6 +65,7 @@ class Event:
         position: Where an impression stood on its page, from 1; None gives it no attention.
         price: The price shown, for a log that has prices in its impressions.
         search_id: The results page; None takes the events of one visitor, visit, query and moment for one page's.
+        ordinal: The position as the source counts it, from 0 or 1; `spell_event` makes `position` of it.
     """
 
     product_id: str
@@ -76,6 +77,7 @@ class Event:
     position: int | None = None
     price: float | None = None
     search_id: str | None = None
+    ordinal: int | None = None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ def spell_page(asked: Asked, spelling: Spelling) -> Asked:
 
 def spell_event(event: Event, spelling: Spelling) -> Event:
     """The same event, spelled; see `spell_page`."""
+    if event.ordinal is not None:
+        event = replace(event, position=event.ordinal + 1 - spelling.first_ordinal, ordinal=None)
     query = None if event.query is None else spelling.query(event.query)
     if spelling.ids == "as_written":
         return event if query == event.query else replace(event, query=query)

@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, Float64, Int32, Int64, Num
 from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
 from shelfrank.errors import UserError
+from shelfrank.logs.ubi_live import NO_ORDINAL
 from shelfrank.online.asked import Asked, Event, Page
 from shelfrank.online.declared import EntityTable, GivenCategories, given_numbers, number
 from shelfrank.online.ids import Ids
@@ -219,7 +220,8 @@ class FeatureStore:
             event: The event.
 
         Returns:
-            `unknown product`, `before the log's end` or `unknown action`; outside a results page any action is known.
+            `unknown product`, `before the log's end`, `unknown action` or, for a position before the first one,
+            `NO_ORDINAL`; outside a results page any action is known.
         """
         event = spell_event(event, self.spelling)
         if self._products.row(event.product_id) < 0:
@@ -228,6 +230,8 @@ class FeatureStore:
             return "before the log's end"
         if event.query is not None and event.action != "impression" and event.action not in self._plan.tasks:
             return "unknown action"
+        if event.action == "impression" and event.position is not None and event.position < 1:
+            return NO_ORDINAL
         return None
 
     def reasons(self, events: Sequence[Event]) -> list[str | None]:

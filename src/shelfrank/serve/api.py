@@ -392,8 +392,8 @@ _UBI_EVENT = {
                     "description": "Where that was shown.",
                     "properties": {
                         "ordinal": {
-                            "description": "From 1, which an impression needs; before UBI 1.3 an object that holds it "
-                            "as `index`."
+                            "description": "From 1, or from 0 as in the log; an impression needs it. Before UBI 1.3 an "
+                            "object that holds it as `index`."
                         }
                     },
                 },

@@ -49,8 +49,8 @@ def _event(row: dict[str, Any]) -> Event:
         customer_id=row["user_id"] or row["client_id"],
         session_id=row["session_id"],
         query=None if is_history(row) else row["user_query"],
-        position=row["ordinal"],
         search_id=row["query_id"],
+        ordinal=row["ordinal"],
     )
 
 
