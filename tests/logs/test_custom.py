@@ -334,6 +334,7 @@ UTC_NOON = [NOON] * 4
 TIMES: dict[str, tuple[Any, str | None, int]] = {
     "iso with Z": (["2024-05-01T12:00:00Z"] * 4, None, 0),
     "iso with offset": (["2024-05-01 14:00:00+02:00"] * 4, None, 0),
+    "iso of Java": (["2024-05-01T12:00:00Z[UTC]", "2024-05-01T14:00:00+02:00[Europe/Berlin]"] * 2, None, 0),
     "iso without zone": (["2024-05-01 12:00:00", "2024-05-01T12:00:00Z"] * 2, None, 2),
     "parquet with zone": (pa.array(UTC_NOON, pa.timestamp("ms", tz="Europe/Berlin")), None, 0),
     "parquet without zone": (pa.array([time.replace(tzinfo=None) for time in UTC_NOON], pa.timestamp("us")), None, 4),
@@ -359,6 +360,21 @@ def test_fractions_of_a_second_are_kept(tmp_path: Path) -> None:
     write_wide(tmp_path, at=["1714564800.123456"] * 4)
     import_custom(write_mapping(tmp_path, timestamp_unit="s"), tmp_path / "log")
     assert table(tmp_path / "log", "impressions")[0]["timestamp"] == NOON.replace(microsecond=123456)
+
+
+@pytest.mark.parametrize("cells", [["2405311804"] * 4, [2405311804] * 4], ids=["text", "numbers"])
+def test_dates_in_digits_are_not_taken_for_seconds_of_the_future(tmp_path: Path, cells: list[Any]) -> None:
+    write_wide(tmp_path, at=cells)
+    with pytest.raises(UserError, match=r"must not lie in the future, .* 2046-\d\d-\d\d; declare `timestamp_unit: s`"):
+        import_custom(write_mapping(tmp_path), tmp_path / "log")
+    import_custom(write_mapping(tmp_path, timestamp_unit="s"), tmp_path / "log")
+
+
+@pytest.mark.parametrize("cell", ["1_000", "1e", "0x10"])
+def test_a_number_with_other_marks_than_digits_is_refused(tmp_path: Path, cell: str) -> None:
+    write_wide(tmp_path, cost=["1", "2", "3", cell])
+    with pytest.raises(UserError, match=rf"must hold numbers.*'{cell}'"):
+        import_custom(write_mapping(tmp_path), tmp_path / "log")
 
 
 CELLS: dict[str, tuple[str, str, Any, list[Any]]] = {

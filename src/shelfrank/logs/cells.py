@@ -11,7 +11,9 @@ _DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
 _CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?"
 _OFFSET = r"[+-]\d\d(?::?\d\d)?"
 _REGION = r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+"
-_ZONE = rf"(?:(Z|z|UTC|GMT)|({_OFFSET})(?:\[{_REGION}\])?|\[?({_REGION})\]?)"
+_NAMED = r"(?:\[[A-Za-z0-9/_+-]+\])?"
+"""The region that Java writes after an offset, which says no more of the moment."""
+_ZONE = rf"(?:(Z|z|UTC|GMT){_NAMED}|({_OFFSET}){_NAMED}|\[?({_REGION})\]?)"
 _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
 """Date, clock, and the zone as a word for UTC, as an offset, or as the name of a region."""
 
@@ -37,7 +39,7 @@ def time_of(cells: Value, unit: str | None) -> Value:
     """
     held = cells.type()
     if unit is not None and (held.is_numeric() or held.is_string()):
-        numbers = cells.try_cast("float64") if held.is_string() else cells
+        numbers = _plain_number(cells) if held.is_string() else cells
         within = numbers.cast("float64").between(*_bounds(unit)).fill_null(False)
         return _of_numbers(within.ifelse(numbers, ibis.null(numbers.type())), unit)
     if held.is_string():
@@ -55,7 +57,7 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
     held = cells.type()
     if not (held.is_numeric() or held.is_string()):
         return {}
-    numbers = cells.try_cast("float64")
+    numbers = _plain_number(cells) if held.is_string() else cells.try_cast("float64")
     hints: dict[str, Value] = {
         f"they look like numbers of {name}, so declare `timestamp_unit: {name}`": numbers.between(*_bounds(name))
         for name in PER_SECOND
@@ -75,7 +77,7 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
 
 def unit_of(cells: Value) -> Mapping[str, Value]:
     """By unit, whether a cell is a number that is a time of the data contract in that unit, and in no other."""
-    numbers = cells.try_cast("float64")
+    numbers = _plain_number(cells) if cells.type().is_string() else cells.try_cast("float64")
     return {unit: numbers.between(*_bounds(unit)).fill_null(False) for unit in PER_SECOND}
 
 
@@ -104,7 +106,7 @@ def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:
         text = cells.replace(".", "").replace(",", ".")
         return plain.ifelse(text, ibis.null("string")).try_cast("float64")
     grouped = cells.re_search(_BY_COMMA if decimal_mark == "." else _BY_COMMA_SURELY)
-    return grouped.ifelse(cells.replace(",", ""), cells).try_cast("float64")
+    return _plain_number(grouped.ifelse(cells.replace(",", ""), cells))
 
 
 def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
@@ -119,6 +121,11 @@ def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
         ),
         "a comma may stand before decimals or thousands, so declare `decimal_mark` as ',' or '.'": both,
     }
+
+
+def _plain_number(cells: Value) -> Value:
+    """The number of a text in digits alone: the engine would read 1_000 as well."""
+    return cells.re_search(_PLAIN).ifelse(cells, ibis.null("string")).try_cast("float64")
 
 
 def _bounds(unit: str) -> tuple[float, float]:

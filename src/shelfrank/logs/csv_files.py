@@ -102,12 +102,12 @@ def inspect_csv(path: Path) -> CsvWriting:
                 "without a mark, so write it again in UTF-8"
             )
         n_lines += chunk.count(b"\n")
-        # The last line may go on in the next chunk, and its end may be half a CRLF.
+        # The last line may go on in the next chunk, and a CR at the end may be half a CRLF.
         chunk = rest + chunk
-        cut = len(chunk) if is_last else max(chunk.rfind(b"\n"), 0)
+        cut = len(chunk) if is_last else 1 + max(chunk.rfind(b"\n"), chunk.rfind(b"\r", 0, -1))
         chunk, rest = chunk[:cut], chunk[cut:]
-        if header is None:
-            header = chunk.lstrip(b"\n").removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0].split(b"\r", 1)[0]
+        if header is None and chunk:
+            header = _lines(chunk.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"), most=1)[0]
         parts = chunk.split(b'"')
         outside = b" ".join(parts[in_quotes::2])
         in_quotes ^= len(parts) % 2 == 0
@@ -115,13 +115,11 @@ def inspect_csv(path: Path) -> CsvWriting:
         counts[b"\r\n"] += n_both
         counts[b"\n"] += outside.count(b"\n") - n_both
         counts[b"\r"] += outside.count(b"\r") - n_both
-        n_before, n_headers = n_headers, max(n_headers, 1)
-        # A search for the bytes is fast, and tells of nearly all files that the header is there once.
-        if header and header in chunk[0 if n_before else len(header) :]:
-            lines = chunk.split(b"\n")[0 if n_before else 1 :]
-            n_headers += sum(line.rstrip(b"\r") == header for line in lines)
+        # A search for the bytes is fast, and tells of nearly all chunks but the first that the header is not there.
+        if header and header in chunk:
+            n_headers += sum(line.removeprefix(codecs.BOM_UTF8) == header for line in _lines(chunk))
     ends = tuple(name for end, name in _LINE_ENDS.items() if counts[end])
-    return CsvWriting("utf-8" if encoding == "utf-8-sig" else encoding, ends, n_headers)
+    return CsvWriting("utf-8" if encoding == "utf-8-sig" else encoding, ends, max(n_headers, 1))
 
 
 def copy_in_utf8(path: Path, out: Path, encoding: str) -> None:
@@ -144,6 +142,11 @@ def opened(path: Path) -> io.BufferedIOBase:
 def look_like_a_row(names: Sequence[str]) -> bool:
     """Whether what should be column names are cells: some are numbers or the times of a row."""
     return any(name.strip()[:1].isdigit() for name in names)
+
+
+def _lines(text: bytes, most: int = -1) -> list[bytes]:
+    """The first lines of a text, whatever their ends; the rest, if any, is the last."""
+    return text.replace(b"\r", b"\n").split(b"\n", most)
 
 
 def _chunks(path: Path) -> Iterator[tuple[bytes, bool]]:

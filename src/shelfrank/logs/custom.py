@@ -1,13 +1,14 @@
 """Imports a shop's own CSV or Parquet files, as a `mapping.yaml` explains their columns."""
 
 from collections.abc import Mapping
+from datetime import UTC
 from pathlib import Path
 
 import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.errors import UserError
-from shelfrank.logs.cells import unit_of
+from shelfrank.logs.cells import time_of, unit_of
 from shelfrank.logs.convert import (
     Converted,
     convert_feature,
@@ -31,6 +32,7 @@ from shelfrank.logs.spelled_columns import (
     note_spaces,
     without_null_words,
 )
+from shelfrank.logs.times import is_in_future
 from shelfrank.schema import TASKS, Kind, Schema, Side
 from shelfrank.values import CategorySpelling
 
@@ -165,6 +167,13 @@ def _timestamp_unit(
     counts = rows_of(engine, raw.aggregate(n_held=held.count(), **fits))[0]
     unit = next((unit for unit in fits if counts[unit] and counts[unit] == counts["n_held"]), None)
     if unit is not None:
+        latest = rows_of(engine, raw.aggregate(latest=time_of(cells, unit).max()))[0]["latest"]
+        if is_in_future(latest.replace(tzinfo=UTC)):
+            raise UserError(
+                f"timestamps of {file} must not lie in the future, but as numbers of {unit} since 1970, as their size "
+                f"looks, the latest is {latest:%Y-%m-%d}; declare `timestamp_unit: {unit}` if it is, else write times "
+                "such as 2024-05-31T18:04:05Z"
+            )
         writer.notes[f"timestamps of {file.name}"] = f"numbers of {unit} since 1970, as their size shows"
     return unit
 

@@ -1,12 +1,17 @@
 """The times that the data contract allows."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Units of times that are numbers since 1970; no number is a time of the data contract in two of them."""
+
+
+def is_in_future(time: datetime) -> bool:
+    """Whether a time is more than a day later than now, so that a number whose unit was guessed is no such time."""
+    return time > datetime.now(UTC) + timedelta(days=1)
 
 
 def unit_of_number(number: float) -> str | None:

@@ -1,11 +1,12 @@
 """Reads one query, event or product of OpenSearch's User Behavior Insights from its JSON object."""
 
+import re
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from shelfrank.logs.json_values import Record, id_of, is_null_word, number_of, text_of, whole_of
-from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, unit_of_number
+from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, unit_of_number
 from shelfrank.values import CategorySpelling
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -37,6 +38,7 @@ PRODUCT_COLUMNS = pa.schema(
 )
 
 _ID_KEYS = ("product_id", "object_id", "id", "_id")
+_REGION_OF_OFFSET = re.compile(r"(?<=[Zz0-9])\[[A-Za-z0-9/_+-]+\]$")
 _LARGEST_ORDINAL = 2**31 - 1
 
 
@@ -101,6 +103,8 @@ def product_row(record: Record) -> Record:
 def read_time(value: object) -> tuple[datetime | None, bool]:
     """Reads ISO 8601 or a number since 1970: milliseconds, or the only other unit in which it is a possible time.
 
+    Where a number would be a time of the future in that other unit, it is rather a date in digits, and no time.
+
     Args:
         value: What the JSON holds.
 
@@ -112,7 +116,8 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
     without_zone = False
     if isinstance(value, str) and number_of(value) is None:
         try:
-            time = datetime.fromisoformat(value)
+            # Java writes the region behind the offset.
+            time = datetime.fromisoformat(_REGION_OF_OFFSET.sub("", value))
             without_zone = time.tzinfo is None
             time = time.replace(tzinfo=UTC) if without_zone else time.astimezone(UTC)
         except (ValueError, OverflowError):
@@ -122,6 +127,8 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
         unit = None if number is None else unit_of_number(number)
         if number is not None and unit is not None:
             time = datetime.fromtimestamp(number / PER_SECOND[unit], UTC)
+            if unit != "ms" and is_in_future(time):
+                return None, False
     if time is None or not EARLIEST <= time < LATEST:
         return None, False
     return time, without_zone
