@@ -471,7 +471,9 @@ def test_ordinals_from_0_are_recognised_where_all_lists_begin_there(tmp_path: Pa
         notes["ordinals of impression events"]
         == "counted from 0, as every list that impression events make begins there"
     )
-    assert SearchLog.open(tmp_path / "zero" / "log").schema.spelling.first_ordinal == 0
+    spelling = SearchLog.open(tmp_path / "zero" / "log").schema.spelling
+    assert spelling is not None
+    assert spelling.first_ordinal == 0
     mixed = [*shown_from(0, "q1"), *shown_from(1, "q2"), *clicks]
     with pytest.raises(UserError, match=r"ordinals .* but 1 of 2 lists begin at 0 .*`--first-ordinal 0`"):
         import_rows(tmp_path / "mixed", queries, mixed)
@@ -538,3 +540,27 @@ def test_rows_appended_later_change_no_earlier_row(tmp_path: Path) -> None:
     assert longer[: len(history)] == history
     # A click that is held back for most of a day says nothing of its client's clock.
     assert longer[-1]["timestamp"] == datetime(2025, 3, 31, 14, 5, tzinfo=UTC)
+
+
+def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_path: Path) -> None:
+    queries = [query("1", ["412.0", "413.0", "414"], client_id="7.0")]
+    events = [event("click", "1.0", 412), event("click", "1", "413", client_id="7"), event("view", None, "412.0")]
+    events[2]["client_id"] = 7
+    impressions, history, notes = import_rows(tmp_path / "set", queries, events)
+    assert [(row["product_id"], row["click"], row["customer_id"]) for row in impressions] == [
+        ("412", 1, "7"),
+        ("413", 1, "7"),
+        ("414", 0, "7"),
+    ]
+    assert [(row["product_id"], row["customer_id"], row["session_id"]) for row in history] == [("412", "7", "7#0")]
+    assert notes["product_id, whole numbers written as floats"] == "3, 412.0 is read as 412"
+    spelling = SearchLog.open(tmp_path / "set" / "log").schema.spelling
+    assert spelling is not None
+    assert spelling.whole_number_ids == ("customer_id", "product_id", "search_id")
+
+
+def test_an_id_that_is_no_number_keeps_those_that_end_in_0(tmp_path: Path) -> None:
+    queries = [query("q", ["412.0", "A9"])]
+    impressions, _, notes = import_rows(tmp_path / "set", queries, [event("click", "q", "412.0")])
+    assert [(row["product_id"], row["click"]) for row in impressions] == [("412.0", 1), ("A9", 0)]
+    assert notes["product_id, ids that end in .0"].startswith("2, kept as they are")

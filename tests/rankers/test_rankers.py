@@ -278,7 +278,16 @@ def test_lambdamarts_grade_is_that_of_the_deepest_outcome(prepared: PreparedData
     assert set(grades) == {0, 1, 5}
 
 
-@pytest.mark.parametrize("name", ["xgboost", "lambdamart"])
+def test_networks_note_the_task_that_no_training_row_has(prepared: PreparedData) -> None:
+    train = prepared.split("train")
+    ranker = ranker_spec("mmoe").build(problem(prepared, tiny("mmoe")))
+    labels = train.labels.copy()
+    labels[:, train.tasks.index("purchase")] = 0
+    fitted = ranker.fit(replace(train, labels=labels), prepared.split("valid"))
+    assert "purchase is 1 in no training row, so that only its absence is learned" in fitted.choices
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lambdamart", "mmoe"])
 def test_a_split_without_positives_is_told(name: str, prepared: PreparedData) -> None:
     train = prepared.split("train")
     nothing = replace(train, labels=np.zeros_like(train.labels))

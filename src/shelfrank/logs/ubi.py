@@ -25,12 +25,20 @@ from shelfrank.logs.ubi_rows import (
     query_row,
 )
 from shelfrank.logs.ubi_searches import Searches, make_searches
+from shelfrank.logs.whole_ids import spell_whole_numbers
 from shelfrank.schema import Feature, Kind, Schema, Side
 
 FEATURES = (
     *(Feature(name=name, side=Side.PRODUCT, kind=Kind.CATEGORICAL) for name in PRODUCT_NAMES),
     Feature(name="price", side=Side.PRODUCT, kind=Kind.NUMERICAL, log1p=True),
 )
+
+IDS = {
+    "search_id": (("queries", "query_id"), ("events", "query_id")),
+    "customer_id": (("queries", "client_id"), ("events", "client_id"), ("events", "user_id")),
+    "product_id": (("queries", "hits"), ("events", "object_id"), ("products", "product_id")),
+}
+"""Where the files hold each id."""
 
 NO_TITLE = "titles of products that products.jsonl lacks"
 NO_PRODUCT_ID = "rows of products without an id"
@@ -88,7 +96,11 @@ def import_ubi(path: Path, out: Path, first_ordinal: int | None = None) -> bool:
                 n = rows_of(engine, table.aggregate(n=table["n_null_words"].sum()))[0]["n"]
                 if n:
                     writer.notes[f"ids of {name} that are blanks or words for missing, read as missing"] = int(n)
-            searches = make_searches(engine, writer, asked, done, first_ordinal)
+            tables = {"queries": asked, "events": done} | ({} if catalogue is None else {"products": catalogue})
+            places = {role: [place for place in some if place[0] in tables] for role, some in IDS.items()}
+            tables = spell_whole_numbers(engine, writer, tables, places)
+            catalogue = tables.get("products")
+            searches = make_searches(engine, writer, tables["queries"], tables["events"], first_ordinal)
             write_rows(writer, "impressions", engine, searches.impressions)
             if searches.has_events:
                 write_rows(writer, "events", engine, searches.events)
