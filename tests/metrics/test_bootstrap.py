@@ -16,7 +16,7 @@ from shelfrank.metrics.bootstrap import (
     bootstrap_mean,
     bootstrap_mean_auc,
 )
-from shelfrank.metrics.interval import wilson_bounds
+from shelfrank.metrics.interval import Interval, wilson_bounds
 
 
 def many_values(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -255,6 +255,34 @@ def test_auc_interval_covers_the_true_auc_as_often_as_it_says() -> None:
         interval = bootstrap_auc(scores, labels, offsets, 150, seed=seed, confidence=0.9)
         covered.append(interval.low <= true_auc <= interval.high)
     assert 0.84 <= np.mean(covered) <= 0.955
+
+
+def auc_of_uneven_searches(sizes: list[int], rng: np.random.Generator, n_resamples: int = 1) -> Interval:
+    """AUC of searches whose positives lie all above or, one time in five, all below the negatives."""
+    lies = np.where(rng.random(len(sizes)) < 0.8, 0.9, 0.1)
+    scores = np.concatenate([np.repeat(lies, sizes), np.full(len(sizes), 0.5)])
+    labels = np.concatenate([np.ones(sum(sizes)), np.zeros(len(sizes))]).astype(np.int8)
+    offsets = np.concatenate([[0], np.cumsum([*sizes, *([1] * len(sizes))])])
+    return bootstrap_auc(scores, labels, offsets, n_resamples)
+
+
+def test_auc_of_searches_that_weigh_unequally_has_bounds_of_as_many_equal_ones() -> None:
+    rng = np.random.default_rng(5)
+    found = [auc_of_uneven_searches([40] * 4 + [1] * 16, rng) for _ in range(400)]
+    assert {each.n for each in found} == {20}
+    # Bounds of twenty equal searches cover it in every second of them.
+    assert np.mean([each.low <= 0.8 <= each.high for each in found]) > 0.92
+    expected = wilson_bounds(found[0].value, 176**2 / (4 * 1600 + 16), 0.95)
+    assert (found[0].low, found[0].high) == pytest.approx(expected)
+    same = auc_of_uneven_searches([3] * 20, rng)
+    assert (same.low, same.high) == pytest.approx(wilson_bounds(same.value, 20, 0.95))
+
+
+def test_auc_of_hardly_more_than_one_search_has_no_bounds() -> None:
+    found = auc_of_uneven_searches([200] + [1] * 19, np.random.default_rng(6), n_resamples=200)
+    assert found.n == 20
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
 
 
 def test_auc_leaves_searches_without_labels_out_of_the_draws() -> None:

@@ -172,8 +172,10 @@ def bootstrap_mean_auc(
     everyone = np.ones(n_searches, dtype=np.uint8)
     value = float(np.mean([rows.auc(everyone) for rows in rankers]))
     aucs = _resampled_aucs(rankers, n_searches, n_resamples, seed).mean(axis=1)
-    by_search = np.mean([rows.auc_by_group(n_searches).mean for rows in rankers], axis=0)
-    return mean_interval(value, by_search, aucs, confidence)
+    parts = [rows.auc_by_group(n_searches) for rows in rankers]
+    by_search = np.mean([each.mean for each in parts], axis=0)
+    # Rankers share the labels, and so the weights.
+    return mean_interval(value, by_search, aucs, confidence, weights=parts[0].weight)
 
 
 def bootstrap_auc_difference(

@@ -103,12 +103,14 @@ def mean_interval(
     confidence: float,
     n: int | None = None,
     in_unit_range: bool = True,
+    weights: Float64[np.ndarray, " searches"] | None = None,
 ) -> Interval:
     """Computes the interval of a figure that is a mean over searches, such as MRR, NDCG, PD or AUC.
 
     With at least `MIN_SEARCHES` searches whose value is not the most frequent one, the bounds are percentiles of the
     resamples. With fewer, and where the percentiles coincide or are not known, they are Wilson's: no values between 0
-    and 1 vary more than zeros and ones of the same mean.
+    and 1 vary more than zeros and ones of the same mean. A weighted mean tells as much as (sum w)^2 / sum w^2 equal
+    searches do (Kish 1965); where these are fewer than two, Wilson's bounds are not sound and there are none.
 
     Args:
         value: The figure on the searches as they are.
@@ -117,6 +119,7 @@ def mean_interval(
         confidence: Share of such intervals that are to hold the true figure.
         n: Searches that the figure rests on, where these are not all of `values`.
         in_unit_range: Whether the values lie between 0 and 1; others have no interval without resampling.
+        weights: How much each search counts, where not all count equally.
 
     Returns:
         The figure with its bounds.
@@ -134,7 +137,9 @@ def mean_interval(
         return Interval(value, math.nan, math.nan, n, n_undefined)
     low, high = _percentiles(replicates, confidence)
     if min(n, _n_varying(values)) < MIN_SEARCHES or not low < high:
-        low, high = wilson_bounds(value, n, confidence) if in_unit_range else (math.nan, math.nan)
+        n_equal = n if weights is None else float(weights.sum() ** 2 / (weights**2).sum())
+        sound = in_unit_range and n_equal >= 2 - ROUNDING
+        low, high = wilson_bounds(value, n_equal, confidence) if sound else (math.nan, math.nan)
     return Interval(value, low, high, n, n_undefined)
 
 
@@ -242,12 +247,12 @@ def percentile_difference(
     return Difference(value, low, high, n, plain.n_undefined, p_value=p_value)
 
 
-def wilson_bounds(share: float, n: int, confidence: float) -> tuple[float, float]:
+def wilson_bounds(share: float, n: float, confidence: float) -> tuple[float, float]:
     """Computes Wilson's score interval of a share, which has a width where the share is 0 or 1 (Wilson 1927).
 
     Args:
         share: The share, or any mean of values between 0 and 1.
-        n: Cases, at least 1.
+        n: Cases, at least 1; of cases that weigh unequally as many as would tell the same.
         confidence: Share of such intervals that are to hold the true share.
 
     Returns:
