@@ -1,10 +1,13 @@
 """A run against what it would replace, and what is refused."""
 
+import datetime as dt
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +15,12 @@ from typer.testing import CliRunner
 
 from shelfrank.artifact import publish, read_manifest
 from shelfrank.bundle.export import ExportSettings, export
+from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.release import (
     Gate,
     ReleaseComparison,
     compare_for_release,
-    events_since,
+    events_before,
     references,
     require_better,
 )
@@ -27,6 +31,7 @@ from shelfrank.errors import UserError
 from shelfrank.experiment import Run, train
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import mean_over_searches, reciprocal_rank
+from shelfrank.online import Asked, Event, FeatureStore
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.serve_commands import serve_app
 from small_log import small_tables, write_small_log
@@ -81,8 +86,13 @@ def test_a_few_searches_bound_the_cost(runs: dict[str, Path], tmp_path: Path) ->
     assert compared(runs["mmoe"], tmp_path / "bundle", Gate(n_searches=0)) == {}
 
 
-def test_a_worse_run_is_refused_and_the_current_version_stays(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_a_worse_run_is_refused_and_the_current_version_stays(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "bundle"
+    with pytest.raises(UserError, match="20 searches count, 30 are needed; nothing was published"):
+        export(runs["xgboost"], out, BARE, gate=Gate(("shown_order",)))
+    monkeypatch.setattr("shelfrank.metrics.interval.MIN_SEARCHES", 20)
     first = export(runs["xgboost"], out, BARE, gate=Gate(("current",)))
     assert first.changed
     before = sorted(file.relative_to(out) for file in out.rglob("*"))
@@ -164,7 +174,34 @@ def test_a_version_of_other_data_is_replayed_with_what_happened_since(
     export(runs["popularity"], tmp_path / "other", BARE)
     same = compared(runs["xgboost"], tmp_path / "other")["current"]
     assert current.differences["click"]["value"] == pytest.approx(same.differences["click"]["value"], abs=0.02)
-    monkeypatch.setattr("shelfrank.bundle.release.events_since", lambda *_: [])
+    assert current.note is None
+    # A service that keeps a few events knows the newest ones before each page, not those before the last page.
+    newest_us, told_us = [0], []
+    score, add_events = Bundle.score, FeatureStore.add_events
+
+    def scored(bundle: Bundle, page: Asked) -> Any:
+        told_us.append((page.ts_us, newest_us[0]))
+        return score(bundle, page)
+
+    def added(store: FeatureStore, events: list[Event]) -> None:
+        newest_us[0] = max([newest_us[0], *(event.ts_us for event in events)])
+        add_events(store, events)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Bundle, "score", scored)
+        patched.setattr(FeatureStore, "add_events", added)
+        patched.setattr("shelfrank.bundle.release.events_before", partial(events_before, most=50))
+        assert compared(runs["xgboost"], tmp_path / "bundle")["current"].problem is None
+    assert len(told_us) == current.n_searches
+    every_us = sorted(
+        {row["timestamp"] for table in tables.values() for row in table if "action" in row or "query" in row}
+    )
+    for page_us, last_us in told_us:
+        moments = [int(each.timestamp() * 1e6) for each in every_us]
+        assert last_us == max(each for each in moments if each < page_us)
+    monkeypatch.setattr(
+        "shelfrank.bundle.release.events_before", lambda _log, _after, moments, _knows: [[]] * len(moments)
+    )
     stale = compared(runs["xgboost"], tmp_path / "bundle")["current"]
     assert stale.differences["click"]["value"] != current.differences["click"]["value"]
 
@@ -211,17 +248,87 @@ def test_a_warning_is_of_the_task_that_decides_or_beyond_chance() -> None:
     assert unknown.refusal(0.0) is not None
 
 
-def test_events_since_a_moment_are_the_logs(make_log: Callable[..., Path]) -> None:
+def everything(_: Sequence[str]) -> np.ndarray:
+    return np.ones(len(_), bool)
+
+
+def test_events_before_moments_are_the_logs(make_log: Callable[..., Path]) -> None:
     log = SearchLog.open(make_log(30))
-    every = events_since(log, 0, 2**60)
+    (every,) = events_before(log, 0, np.array([2**60]), everything)
     tables = small_tables(30)
     impressions = tables["impressions"]
     n_labels = sum(row[task] for row in impressions for task in ("click", "add_to_cart", "purchase"))
     assert len(every) == len(impressions) + n_labels + len(tables["events"])
-    middle = every[len(every) // 2].ts_us
-    later = events_since(log, middle, 2**60)
-    assert later == [event for event in every if event.ts_us > middle]
-    assert events_since(log, 5, 5) == []
+    assert [event.ts_us for event in every] == sorted(event.ts_us for event in every)
+    moments = [every[len(every) * part // 4].ts_us for part in (1, 2, 3)]
+    told = list(events_before(log, moments[0], np.array([*moments, 2**60]), everything))
+    ends = [moments[0], *moments, 2**60]
+    for events, low, high in zip(told, ends[:-1], ends[1:], strict=True):
+        assert events == [event for event in every if max(low, moments[0] + 1) <= event.ts_us < high]
+    assert list(events_before(log, 5, np.array([5]), everything)) == [[]]
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 1_000_000])
+def test_a_page_is_told_the_newest_events_before_it_and_not_those_before_the_last_page(
+    make_log: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr("shelfrank.bundle.release.ROWS_AT_ONCE", at_once)
+    log = SearchLog.open(make_log(40))
+    (every,) = events_before(log, 0, np.array([2**60]), everything)
+    moments = np.array([every[len(every) * part // 8].ts_us for part in (2, 4, 5, 8 - 1)])
+    told = list(events_before(log, 0, moments, everything, most=20))
+    for events, moment in zip(told, moments, strict=True):
+        before = [event for event in every if event.ts_us < moment]
+        rows = sorted(event.ts_us for event in before if event.action in ("impression", "view", "order"))
+        assert 20 <= len(events) < len(before)
+        assert events == before[-len(events) :]
+        assert events[0].ts_us >= rows[-20] if len(rows) >= 20 else True
+
+
+def test_what_a_version_keeps_nothing_of_takes_no_room(make_log: Callable[..., Path]) -> None:
+    log = SearchLog.open(make_log(40))
+    (every,) = events_before(log, 0, np.array([2**60]), everything)
+    first = every[0].product_id
+    of_first = [event for event in every if event.product_id == first]
+
+    def knows(products: Sequence[str]) -> np.ndarray:
+        return np.array([each == first for each in products], bool)
+
+    (told,) = events_before(log, 0, np.array([2**60]), knows, most=3)
+    n_rows = len({event.ts_us for event in told if event.product_id == first})
+    assert n_rows == 3 < len({event.ts_us for event in of_first})
+
+
+def test_a_version_that_learned_from_the_compared_searches_is_told(runs: dict[str, Path], tmp_path: Path) -> None:
+    tables = small_tables(300, n_products=40)
+    later = [
+        {**row, "search_id": "z" + row["search_id"], "timestamp": row["timestamp"] + dt.timedelta(days=400)}
+        for row in tables["impressions"]
+    ]
+    longer = {**tables, "impressions": tables["impressions"] + later}
+    log = write_small_log(tmp_path / "log", longer)
+    prepare(log, tmp_path / "prepared", PrepareConfig())
+    train(tmp_path / "prepared", "popularity", tiny("popularity"), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "bundle", BARE)
+    current = compared(runs["xgboost"], tmp_path / "bundle")["current"]
+    assert f"; it was trained on the time of {current.n_searches} of them" in current.line()
+    shutil.rmtree(tmp_path / "run")
+    unsure = compared(runs["xgboost"], tmp_path / "bundle")["current"]
+    assert f"; it may have been trained on the time of {current.n_searches} of them" in unsure.line()
+
+
+def test_few_searches_show_neither_better_nor_worse() -> None:
+    def few(sign: int, n: int) -> ReleaseComparison:
+        low, high = sorted((sign * 0.3, sign * 0.5))
+        figure = {"value": sign * 0.4, "low": low, "high": high, "n": n, "p": 0.001, "n_undefined": 0}
+        return ReleaseComparison("current", "the current version v", "click", {"click": figure}, n, n)
+
+    assert "12 searches count, 30 are needed" in str(few(1, 12).refusal(0.0))
+    assert few(1, 30).refusal(0.0) is None
+    assert few(1, 30).refusal(0.3) is not None
+    assert "too few to tell: 12 searches count, 30 are needed" in str(few(-1, 12).warning())
+    assert replace(few(-1, 12), task="purchase").warning() is None
+    assert "too few" not in str(replace(few(-1, 30), task="purchase").warning())
 
 
 def test_unknown_references_are_refused() -> None:

@@ -1,7 +1,6 @@
 """Whether a run orders the newest test searches better than what people see now."""
 
-import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.replay import MRR_AT, pages_as_asked, spread
@@ -23,6 +22,7 @@ from shelfrank.evaluate.evaluation import fuse, score_weights
 from shelfrank.experiment import Run
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import reciprocal_rank
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.online import Event
 from shelfrank.online.store import MOST_RECENT
 from shelfrank.progress import progress
@@ -32,6 +32,8 @@ from shelfrank.schema import TASKS
 
 Reference = Literal["shown_order", "current"]
 CONFIG = EvaluateConfig()
+ROWS_AT_ONCE = 1_000_000
+"""Rows of the log that are held as columns while they are told to a version."""
 
 
 def references(names: Sequence[str]) -> tuple[Reference, ...]:
@@ -72,6 +74,7 @@ class ReleaseComparison:
         n_with_positive: Test searches with a positive label.
         problem: Why nothing was compared; None where it was.
         is_same_run: Whether the current version is of the same run, so that there is nothing to compare.
+        note: What makes the comparison unfair to the run: the reference learned from the searches that are compared.
     """
 
     reference: Reference
@@ -82,6 +85,7 @@ class ReleaseComparison:
     n_with_positive: int = 0
     problem: str | None = None
     is_same_run: bool = False
+    note: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -97,16 +101,19 @@ class ReleaseComparison:
         return (
             f"against {self.name}, difference of MRR@{MRR_AT}: {figures}; on {count(self.n_searches)} of "
             f"{plural(self.n_with_positive, 'test search', 'test searches')} with a positive label"
+            + (f"; {self.note}" if self.note else "")
         )
 
     def warning(self) -> str | None:
         """One sentence where the run is below its reference: on the task that decides, or on another beyond chance."""
         below = []
         for task, difference in self.differences.items():
-            value, high = difference["value"], difference["high"]
-            is_worse = high is not None and high < 0
-            if is_worse or (task == self.task and value is not None and value < 0):
+            found = Interval.model_validate(difference)
+            is_worse = found.sign == -1
+            if is_worse or (task == self.task and found.value is not None and found.value < 0):
                 chance = "" if is_worse else ", not beyond chance"
+                if found.too_few:
+                    chance = f", too few to tell: {_counting(found)}"
                 below.append(f"{task} by {self._figure(task)}{chance}")
         if not below:
             return None
@@ -119,16 +126,21 @@ class ReleaseComparison:
         asked = f"the run must be better than {self.name}, as --require-better-than {self.reference} asks"
         if self.problem is not None or self.task is None:
             return f"{asked}, but they cannot be compared: {self.problem}"
-        low = self.differences[self.task]["low"]
-        if low is not None and low > margin:
+        found = Interval.model_validate(self.differences[self.task])
+        if found.sign == 1 and found.low is not None and found.low > margin:
             return None
-        rule = f"the interval's lower end must lie above {margin:g}"
+        rule = _counting(found) if found.too_few else f"the interval's lower end must lie above {margin:g}"
         return f"{asked}, but the difference of MRR@{MRR_AT} of {self.task} is {self._figure(self.task)}, and {rule}"
 
     def _figure(self, task: str) -> str:
         found = Interval.model_validate(self.differences[task])
         ends = f"{CONFIG.confidence:.0%} interval {between(found)}".replace("%", " %")
         return f"{signed(found.value)} ({ends}, {plural(found.n or 0, 'search', 'searches')})"
+
+
+def _counting(found: Interval) -> str:
+    n = found.n or 0
+    return f"{plural(n, 'search', 'searches')} {'counts' if n == 1 else 'count'}, {MIN_SEARCHES} are needed"
 
 
 def compare_for_release(run: Run, prepared: PreparedData, store: BundleStore, gate: Gate) -> list[ReleaseComparison]:
@@ -168,9 +180,11 @@ def compare_for_release(run: Run, prepared: PreparedData, store: BundleStore, ga
     own = fuse(ranker.score(run.select(rows)), weights)
     task = _deciding_task(rows, weights, ranker.scored_tasks)
 
-    def compared(reference: Reference, base: Float32[np.ndarray, " rows"]) -> ReleaseComparison:
+    def compared(
+        reference: Reference, base: Float32[np.ndarray, " rows"], note: str | None = None
+    ) -> ReleaseComparison:
         differences = _differences(own, base, rows)
-        return ReleaseComparison(reference, names[reference], task, differences, len(chosen), len(known))
+        return ReleaseComparison(reference, names[reference], task, differences, len(chosen), len(known), note=note)
 
     found = []
     note = log.manifest.info.get("notes", {}).get("position")
@@ -185,7 +199,7 @@ def compare_for_release(run: Run, prepared: PreparedData, store: BundleStore, ga
         if version.manifest.inputs["run"] == run.manifest.fingerprint:
             found.append(ReleaseComparison("current", names["current"], is_same_run=True))
         else:
-            found.append(compared("current", _score(version, log, prepared, rows, chosen)))
+            found.append(compared("current", *_score(version, log, prepared, rows, chosen)))
     except Exception as error:  # Whatever is wrong with the version that serves, a new one must be able to replace it.
         told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         found.append(ReleaseComparison("current", names["current"], problem=told))
@@ -214,39 +228,97 @@ def require_better(comparisons: list[ReleaseComparison], gate: Gate) -> None:
         )
 
 
-def events_since(log: SearchLog, after_us: int, until_us: int) -> list[Event]:
-    """What a service would have been told since a moment: the newest events that it would keep.
+def events_before(
+    log: SearchLog,
+    after_us: int,
+    moments_us: Int64[np.ndarray, " moments"],
+    knows: Callable[[list[str]], Bool[np.ndarray, " products"]],
+    most: int = MOST_RECENT,
+) -> Iterator[list[Event]]:
+    """What a service would have been told before some moments, but for what it would have forgotten by then.
+
+    Times are read first, as columns; of the rows only those that a moment needs become events, some at once.
 
     Args:
         log: The log.
-        after_us: The moment, in microseconds since 1970; what happened then is left out.
-        until_us: The last moment that counts.
+        after_us: Since when, in microseconds since 1970; what happened then is left out.
+        moments_us: The moments in ascending order; what happens at a moment is not before it.
+        knows: Which of some products the service knows; it keeps nothing of others.
+        most: Rows of the log that the service keeps; of what lies between two moments only the newest are told.
 
-    Returns:
-        At most `MOST_RECENT` events, the oldest first.
+    Yields:
+        For each moment the events since the one before, the oldest first.
     """
-    if until_us <= after_us:
-        return []
-    happened = _events(log, after_us, until_us)
-    return sorted(heapq.nlargest(MOST_RECENT, happened, key=lambda event: event.ts_us), key=lambda event: event.ts_us)
+    last_us = int(moments_us.max(initial=after_us))
+    known = np.concatenate([_times(log, table, after_us, last_us, knows) for table in ("impressions", "events")])
+    times = np.sort(known)
+    ends = np.searchsorted(times, moments_us)
+    starts = np.maximum(np.concatenate([[0], ends])[: len(ends)], ends - most)
+    first = 0
+    while first < len(ends):
+        past = first + 1
+        # What lies side by side is read together; a read passes over all the log's times.
+        while past < len(ends) and starts[past] == ends[past - 1] and ends[past] - starts[first] <= ROWS_AT_ONCE:
+            past += 1
+        tables = []
+        if starts[first] < ends[past - 1]:
+            tables = _rows_between(log, int(times[starts[first]]), int(moments_us[past - 1]))
+        for moment in range(first, past):
+            happened: list[Event] = []
+            if starts[moment] < ends[moment]:
+                for at, rows in tables:
+                    low, high = np.searchsorted(at, [times[starts[moment]], moments_us[moment]])
+                    some = zip(at[low:high].tolist(), rows.slice(low, high - low).to_pylist(), strict=True)
+                    happened += [event for ts_us, row in some for event in _events_of_row(ts_us, row)]
+            yield sorted(happened, key=lambda event: event.ts_us)
+        first = past
 
 
-def _events(log: SearchLog, after_us: int, until_us: int) -> Iterator[Event]:
+def _times(
+    log: SearchLog,
+    table: str,
+    after_us: int,
+    until_us: int,
+    knows: Callable[[list[str]], Bool[np.ndarray, " products"]],
+) -> Int64[np.ndarray, " rows"]:
+    """When a table's rows of known products happened, after one moment and before another."""
+    found = [np.empty(0, np.int64)]
+    if log.has(table) and until_us > after_us:
+        dataset, within = _between(log, table, after_us, until_us)
+        for batch in dataset.to_batches(columns=["timestamp", "product_id"], filter=within):
+            at = _microseconds(batch["timestamp"])
+            products = pc.dictionary_encode(batch["product_id"])
+            known = knows(products.dictionary.to_pylist())[products.indices.to_numpy()]
+            found.append(at[known & (at > after_us) & (at < until_us)])
+    return np.concatenate(found)
+
+
+def _rows_between(log: SearchLog, from_us: int, until_us: int) -> list[tuple[Int64[np.ndarray, " rows"], pa.Table]]:
+    """The rows of each table from one moment on and up to another, in order of time, and when they happened."""
+    tables = []
     for table in ("impressions", "events"):
         if not log.has(table):
             continue
-        dataset = ds.dataset([str(file) for file in log.files(table)])
-        wanted = ("timestamp", "customer_id", "session_id", "product_id", "action")
+        wanted = ("customer_id", "session_id", "product_id", "action")
         if table == "impressions":
             wanted += ("search_id", "query", "position", "price", *TASKS)
-        kind = dataset.schema.field("timestamp").type
-        ends = [pa.scalar(each, pa.timestamp("us", tz="UTC")).cast(kind, safe=False) for each in (after_us, until_us)]
-        within = (ds.field("timestamp") > ends[0]) & (ds.field("timestamp") <= ends[1])
-        columns = [name for name in wanted if name in dataset.schema.names]
-        for batch in dataset.to_batches(columns=columns, filter=within):
-            moments = pc.cast(batch["timestamp"], pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
-            for ts_us, row in zip(moments, batch.drop_columns(["timestamp"]).to_pylist(), strict=True):
-                yield from _events_of_row(ts_us, row)
+        dataset, within = _between(log, table, from_us, until_us)
+        columns = ["timestamp", *(name for name in wanted if name in dataset.schema.names)]
+        rows = dataset.to_table(columns=columns, filter=within).sort_by("timestamp")
+        tables.append((_microseconds(rows["timestamp"]), rows.drop_columns(["timestamp"])))
+    return tables
+
+
+def _between(log: SearchLog, table: str, from_us: int, until_us: int) -> tuple[ds.Dataset, pc.Expression]:
+    """A table, and what picks the rows from one moment up to another, both included."""
+    dataset = ds.dataset([str(file) for file in log.files(table)])
+    kind = dataset.schema.field("timestamp").type
+    low, high = (pa.scalar(each, pa.timestamp("us", tz="UTC")).cast(kind, safe=False) for each in (from_us, until_us))
+    return dataset, (ds.field("timestamp") >= low) & (ds.field("timestamp") <= high)
+
+
+def _microseconds(moments: pa.Array | pa.ChunkedArray) -> Int64[np.ndarray, " rows"]:
+    return pc.cast(moments, pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64()).to_numpy()
 
 
 def _events_of_row(ts_us: int, row: dict[str, Any]) -> Iterator[Event]:
@@ -314,28 +386,48 @@ def _differences(
 
 def _score(
     version: Version, log: SearchLog, prepared: PreparedData, rows: Split, chosen: Int64[np.ndarray, " chosen"]
-) -> Float32[np.ndarray, " rows"]:
-    """What a version sorts the chosen test searches by."""
-    run = _run_of(version, prepared)
-    if run is not None:
-        return fuse(run.ranker(prepared).score(run.select(rows)), score_weights(run, prepared))
+) -> tuple[Float32[np.ndarray, " rows"], str | None]:
+    """What a version sorts the chosen test searches by, and what makes that unfair."""
+    run = _run_of(version)
+    if run is not None and run.manifest.inputs["prepared"] == prepared.manifest.fingerprint:
+        return fuse(run.ranker(prepared).score(run.select(rows)), score_weights(run, prepared)), None
     bundle = Bundle.open(version.path)
     pages = pages_as_asked(log, prepared, "test", chosen)
-    bundle.features.add_events(events_since(log, bundle.features.until_us, max(page.ts_us for page in pages)))
+    moments_us = np.array([page.ts_us for page in pages], np.int64)
+    order = np.argsort(moments_us, kind="stable")
+    told = events_before(log, bundle.features.until_us, moments_us[order], bundle.features.knows)
     weights = tuple(bundle.spec.task_weights[task] for task in bundle.spec.tasks)
-    parts = []
+    parts: list[Float32[np.ndarray, " rows"]] = [np.empty(0, np.float32)] * len(pages)
     with progress("Replaying through the current version", total=len(pages), unit="searches") as advance:
-        for page in pages:
-            parts.append(fuse(bundle.score(page).scores, weights))
+        for place, events in zip(order.tolist(), told, strict=True):
+            # A service knows what happened before a page; what happened long before it, it may have forgotten.
+            bundle.features.add_events(events)
+            parts[place] = fuse(bundle.score(pages[place]).scores, weights)
             advance(1)
-    return np.concatenate(parts)
+    return np.concatenate(parts), _seen_in_training(run, bundle.features.until_us, moments_us)
 
 
-def _run_of(version: Version, prepared: PreparedData) -> Run | None:
-    """The run behind a version, where it is still there and was trained on the same data."""
+def _seen_in_training(run: Run | None, until_us: int, moments_us: Int64[np.ndarray, " pages"]) -> str | None:
+    """Says how many of some pages lie in the time that a version learned from, where that is known, or in its log's."""
+    learned_us = None
+    if run is not None:
+        try:
+            data = run.prepared()
+            ends = [pc.max(data.searches(split)["timestamp"]) for split in ("train", "valid")]
+            learned_us = max((int(_microseconds(pa.array([end]))[0]) for end in ends if end.is_valid), default=None)
+        except (UserError, OSError):
+            pass
+    n_seen = int((moments_us <= (until_us if learned_us is None else learned_us)).sum())
+    if not n_seen:
+        return None
+    what = "was" if learned_us is not None else "may have been"
+    return f"it {what} trained on the time of {count(n_seen)} of them"
+
+
+def _run_of(version: Version) -> Run | None:
+    """The run behind a version, where it is still there."""
     try:
         run = Run.open(Path(version.manifest.info["run"]))
     except (UserError, OSError, KeyError):
         return None
-    is_same = run.manifest.fingerprint == version.manifest.inputs["run"]
-    return run if is_same and run.manifest.inputs["prepared"] == prepared.manifest.fingerprint else None
+    return run if run.manifest.fingerprint == version.manifest.inputs["run"] else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from jaxtyping import Float, Float32, Float64, Int32, Int64, Num
+from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Num
 
 from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
@@ -212,6 +212,11 @@ class FeatureStore:
             for event, happening in happenings:
                 if self._taken.is_new(event):
                     self._recent.add(happening)
+
+    def knows(self, product_ids: Sequence[str]) -> Bool[np.ndarray, " products"]:
+        """Which of some products the catalogue has; events of others change no feature."""
+        product = self.spelling.of_id("product_id")
+        return self._products.find([product.of(each) or "" for each in product_ids])[0] >= 0
 
     def passed_over(self, event: Event) -> str | None:
         """Why an event, whatever was told before it, changes no feature; None where it does.
