@@ -7,7 +7,7 @@ import pytest
 
 from planted_shop import ROWS_PER_SEARCH, planted
 from shelfrank.data.batch import Rows, ShuffledBatches
-from shelfrank.data.hiding import FEWEST_ROWS, MOST_SHARE, Hiding
+from shelfrank.data.hiding import FEWEST_ROWS, MOST_SHARE, MOST_TOGETHER, Hiding
 from shelfrank.data.prepared import Column
 from shelfrank.schema import Side
 
@@ -26,26 +26,54 @@ def test_each_feature_is_hidden_alone_and_customer_and_product_as_a_whole() -> N
     assert (age.numerical, age.categorical, age.by_search) == ((AGE, AGE_MISSING), (), True)
     assert (price.numerical, price.by_search) == ((PRICE, PRICE_MISSING), False)
     assert [units[name].by_search for name in ("maker", "segment", "device")] == [False, True, True]
-    assert {unit.share for unit in units.values()} == {SHARE}
+    assert [unit.whole for unit in units.values()] == [True, True, *[False] * 5]
+    # Four of the search and three of the row come to 20 and to 15 %.
+    assert [unit.share for unit in units.values() if unit.by_search] == [pytest.approx(MOST_TOGETHER / 4)] * 4
+    assert [unit.share for unit in units.values() if not unit.by_search] == [pytest.approx(SHARE)] * 3
 
 
 def test_hidden_values_are_those_of_unknown_ones_and_the_rest_stays() -> None:
     hiding = Hiding(SHOP, SHARE, seed=3)
     numerical, codes = SHOP.numerical.copy(), SHOP.categorical.copy()
     hiding.hide(numerical, codes, np.arange(SHOP.n_rows))
-    of_numbers, of_codes = hiding.masks(np.arange(SHOP.n_rows), 0)
+    of_numbers, hiding_codes = hiding.hidden(np.arange(SHOP.n_rows), 0)
+    of_codes = hiding_codes >= 0
     missing = np.broadcast_to([column.missing for column in SHOP.numerical_columns], numerical.shape)
     np.testing.assert_array_equal(numerical, np.where(of_numbers, missing, SHOP.numerical).astype(np.float32))
     np.testing.assert_array_equal(codes, np.where(of_codes, 0, SHOP.categorical))
-    # A value and its flag go together; alone and as a whole give nearly twice the share.
+    # A value and its flag go together; alone and as a whole give twice the share.
     np.testing.assert_array_equal(of_numbers[:, AGE], of_numbers[:, AGE_MISSING])
-    np.testing.assert_allclose(of_codes.mean(axis=0), [0.0975, 0.0975, 0.05], atol=0.025)
+    np.testing.assert_allclose(of_codes.mean(axis=0), [0.1, 0.075, 0.0375], atol=0.015)
     by_search = of_codes[:, SEGMENT].reshape(-1, ROWS_PER_SEARCH)
     assert (by_search.all(axis=1) == by_search.any(axis=1)).all()
     assert not (of_codes[:, MAKER].reshape(-1, ROWS_PER_SEARCH).all(axis=1)).any()
     # Of a customer as a whole nothing is left.
     whole = of_numbers[:, AGE] & of_codes[:, SEGMENT]
-    assert 0.03 < whole.mean() < 0.08
+    assert 0.025 < whole.mean() < 0.05
+
+
+def test_of_a_search_and_of_a_row_one_thing_is_hidden_and_most_rows_stay_whole() -> None:
+    n = 30
+    columns = tuple(Column(f"f{i}", Side.CUSTOMER if i % 2 else Side.PRODUCT, 5, 0.0, 0.0) for i in range(n))
+    rows = replace(SHOP, categorical=np.ones((SHOP.n_rows, n), np.int32), categorical_columns=columns)
+    hiding = Hiding(rows, 0.1, seed=0)
+    shares = [sum(unit.share for unit in hiding.units if unit.by_search == each) for each in (True, False)]
+    assert shares == [pytest.approx(MOST_TOGETHER)] * 2
+    of_numbers, codes = hiding.hidden(np.arange(rows.n_rows), 0)
+    touched = of_numbers.any(axis=1) | (codes >= 0).any(axis=1)
+    assert touched.mean() == pytest.approx(1 - (1 - MOST_TOGETHER) ** 2, abs=0.02)
+    assert "27.7% of the rows have something hidden" in hiding.told()[0]
+    # One feature, or a side as a whole.
+    for side in (0, 1):
+        n_hidden = (codes[:, side::2] >= 0).sum(axis=1)
+        assert set(n_hidden.tolist()) == {0, 1, n // 2}
+    assert hiding.units[0].share > 0
+
+
+def test_a_share_of_few_features_is_not_scaled_down() -> None:
+    rows = replace(SHOP.select(names=["segment", "age", "age__missing", "price", "price__missing"]))
+    shares = {unit.name: unit.share for unit in Hiding(rows, 0.12, seed=0).units}
+    assert shares == {"maker": pytest.approx(0.12), "device": pytest.approx(0.12)}
 
 
 def test_what_is_unknown_often_enough_is_left_as_it_is() -> None:
@@ -55,7 +83,7 @@ def test_what_is_unknown_often_enough_is_left_as_it_is() -> None:
     shares = {unit.name: unit.share for unit in Hiding(replace(SHOP, categorical=codes), SHARE, seed=0).units}
     assert "device" not in shares
     assert shares["maker"] == pytest.approx((0.05 - 0.02) / 0.98)
-    assert shares["segment"] == SHARE
+    assert shares["segment"] == pytest.approx(SHARE)
 
 
 def test_anonymous_visitors_of_the_log_are_customers_of_whom_nothing_is_known() -> None:
@@ -75,12 +103,31 @@ def test_a_default_category_is_not_what_is_hidden() -> None:
         replace(column, zero=2.0, mean=2.0, missing=2.0) if column.name == "segment" else column
         for column in SHOP.categorical_columns
     )
-    codes = SHOP.categorical.copy()
-    hiding = Hiding(replace(SHOP, categorical_columns=columns), SHARE, seed=0)
-    hiding.hide(SHOP.numerical.copy(), codes, np.arange(SHOP.n_rows))
-    hidden = codes[:, SEGMENT] != SHOP.categorical[:, SEGMENT]
-    assert hidden.any()
-    assert set(codes[hidden, SEGMENT].tolist()) == {0}
+    rows, codes = replace(SHOP, categorical_columns=columns), SHOP.categorical.copy()
+    # No training row has the default: none is an anonymous visitor's.
+    codes[codes[:, SEGMENT] == 2, SEGMENT] = 3
+    rows = replace(rows, categorical=codes.copy())
+    hiding = Hiding(rows, SHARE, seed=0)
+    numerical = SHOP.numerical.copy()
+    hiding.hide(numerical, codes, np.arange(SHOP.n_rows))
+    hidden = codes[:, SEGMENT] != rows.categorical[:, SEGMENT]
+    anonymous = numerical[:, AGE_MISSING] == 1
+    # Alone it is unknown; with all else of the customer it is an anonymous visitor's.
+    assert set(codes[hidden & ~anonymous, SEGMENT].tolist()) == {0}
+    assert set(codes[hidden & anonymous, SEGMENT].tolist()) == {2}
+    neutral = rows.neutral("anonymous")
+    both = hidden & anonymous
+    np.testing.assert_array_equal(codes[both, SEGMENT], neutral.categorical[both, SEGMENT])
+    np.testing.assert_array_equal(numerical[both, AGE:], neutral.numerical[both, AGE:])
+
+
+def test_a_customer_of_one_feature_with_a_default_is_hidden_as_a_visitor_and_as_unknown() -> None:
+    columns = tuple(replace(c, missing=4.0) if c.name == "segment" else c for c in SHOP.categorical_columns)
+    codes = np.minimum(SHOP.categorical, 3)
+    rows = replace(SHOP, categorical_columns=columns, categorical=codes).select(names=["age", "age__missing"])
+    hidden = codes.copy()
+    Hiding(rows, SHARE, seed=0).hide(rows.numerical.copy(), hidden, np.arange(rows.n_rows))
+    assert set(hidden[hidden[:, SEGMENT] != codes[:, SEGMENT], SEGMENT].tolist()) == {0, 4}
 
 
 def test_computed_numbers_of_products_are_never_hidden_and_those_of_customers_as_a_whole() -> None:
@@ -99,14 +146,18 @@ def test_computed_numbers_of_products_are_never_hidden_and_those_of_customers_as
 @pytest.mark.parametrize(("n_searches", "aim"), [(10, MOST_SHARE), (1_000, FEWEST_ROWS / 15_000), (4_000, 0.02)])
 def test_small_splits_hide_more(n_searches: int, aim: float) -> None:
     hiding = Hiding(planted(n_searches, seed=0).rows, 0.02, seed=0)
-    assert [unit.share for unit in hiding.units] == [pytest.approx(aim)] * 7
+    for by_search, n in ((True, 4), (False, 3)):
+        shares = [unit.share for unit in hiding.units if unit.by_search == by_search]
+        assert shares == [pytest.approx(min(aim, MOST_TOGETHER / n))] * n
 
 
 def test_nothing_is_hidden_where_nothing_shall_be() -> None:
     hiding = Hiding(SHOP, 0.0, seed=0)
     assert hiding.units == ()
     assert hiding.told() == []
-    assert not any(mask.any() for mask in hiding.masks(np.arange(50), 0))
+    of_numbers, codes = hiding.hidden(np.arange(50), 0)
+    assert not of_numbers.any()
+    assert (codes < 0).all()
     assert Hiding(planted(0, seed=0).rows, SHARE, seed=0).units == ()
 
 
@@ -127,5 +178,5 @@ def test_batches_of_any_size_and_share_hide_the_same_values_and_another_epoch_ot
     assert late == {place: one[place] for place in late}
     assert epoch_of(4_096, 2) != one
     assert epoch_of(4_096, 1, seed=1) != one
-    halves = [Hiding(SHOP, SHARE, 0).masks(rows, 1)[1] for rows in np.array_split(np.arange(SHOP.n_rows), 3)]
-    np.testing.assert_array_equal(np.concatenate(halves), Hiding(SHOP, SHARE, 0).masks(np.arange(SHOP.n_rows), 1)[1])
+    halves = [Hiding(SHOP, SHARE, 0).hidden(rows, 1)[1] for rows in np.array_split(np.arange(SHOP.n_rows), 3)]
+    np.testing.assert_array_equal(np.concatenate(halves), Hiding(SHOP, SHARE, 0).hidden(np.arange(SHOP.n_rows), 1)[1])

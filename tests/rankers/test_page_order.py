@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from shelfrank.config import EvaluateConfig
-from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split
+from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split, search_of_rows
 from shelfrank.evaluate.evaluation import figures, fuse
 from shelfrank.experiment import problem
 from shelfrank.metrics import ndcg
 from shelfrank.rankers import RANKERS, ranker_spec
 from shelfrank.rankers.base import Fitted, Ranker
-from shelfrank.rankers.boosting import TreeRanker, search_of_rows
 from shelfrank.rankers.lambdamart import CUTOFF, LambdaMART
 from tiny import tiny
 
@@ -42,9 +41,7 @@ def fitted(name: str, prepared: PreparedData, train: Split, valid: Split, *setti
 def test_permuted_pages_change_nothing(name: str, prepared: PreparedData) -> None:
     train, valid, rows = (prepared.split(split) for split in ("train", "valid", "test"))
     ranker, plain = fitted(name, prepared, train, valid)
-    # A network's batches are drawn by row, so only what stops it is permuted.
-    other_train = shuffled(train) if isinstance(ranker, TreeRanker) else train
-    other, permuted = fitted(name, prepared, other_train, shuffled(valid))
+    other, permuted = fitted(name, prepared, shuffled(train), shuffled(valid))
 
     assert [record["best"] for record in permuted.curve] == [record["best"] for record in plain.curve]
     for key in ("train_loss", "valid_loss"):

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int, Int8, Int32, Int64
 from torch import Tensor
 
 from shelfrank.data.hiding import Hiding
-from shelfrank.data.prepared import Split
+from shelfrank.data.prepared import Split, tie_order
 
 CPU = torch.device("cpu")
 
@@ -82,7 +82,7 @@ class Rows:
 
 
 class ShuffledBatches:
-    """Rows in batches of nearly equal size, in an order that seed and epoch alone decide.
+    """Rows in batches of nearly equal size, in an order that seed and epoch alone decide, not that of a page.
 
     Sizes differ by one row at most, or, where searches stay whole, by about a search; no batch is tiny and no row is
     dropped. Whole searches come in small groups that share a product, another sharing in each epoch.
@@ -93,7 +93,7 @@ class ShuffledBatches:
         seed: Decides the orders.
         whole_searches: Keeps a search's rows together, and with them some searches like it, so that few texts serve a
             batch.
-        take: Picks which of a batch's rows are read, in ascending order; all if not given.
+        take: Picks which of a batch's places in tie order are read, in ascending order; all if not given.
         hiding: Hides some values of the rows, others in each epoch; nothing if not given.
     """
 
@@ -107,6 +107,9 @@ class ShuffledBatches:
         hiding: Hiding | None = None,
     ) -> None:
         self.rows, self.seed, self.whole_searches, self.take, self.hiding = rows, seed, whole_searches, take, hiding
+        # Places are drawn and rows gathered in tie order: nothing depends on the order in which a page was shown.
+        self._row_at = tie_order(rows.split)
+        self._missing = None if hiding is None else torch.from_numpy(hiding.missing).to(rows.device)
         units = rows.split.n_searches if whole_searches else rows.split.n_rows
         self.n_steps = max(1, min(-(-rows.split.n_rows // batch_size), units))
 
@@ -120,15 +123,24 @@ class ShuffledBatches:
         else:
             order = random.permutation(n_rows)
         for step in range(first_step, self.n_steps):
-            # Rows in ascending order make the gather walk memory forwards; within a batch the order means nothing.
-            taken = self.take(order[ends[step] : ends[step + 1]])
-            batch = self.rows.gather(taken)
-            yield batch if self.hiding is None else _hidden(batch, self.hiding, taken, epoch)
+            # Places in ascending order make the gather walk memory forwards, within a search to and fro.
+            taken = self._row_at[self.take(order[ends[step] : ends[step + 1]])]
+            yield self._hidden(self.rows.gather(taken), taken, epoch)
+
+    def _hidden(self, batch: Batch, rows: Int64[np.ndarray, " rows"], epoch: int) -> Batch:
+        if self.hiding is None or self._missing is None or not self.hiding.units:
+            return batch
+        of_numbers, codes = (torch.from_numpy(each).to(self.rows.device) for each in self.hiding.hidden(rows, epoch))
+        return replace(
+            batch,
+            numerical=torch.where(of_numbers, self._missing, batch.numerical),
+            categorical=torch.where(codes >= 0, codes.to(batch.categorical.dtype), batch.categorical),
+        )
 
     def _searches(
         self, random: np.random.Generator, ends: Int64[np.ndarray, " steps_plus_1"]
     ) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " steps_plus_1"]]:
-        """Rows by shuffled search, and the ends of batches moved to ends of searches, a search a batch at least."""
+        """Places by shuffled search, and the ends of batches moved to ends of searches, a search a batch at least."""
         offsets = np.asarray(self.rows.split.search_offsets)
         chosen = _grouped_searches(np.asarray(self.rows.split.product_idx), offsets, random)
         sizes = np.diff(offsets)[chosen]
@@ -138,17 +150,6 @@ class ShuffledBatches:
             cuts[step] = min(max(cuts[step], cuts[step - 1] + 1), len(chosen) - (self.n_steps - step))
         order = np.arange(after[-1]) + np.repeat(offsets[chosen] - after[:-1], sizes)
         return order, after[cuts]
-
-
-def _hidden(batch: Batch, hiding: Hiding, rows: Int64[np.ndarray, " rows"], epoch: int) -> Batch:
-    device = batch.numerical.device
-    of_numbers, of_codes = (torch.from_numpy(mask).to(device) for mask in hiding.masks(rows, epoch))
-    missing = torch.from_numpy(hiding.missing).to(device)
-    return replace(
-        batch,
-        numerical=torch.where(of_numbers, missing, batch.numerical),
-        categorical=batch.categorical.masked_fill(of_codes, 0),
-    )
 
 
 def _taken(array: Tensor, rows: Int[np.ndarray, " rows"] | slice) -> Tensor:

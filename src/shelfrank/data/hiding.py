@@ -6,12 +6,13 @@ trees by a branch that no such row decided.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, Num, UInt64
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, Num, UInt64
 
 from shelfrank.data.prepared import MISSING_SUFFIX, Column, Split
+from shelfrank.hashing import mixed_bits
 from shelfrank.schema import Side
 
 COUNTED_ROWS = 200_000
@@ -19,6 +20,8 @@ COUNTED_ROWS = 200_000
 FEWEST_ROWS = 1_000
 """Unknown rows of a feature that small splits aim at, up to `MOST_SHARE` of all: trees need some per level."""
 MOST_SHARE = 0.1
+MOST_TOGETHER = 0.15
+"""Share of the searches, and of the rows, that have anything hidden at most, however many features there are."""
 ROWS_AT_ONCE = 65_536
 SHARED_BY_SEARCH = (Side.CUSTOMER, Side.QUERY, Side.CONTEXT)
 """Sides that are the same for every row of a search, and are hidden in all of them at once."""
@@ -33,6 +36,7 @@ class HiddenTogether:
         numerical: Places of the numerical columns.
         categorical: Places of the categorical columns.
         by_search: Whether all rows of a search are hidden at once.
+        whole: Whether this is a side as a whole, of which nothing is known, and not a feature whose value is unknown.
         share: Of the searches, or of the rows, in which they are hidden.
     """
 
@@ -40,6 +44,7 @@ class HiddenTogether:
     numerical: tuple[int, ...]
     categorical: tuple[int, ...]
     by_search: bool
+    whole: bool = False
     share: float = 0.0
 
 
@@ -48,11 +53,16 @@ class Hiding:
 
     Each categorical feature and each number with a missing flag is hidden by itself; the customer, with history and
     session, and the product's declared features are also hidden as a whole, as an anonymous visitor and a new product
-    come. Hidden categories get code 0, whatever the default, so that the default's category keeps its own meaning;
-    hidden numbers get what a missing one became. What is unknown in as many training rows anyway is left as it is.
+    come. The category of a feature that is hidden alone gets code 0, whatever the default, so that the default's
+    category keeps its own meaning; those of a side as a whole get what a missing one becomes, as in the service. Hidden
+    numbers get what a missing one became. What is unknown in as many training rows anyway is left as it is.
 
-    A value is hidden by a hash of seed, epoch, search and the row's tie key, which depends neither on the batches, nor
-    on the processes, nor on the order in which a page was shown.
+    In each epoch at most one of what all rows of a search share is hidden in it, and at most one of what is a row's
+    own, so that what is left tells the rest. Where the shares of either kind come to more than `MOST_TOGETHER`, all are
+    scaled down.
+
+    What is hidden follows a hash of seed, epoch and search, or the row's tie key, which depends neither on the batches,
+    nor on the processes, nor on the order in which a page was shown.
 
     Args:
         train: The rows.
@@ -67,26 +77,32 @@ class Hiding:
     def __init__(self, train: Split, share: float, seed: int) -> None:
         self.seed, self._offsets, self._tie_keys = seed, np.asarray(train.search_offsets), train.tie_keys
         self.missing = np.array([column.missing for column in train.numerical_columns], np.float32)
-        self._n_categorical = len(train.categorical_columns)
+        self._codes = np.array([column.missing for column in train.categorical_columns], np.int32)
         self.units: tuple[HiddenTogether, ...] = ()
         if share and train.n_rows:
             aim = max(share, min(FEWEST_ROWS / train.n_rows, MOST_SHARE))
-            self.units = tuple(_with_shares(_units(train.numerical_columns, train.categorical_columns), train, aim))
+            units = _with_shares(_units(train.numerical_columns, train.categorical_columns), train, aim)
+            self.units = tuple(_scaled_down(units))
 
-    def masks(
+    def hidden(
         self, rows: Int64[np.ndarray, " rows"], epoch: int
-    ) -> tuple[Bool[np.ndarray, "rows n_num"], Bool[np.ndarray, "rows n_cat"]]:
-        """Which of some rows' values are hidden in an epoch."""
+    ) -> tuple[Bool[np.ndarray, "rows n_num"], Int32[np.ndarray, "rows n_cat"]]:
+        """Which of some rows' numbers are hidden in an epoch, and the codes that hide theirs, -1 where none does."""
         numerical = np.zeros((len(rows), len(self.missing)), bool)
-        categorical = np.zeros((len(rows), self._n_categorical), bool)
+        codes = np.full((len(rows), len(self._codes)), -1, np.int32)
         search = np.searchsorted(self._offsets, rows, side="right").astype(np.uint64)
-        product = np.asarray(self._tie_keys[rows])
-        for number, unit in enumerate(self.units):
-            key = np.random.SeedSequence([self.seed, epoch, number]).generate_state(1, np.uint64)[0]
-            hidden = np.flatnonzero(_uniform(key, search if unit.by_search else product) < unit.share)
-            numerical[np.ix_(hidden, np.array(unit.numerical, np.intp))] = True
-            categorical[np.ix_(hidden, np.array(unit.categorical, np.intp))] = True
-        return numerical, categorical
+        for by_search, ids in ((True, search), (False, np.asarray(self._tie_keys[rows]))):
+            units = [unit for unit in self.units if unit.by_search == by_search]
+            key = np.random.SeedSequence([self.seed, epoch, by_search]).generate_state(1, np.uint64)[0]
+            # Each unit has its own part of [0, 1).
+            ends = np.cumsum([unit.share for unit in units])
+            chosen = np.searchsorted(ends, _uniform(key, ids), side="right")
+            for number, unit in enumerate(units):
+                places, numbers = np.flatnonzero(chosen == number), np.array(unit.numerical, np.intp)
+                numerical[np.ix_(places, numbers)] = True
+                categories = np.array(unit.categorical, np.intp)
+                codes[np.ix_(places, categories)] = self._codes[categories] if unit.whole else 0
+        return numerical, codes
 
     def hide(
         self,
@@ -98,16 +114,18 @@ class Hiding:
         """Hides an epoch's values of some rows of the split, in place."""
         for start in range(0, len(rows) if self.units else 0, ROWS_AT_ONCE):
             some = slice(start, start + ROWS_AT_ONCE)
-            of_numbers, of_codes = self.masks(rows[some], epoch)
+            of_numbers, codes = self.hidden(rows[some], epoch)
             np.copyto(numerical[some], self.missing, where=of_numbers)
-            np.copyto(categorical[some], 0, where=of_codes)
+            np.copyto(categorical[some], codes, where=codes >= 0, casting="unsafe")
 
     def told(self) -> list[str]:
         """What was hidden how often, for people."""
         if not self.units:
             return []
         parts = ", ".join(f"{unit.name} {unit.share:.1%}" for unit in self.units)
-        return [f"hidden in training, so that unknown is what is right on average: {parts}"]
+        whole = [1 - sum(unit.share for unit in self.units if unit.by_search == each) for each in (True, False)]
+        rows = f"{1 - whole[0] * whole[1]:.1%} of the rows have something hidden"
+        return [f"hidden in training, so that unknown is what is right on average: {parts}; {rows}"]
 
 
 def _units(numerical: Sequence[Column], categorical: Sequence[Column]) -> list[HiddenTogether]:
@@ -132,20 +150,24 @@ def _units(numerical: Sequence[Column], categorical: Sequence[Column]) -> list[H
             tuple(place for place, column in enumerate(numerical) if column.side is Side.CUSTOMER),
             tuple(place for place, column in enumerate(categorical) if column.side is Side.CUSTOMER),
             by_search=True,
+            whole=True,
         ),
         HiddenTogether(
             "the product",
             tuple(place for unit in of_product for place in unit.numerical),
             tuple(place for unit in of_product for place in unit.categorical),
             by_search=False,
+            whole=True,
         ),
     ]
     alone = {(unit.numerical, unit.categorical) for _, unit in singles}
-    wholes = [
-        unit
-        for unit in wholes
-        if (unit.numerical or unit.categorical) and (unit.numerical, unit.categorical) not in alone
-    ]
+
+    def is_other(unit: HiddenTogether) -> bool:
+        """Whether nothing hides the same alone: a default's code is hidden with the whole only."""
+        has_default = any(categorical[place].missing for place in unit.categorical)
+        return has_default or (unit.numerical, unit.categorical) not in alone
+
+    wholes = [unit for unit in wholes if (unit.numerical or unit.categorical) and is_other(unit)]
     return [*wholes, *(unit for _, unit in singles)]
 
 
@@ -156,19 +178,22 @@ def _with_shares(units: Sequence[HiddenTogether], train: Split, aim: float) -> l
     codes = np.asarray(train.categorical[rows])
     unknown = codes == 0
     # A missing value of a declared default has its code; an anonymous visitor has it of every customer feature.
-    absent = unknown | (codes == np.array([column.missing for column in train.categorical_columns], codes.dtype))
+    absent = codes == np.array([column.missing for column in train.categorical_columns], codes.dtype)
     wanting = []
     for unit in units:
-        of_codes = absent if len(unit.numerical) + len(unit.categorical) > 1 else unknown
+        of_codes = absent if unit.whole else unknown
         seen = numbers[:, unit.numerical].all(axis=1) & of_codes[:, unit.categorical].all(axis=1)
         share = float(seen.mean())
         if share < aim:
-            wanting.append(
-                HiddenTogether(
-                    unit.name, unit.numerical, unit.categorical, unit.by_search, (aim - share) / (1.0 - share)
-                )
-            )
+            wanting.append(replace(unit, share=(aim - share) / (1.0 - share)))
     return wanting
+
+
+def _scaled_down(units: Sequence[HiddenTogether]) -> list[HiddenTogether]:
+    together = {
+        by_search: sum(unit.share for unit in units if unit.by_search == by_search) for by_search in (True, False)
+    }
+    return [replace(unit, share=unit.share * min(1.0, MOST_TOGETHER / together[unit.by_search])) for unit in units]
 
 
 def _is_shared(column: Column) -> bool:
@@ -176,8 +201,5 @@ def _is_shared(column: Column) -> bool:
 
 
 def _uniform(key: np.uint64, ids: UInt64[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
-    """A fixed number in [0, 1) for each id (the finalizer of SplitMix64)."""
-    mixed = (ids + key) * np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return ((mixed ^ (mixed >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
+    """A fixed number in [0, 1) for each id."""
+    return (mixed_bits((ids + key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)) * 2.0**-53

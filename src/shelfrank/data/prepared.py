@@ -18,6 +18,7 @@ from jaxtyping import Float32, Int8, Int32, Int64, UInt64
 
 from shelfrank.artifact import Manifest, read_manifest
 from shelfrank.errors import UserError
+from shelfrank.hashing import mixed_bits
 from shelfrank.schema import Side
 
 KIND = "prepared_data"
@@ -182,6 +183,20 @@ class Split:
         return replace(self, search_offsets=offsets - offsets[0], **picked)
 
 
+def tie_order(rows: Split) -> Int64[np.ndarray, " rows"]:
+    """Row indices that sort each search by ascending tie key, searches staying in their places.
+
+    What is computed in this order does not depend on the order in which a page was shown. The boosting libraries break
+    ties between scores, and round sums, by the order of rows: in this one they break ties as our metrics do.
+    """
+    return np.lexsort((rows.tie_keys, search_of_rows(rows)))
+
+
+def search_of_rows(rows: Split) -> Int64[np.ndarray, " rows"]:
+    """Index of each row's search."""
+    return np.repeat(np.arange(rows.n_searches), np.diff(rows.search_offsets))
+
+
 @dataclass(frozen=True)
 class PreparedData:
     """A finished folder of prepared data."""
@@ -295,10 +310,7 @@ def tie_keys(
     search_hashes: UInt64[np.ndarray, " rows"], product_hashes: UInt64[np.ndarray, " rows"]
 ) -> UInt64[np.ndarray, " rows"]:
     """A fixed hash of each (search, product) pair, by which equal scores are ordered."""
-    mixed = search_hashes * np.uint64(0x9E3779B97F4A7C15) ^ product_hashes
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
+    return mixed_bits(search_hashes * np.uint64(0x9E3779B97F4A7C15) ^ product_hashes)
 
 
 def _column(item: dict[str, Any]) -> Column:

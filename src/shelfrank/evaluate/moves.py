@@ -71,7 +71,9 @@ def _examples(
     has_click = np.add.reduceat(clicked, starts) > 0
     known = subset.customer_idx[starts] >= 0
     candidates = np.flatnonzero(has_click & known & (sizes > SHOWN_PRODUCTS))
-    candidates = candidates[np.argsort(subset.tie_keys[starts[candidates]])]
+    # The least key of a page is the same in whatever order it was shown.
+    least = np.minimum.reduceat(subset.tie_keys, starts)
+    candidates = candidates[np.argsort(least[candidates])]
     searches = prepared.searches(split_name).take(pa.array(np.asarray(evaluation.array("pd_searches"))))
     products, queries = prepared.products(), prepared.queries()
     examples = []

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt64
 
+from shelfrank.hashing import mixed_bits
+
 
 def sample_negatives(clicks: Iterable[tuple[str, str, str]], n_negatives: int) -> pa.Table:
     """Draws products of the clicked categories that the search did not click.
@@ -37,7 +39,7 @@ def sample_negatives(clicks: Iterable[tuple[str, str, str]], n_negatives: int) -
             pool = sorted(set[str]().union(*(products_of[category] for category in categories)))
             pools[key] = pool, np.array([_hash(product) for product in pool], np.uint64)
         pool, hashes = pools[key]
-        draws = _mixed(hashes ^ np.uint64(_hash(search)))
+        draws = mixed_bits(hashes ^ np.uint64(_hash(search)))
         n_least = min(n_negatives + len(clicked[search]), len(pool))
         least = np.argpartition(draws, n_least - 1)[:n_least]
         order = least[np.argsort(draws[least])]
@@ -49,10 +51,3 @@ def sample_negatives(clicks: Iterable[tuple[str, str, str]], n_negatives: int) -
 
 def _hash(text: str) -> int:
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:8], "big")
-
-
-def _mixed(bits: UInt64[np.ndarray, " n_products"]) -> UInt64[np.ndarray, " n_products"]:
-    # The finalizer of SplitMix64: after it, each bit depends on every bit of the search's and the product's hash.
-    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return bits ^ (bits >> np.uint64(31))

@@ -27,20 +27,6 @@ class TreeRanker(Ranker):
         """What each feature adds to each row's margin, and the margin that is left: the mean over training rows."""
 
 
-def tie_order(rows: Split) -> Int64[np.ndarray, " rows"]:
-    """Row indices that sort each search by ascending tie key, searches staying in their places.
-
-    The libraries break ties between scores, and round sums, by the order of rows. In this order they break ties as our
-    metrics do, and nothing that they compute depends on the order in which a page was shown.
-    """
-    return np.lexsort((rows.tie_keys, search_of_rows(rows)))
-
-
-def search_of_rows(rows: Split) -> Int64[np.ndarray, " rows"]:
-    """Index of each row's search."""
-    return np.repeat(np.arange(rows.n_searches), np.diff(rows.search_offsets))
-
-
 def feature_matrix(
     rows: Split, chosen: Int64[np.ndarray, " chosen"] | None = None
 ) -> Float32[np.ndarray, "chosen n_features"]:

@@ -9,19 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
 
 from shelfrank.data.hiding import Hiding
-from shelfrank.data.prepared import Split
+from shelfrank.data.prepared import Split, search_of_rows, tie_order
 from shelfrank.errors import UserError
 from shelfrank.metrics.ranking import MAX_GRADE
 from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import (
-    TreeRanker,
-    feature_matrix,
-    kept_trees,
-    search_of_rows,
-    tie_order,
-    training_matrix,
-)
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
 from shelfrank.train.loop import Checkpoints
 
 MODEL = "model.txt"

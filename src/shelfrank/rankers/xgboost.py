@@ -10,11 +10,11 @@ from jaxtyping import Float32, Float64, Int64
 from xgboost.callback import TrainingCallback
 
 from shelfrank.data.hiding import Hiding
-from shelfrank.data.prepared import Split
+from shelfrank.data.prepared import Split, tie_order
 from shelfrank.errors import UserError
 from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, tie_order, training_matrix
+from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
 from shelfrank.schema import TASKS
 from shelfrank.train.loop import Checkpoints
 
