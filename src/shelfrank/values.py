@@ -36,6 +36,9 @@ BLANKS = (
 CATEGORY_NULL_WORDS = ("NULL", "null", "Null", "\\N", "NaN", "nan", "NAN")
 """Texts that mean a missing category; NA may be Namibia, and None a level."""
 
+REMEMBERED_TEXTS = 50_000
+"""Texts whose categories are kept in memory."""
+
 NULL_WORDS = (
     *CATEGORY_NULL_WORDS,
     *("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "-nan", "-NaN"),
@@ -153,6 +156,8 @@ class CategorySpelling:
             >>> [CategorySpelling().of(each) for each in (1, 1.0, "1.0", True, "TRUE", "Red ", "NULL")]
             ['1', '1', '1', 'true', 'true', 'Red', None]
         """
+        if type(value) is str:
+            return _category_of_text(self, value)
         if value is None:
             return None
         if isinstance(value, bool):
@@ -161,13 +166,7 @@ class CategorySpelling:
             return None if math.isnan(value) else _number_text(value)
         if isinstance(value, Decimal):
             return _decimal_text(value)
-        text = trimmed(str(value))
-        if not text or text in self.missing:
-            return None
-        if text.lower() in ("true", "false"):
-            return text.lower()
-        text = _without_decimals(text)
-        return text.casefold() if self.fold_case else text
+        return _category_of_text(self, str(value))
 
     def expression(self, texts: Value) -> Value:
         """`of` for an engine's column of texts, but for the case."""
@@ -305,3 +304,15 @@ def _or_null(texts: Value, words: tuple[str, ...]) -> Value:
     if words:
         texts = texts.re_replace(f"^(?:{'|'.join(map(re.escape, words))})$", "")
     return texts.nullif("")
+
+
+@lru_cache(REMEMBERED_TEXTS)
+def _category_of_text(spelling: CategorySpelling, text: str) -> str | None:
+    # Every candidate of a page may give its brand: a few texts come again and again.
+    text = trimmed(text)
+    if not text or text in spelling.missing:
+        return None
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    text = _without_decimals(text)
+    return text.casefold() if spelling.fold_case else text

@@ -195,3 +195,7 @@ def test_a_log_of_clicks_only_is_compared_from_end_to_end(click_only_prepared: P
     page = (tmp_path / "out" / "report.html").read_text()
     assert "LambdaMART" in page
     assert "nan" not in page.lower().split()
+
+
+def test_a_name_leaves_the_root_out() -> None:
+    assert evaluation_names([Path("/a/b/mmoe"), Path("/b/mmoe")]) == ["a/b/mmoe", "b/mmoe"]

@@ -86,3 +86,17 @@ def test_a_ranker_reads_what_its_computed_columns_are_made_of() -> None:
     assert names(["device", "product_click_rate"]) == ["device"]
     assert names(["customer_brand_share"]) == ["brand"]
     assert names([]) == []
+
+
+def test_an_anonymous_visitor_lacks_no_customer_feature_that_the_rows_hold() -> None:
+    features = (RequestFeature("tier", "categorical", "customer", "customer", "always"),)
+    check = RequestCheck(features, {"tier": "row"})
+
+    def missing(**more: Any) -> dict[str, int]:
+        return check.missing(Asked("q", ["a", "b"], ts_us=0, **more), np.array([0, 1]), -1)
+
+    assert missing() == {}
+    assert missing(customer_id="c1") == {"tier": 2}
+    assert missing(customer={"tier": None}) == {"tier": 2}
+    assert missing(products=[{"tier": None}, {"tier": "gold"}]) == {"tier": 1}
+    assert missing(customer={"tier": "gold"}) == {}

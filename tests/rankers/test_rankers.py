@@ -344,3 +344,15 @@ def test_a_loaded_network_has_its_relevance_tower(graded: PreparedData, tmp_path
     without = ranker_spec("mmoe_dcn_v2").build(problem(graded, tiny("mmoe_dcn_v2", "relevance_weight=0")))
     with pytest.raises(UserError, match="must fit the run's config and data"):
         without.load(tmp_path)
+
+
+def test_memory_is_what_a_container_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shelfrank.rankers import neural
+
+    file = tmp_path / "memory.max"
+    monkeypatch.setattr(neural, "MEMORY_LIMIT", file)
+    machine = neural.memory_bytes()
+    file.write_text("max\n", encoding="ascii")
+    assert neural.memory_bytes() == machine
+    file.write_text("1000\n", encoding="ascii")
+    assert neural.memory_bytes() == 1000 < machine

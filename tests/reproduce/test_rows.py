@@ -79,3 +79,7 @@ def test_a_row_that_the_data_cannot_have_says_why(small_prepared: Path) -> None:
     assert {
         row.name for row in ROWS if why_not(row, wordless) == "no query shares a word with a product's text"
     } == reading
+
+
+def test_no_budget_hides_values_of_the_training_rows() -> None:
+    assert all("train.hide_share=0" in budget.settings for budget in BUDGETS.values())

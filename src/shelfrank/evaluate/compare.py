@@ -91,7 +91,8 @@ def evaluation_names(paths: Sequence[Path]) -> list[str]:
         >>> evaluation_names([Path("/a/mmoe"), Path("/b/mmoe"), Path("/b/xgboost")])
         ['a/mmoe', 'b/mmoe', 'xgboost']
     """
-    parts = [Path(os.path.abspath(path)).parts for path in paths]
+    # The root is the same for all, and the first part of none of the names.
+    parts = [Path(os.path.abspath(path)).parts[1:] for path in paths]
     twice = next((path for path, own in zip(paths, parts, strict=True) if parts.count(own) > 1), None)
     if twice is not None:
         raise UserError(f"every evaluation must be given once, but {twice} is given twice; leave one out")

@@ -70,15 +70,13 @@ class GivenCategories:
             # An older encoder may hold 1.0 where 1 is asked for.
             self._codes.setdefault(self._spelling.of(value), index + 1)
 
-    def code(self, value: Any) -> int:
-        """The code of a value: the default's where it is missing, 0 where it is unknown."""
+    def find(self, value: Any) -> tuple[int, bool]:
+        """The code of a value, the default's where it is missing, and whether one is given that has none: 0."""
         spelled = self._spelling.of(value)
-        return self._default if spelled is None else self._codes.get(spelled, 0)
-
-    def is_cold(self, value: Any) -> bool:
-        """Whether a value is given, and has no code."""
-        spelled = self._spelling.of(value)
-        return spelled is not None and spelled not in self._codes
+        if spelled is None:
+            return self._default, False
+        code = self._codes.get(spelled, 0)
+        return code, not code
 
 
 def number(name: str, value: Any) -> float:

@@ -98,6 +98,7 @@ class RequestCheck:
     def __init__(self, features: tuple[RequestFeature, ...], homes: Mapping[str, Home]) -> None:
         self.features = features
         self._of_rows = [each.name for each in features if homes[each.name] == "row"]
+        self._of_visitors = {each.name for each in features if each.side == Side.CUSTOMER.value}
         self._of_products = [each.name for each in features if homes[each.name] == "product"]
         self._of_customers = [each.name for each in features if homes[each.name] == "customer"]
         # What may differ from row to row may be given with the page, the customer or a candidate.
@@ -122,6 +123,10 @@ class RequestCheck:
         n_rows = len(product)
         counts = Counter[str]()
         for name in self._of_rows:
+            # Of an anonymous visitor nothing can be known; what is given as null is missing all the same.
+            is_given = name in asked.customer or name in asked.context or any(name in given for given in asked.products)
+            if name in self._of_visitors and asked.customer_id is None and not is_given:
+                continue
             page = asked.context.get(name, asked.customer.get(name))
             rows = [given.get(name, page) for given in asked.products] or [page] * n_rows
             counts[name] = sum(map(is_missing, rows))

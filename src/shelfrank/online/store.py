@@ -478,10 +478,9 @@ class FeatureStore:
         cold = 0
         for name in self._row_categories:
             categories, place = self._categories[name]
-            values = self._given(asked, name)
-            codes = [categories.code(value) for value in values]
-            categorical[:, place] = codes
-            cold += sum(categories.is_cold(value) for value in values)
+            found = [categories.find(value) for value in self._given(asked, name)]
+            categorical[:, place] = [code for code, _ in found]
+            cold += sum(is_cold for _, is_cold in found)
         replaced = [(slice(None), asked.customer, "customer")]
         replaced += [(slice(row, row + 1), given, "product") for row, given in enumerate(asked.products)]
         for rows, given, home in replaced:
@@ -494,8 +493,8 @@ class FeatureStore:
                     numerical[rows, place : place + len(encoded)] = encoded
                 elif name in self._categories:
                     categories, place = self._categories[name]
-                    categorical[rows, place] = categories.code(value)
-                    cold += int(categories.is_cold(value))
+                    categorical[rows, place], is_cold = categories.find(value)
+                    cold += is_cold
         return cold
 
     def _given(self, asked: Asked, name: str) -> list[Any]:

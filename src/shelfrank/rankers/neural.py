@@ -1,5 +1,6 @@
 """The paper's networks as rankers."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from shelfrank.train.loop import Checkpoints, fit, pick_device, predict
 
 WEIGHTS = "weights.safetensors"
 TEXT_MODEL = "text_model.json"
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class NeuralRanker(Ranker):
@@ -156,15 +158,24 @@ class NeuralRanker(Ranker):
 
 
 def require_memory(model: MultiTaskRanker) -> None:
-    """Refuses a network whose weights, gradients and Adam's two moments cannot fit into this machine's memory."""
+    """Refuses a network whose weights, gradients and Adam's two moments cannot fit into the memory there is."""
     n_parameters = sum(model.parameter_counts().values())
-    needed, there = 16 * n_parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed, there = 16 * n_parameters, memory_bytes()
     if needed > there:
         raise UserError(
             f"the network must fit into memory, but its {n_parameters:,} parameters take {needed / 1e9:,.0f} GB in "
-            f"training and this machine has {there / 1e9:,.0f} GB; set smaller widths, fewer layers or fewer experts "
+            f"training and there are {there / 1e9:,.0f} GB; set smaller widths, fewer layers or fewer experts "
             "under neural"
         )
+
+
+def memory_bytes() -> int:
+    """What this machine has, or what the container that this runs in may use, where that is less."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Without a limit the file says "max"; on other systems there is none.
+    with contextlib.suppress(OSError, ValueError):
+        there = min(there, int(MEMORY_LIMIT.read_text(encoding="ascii")))
+    return there
 
 
 def pick_task(single_task: str | None, tasks: tuple[str, ...]) -> str | None:

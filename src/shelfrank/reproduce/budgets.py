@@ -7,6 +7,8 @@ from shelfrank.config import EvaluateConfig, PrepareConfig
 from shelfrank.errors import unknown_name
 
 AS_THE_PAPER = EvaluateConfig(ks=(1, 10), neutral="zero")
+HIDES_NOTHING = "train.hide_share=0"
+"""The paper's experiments train on the rows as they are."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ BUDGETS: dict[str, Budget] = {
             beta=0.1,
             n_seeds=2,
             text_model="packaged",
-            settings=("train.epochs=1", "train.batch_size=512"),
+            settings=("train.epochs=1", "train.batch_size=512", HIDES_NOTHING),
             ft_transformer_settings=("neural.d_embedding=8", "neural.ft_transformer.n_blocks=1"),
             evaluate=EvaluateConfig(ks=(1, 10), neutral="zero", n_resamples=100, n_resamples_auc=20, pd_searches=100),
             n_resamples=500,
@@ -83,7 +85,7 @@ BUDGETS: dict[str, Budget] = {
             beta=0.05,
             n_seeds=3,
             text_model="packaged",
-            settings=("train.epochs=3",),
+            settings=("train.epochs=3", HIDES_NOTHING),
             ft_transformer_settings=("neural.d_embedding=32",),
             evaluate=EvaluateConfig(ks=(1, 10), neutral="zero", n_resamples_auc=100, pd_searches=2_000),
         ),
@@ -97,6 +99,7 @@ BUDGETS: dict[str, Budget] = {
             preset="paper",
             weights="tuned",
             windows_days=(1.0, 7.0, 30.0),
+            settings=(HIDES_NOTHING,),
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Learning curves of the rankers that were trained in epochs."""
+"""Learning curves of the rankers that were trained in epochs or tree by tree."""
 
 from shelfrank.report.blocks import Figure, Figures, Missing, Section
 from shelfrank.report.charts import curve_chart
@@ -13,7 +13,9 @@ def learning_section(comparison: Comparison) -> Section:
     figures = [
         Figure(
             ranker.title,
-            curve_chart(f"curve-{index}", f"Loss by epoch, {ranker.title}", ranker.curves),
+            curve_chart(
+                f"curve-{index}", f"Loss by {'tree' if grows_trees(ranker) else 'epoch'}, {ranker.title}", ranker.curves
+            ),
             curve_caption(ranker),
         )
         for index, ranker in enumerate(comparison.rankers)
@@ -28,9 +30,17 @@ def learning_section(comparison: Comparison) -> Section:
     return Section("learning", "Learning curves", [Figures(figures, note)], INTRO)
 
 
+def grows_trees(ranker: Ranker) -> bool:
+    """Whether the points of a ranker's curve are trees: they have no weights to count and are not timed one by one."""
+    return ranker.params is None and all(epoch.seconds is None for epoch in ranker.curves)
+
+
 def curve_caption(ranker: Ranker) -> str:
-    """How many epochs a ranker was trained, how long each took, and which one's weights were kept."""
+    """How many epochs a ranker was trained, how long each took, and which one's weights were kept; of trees how many."""
     kept = next((epoch.epoch for epoch in ranker.curves if epoch.best), None)
+    if grows_trees(ranker):
+        words = plural(len(ranker.curves), "tree", "trees")
+        return words if kept is None or kept == ranker.curves[-1].epoch else f"{words}; the first {kept} kept"
     words = plural(len(ranker.curves), "epoch", "epochs")
     seconds = [epoch.seconds for epoch in ranker.curves if epoch.seconds is not None]
     if seconds:
