@@ -36,7 +36,7 @@ def grows_trees(ranker: Ranker) -> bool:
 
 
 def curve_caption(ranker: Ranker) -> str:
-    """How many epochs a ranker was trained, how long each took, and which one's weights were kept; of trees how many."""
+    """How many epochs a ranker was trained, how long each took, which weights were kept; of trees how many."""
     kept = next((epoch.epoch for epoch in ranker.curves if epoch.best), None)
     if grows_trees(ranker):
         words = plural(len(ranker.curves), "tree", "trees")
