@@ -280,7 +280,10 @@ def _show(comparison: dict[str, Any], out: Path, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from shelfrank.report.terminal import comparison_table
+    from shelfrank.report.terminal import MIN_WIDTH, comparison_table
 
-    Console().print(comparison_table(comparison))
+    console = Console()
+    # Lines that a terminal folds are better than names that are cut.
+    console.width = max(console.width, MIN_WIDTH)
+    console.print(comparison_table(comparison, console.width))
     typer.echo(f"report: {(out / 'report.html').resolve()}")

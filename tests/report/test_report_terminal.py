@@ -10,9 +10,10 @@ from shelfrank.report import comparison_table
 NAMES = ("popularity", "text_match", "lambdamart", "mmoe_dcn_v2", "mmoe_ft_transformer_text")
 
 
-def _printed(comparison: dict[str, Any]) -> str:
+def _printed(comparison: dict[str, Any], width: int = 100) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=100, color_system=None, force_terminal=False).print(comparison_table(comparison))
+    table = comparison_table(comparison, width)
+    Console(file=stream, width=width, color_system=None, force_terminal=False).print(table)
     return stream.getvalue()
 
 
@@ -26,6 +27,21 @@ def test_the_table_fits_100_columns(n_rankers: int) -> None:
     printed = _printed(full_comparison(n_rankers))
     assert max(map(len, printed.splitlines())) <= 100
     assert "…" not in printed
+
+
+@pytest.mark.parametrize("width", [66, 70, 80, 90])
+@pytest.mark.parametrize("is_even", [True, False])
+def test_names_and_figures_are_whole_in_a_narrow_terminal(full: dict[str, Any], width: int, is_even: bool) -> None:
+    for ranker in full["rankers"]:
+        for cutoff in ranker["mrr"].values():
+            for task in cutoff:
+                cutoff[task] = {"value": 0.25, "low": 0.24 if is_even else 0.05, "high": 0.26, "n": 100}
+    printed = _printed(full, width)
+    assert max(map(len, printed.splitlines())) <= width
+    assert "…" not in printed
+    assert "LambdaMART" in printed
+    assert printed.count("±0.010" if is_even else "0.050–0.260") >= 2 * len(full["rankers"]) * len(full["tasks"])
+    assert all(word in printed for word in ("Click", "MRR@1", "MRR@10", "AUC", "PD@10", "0.930"))
 
 
 def test_a_row_holds_the_figures_with_half_widths(full: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -13,26 +14,37 @@ from shelfrank.report.measured import Interval, Measure
 
 MARKS = {1: (" ▲", "bold blue"), -1: (" ▼", "bold dark_orange3")}
 NO_MARK = ("  ", "")
+MAX_TASK = 14
+"""Columns of a task's name."""
+MIN_NAME = 20
+"""Columns that a ranker's name has before the layout becomes a narrower one."""
+MIN_WIDTH = 66
+"""Columns of the narrowest table."""
 MAX_SKEW = 0.1
 """Sides of an interval that differ by no more than this share of its width are written as one."""
 
 
-def comparison_table(comparison: Mapping[str, Any]) -> Table:
+def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
     """Rankers by task: MRR at the smallest and the headline cutoff, AUC, and PD, with intervals.
 
-    A triangle after a figure says that its paired difference to the baseline is shown, see `shown_sign`.
+    A triangle after a figure says that its paired difference to the baseline is shown, see `shown_sign`. Where the
+    columns do not leave `MIN_NAME` to the rankers' names, each task is a line above its rankers; where that is not
+    enough, intervals stand below their figures.
 
     Args:
         comparison: The comparison, as parsed from JSON.
+        width: Columns of the terminal.
 
     Returns:
-        A table that fits 100 columns.
+        A table that fits the terminal, or `MIN_WIDTH` columns where it has fewer.
 
     Raises:
         UserError: Where a part of the comparison has the wrong type.
     """
     known = read_comparison(comparison)
-    measures = dict.fromkeys([Measure("mrr", min(known.ks, default=1)), known.headline, Measure("auc")])
+    width = max(width, MIN_WIDTH)
+    measures = list(dict.fromkeys([Measure("mrr", min(known.ks, default=1)), known.headline, Measure("auc")]))
+    labels = [*(measure.label for measure in measures), "PD@10"]
     confidence = "" if known.confidence is None else f"{known.confidence * 100:g} % "
     base = known.baseline_ranker
     against = base.title if base else known.baseline
@@ -49,31 +61,59 @@ def comparison_table(comparison: Mapping[str, Any]) -> Table:
         caption_justify="left",
         pad_edge=False,
     )
-    table.add_column("Task", overflow="fold", max_width=14)
-    table.add_column("Ranker", overflow="fold", max_width=30)
-    for measure in measures:
-        table.add_column(measure.label, justify="right", no_wrap=True)
-    table.add_column("PD@10", justify="right", no_wrap=True)
-    for task in known.tasks:
-        for index, ranker in enumerate(known.rankers):
-            table.add_row(
-                Text(task_title(task) if index == 0 else ""),
-                Text(ranker.title, "dim" if ranker.name == known.baseline else ""),
-                *(_figure(known, ranker, measure, task) for measure in measures),
+    titles = [ranker.title for ranker in known.rankers]
+    tasks = [task_title(task) for task in known.tasks]
+    wanted = min(max(map(cell_len, titles), default=0), MIN_NAME)
+    # Each layout is narrower than the one before.
+    for has_task_column, is_folded in ((True, False), (False, False), (False, True)):
+        rows = {
+            (task, ranker.name): [
+                *(_figure(known, ranker, measure, task, is_folded) for measure in measures),
                 _personalization(ranker),
-                end_section=index == len(known.rankers) - 1,
+            ]
+            for task in known.tasks
+            for ranker in known.rankers
+        }
+        widths = [
+            max(
+                cell_len(line)
+                for text in (label, *(row[place].plain for row in rows.values()))
+                for line in text.split("\n")
             )
+            for place, label in enumerate(labels)
+        ]
+        if has_task_column:
+            widths.insert(0, min(max(map(cell_len, ["Task", *tasks])), MAX_TASK))
+        # Columns are three characters apart, and the table has an edge on either side.
+        left = width - sum(widths) - 3 * len(widths) - 2
+        if left >= wanted:
+            break
+    if has_task_column:
+        table.add_column("Task", overflow="fold", width=widths[0])
+    table.add_column("Ranker", overflow="fold", width=min(max(map(cell_len, ["Ranker", *titles])), left))
+    for label in labels:
+        table.add_column(label, justify="right", no_wrap=True)
+    for task, title in zip(known.tasks, tasks, strict=True):
+        if not has_task_column:
+            table.add_row(Text(title, "bold"))
+        for index, ranker in enumerate(known.rankers):
+            first = [Text(title if index == 0 else "")] if has_task_column else []
+            name = Text(ranker.title, "dim" if ranker.name == known.baseline else "")
+            is_last = index == len(known.rankers) - 1
+            table.add_row(*first, name, *rows[task, ranker.name], end_section=is_last)
     return table
 
 
-def _figure(comparison: Comparison, ranker: Ranker, measure: Measure, task: str) -> Text:
+def _figure(comparison: Comparison, ranker: Ranker, measure: Measure, task: str, is_folded: bool) -> Text:
     interval = ranker.get(measure, task)
-    figure = Text(number(interval.value if interval else None))
-    if interval is not None:
-        figure.append(spread(interval), "dim")
     compared = interval is not None and ranker.name != comparison.baseline
     difference = comparison.difference(ranker, measure, task) if compared else None
-    return figure.append(*MARKS.get(difference.sign or 0, NO_MARK)) if difference else figure.append(*NO_MARK)
+    mark = MARKS.get(difference.sign or 0, NO_MARK) if difference else NO_MARK
+    figure = Text(number(interval.value if interval else None))
+    sides = spread(interval) if interval is not None else ""
+    if is_folded:
+        return figure.append(*mark).append(sides.replace(" ", "\n"), "dim")
+    return figure.append(sides, "dim").append(*mark)
 
 
 def spread(interval: Interval) -> str:
