@@ -71,6 +71,35 @@ def test_set_wins_over_the_file_and_the_file_over_the_preset(tmp_path: Path) -> 
     assert base["history"] == {"customer": False, "session": True}
 
 
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["lambdamart=5", "lambdamart.n_rounds=3"],
+            r"lambdamart must .* lambdamart.n_rounds is set, .* set to 5 before",
+        ),
+        (
+            ["neural.mmoe=no", "neural.mmoe.n_experts=3"],
+            r"neural.mmoe must .* neural.mmoe.n_experts is set.* set to False",
+        ),
+        (
+            ["neural=[1]", "neural={d_embedding: 4}"],
+            r"neural must .* neural.d_embedding is set, .* set to \[1\] before",
+        ),
+    ],
+)
+def test_a_key_below_a_value_that_is_no_mapping_is_an_error(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve(ExperimentConfig, overrides=overrides)
+
+
+def test_a_key_below_a_value_of_a_file_that_is_no_mapping_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("lambdamart: 5\n")
+    with pytest.raises(UserError, match="lambdamart must hold keys and values"):
+        resolve(ExperimentConfig, file, ["lambdamart.n_rounds=3"])
+
+
 def test_weights_of_a_later_layer_replace_the_earlier_ones_whole() -> None:
     base = {"task_weights": {"click": 0.5, "purchase": 0.5}}
     config = resolve(ExperimentConfig, overrides=["task_weights={add_to_cart: 1}"], base=base)

@@ -33,6 +33,9 @@ BLANKS = (
 )
 """White space of Unicode, and characters without a width; stripped from the ends of every value."""
 
+MAX_NUMBER = 1e20
+"""Numbers of features are of a magnitude below this: above every 64-bit integer, far below what 32-bit floats hold."""
+
 CATEGORY_NULL_WORDS = ("NULL", "null", "Null", "\\N", "NaN", "nan", "NAN")
 """Texts that mean a missing category; NA may be Namibia, and None a level."""
 

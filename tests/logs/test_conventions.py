@@ -165,6 +165,12 @@ WRITINGS: dict[str, bytes] = {
     "tabs": PLAIN.replace(",", "\t").encode(),
     "bars": PLAIN.replace(",", "|").encode(),
     "empty columns at the end": "".join(f"{line},,\n" for line in PLAIN.splitlines()).encode(),
+    "separator named": ("sep=;\n" + PLAIN.replace(",", ";")).encode(),
+    "comma named": ("SEP=,\r\n" + PLAIN.replace("\n", "\r\n")).encode("utf-8-sig"),
+    "tab named, UTF-16": ("sep=\t\r\n" + PLAIN.replace(",", "\t").replace("\n", "\r\n")).encode("utf-16"),
+    "separator named, header again": (
+        "sep=;\n" + PLAIN.replace(",", ";") + PLAIN.replace(",", ";").splitlines()[0] + "\n"
+    ).encode(),
     "header again": (PLAIN + PLAIN.splitlines()[0] + "\n").encode(),
     "quotes": "".join('"' + line.replace(",", '","') + '"\n' for line in PLAIN.splitlines()).encode(),
 }
@@ -190,7 +196,8 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
         PLAIN.replace("name", "name,COST", 1).encode(),
         "another whose name differs from 'cost' by case only",
     ),
-    "backslashes": (PLAIN.replace("X", '"a \\"b\\", c"').encode(), "must be a CSV file"),
+    "backslashes": (PLAIN.replace("X", '"a \\"b\\", c"').encode(), "must close each quote at the end of the cell"),
+    "another separator named": (("sep=^\n" + PLAIN).encode(), r"its first line says sep=\^; write it again"),
     "too few cells": ((PLAIN + "3,2024-05-01T12:00:00Z\n").encode(), "as many cells in each line as its header"),
 }
 

@@ -679,6 +679,35 @@ def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
     assert len(table(tmp_path / "log", "impressions")) == 4
 
 
+def _write_days(folder: Path, *lacking: str) -> Path:
+    """Two files of days, the second without some columns; the mapping of both."""
+    (folder / "days").mkdir()
+    whole = pa.table(WIDE)
+    pq.write_table(whole.slice(0, 2), folder / "days" / "a.parquet")
+    pq.write_table(whole.slice(2, 2).drop_columns(list(lacking)), folder / "days" / "b.parquet")
+    return write_mapping(folder, tables={"impressions": "days"})
+
+
+def test_columns_that_some_files_of_a_folder_lack_are_told(tmp_path: Path) -> None:
+    mapping = _write_days(tmp_path, "age", "user", "junk")
+    # A file without rows lacks nothing.
+    pq.write_table(pa.table({"page": pa.array([], pa.string())}), tmp_path / "days" / "c.parquet")
+    import_custom(mapping, tmp_path / "log")
+    notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
+    told = {name: note for name, note in notes.items() if "lack" in name}
+    assert told == {
+        f"column {name!r} of days that some of its files lack": "null in 2 rows of b.parquet"
+        for name in ("user", "age")
+    }
+
+
+@pytest.mark.parametrize("column", ["page", "at", "words", "sku", "rank"])
+def test_a_required_column_must_be_in_all_files_of_a_folder(column: str, tmp_path: Path) -> None:
+    mapping = _write_days(tmp_path, column)
+    with pytest.raises(UserError, match=rf"must have the column '{column}', .* but b.parquet \(2 rows\) has none"):
+        import_custom(mapping, tmp_path / "log")
+
+
 def test_rows_keep_their_order(tmp_path: Path) -> None:
     n_rows = 60_000
     rows = {

@@ -225,3 +225,21 @@ def test_constant_features_leave_a_score_that_ties(name: str, columns: str) -> N
     ranker, found = fitted(name, replace(rows, **same))
     assert np.isfinite(ranker.score(rows)).all()
     assert columns == "numerical" or any("only" in choice or "allows" in choice for choice in found.choices)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "settings", "choice"),
+    [
+        (("click", "add_to_cart", "purchase"), (), "task add_to_cart, the default"),
+        (("click", "purchase"), (), "task click, as the log has no labels of add_to_cart"),
+        (("purchase",), (), "task purchase, as the log has no labels of add_to_cart or click"),
+        (("click", "purchase"), ("xgboost.task=purchase",), "task purchase"),
+    ],
+)
+def test_the_choice_of_the_task_says_why(tasks: tuple[str, ...], settings: tuple[str, ...], choice: str) -> None:
+    train, valid = (
+        replace(rows, tasks=tasks, labels=np.asarray(rows.labels)[:, [rows.tasks.index(task) for task in tasks]])
+        for rows in (random_split(200), random_split(200, seed=9, name="valid"))
+    )
+    ranker = XGBoost(of_split(train, tiny("xgboost", "xgboost.n_rounds=2", *settings)))
+    assert ranker.fit(train, valid).choices[0] == choice

@@ -1,6 +1,8 @@
 """The shape that search engines call."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import body_of, golden_page
@@ -36,7 +38,13 @@ def test_unknown_ids_and_features_are_told_here_too(client: TestClient) -> None:
 
 
 def test_top_n_and_documents_come_back(client: TestClient) -> None:
-    documents = [{"id": "p001", "title": "acme chair"}, {"product_id": 7}, {"text": "p002"}, "p003", {"other": []}]
+    documents = [
+        {"id": "p001", "title": "acme chair"},
+        {"product_id": 7},
+        {"text": "p002"},
+        "p003",
+        {"id": "", "text": "new"},
+    ]
     body = {"query": "chair", "documents": documents, "top_n": 4, "return_documents": True}
     results = client.post("/v1/rerank", json=body).json()["results"]
     assert len(results) == 4
@@ -64,3 +72,19 @@ def test_whatever_a_document_holds_comes_back(client: TestClient) -> None:
     )
     (result,) = client.post("/v1/rerank", content=body, headers={"content-type": "application/json"}).json()["results"]
     assert result["document"] == {"id": "a", "b": "\ud800", "c": 10**40, "d": None}
+
+
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ({"sku": "p002"}, "documents.1 must be a product id, or an object with one as id, product_id, text, .* 'sku'"),
+        ({}, "its keys are none"),
+        ({"ID": 4, "title": "sofa"}, "its keys are 'ID', 'title'"),
+        ({"id": None}, "documents.1 must hold a product id, a text or a whole number, .* holds none there"),
+        ({"product_id": " ", "text": ["p002"]}, "holds none there"),
+    ],
+)
+def test_a_document_without_an_id_is_refused(client: TestClient, document: dict[str, Any], told: str) -> None:
+    response = client.post("/v1/rerank", json={"query": "sofa", "documents": ["p001", document]})
+    assert response.status_code == 422
+    assert re.search(told, response.json()["detail"])

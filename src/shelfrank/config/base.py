@@ -112,11 +112,31 @@ def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -
     return {task: weight / total for task, weight in chosen.items()}
 
 
-def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    """One part's values over another's, key by key; task weights are replaced whole."""
+def merge(base: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """One part's values over another's, key by key; task weights are replaced whole.
+
+    Args:
+        base: The earlier values.
+        top: The later values, which win.
+        path: Prefix of the keys in an error.
+
+    Returns:
+        The merged values.
+
+    Raises:
+        UserError: Where keys are to be set in what an earlier value made no mapping; that value would be lost.
+    """
     merged = dict(base)
     for key, value in top.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        earlier, where = merged.get(key), f"{path}{key}"
         replaces = key in {"task_weights", "score_weights"}
-        merged[key] = merge(merged[key], value) if both and not replaces else value
+        if not isinstance(value, Mapping) or earlier is None or replaces:
+            merged[key] = value
+        elif isinstance(earlier, Mapping):
+            merged[key] = merge(earlier, value, f"{where}.")
+        else:
+            raise UserError(
+                f"{where} must hold keys and values, since {where}.{next(iter(value), '')} is set, but it was set to "
+                f"{earlier!r} before; remove one of the two"
+            )
     return merged

@@ -55,7 +55,7 @@ class XGBoostConfig(Strict):
     """The paper's single-task baseline (Paper: Sec. 3.6).
 
     Attributes:
-        task: The task it learns; None takes add_to_cart where the log has it, else click.
+        task: The task it learns; None takes the first of add_to_cart, click and purchase that the log has.
         n_rounds: Most trees.
         learning_rate: Shrinkage.
         max_depth: Depth of a tree.

@@ -4,6 +4,7 @@ import codecs
 import csv
 import gzip
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,10 @@ _MARKS = {
 """First bytes of a file in another encoding than UTF-8; the mark of UTF-32 begins like that of UTF-16."""
 
 _LINE_ENDS = {b"\r\n": "CRLF", b"\n": "LF", b"\r": "CR"}
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
+_SEPARATOR_BYTES = re.compile(rb'\A(?:\xef\xbb\xbf)?"?sep=."?\r?\n', re.IGNORECASE)
+_MAX_SEPARATOR_LINE = 16
+"""Characters read of the first line, which may be very long."""
 _BYTES_AT_ONCE = 1 << 22
 
 
@@ -61,8 +66,39 @@ def header_of(path: Path, separator: str | None) -> tuple[str, list[str]]:
     """
     with opened(path) as raw:
         encoding = _encoding(raw.read(4))
+    declared = separator_line(path)
     with opened(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
+        if declared is not None:
+            text.readline()
+            return _parted(text, separator or declared, fixed=True)
         return _parted(text, separator or suffix_separator(path), fixed=separator is not None)
+
+
+def separator_line(path: Path) -> str | None:
+    """The separator that a first line such as `sep=;` names, as Excel reads and writes it.
+
+    Args:
+        path: The file, gzipped or not.
+
+    Returns:
+        The separator; None where the first line is another one.
+
+    Raises:
+        UserError: Where the line names what is none of `SEPARATORS`.
+        UnicodeDecodeError: Where the line is in another encoding than its first bytes tell.
+    """
+    with opened(path) as raw:
+        encoding = _encoding(raw.read(4))
+    with opened(path) as raw, io.TextIOWrapper(raw, encoding=encoding, newline="") as text:
+        found = _SEPARATOR_LINE.fullmatch(text.readline(_MAX_SEPARATOR_LINE).rstrip("\r\n"))
+    if found is None:
+        return None
+    if found[1] not in SEPARATORS:
+        raise UserError(
+            f"{path} must have {', '.join(SEPARATORS.values())} between its cells, but its first line says {found[0]}; "
+            "write it again with one of these"
+        )
+    return found[1]
 
 
 def suffix_separator(path: Path) -> str:
@@ -107,6 +143,8 @@ def inspect_csv(path: Path) -> CsvWriting:
         cut = len(chunk) if is_last else 1 + max(chunk.rfind(b"\n"), chunk.rfind(b"\r", 0, -1))
         chunk, rest = chunk[:cut], chunk[cut:]
         if header is None and chunk:
+            # The line that names the separator is none of the table.
+            chunk = _SEPARATOR_BYTES.sub(b"", chunk, count=1)
             header = _lines(chunk.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n"), most=1)[0]
         parts = chunk.split(b'"')
         outside = b" ".join(parts[in_quotes::2])

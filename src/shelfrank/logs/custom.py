@@ -19,8 +19,16 @@ from shelfrank.logs.convert import (
     whole_numbers,
 )
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
-from shelfrank.logs.mapping import SourceMapping, TableName
-from shelfrank.logs.raw_files import column_names, is_parquet, read_raw, readable, sha256, write_rows
+from shelfrank.logs.mapping import REQUIRED_ROLES, SourceMapping, TableName
+from shelfrank.logs.raw_files import (
+    column_names,
+    is_parquet,
+    read_raw,
+    readable,
+    require_in_all_parts,
+    sha256,
+    write_rows,
+)
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.spelled_columns import (
     ID_ROLES,
@@ -103,11 +111,13 @@ def _converted(
     engine: Backend, writer: SearchLogWriter, source: SourceMapping, table: TableName, file: Path
 ) -> tuple[Table, IdColumns]:
     with readable(file):
-        raw = read_raw(engine, file, writer.notes, _separator(source, file))
+        roles = source.roles(table)
+        require_in_all_parts(file, {role: roles[role] for role in REQUIRED_ROLES[table]})
+        raw = read_raw(engine, file, writer.notes, _separator(source, file), source.columns[table])
         if not is_parquet(file):
             # Every later pass would parse the text again.
             raw = engine.create_table(f"raw_{table}", raw, temp=True)
-        uses, roles = source.uses(table), source.roles(table)
+        uses = source.uses(table)
         require_single_values(file, raw, source.columns[table])
         unit = _timestamp_unit(engine, writer, source, raw, roles, file)
         first = _first_position(engine, writer, source, raw, roles, file)

@@ -5,7 +5,7 @@ import csv
 import hashlib
 import itertools
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,18 @@ from shelfrank.logs.csv_files import (
     header_of,
     inspect_csv,
     look_like_a_row,
+    separator_line,
     suffix_separator,
 )
 from shelfrank.logs.engine import Table, Value, read_parquet, rows_of, scratch_of, stream
+from shelfrank.logs.file_formats import require_text_table
 from shelfrank.logs.search_log import SearchLogWriter
+from shelfrank.logs.unreadable import unreadable
 from shelfrank.progress import progress
 
 _COPIES = itertools.count()
+MAX_FILES_TEXT = 200
+"""Characters of a list of files in a note or an error."""
 
 
 def sha256(path: Path) -> str:
@@ -89,10 +94,11 @@ def column_names(path: Path, separator: str | None = None) -> list[str]:
             names = list(dict.fromkeys(name for schema in schemas for name in schema.names))
             repeated = [name for schema in schemas for name in schema.names if schema.names.count(name) > 1]
         else:
+            require_text_table(path)
             names = _header(path, separator)
             repeated = [name for name in names if name and names.count(name) > 1]
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error, is_parquet(path)) from error
     if not any(names):
         raise UserError(f"{path} must begin with a line of column names, but its first line is empty")
     if repeated:
@@ -100,6 +106,49 @@ def column_names(path: Path, separator: str | None = None) -> list[str]:
         row = "; it looks like a row, so the line of names is missing" if look_like_a_row(names) else ""
         raise UserError(f"{path} must name each column once, but {twice} is named again{row}")
     return names
+
+
+def partly_absent(path: Path, names: Collection[str]) -> dict[str, dict[str, int]]:
+    """Finds columns that some Parquet files of a folder have and others lack.
+
+    Args:
+        path: A file or a folder.
+        names: The columns to look for.
+
+    Returns:
+        By such a column, the rows of each file that lacks it, by the file's name. Files without rows do not count.
+
+    Raises:
+        UserError: Where a file cannot be read.
+    """
+    if not path.is_dir():
+        return {}
+    try:
+        parts = {file.name: pq.read_metadata(file) for file in raw_files(path)}
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(path, error, is_parquet=True) from error
+    held = {name: set(part.schema.to_arrow_schema().names) for name, part in parts.items()}
+    absent = {
+        name: {file: parts[file].num_rows for file in parts if parts[file].num_rows and name not in held[file]}
+        for name in names
+    }
+    return {name: files for name, files in absent.items() if files and any(name in each for each in held.values())}
+
+
+def require_in_all_parts(path: Path, roles: Mapping[str, str]) -> None:
+    """Raises a `UserError` where a required column is absent from some of a folder's Parquet files.
+
+    Args:
+        path: A file or a folder.
+        roles: By required role, its column.
+    """
+    for name, files in partly_absent(path, roles.values()).items():
+        role = next(role for role, column in roles.items() if column == name)
+        shown = ", ".join(files)[:MAX_FILES_TEXT]
+        raise UserError(
+            f"{path} must have the column {name!r}, which has the role `{role}`, in all of its files, but {shown} "
+            f"({sum(files.values()):,} rows) has none; write these files again with it, or remove them"
+        )
 
 
 def require_columns(path: Path, names: Collection[str], required: Collection[str]) -> None:
@@ -132,7 +181,13 @@ def alike_names(names: list[str]) -> set[str]:
     return {name for name in names if lowered.count(name.lower()) > 1}
 
 
-def read_raw(engine: Backend, path: Path, notes: dict[str, Any] | None = None, separator: str | None = None) -> Table:
+def read_raw(
+    engine: Backend,
+    path: Path,
+    notes: dict[str, Any] | None = None,
+    separator: str | None = None,
+    used: Collection[str] | None = None,
+) -> Table:
     """Opens a raw file as a table; the cells of a CSV stay text, so that an id keeps its leading zeros.
 
     Of columns whose names differ by case only, and of those without a name, the table has none.
@@ -142,6 +197,7 @@ def read_raw(engine: Backend, path: Path, notes: dict[str, Any] | None = None, s
         path: A file or a folder.
         notes: Told what was recognised of how a CSV file is written.
         separator: What stands between the cells of a CSV file's lines; None finds it.
+        used: The columns that are read; None for all.
 
     Returns:
         The table.
@@ -151,6 +207,11 @@ def read_raw(engine: Backend, path: Path, notes: dict[str, Any] | None = None, s
     """
     names = column_names(path, separator)
     notes = {} if notes is None else notes
+    for name, parts in partly_absent(path, names if used is None else used).items():
+        n_rows, files = sum(parts.values()), ", ".join(parts)
+        notes[f"column {name!r} of {path.name} that some of its files lack"] = (
+            f"null in {n_rows:,} rows of {files[:MAX_FILES_TEXT]}{'…' if len(files) > MAX_FILES_TEXT else ''}"
+        )
     alike = alike_names(names) | {""}
     with readable(path):
         if is_parquet(path):
@@ -163,13 +224,16 @@ def _read_csv(
     engine: Backend, path: Path, names: list[str], alike: set[str], notes: dict[str, Any], separator: str | None
 ) -> Table:
     found, _ = header_of(path, separator)
-    if separator is None and found != suffix_separator(path):
+    declared = separator_line(path)
+    if declared is not None:
+        notes[f"first line of {path.name}, which names the separator"] = f"left out; it says {SEPARATORS[declared]}"
+    elif separator is None and found != suffix_separator(path):
         notes[f"separator of {path.name}"] = f"{SEPARATORS[found]}, as its line of column names shows"
     try:
         # The engine takes a truncated archive for a shorter one, and says nothing.
         writing = inspect_csv(path)
     except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error, is_parquet(path)) from error
     file = path
     if writing.needs_copy:
         notes[f"writing of {path.name}"] = f"{writing.encoding}, lines end in {' and '.join(writing.line_ends)}"
@@ -182,6 +246,7 @@ def _read_csv(
         columns=dict.fromkeys(places, "string"),
         header=True,
         auto_detect=False,
+        skip=int(declared is not None),
         delim=found,
         quote='"',
         escape='"',
@@ -204,7 +269,7 @@ def readable(path: Path) -> Iterator[None]:
     except duckdb.OutOfMemoryException:
         raise
     except (duckdb.Error, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error, is_parquet(path)) from error
 
 
 def write_rows(writer: SearchLogWriter, table: str, engine: Backend, rows: Table) -> None:
@@ -219,9 +284,3 @@ def write_rows(writer: SearchLogWriter, table: str, engine: Backend, rows: Table
 def count(engine: Backend, rows: Table) -> int:
     """Counts the rows of a computed table."""
     return rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"]
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    kind = "a Parquet file" if is_parquet(path) else "a CSV file in UTF-8 with as many cells in each line as its header"
-    reason = " ".join((str(error) or type(error).__name__).split())
-    return UserError(f"{path} must be {kind}, but it cannot be read: {reason[:300]}")

@@ -12,7 +12,7 @@ from shelfrank.logs.structure import Structure, feature_table
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.logs.violation import N_EXAMPLES, Severity, Violation, example
 from shelfrank.schema import TASKS, Kind
-from shelfrank.values import trimmed_expression
+from shelfrank.values import MAX_NUMBER, trimmed_expression
 
 KEYS = {
     "impressions": ("search_id", "product_id"),
@@ -150,6 +150,12 @@ def row_rules(table: str, rows: Table, found: Structure, nesting: Severity) -> C
                     lambda value: value.isnan(),
                 )
                 rule(feature.name, "must be finite", lambda value: value.isinf())
+                rule(
+                    feature.name,
+                    f"must be of a magnitude below {MAX_NUMBER:g}",
+                    # To the engine, NaN is above every number.
+                    lambda value: ~value.isinf() & ~value.isnan() & (value.abs() >= MAX_NUMBER),
+                )
             if feature.log1p:
                 rule(
                     feature.name,

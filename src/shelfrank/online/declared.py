@@ -12,7 +12,7 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from shelfrank.data.prepared import map_array
 from shelfrank.errors import UserError
 from shelfrank.prepare.encode import CategoricalEncoding, NumericalEncoding
-from shelfrank.values import NULL_WORDS, IdSpelling
+from shelfrank.values import MAX_NUMBER, NULL_WORDS, IdSpelling
 
 _NUMBER = IdSpelling(NULL_WORDS)
 """How a number in a text is read."""
@@ -79,19 +79,44 @@ class GivenCategories:
         return code, not code
 
 
-def number(name: str, value: Any) -> float:
+def number(name: str, value: Any, is_log1p: bool = False) -> float:
     """A given number; NaN where it is missing, also in a word.
 
     Args:
         name: The feature, for the error.
         value: What was given: a number, or a text of one.
+        is_log1p: Whether `schema.yaml` declares log1p for the feature, so that the log holds nothing below 0.
 
     Returns:
         The number.
 
     Raises:
-        UserError: Where it is none.
+        UserError: Where it is none, or one that the data contract refuses in a log.
     """
+    found = _parsed(value)
+    if found is None:
+        raise UserError(
+            f"the feature {name!r} must be a number, but it is {value!r}; send a number, or null where there is none"
+        )
+    if math.isinf(found) or abs(found) >= MAX_NUMBER:
+        raise UserError(
+            f"the feature {name!r} must be a number of a magnitude below {MAX_NUMBER:g}, but it is {value!r}; send the "
+            "right number, or null where there is none"
+        )
+    if is_log1p and found < 0:
+        raise UserError(
+            f"the feature {name!r} must be 0 or more, since schema.yaml declares log1p, but it is {value!r}; send the "
+            "right number, or null where there is none"
+        )
+    return found
+
+
+def given_numbers(name: str, values: Sequence[Any], is_log1p: bool = False) -> Float64[np.ndarray, " rows"]:
+    """Given numbers; see `number`."""
+    return np.array([number(name, value, is_log1p) for value in values], np.float64)
+
+
+def _parsed(value: Any) -> float | None:
     if value is None:
         return float("nan")
     if isinstance(value, int | float):
@@ -103,11 +128,4 @@ def number(name: str, value: Any) -> float:
         with contextlib.suppress(ValueError):
             if math.isfinite(found := float(text)):
                 return found
-    raise UserError(
-        f"the feature {name!r} must be a number, but it is {value!r}; send a number, or null where there is none"
-    )
-
-
-def given_numbers(name: str, values: Sequence[Any]) -> Float64[np.ndarray, " rows"]:
-    """Given numbers; see `number`."""
-    return np.array([number(name, value) for value in values], np.float64)
+    return None

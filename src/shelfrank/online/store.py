@@ -287,6 +287,7 @@ class FeatureStore:
             for home in ("product", "customer")
         )
         # What no table has is computed or given with the page.
+        self._log1p = frozenset(each.name for each in encoder.numerical if each.log1p)
         self._in_rows = [each.name for each in numerical["row"] if homes.get(each.name) == "row"]
         self._block = NumericalBlock(numerical["row"])
         self._block_names = [each.name for each in numerical["row"]]
@@ -425,11 +426,14 @@ class FeatureStore:
         if not self._plan.has_price:
             return None
         if self._prices is None:
-            return np.broadcast_to(given_numbers(PRICE, self._given(candidates.asked, PRICE)), len(candidates.product))
+            return np.broadcast_to(
+                given_numbers(PRICE, self._given(candidates.asked, PRICE), PRICE in self._log1p),
+                len(candidates.product),
+            )
         prices = self._prices[candidates.product]
         for row, given in enumerate(candidates.asked.products):
             if PRICE in given:
-                prices[row] = number(PRICE, given[PRICE])
+                prices[row] = number(PRICE, given[PRICE], PRICE in self._log1p)
         return prices
 
     def _text_values(self, candidates: _Candidates) -> Float32[np.ndarray, "rows n"]:
@@ -464,7 +468,10 @@ class FeatureStore:
         computed: Mapping[str, Num[np.ndarray, " _"]],
         numerical: Float32[np.ndarray, "rows n_num"],
     ) -> None:
-        given = {name: given_numbers(name, self._given(candidates.asked, name)) for name in self._in_rows}
+        given = {
+            name: given_numbers(name, self._given(candidates.asked, name), name in self._log1p)
+            for name in self._in_rows
+        }
         raw = np.empty((len(self._block_names), len(numerical)), np.float64)
         for place, name in enumerate(self._block_names):
             raw[place] = given[name] if name in given else computed[name]
@@ -489,7 +496,7 @@ class FeatureStore:
                     continue
                 if name in self._numbers:
                     encoding, place = self._numbers[name]
-                    encoded = encoding.transform(np.array([number(name, value)]))[0]
+                    encoded = encoding.transform(np.array([number(name, value, encoding.log1p)]))[0]
                     numerical[rows, place : place + len(encoded)] = encoded
                 elif name in self._categories:
                     categories, place = self._categories[name]

@@ -26,11 +26,15 @@ BLOCK_ROWS = 1 << 16
 NO_ROWS = 1e-6
 """Cover of a leaf that no training row reaches, so that shares of covers are defined everywhere."""
 
+TASK_ORDER = ("add_to_cart", "click", "purchase")
+"""The first of these with labels is learned where `xgboost.task` is null."""
+
 
 class XGBoost(TreeRanker):
     """Gradient-boosted trees on one binary label (Paper: Sec. 3.6, Table 2).
 
-    The paper's row learns add-to-cart; a log without that label learns click, or what `xgboost.task` says.
+    The paper's row learns add-to-cart; a log without that label learns click, one with neither learns purchase.
+    `xgboost.task` chooses another.
     """
 
     gives_probabilities = True  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
@@ -38,9 +42,7 @@ class XGBoost(TreeRanker):
     def __init__(self, problem: Problem) -> None:
         problem.require_features()
         self.problem, self.settings = problem, problem.config.xgboost
-        chosen = self.settings.task or next(
-            (task for task in ("add_to_cart", "click", "purchase") if task in problem.tasks), TASKS[0]
-        )
+        chosen = self.settings.task or next((task for task in TASK_ORDER if task in problem.tasks), TASKS[0])
         if chosen not in problem.tasks:
             raise UserError(
                 f"xgboost.task must be a task that the log has labels of ({', '.join(problem.tasks)}), not {chosen}"
@@ -86,9 +88,21 @@ class XGBoost(TreeRanker):
             {"epoch": i + 1, "train_loss": a, "valid_loss": b, "best": i == best}
             for i, (a, b) in enumerate(zip(curves["train"]["logloss"], curves["valid"]["logloss"], strict=True))
         ]
-        chosen = f"task {self.task}" + ("" if self.settings.task else ": add_to_cart where the log has it, else click")
-        choices = [chosen, *kept_trees(best + 1, len(curve), "xgboost", self.settings.n_rounds), *hiding.told()]
+        choices = [
+            self._task_choice(),
+            *kept_trees(best + 1, len(curve), "xgboost", self.settings.n_rounds),
+            *hiding.told(),
+        ]
         return Fitted(curve, choices, None, time.monotonic() - started)
+
+    def _task_choice(self) -> str:
+        """The task that is learned, and why where no setting names it."""
+        if self.settings.task:
+            return f"task {self.task}"
+        if self.task == TASK_ORDER[0]:
+            return f"task {self.task}, the default"
+        absent = " or ".join(TASK_ORDER[: TASK_ORDER.index(self.task)])
+        return f"task {self.task}, as the log has no labels of {absent}"
 
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
         """The one task's probability, for every task."""

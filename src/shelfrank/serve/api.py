@@ -15,6 +15,8 @@ MOST_ID = 256
 MOST_FEATURES = 100
 MOST_EVENTS = 1000
 MOST_EXPLAINED = 10
+DOCUMENT_KEYS = ("id", "product_id", "text")
+"""Keys of a document that may hold its product's id; the first with one counts."""
 _INT64 = 2**63
 _NONE = Field(default_factory=dict)
 """No features; a default of {} would be copied for each candidate, which takes as long as checking it."""
@@ -50,6 +52,20 @@ Document = Annotated[
                 {"type": "string", "maxLength": MOST_TEXT},
                 {"type": "integer", "minimum": -_INT64, "maximum": _INT64 - 1},
             ]
+        }
+    ),
+]
+_DOCUMENT_ID = {
+    "anyOf": [{"type": "string", "pattern": r"\S"}, {"type": "integer", "minimum": -_INT64, "maximum": _INT64 - 1}]
+}
+DocumentObject = Annotated[
+    dict[str, Any],
+    Field(max_length=MOST_FEATURES),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": MOST_FEATURES,
+            "anyOf": [{"required": [key], "properties": {key: _DOCUMENT_ID}} for key in DOCUMENT_KEYS],
         }
     ),
 ]
@@ -298,7 +314,8 @@ class RerankRequest(BaseModel):
 
     Attributes:
         query: What was typed.
-        documents: Product ids, or objects that have one as `id`, `product_id` or `text`; no other key of them is read.
+        documents: Product ids, or objects that have one as `id`, `product_id` or `text`; no other key of them is read,
+            and an object without one is refused.
             Let the engine send the field that holds the product's id. Elasticsearch names the list `input`.
         top_n: Most results; all if left out.
         return_documents: Whether results repeat their document.
@@ -316,9 +333,9 @@ class RerankRequest(BaseModel):
     )
 
     query: Text
-    documents: Annotated[
-        list[Document | Annotated[dict[str, Any], Field(max_length=MOST_FEATURES)]], Field(max_length=MOST_CANDIDATES)
-    ] = Field(validation_alias=AliasChoices("documents", "input"))
+    documents: Annotated[list[Document | DocumentObject], Field(max_length=MOST_CANDIDATES)] = Field(
+        validation_alias=AliasChoices("documents", "input")
+    )
     top_n: Annotated[int, Field(strict=True, ge=1), AsWhole] | None = None
     return_documents: Annotated[bool, Field(strict=True)] | None = False
     customer_id: Id | None = None

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime as dt
+import itertools
 import time
 import uuid
 from collections import Counter
@@ -130,7 +131,7 @@ def _ranking_routes() -> APIRouter:
         """The same in the shape that search engines call: Cohere's `rerank`."""
         asked = Asked(
             query=body.query,
-            product_ids=[_document_id(document) for document in body.documents],
+            product_ids=[_document_id(place, document) for place, document in enumerate(body.documents)],
             customer_id=body.customer_id,
             session_id=body.session_id,
             context=body.context,
@@ -294,15 +295,22 @@ def _relevance(answer: Answer) -> list[float]:
     return np.exp(-np.logaddexp(0.0, -np.array(answer.scores))).tolist()
 
 
-def _document_id(document: str | dict[str, Any]) -> str:
+def _document_id(place: int, document: str | dict[str, Any]) -> str:
     if isinstance(document, str):
         return document
-    for name in ("id", "product_id", "text"):
+    for name in api.DOCUMENT_KEYS:
         value = document.get(name)
         with contextlib.suppress(ValueError):
             if (found := IdSpelling().of(value)) is not None:
                 return found[: api.MOST_TEXT]
-    return ""
+    given = ", ".join(repr(str(key)[:MOST_PART]) for key in itertools.islice(document, 5)) or "none"
+    raise UserError(
+        f"documents.{place} must be a product id, or an object with one as {', '.join(api.DOCUMENT_KEYS)}, but its "
+        f"keys are {given}; send the id in one of these"
+        if not document.keys() & set(api.DOCUMENT_KEYS)
+        else f"documents.{place} must hold a product id, a text or a whole number, as {', '.join(api.DOCUMENT_KEYS)}, "
+        "but it holds none there"
+    )
 
 
 async def _tell_rules(_: Request, error: Exception) -> JSONResponse:
