@@ -8,7 +8,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shelfrank.errors import UserError
-from shelfrank.values import NULL_WORDS, CategorySpelling, IdSpelling, collapsed, folded_query
+from shelfrank.values import (
+    CATEGORY_NULL_WORDS,
+    NULL_WORDS,
+    TEXT_NULL_WORDS,
+    CategorySpelling,
+    IdSpelling,
+    collapsed,
+    folded_query,
+)
 
 TASKS = ("click", "add_to_cart", "purchase")
 """The paper's three labels in their order (Paper: Sec. 3.1)."""
@@ -100,7 +108,8 @@ class Feature(BaseModel):
     @property
     def missing_words(self) -> tuple[str, ...]:
         """Texts that mean that its value is missing."""
-        return self.spelling.missing if self.kind is Kind.CATEGORICAL or self.null_words else NULL_WORDS
+        built_in = {Kind.CATEGORICAL: CATEGORY_NULL_WORDS, Kind.NUMERICAL: NULL_WORDS, Kind.TEXT: TEXT_NULL_WORDS}
+        return built_in[self.kind] if self.null_words is None else self.null_words
 
 
 class Spelling(BaseModel):
@@ -110,6 +119,7 @@ class Spelling(BaseModel):
         ids: `normalised`: as `IdSpelling` says; `as_written`: a text is what the source holds.
         queries: `folded`: as `folded_query` says; `trimmed`: case is kept; `as_written`: as the source has them.
         null_words: Texts that stand for no customer and no session.
+        null_words_of: Those of one column, `customer_id` or `session_id`, that has others.
         whole_number_ids: Id columns in which every id is a whole number, so that the text 412.0 is 412.
         first_ordinal: The ordinal that the source's events give the topmost product; positions of the log begin at 1.
     """
@@ -119,12 +129,15 @@ class Spelling(BaseModel):
     ids: Literal["normalised", "as_written"] = "normalised"
     queries: Literal["folded", "trimmed", "as_written"] = "folded"
     null_words: tuple[str, ...] = NULL_WORDS
+    null_words_of: dict[Literal["customer_id", "session_id"], tuple[str, ...]] = Field(default_factory=dict)
     whole_number_ids: tuple[str, ...] = ()
     first_ordinal: Literal[0, 1] = 1
 
     def of_id(self, column: str) -> IdSpelling:
         """How the ids of a column, such as `customer_id`, are spelled."""
-        words = self.null_words if column in ("customer_id", "session_id") else ()
+        words = ()
+        if column == "customer_id" or column == "session_id":
+            words = self.null_words_of.get(column, self.null_words)
         return IdSpelling(words, column in self.whole_number_ids)
 
     def sentence(self) -> str:

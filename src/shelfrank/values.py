@@ -1,20 +1,22 @@
 """One spelling for each id, category and query, the same in imports, in `prepare`, in live events and in requests.
 
 The same rules stand here twice where an import needs them in its engine: `of` spells one value, `expression` a column
-of texts of an engine. What is folded beyond white space and digits (the case of queries) is done in Python alone, on
-each distinct value once.
+of texts of an engine. What is folded beyond white space and digits (the case of queries) is done in Python alone. In
+memory, a column that needs no change is found as such without Python, and any other is spelled by its distinct values.
 """
 
 # pyarrow.compute makes its functions when it is imported, where no static checker sees them.
 # pyright: reportAttributeAccessIssue=false
 
+import contextlib
 import math
 import re
+import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,9 @@ NULL_WORDS = (
 )
 """Texts that mean a missing id, number or label, as databases, R, pandas, spreadsheets and browsers write it."""
 
+TEXT_NULL_WORDS = ("\\N", "NULL", "<NA>", "(null)")
+"""Texts that mean a missing title or text: those that only a database or pandas writes."""
+
 WHOLE_BELOW = {"float16": 2.0**11, "float32": 2.0**24, "float64": 2.0**53}
 """By type, the magnitude from which on a float stands for several whole numbers."""
 
@@ -61,6 +66,7 @@ _DECIMAL = rf"^({_WHOLE})\.0+$"
 _NEGATIVE_ZERO = r"^-0$"
 _WHOLE_NUMBER = re.compile(rf"{_WHOLE}\.0+")
 _AT_ENDS = f"^[{BLANKS}]+|[{BLANKS}]+$"
+_HAS_BLANKS = f"^[{BLANKS}]|[{BLANKS}]$"
 
 WHOLE_ID = rf"^{_WHOLE}(?:\.0+)?$"
 DECIMAL_ID = r"\.0+$"
@@ -108,25 +114,37 @@ class IdSpelling:
             >>> [IdSpelling(NULL_WORDS).of(each) for each in (" 12 ", 12.0, "12.0", "007", "NA")]
             ['12', '12', '12.0', '007', None]
         """
-        if isinstance(value, float):
-            return _whole_text(value)
-        if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
+        if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
             return None
-        if not isinstance(value, str):
-            return _decimal_text(value) if isinstance(value, Decimal) else str(value)
-        text = trimmed(value)
-        if not text or text in self.null_words:
-            return None
-        return _without_decimals(text) if self.whole_numbers else text
+        if isinstance(value, str):
+            text = trimmed(value)
+            if not text or text in self.null_words:
+                return None
+            spelled = _without_decimals(text) if self.whole_numbers else text
+        elif isinstance(value, float):
+            spelled = _whole_text(value)
+        else:
+            spelled = _decimal_text(value) if isinstance(value, Decimal) else str(value)
+        return None if spelled in self.null_words else spelled
 
     def expression(self, texts: Value) -> Value:
         """`of` for an engine's column of texts."""
         texts = _or_null(trimmed_expression(texts), self.null_words)
-        return _decimals_removed(texts) if self.whole_numbers else texts
+        return _or_null(_decimals_removed(texts), _whole(self.null_words)) if self.whole_numbers else texts
 
     def column(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        """`of` for a column in memory; see `each_distinct`."""
+        """`of` for a column in memory: the same one where no text changes."""
+        if pa.types.is_string(values.type) and not self._may_change(values):
+            return values
         return each_distinct(values, self.of)
+
+    def _may_change(self, texts: pa.ChunkedArray) -> bool:
+        # Most ids are spelled well already, and no two are the same: kernels say so much faster than Python.
+        odd = pc.match_substring_regex(texts, _HAS_BLANKS)
+        if self.whole_numbers:
+            odd = pc.or_(odd, pc.match_substring_regex(texts, rf"{DECIMAL_ID}|{_NEGATIVE_ZERO}"))
+        odd = pc.or_(odd, pc.is_in(texts, pa.array(["", *self.null_words], pa.string())))
+        return bool(pc.any(odd).as_py())
 
 
 @dataclass(frozen=True)
@@ -164,12 +182,10 @@ class CategorySpelling:
         if value is None:
             return None
         if isinstance(value, bool):
-            return "true" if value else "false"
+            return _category_of_text(self, "true" if value else "false")
         if isinstance(value, float):
-            return None if math.isnan(value) else _number_text(value)
-        if isinstance(value, Decimal):
-            return _decimal_text(value)
-        return _category_of_text(self, str(value))
+            return None if math.isnan(value) else _category_of_text(self, _number_text(value))
+        return _category_of_text(self, _decimal_text(value) if isinstance(value, Decimal) else str(value))
 
     def expression(self, texts: Value) -> Value:
         """`of` for an engine's column of texts, but for the case."""
@@ -177,17 +193,90 @@ class CategorySpelling:
         for word in ("true", "false"):
             either = "".join(f"[{letter}{letter.upper()}]" for letter in word)
             texts = texts.re_replace(f"^{either}$", word)
-        return _decimals_removed(texts)
+        return _or_null(_decimals_removed(texts), self._plain_missing())
 
     def column(self, values: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
         """`of` for a column in memory, each distinct value once."""
         type_ = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
         if pa.types.is_boolean(type_) or pa.types.is_integer(type_):
-            return _chunked(values.cast(pa.string()))
+            texts = _chunked(values.cast(pa.string()))
+            words = self._plain_missing()
+            return pc.if_else(pc.is_in(texts, pa.array(words)), None, texts) if words else texts
         known = (pa.types.is_string, pa.types.is_large_string, pa.types.is_floating, pa.types.is_decimal)
         if not any(is_known(type_) for is_known in known):
             values = values.cast(pa.string())
         return each_distinct(_chunked(values), self.of)
+
+    def _plain_missing(self) -> tuple[str, ...]:
+        """Words for a missing one that only the spelling of a number or truth value may make of a text."""
+        return (*_whole(self.missing), *(word for word in self.missing if word in ("true", "false")))
+
+
+@dataclass(frozen=True)
+class NumberSpelling:
+    """How a number is read that may be a text.
+
+    Attributes:
+        null_words: Texts that mean that there is none; one that is a number stands for all spellings of it.
+    """
+
+    null_words: tuple[str, ...] = NULL_WORDS
+
+    @cached_property
+    def missing(self) -> frozenset[float]:
+        """Numbers that mean that there is none."""
+        return frozenset(number_words(self.null_words))
+
+    def of(self, value: Any) -> float:
+        """The number; NaN where it is missing.
+
+        Args:
+            value: A number, a text of one, or None.
+
+        Returns:
+            The number.
+
+        Raises:
+            ValueError: Where it is none.
+
+        Example:
+            >>> [NumberSpelling(("-", "-1")).of(each) for each in (2, " 2.5 ", None, "-", -1.0, "-1.00")]
+            [2.0, 2.5, nan, nan, nan, nan]
+        """
+        if value is None:
+            return math.nan
+        if isinstance(value, str):
+            text = trimmed(value)
+            if not text or text in self.null_words:
+                return math.nan
+            number = float(text)
+            if not math.isfinite(number):
+                raise ValueError(text)
+        elif isinstance(value, int | float) and abs(value) <= sys.float_info.max or value != value:
+            number = float(value)
+        else:
+            raise ValueError(value)
+        return math.nan if number in self.missing else number
+
+
+def number_words(words: Iterable[str]) -> list[float]:
+    """The finite numbers among some words.
+
+    Args:
+        words: Texts that mean missing.
+
+    Returns:
+        The numbers.
+
+    Example:
+        >>> number_words(["NA", "-1", "999", "nan"])
+        [-1.0, 999.0]
+    """
+    found: list[float] = []
+    for word in words:
+        with contextlib.suppress(ValueError):
+            found.append(float(word))
+    return [number for number in found if math.isfinite(number)]
 
 
 @lru_cache(4096)
@@ -302,6 +391,11 @@ def _decimals_removed(texts: Value) -> Value:
     return texts.re_replace(_DECIMAL, r"\1").re_replace(_NEGATIVE_ZERO, "0")
 
 
+def _whole(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Words that are whole numbers, which a text may be once its decimals are removed."""
+    return tuple(word for word in words if _WHOLE_NUMBER.fullmatch(f"{word}.0"))
+
+
 def _or_null(texts: Value, words: tuple[str, ...]) -> Value:
     # A pattern rather than isin, which DuckDB runs as a join: that would mix up the order of the rows.
     if words:
@@ -312,10 +406,10 @@ def _or_null(texts: Value, words: tuple[str, ...]) -> Value:
 @lru_cache(REMEMBERED_TEXTS)
 def _category_of_text(spelling: CategorySpelling, text: str) -> str | None:
     # Every candidate of a page may give its brand: a few texts come again and again.
-    text = trimmed(text)
-    if not text or text in spelling.missing:
+    text, missing = trimmed(text), spelling.missing
+    if not text or text in missing:
         return None
-    if text.lower() in ("true", "false"):
-        return text.lower()
-    text = _without_decimals(text)
+    text = text.lower() if text.lower() in ("true", "false") else _without_decimals(text)
+    if text in missing:
+        return None
     return text.casefold() if spelling.fold_case else text

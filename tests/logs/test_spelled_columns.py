@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import yaml
 from shelfrank.errors import UserError
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.search_log import SearchLog
+from shelfrank.schema import Schema
 
 HEADER = "page,at,user,words,sku,rank,clicked,name,region,price"
 ROWS = (
@@ -125,3 +128,202 @@ def test_queries_are_folded_unless_the_mapping_says_otherwise(
     assert column(log, "query") == expected
     assert log.schema.spelling is not None
     assert [log.schema.spelling.query(text) for text in ("RED SHOE",)] == [expected[2]]
+
+
+def tables_imported(folder: Path, tables: dict[str, dict[str, Any]], uses: dict[str, dict[str, Any]]) -> SearchLog:
+    """Imports Parquet tables whose impressions are one list a row; columns are named as their roles."""
+    n_rows = len(next(iter(tables["impressions"].values())))
+    whole: dict[str, Any] = {
+        "search_id": [f"s{i}" for i in range(n_rows)],
+        "timestamp": [datetime(2024, 5, 1, 12, i, tzinfo=UTC) for i in range(n_rows)],
+        "query": ["shoe"] * n_rows,
+        "product_id": ["1"] * n_rows,
+        "position": [1] * n_rows,
+        "click": [1] * n_rows,
+    }
+    columns: dict[str, dict[str, Any]] = {}
+    for table, given in tables.items():
+        content = {**whole, **given} if table == "impressions" else given
+        if table == "events":
+            content = {"timestamp": [whole["timestamp"][0]] * len(content["product_id"]), **content}
+        pq.write_table(pa.table(content), folder / f"{table}.parquet")
+        columns[table] = {name: uses.get(table, {}).get(name, name) for name in content}
+    mapping = {"name": "shop", "tables": {table: f"{table}.parquet" for table in tables}, "columns": columns}
+    (folder / "mapping.yaml").write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    import_custom(folder / "mapping.yaml", folder / "log")
+    return SearchLog.open(folder / "log")
+
+
+NUMBER = {"side": "context", "kind": "numerical", "null_words": [-1]}
+CATEGORY = {"side": "context", "kind": "categorical", "null_words": [-1]}
+
+
+@pytest.mark.parametrize(
+    ("use", "given", "expected"),
+    [
+        (NUMBER, [-1.0, 2.5], [None, 2.5]),
+        (NUMBER, [-1, 2], [None, 2]),
+        (NUMBER, [Decimal("-1.00"), Decimal("2.50")], [None, 2.5]),
+        (NUMBER, pa.array([-1, 2], pa.float32()), [None, 2]),
+        (NUMBER, ["-1", "2.5"], [None, 2.5]),
+        (NUMBER, ["-1.00", "2.5"], [None, 2.5]),
+        (CATEGORY, [-1.0, 2.5], [None, "2.5"]),
+        (CATEGORY, [-1, 2], [None, "2"]),
+        (CATEGORY, [Decimal("-1.0"), Decimal("2.5")], [None, "2.5"]),
+        (CATEGORY, ["-1.0", "2"], [None, "2"]),
+        ({**CATEGORY, "null_words": [False]}, [False, True], [None, "true"]),
+        ({**CATEGORY, "null_words": [-1.0]}, [-1, 2], [None, "2"]),
+    ],
+)
+def test_null_words_hold_whatever_the_columns_type(
+    tmp_path: Path, use: dict[str, Any], given: Any, expected: list[Any]
+) -> None:
+    log = tables_imported(tmp_path, {"impressions": {"x": given}}, {"impressions": {"x": use}})
+    assert column(log, "x") == expected
+    assert log.manifest.info["notes"]["x of impressions.parquet, words or blanks read as missing"].endswith("(1)")
+
+
+@pytest.mark.parametrize(
+    "given", [[-1, 412], [-1.0, 412.0], ["-1", "412"], ["-1.0", "412.0"], [Decimal("-1.0"), Decimal("412.0")]]
+)
+def test_a_customer_of_a_null_word_is_nobody_whatever_the_columns_type(tmp_path: Path, given: list[Any]) -> None:
+    user = {"role": "customer_id", "null_words": [-1]}
+    log = tables_imported(tmp_path, {"impressions": {"customer_id": given}}, {"impressions": {"customer_id": user}})
+    assert column(log, "customer_id") == [None, "412"]
+    assert column(log, "customer_id", "customers") == ["412"]
+    assert log.schema.spelling is not None
+    assert [log.schema.spelling.of_id("customer_id").of(each) for each in (-1, -1.0, "-1", 412.0)] == [None] * 3 + [
+        "412"
+    ]
+
+
+def test_null_words_of_customers_and_sessions_are_their_own(tmp_path: Path) -> None:
+    user = {"role": "customer_id", "null_words": ["1"]}
+    given = {"customer_id": ["1", "2"], "session_id": ["1", "2"]}
+    log = tables_imported(tmp_path, {"impressions": given}, {"impressions": {"customer_id": user}})
+    assert column(log, "customer_id") == [None, "2"]
+    assert column(log, "session_id") == ["1", "2"]
+    spelling = Schema.load(log.path / "schema.yaml").spelling
+    assert spelling is not None
+    assert [spelling.of_id(name).of("1") for name in ("customer_id", "session_id")] == [None, "1"]
+    assert spelling.of_id("session_id").of("NULL") is None
+
+
+def test_null_words_that_one_table_declares_hold_in_all_that_are_joined_by_the_column(tmp_path: Path) -> None:
+    log = tables_imported(
+        tmp_path,
+        {"impressions": {"customer_id": ["NA", "guest"]}, "customers": {"customer_id": ["NA", "bob"]}},
+        {"impressions": {"customer_id": {"role": "customer_id", "null_words": ["guest"]}}},
+    )
+    assert column(log, "customer_id") == ["NA", None]
+    assert column(log, "customer_id", "customers") == ["NA", "bob"]
+
+
+MANY = {
+    "floats among events": (
+        {"impressions": {"customer_id": ["412"]}, "events": {"product_id": ["1"], "action": ["view"], "customer_id": ["412.0"]}},
+        *("customer_id", {"impressions": ["412"], "events": ["412"], "customers": ["412"]}),
+    ),
+    "names among events": (
+        {
+            "impressions": {"customer_id": ["412"]},
+            "events": {"product_id": ["1", "1"], "action": ["view"] * 2, "customer_id": ["412.0", "guest-7"]},
+        },
+        *("customer_id", {"impressions": ["412"], "events": ["412.0", "guest-7"], "customers": ["412", "412.0", "guest-7"]}),
+    ),
+    "names among impressions": (
+        {"impressions": {"product_id": ["1.0", "A2", "1"]}, "events": {"product_id": ["1"], "action": ["view"], "session_id": ["v"]}},
+        *("product_id", {"impressions": ["1.0", "A2", "1"], "events": ["1"], "products": ["1", "1.0", "A2"]}),
+    ),
+    "floats among products": (
+        {"impressions": {"product_id": ["412", "7"]}, "products": {"product_id": ["412.0", "7.0"], "title": ["A", "B"]}},
+        *("product_id", {"impressions": ["412", "7"], "products": ["412", "7"]}),
+    ),
+    "numbers and texts": (
+        {"impressions": {"product_id": [412, 7]}, "products": {"product_id": ["412.0", "7.0"], "title": ["A", "B"]}},
+        *("product_id", {"impressions": ["412", "7"], "products": ["412", "7"]}),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_ids_are_spelled_alike_in_all_tables(tmp_path: Path, name: str) -> None:
+    tables, role, expected = MANY[name]
+    log = tables_imported(tmp_path, tables, {})
+    assert {table: column(log, role, table) for table in expected} == expected
+    notes = log.manifest.info["notes"]
+    kept = [note for note in notes if note.endswith("ids that end in .0")]
+    assert bool(kept) == any(each.endswith(".0") for ids in expected.values() for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("shown", "known"), [(["412.0", "B7"], ["412", "B7"]), (["412", "7"], ["412.0", "B7.0", "7", "A9"])]
+)
+def test_an_error_tells_of_ids_that_differ_by_their_decimals(
+    tmp_path: Path, shown: list[str], known: list[str]
+) -> None:
+    tables = {"impressions": {"product_id": shown}, "products": {"product_id": known, "title": known}}
+    with pytest.raises(UserError, match=r"be a product_id of products, which has it with or without \.0 at its end"):
+        tables_imported(tmp_path, tables, {})
+
+
+@pytest.mark.parametrize("rounded", ["1.23457E+11", "1.2e+18", "9007199254740992.0"])
+def test_ids_that_were_rounded_are_refused_among_others_too(tmp_path: Path, rounded: str) -> None:
+    with pytest.raises(UserError, match=r"customer_id of impressions.parquet must hold ids, but 2 of its numbers were"):
+        tables_imported(tmp_path, {"impressions": {"customer_id": [rounded, rounded, "guest1"]}}, {})
+
+
+@pytest.mark.parametrize(
+    ("use", "word", "expected"),
+    [
+        ({"role": "title"}, "NULL", None),
+        ({"role": "title"}, "\\N", None),
+        ({"role": "title"}, "NA", "NA"),
+        ({"role": "title"}, " Null ", " Null "),
+        ({"role": "title", "null_words": ["N/A"]}, "N/A ", None),
+        ({"role": "title", "null_words": []}, "NULL", "NULL"),
+        ({"side": "product", "kind": "text"}, "(null)", None),
+        ({"side": "product", "kind": "text", "null_words": ["-"]}, "-", None),
+    ],
+)
+def test_words_for_no_title_or_text_are_missing(
+    tmp_path: Path, use: dict[str, Any], word: str, expected: str | None
+) -> None:
+    tables = {"impressions": {}, "products": {"product_id": ["1", "2"], "name": [word, "Shoe"]}}
+    tables["impressions"] = {"product_id": ["1", "2"]}
+    log = tables_imported(tmp_path, tables, {"products": {"name": use}})
+    assert column(log, "title" if "role" in use else "name", "products") == [expected, "Shoe"]
+    noted = "name of products.parquet, words or blanks read as missing" in log.manifest.info["notes"]
+    assert noted == (expected is None)
+
+
+def test_a_query_has_the_null_words_of_its_column_only(tmp_path: Path) -> None:
+    words = {"role": "query", "null_words": ["null"]}
+    given = {"impressions": {"query": ["null", "NA"]}}
+    log = tables_imported(tmp_path, given, {"impressions": {"query": words}})
+    assert column(log, "query") == ["", "na"]
+    assert log.manifest.info["notes"]["query of impressions.parquet, words or blanks read as missing"] == "null (1)"
+
+
+def test_null_words_of_the_mapping_hold_for_texts_too(tmp_path: Path) -> None:
+    columns = {"name": [{"role": "title"}, {"name": "words_of_it", "side": "product", "kind": "text"}]}
+    log = imported(tmp_path, ("ann", "bob"), columns=columns, null_words=["Boot"])
+    assert column(log, "title", "products") == ["Shoe", None, "Hat"]
+    assert column(log, "words_of_it", "products") == ["Shoe", None, "Hat"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("Nike", "NIKE"), ("Straße", "STRASSE"), (" true", "TRUE")])
+def test_a_category_that_differs_by_case_only_is_the_products_own_where_case_is_folded(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    brand = {"side": "product", "kind": "categorical", "fold_case": True}
+    log = tables_imported(tmp_path, {"impressions": {"brand": [one, other]}}, {"impressions": {"brand": brand}})
+    assert column(log, "brand", "products") == [one.strip().casefold()]
+
+
+def test_what_is_missing_is_told_by_each_use_of_a_column(tmp_path: Path) -> None:
+    uses = [{"side": "context", "kind": kind, "name": kind} for kind in ("numerical", "categorical")]
+    log = tables_imported(tmp_path, {"impressions": {"stars": ["NA", "4"]}}, {"impressions": {"stars": uses}})
+    assert (column(log, "numerical"), column(log, "categorical")) == ([None, 4.0], ["NA", "4"])
+    notes = log.manifest.info["notes"]
+    assert notes["stars of impressions.parquet, words or blanks read as missing by numerical"] == "NA (1)"

@@ -32,17 +32,18 @@ from shelfrank.logs.raw_files import (
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.spelled_columns import (
     ID_ROLES,
-    IdColumns,
+    IdColumn,
+    cells_without,
     convert_category,
     convert_id,
-    id_columns,
+    id_spelling,
     note_missing,
     note_spaces,
     without_null_words,
 )
 from shelfrank.logs.times import is_in_future
 from shelfrank.schema import TASKS, Kind, Schema, Side
-from shelfrank.values import CategorySpelling
+from shelfrank.values import CategorySpelling, IdSpelling
 
 
 def import_custom(mapping: Path, out: Path) -> bool:
@@ -76,12 +77,15 @@ def import_custom(mapping: Path, out: Path) -> bool:
     if log_is_current(out, inputs):
         return False
     with write_search_log(out, schema, inputs) as writer, open_engine() as engine:
-        converted: dict[TableName, tuple[Table, IdColumns]] = {
-            table: _converted(engine, writer, source, table, file) for table, file in files.items()
+        raws: dict[TableName, Table] = {
+            table: _raw(engine, writer, source, table, file) for table, file in files.items()
         }
-        tables: dict[TableName, Table] = {table: rows for table, (rows, _) in converted.items()}
-        whole_numbers = frozenset().union(*(ids.whole_numbers for _, ids in converted.values()))
-        writer.declare_whole_numbers(whole_numbers)
+        spellings = _id_spellings(engine, writer, source, files, raws)
+        writer.declare_whole_numbers([role for role, each in spellings.items() if each.whole_numbers])
+        tables: dict[TableName, Table] = {
+            table: _converted(engine, writer, source, table, files[table], raw, spellings)
+            for table, raw in raws.items()
+        }
         if "events" in tables:
             _note_lost_visitors(engine, writer, tables["events"], tables["impressions"])
         impressions = _with_all_columns(tables["impressions"])
@@ -107,9 +111,7 @@ def import_custom(mapping: Path, out: Path) -> bool:
     return True
 
 
-def _converted(
-    engine: Backend, writer: SearchLogWriter, source: SourceMapping, table: TableName, file: Path
-) -> tuple[Table, IdColumns]:
+def _raw(engine: Backend, writer: SearchLogWriter, source: SourceMapping, table: TableName, file: Path) -> Table:
     with readable(file):
         roles = source.roles(table)
         require_in_all_parts(file, {role: roles[role] for role in REQUIRED_ROLES[table]})
@@ -117,36 +119,67 @@ def _converted(
         if not is_parquet(file):
             # Every later pass would parse the text again.
             raw = engine.create_table(f"raw_{table}", raw, temp=True)
-        uses = source.uses(table)
         require_single_values(file, raw, source.columns[table])
+    return raw
+
+
+def _id_spellings(
+    engine: Backend,
+    writer: SearchLogWriter,
+    source: SourceMapping,
+    files: Mapping[TableName, Path],
+    raws: Mapping[TableName, Table],
+) -> dict[str, IdSpelling]:
+    """By role, how the ids of all tables that have it are spelled."""
+    columns: dict[str, list[IdColumn]] = {}
+    for table, raw in raws.items():
+        for role, column in source.roles(table).items():
+            if role in ID_ROLES:
+                columns.setdefault(role, []).append(IdColumn(files[table], raw, column))
+    spellings: dict[str, IdSpelling] = {}
+    for role, some in columns.items():
+        with readable(some[0].file):
+            spellings[role] = id_spelling(engine, writer, role, some, source.null_words_of_role(role))
+    return spellings
+
+
+def _converted(
+    engine: Backend,
+    writer: SearchLogWriter,
+    source: SourceMapping,
+    table: TableName,
+    file: Path,
+    raw: Table,
+    spellings: Mapping[str, IdSpelling],
+) -> Table:
+    uses, roles = source.uses(table), source.roles(table)
+    with readable(file):
         unit = _timestamp_unit(engine, writer, source, raw, roles, file)
         first = _first_position(engine, writer, source, raw, roles, file)
-        of_role = {use.role: source.null_words_of(use) for _, use in uses if use.role is not None}
-        id_roles = {role: column for role, column in roles.items() if role in ID_ROLES}
-        ids = id_columns(engine, writer, file, raw, id_roles, of_role)
         columns: list[Converted] = []
         for column, use in uses:
             cells: Value = raw[column]
             words = source.null_words_of(use)
-            if use.role is not None and use.role in ids.spellings:
-                columns.append(convert_id(use.role, column, cells, ids.spellings[use.role]))
+            if use.role in spellings:
+                columns.append(convert_id(use.role, column, cells, spellings[use.role]))
             elif use.kind is Kind.CATEGORICAL:
-                columns.append(convert_category(use.name or column, column, cells, CategorySpelling(words)))
+                spelling = CategorySpelling(words, use.fold_case)
+                columns.append(convert_category(use.name or column, column, cells, spelling))
             else:
                 if use.kind is Kind.NUMERICAL or use.role in TASKS:
                     cells = without_null_words(cells, words)
-                elif cells.type().is_string():
+                elif use.kind is Kind.TEXT or use.role in ("query", "title"):
+                    cells = cells_without(cells, words)
+                if cells.type().is_string():
                     # An empty cell is a missing value, quoted or not.
                     cells = cells.nullif("")
                 if use.role is not None:
                     columns.append(convert_role(use.role, column, cells, unit, first))
                 elif use.kind is not None:
                     columns.append(convert_feature(use.name or column, column, cells, use.kind, source.decimal_mark))
-        spelled = [(column, use) for column, use in uses if use.role in ID_ROLES or use.kind is Kind.CATEGORICAL]
-        numbers = [(column, use) for column, use in uses if use.kind is Kind.NUMERICAL or use.role in TASKS]
-        words_of = {column: source.null_words_of(use) for column, use in (*spelled, *numbers)}
-        note_missing(engine, writer, file, raw, words_of)
-        note_spaces(engine, writer, file, raw, list(dict.fromkeys(column for column, _ in spelled)))
+        spelled = [column for column, use in uses if use.role in ID_ROLES or use.kind is Kind.CATEGORICAL]
+        note_missing(engine, writer, file, raw, columns)
+        note_spaces(engine, writer, file, raw, list(dict.fromkeys(spelled)))
         require_converted(engine, file, raw, columns)
         without_zone = 0
         if "timestamp" in roles:
@@ -156,7 +189,7 @@ def _converted(
         writer.notes[f"columns of {file.name} that are not used"] = unused
     if without_zone:
         writer.notes[f"timestamps of {file.name} without a time zone, read as UTC"] = without_zone
-    return raw.select(*(column.value.name(column.name) for column in columns)), ids
+    return raw.select(*(column.value.name(column.name) for column in columns))
 
 
 def _separator(source: SourceMapping, file: Path) -> str | None:
@@ -227,7 +260,8 @@ def _note_lost_visitors(engine: Backend, writer: SearchLogWriter, events: Table,
     """Notes events whose visitor is named only by an id that the impressions do not have."""
     ids = [name for name in ("customer_id", "session_id") if name in events.columns]
     lost = [name for name in ids if name not in impressions.columns]
-    rows = events.filter(*(events[name].isnull() for name in ids if name not in lost))
+    unnamed = [events[name].isnull() for name in ids if name not in lost]
+    rows = events.filter(*unnamed) if unnamed else events
     n_rows = rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"] if lost else 0
     if n_rows:
         writer.notes["events"] = (

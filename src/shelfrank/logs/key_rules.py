@@ -12,6 +12,7 @@ from shelfrank.logs.rules import Checked, Rule
 from shelfrank.logs.structure import Structure, feature_table
 from shelfrank.logs.violation import Severity, Violation
 from shelfrank.schema import TASKS
+from shelfrank.values import DECIMAL_ID
 
 UNIQUE = (
     ("impressions", ("search_id", "product_id"), "must occur once in a search"),
@@ -72,7 +73,16 @@ def reference_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[C
             used = tables[table].select(key).drop_null(key).distinct()
             unknown = used.anti_join(tables[home].select(key), key)
             must = f"{'must' if severity == 'error' else 'should'} be a {key} of {home}"
-            yield Checked(table, unknown, "id", (key,), (Rule(key, must, unknown[key].notnull(), severity),))
+            hint = (
+                f"{must}, which has it with or without .0 at its end; write the ids of {table} and {home} alike (412.0 "
+                "is read as 412 only where every id of both is a whole number)"
+            )
+            unknown = unknown.mutate(bare=_bare(unknown[key]))
+            alike = tables[home].select(bare=_bare(tables[home][key]), is_alike=True).distinct()
+            unknown = unknown.left_join(alike, "bare")
+            is_alike = unknown["is_alike"].fill_null(False)
+            rules = (Rule(key, must, ~is_alike, severity), Rule(key, hint, is_alike, severity))
+            yield Checked(table, unknown, "id", (key,), rules)
 
 
 def empty_columns(
@@ -130,6 +140,10 @@ def _never_positive(engine: Backend, rows: Table, tasks: list[str]) -> Iterator[
         return
     for task in never:
         yield Violation("impressions", task, "should be 1 somewhere, but it is 0 in every row that has it", "warning")
+
+
+def _bare(ids: Value) -> Value:
+    return ids.re_replace(DECIMAL_ID, "")
 
 
 def _repeated(table: Table, keys: tuple[str, ...]) -> Table:

@@ -10,7 +10,7 @@ from shelfrank.errors import UserError, unknown_name
 from shelfrank.logs.csv_files import look_like_a_row
 from shelfrank.logs.raw_files import alike_names
 from shelfrank.schema import RESERVED_COLUMNS, TASKS, Kind, Schema, Side, load_yaml, one_sentence
-from shelfrank.values import CATEGORY_NULL_WORDS, NULL_WORDS
+from shelfrank.values import CATEGORY_NULL_WORDS, NULL_WORDS, TEXT_NULL_WORDS, CategorySpelling
 
 TableName = Literal["impressions", "products", "customers", "events"]
 
@@ -50,11 +50,19 @@ VISITOR_ROLES = ("customer_id", "session_id")
 
 
 def _words(given: Any) -> Any:
-    """Null words as texts, also where YAML takes an unquoted one for something else: null and ~, or the number -1."""
+    """Null words as texts, also where YAML takes an unquoted one for something else: null and ~, -1, or false."""
     if not isinstance(given, list):
         return given
-    texts = [("NULL", "null", "Null") if word is None else (str(word),) for word in given]
-    return [text for some in texts for text in some]
+    return list(dict.fromkeys(text for word in given for text in _texts_of(word)))
+
+
+def _texts_of(word: Any) -> tuple[str, ...]:
+    if word is None:
+        return ("NULL", "null", "Null")
+    if isinstance(word, bool):
+        return (str(word), str(word).lower(), str(word).upper())
+    # As a number is spelled: -1.0 is -1.
+    return (str(word), CategorySpelling(()).of(word) or "") if isinstance(word, float) else (str(word),)
 
 
 NullWords = Annotated[tuple[str, ...] | None, BeforeValidator(_words)]
@@ -127,8 +135,8 @@ class SourceMapping(BaseModel):
         first_position: The position of the topmost product in the source; None takes 0 where every list begins there.
         decimal_mark: What stands before the decimals of numbers that are text.
         separator: What stands between the cells of a line; None lets the line of column names tell.
-        null_words: Texts that mean a missing id, number, label or category; None takes the built-in ones. Blanks
-            always do.
+        null_words: Texts that mean a missing id, number, label, category, title or text; None takes the built-in
+            ones. Blanks always do.
         queries: Whether the case of queries is folded; see `Spelling`.
     """
 
@@ -182,12 +190,23 @@ class SourceMapping(BaseModel):
         return [(column, use) for column, uses in self.columns[table].items() for use in uses]
 
     def null_words_of(self, use: ColumnUse) -> tuple[str, ...]:
-        """Texts that mean that a column's value is missing."""
-        built_in = CATEGORY_NULL_WORDS if use.kind is Kind.CATEGORICAL else NULL_WORDS
-        given = self.null_words if use.null_words is None else use.null_words
-        if use.kind is Kind.TEXT or use.role in ("query", "title"):
+        """Texts that mean that a column's value is missing; a query has those of its own column only."""
+        if use.role == "query":
             return use.null_words or ()
+        built_in = CATEGORY_NULL_WORDS if use.kind is Kind.CATEGORICAL else NULL_WORDS
+        if use.kind is Kind.TEXT or use.role == "title":
+            built_in = TEXT_NULL_WORDS
+        given = self.null_words if use.null_words is None else use.null_words
         return built_in if given is None else given
+
+    def null_words_of_role(self, role: str) -> tuple[str, ...]:
+        """Texts that mean that there is no such id, in every table that has the role.
+
+        The tables are joined by it. Where some of them declare words, these are in place of the built-in ones.
+        """
+        uses = [use for table in self.columns for _, use in self.uses(table) if use.role == role]
+        declared = [use for use in uses if use.null_words is not None]
+        return tuple(dict.fromkeys(word for use in declared or uses for word in self.null_words_of(use)))
 
     def schema_of(self, where: str) -> Schema:
         """Declares the features; an error is one sentence that begins with `where`."""
@@ -202,9 +221,14 @@ class SourceMapping(BaseModel):
         return Schema.model_validate_named(data, where)
 
     def _spelling(self) -> dict[str, Any]:
-        uses = [use for table in self.columns for _, use in self.uses(table) if use.role in VISITOR_ROLES]
-        words = dict.fromkeys(word for use in uses for word in self.null_words_of(use))
-        return {"queries": self.queries, "null_words": [*words] if uses else NULL_WORDS}
+        held = {role for table in self.columns for role in self.roles(table)}
+        words = {role: self.null_words_of_role(role) for role in VISITOR_ROLES if role in held}
+        built_in = NULL_WORDS if self.null_words is None else self.null_words
+        return {
+            "queries": self.queries,
+            "null_words": built_in,
+            "null_words_of": {role: own for role, own in words.items() if own != built_in},
+        }
 
     def check_file(self, table: TableName, file: Path, names: Sequence[str]) -> None:
         """Raises a `UserError` where a file lacks a mapped column or the mapping lacks a required role."""
