@@ -252,7 +252,7 @@ class NumberSpelling:
             number = float(text)
             if not math.isfinite(number):
                 raise ValueError(text)
-        elif isinstance(value, int | float) and abs(value) <= sys.float_info.max or value != value:
+        elif (isinstance(value, int | float) and abs(value) <= sys.float_info.max) or value != value:
             number = float(value)
         else:
             raise ValueError(value)

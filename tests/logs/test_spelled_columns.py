@@ -221,7 +221,10 @@ def test_null_words_that_one_table_declares_hold_in_all_that_are_joined_by_the_c
 
 MANY = {
     "floats among events": (
-        {"impressions": {"customer_id": ["412"]}, "events": {"product_id": ["1"], "action": ["view"], "customer_id": ["412.0"]}},
+        {
+            "impressions": {"customer_id": ["412"]},
+            "events": {"product_id": ["1"], "action": ["view"], "customer_id": ["412.0"]},
+        },
         *("customer_id", {"impressions": ["412"], "events": ["412"], "customers": ["412"]}),
     ),
     "names among events": (
@@ -229,21 +232,30 @@ MANY = {
             "impressions": {"customer_id": ["412"]},
             "events": {"product_id": ["1", "1"], "action": ["view"] * 2, "customer_id": ["412.0", "guest-7"]},
         },
-        *("customer_id", {"impressions": ["412"], "events": ["412.0", "guest-7"], "customers": ["412", "412.0", "guest-7"]}),
+        *(
+            "customer_id",
+            {"impressions": ["412"], "events": ["412.0", "guest-7"], "customers": ["412", "412.0", "guest-7"]},
+        ),
     ),
     "names among impressions": (
-        {"impressions": {"product_id": ["1.0", "A2", "1"]}, "events": {"product_id": ["1"], "action": ["view"], "session_id": ["v"]}},
+        {
+            "impressions": {"product_id": ["1.0", "A2", "1"]},
+            "events": {"product_id": ["1"], "action": ["view"], "session_id": ["v"]},
+        },
         *("product_id", {"impressions": ["1.0", "A2", "1"], "events": ["1"], "products": ["1", "1.0", "A2"]}),
     ),
     "floats among products": (
-        {"impressions": {"product_id": ["412", "7"]}, "products": {"product_id": ["412.0", "7.0"], "title": ["A", "B"]}},
+        {
+            "impressions": {"product_id": ["412", "7"]},
+            "products": {"product_id": ["412.0", "7.0"], "title": ["A", "B"]},
+        },
         *("product_id", {"impressions": ["412", "7"], "products": ["412", "7"]}),
     ),
     "numbers and texts": (
         {"impressions": {"product_id": [412, 7]}, "products": {"product_id": ["412.0", "7.0"], "title": ["A", "B"]}},
         *("product_id", {"impressions": ["412", "7"], "products": ["412", "7"]}),
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MANY)

@@ -15,7 +15,7 @@ FEATURES = (
     RequestFeature("brand", "categorical", "product", "candidates", "unknown product"),
     RequestFeature("age", "categorical", "customer", "customer", "unknown customer"),
 )
-CHECK = RequestCheck(FEATURES, HOMES)
+CHECK = RequestCheck(FEATURES, HOMES, lambda name, value: value in (None, f"no {name}") or value != value)
 WHOLE = [{"discount": 1}, {"discount": 0, "brand": "acme"}]
 
 
@@ -37,6 +37,7 @@ def asked(**more: Any) -> Asked:
         ({"customer_id": "c1"}, 0, {}),
         ({"customer_id": "c1", "customer": {"age": None}}, 0, {"age": 2}),
         ({"customer": {"device": None}, "context": {}}, -1, {"device": 2}),
+        ({"context": {"device": "no device"}}, -1, {"device": 2}),
         ({"customer": {"device": "phone"}, "context": {}}, -1, {}),
     ],
     ids=[
@@ -50,6 +51,7 @@ def asked(**more: Any) -> Asked:
         "known_customer",
         "known_customers_value_set_to_null",
         "null_with_the_customer",
+        "a_word_that_is_read_as_missing",
         "with_the_customer",
     ],
 )
@@ -81,10 +83,12 @@ def test_an_empty_page_lacks_nothing() -> None:
 
 def test_a_ranker_reads_what_its_computed_columns_are_made_of() -> None:
     def names(columns: list[str]) -> list[str]:
-        return [each.name for each in read_by(FEATURES, columns, frozenset(HOMES))]
+        made_of = {"customer_brand_share": frozenset({"brand"}), "query_device_rate": frozenset[str]()}
+        return [each.name for each in read_by(FEATURES, columns, made_of)]
 
     assert names(["device", "product_click_rate"]) == ["device"]
     assert names(["customer_brand_share"]) == ["brand"]
+    assert names(["query_device_rate"]) == []
     assert names([]) == []
 
 

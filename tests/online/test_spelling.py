@@ -18,6 +18,12 @@ def test_a_page_is_spelled_as_the_log_is() -> None:
     assert spell_page(spelled, LOG) == spelled
 
 
+def test_a_pages_search_is_spelled_as_an_events_is() -> None:
+    asked = Asked(query="q", product_ids=["1"], search_id=" s1 ")
+    event = Event(product_id="1", action="click", ts_us=1, search_id=" s1 ")
+    assert spell_page(asked, LOG).search_id == spell_event(event, LOG).search_id == "s1"
+
+
 def test_an_event_is_spelled_as_the_log_is() -> None:
     event = Event(product_id=" p1", action="click", ts_us=1, customer_id=" ", query="Red Shoe")
     spelled = spell_event(event, LOG)

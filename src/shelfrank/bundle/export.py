@@ -47,7 +47,7 @@ from shelfrank.evaluate.evaluation import Evaluation, score_weights
 from shelfrank.experiment import Run
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.online.build import STORE_FILE, build_store
-from shelfrank.online.requests import RequestFeature, read_by, request_features
+from shelfrank.online.requests import RequestFeature, made_of_declared, read_by, request_features
 from shelfrank.prepare.encode import Encoder
 from shelfrank.progress import measured
 from shelfrank.rankers.neural import NeuralRanker
@@ -241,8 +241,7 @@ class _Export:
     def _request_features(self, columns: list[str]) -> tuple[RequestFeature, ...]:
         facts = json.loads((self.folder / FEATURES / STORE_FILE).read_text(encoding="utf-8"))
         features = request_features(facts, Encoder.load(self.folder / FEATURES / "encoder.json"))
-        declared = frozenset(name for names in facts["features"].values() for name in names)
-        return read_by(features, columns, declared)
+        return read_by(features, columns, made_of_declared(facts))
 
     def _write_ranker(self) -> Iterator[str]:
         ranker = self.ranker

@@ -1,6 +1,6 @@
 """Spells a source's own columns before its tables are joined, and tells what was read as missing or as a number."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 

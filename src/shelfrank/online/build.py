@@ -32,11 +32,11 @@ from shelfrank.prepare.reading import index, product_codes, with_price
 from shelfrank.prepare.texts import TEXT_ATTRIBUTES
 from shelfrank.prepare.totals import happened, timeline
 from shelfrank.progress import progress
-from shelfrank.schema import AS_WRITTEN, Feature
+from shelfrank.schema import AS_WRITTEN, Feature, Kind
 from shelfrank.text.scores import SemanticScores
 
 STORE_FILE = "store.json"
-STORE_VERSION = 2
+STORE_VERSION = 3
 ROWS_AT_ONCE = 1_048_576
 
 
@@ -313,7 +313,15 @@ def _write_facts(
         "keys": keys,
         "features": {home: [each.name for each in some] for home, some in features.items()},
         "spelling": (log.schema.spelling or AS_WRITTEN).model_dump(mode="json"),
-        "categories": {each.name: vars(each.spelling) for each in plan.product_features},
+        "categories": {
+            each.name: vars(each.spelling) for each in plan.product_features if each.kind is Kind.CATEGORICAL
+        },
+        "numbers": {
+            each.name: {"null_words": each.missing_words, "log1p": each.log1p}
+            for some in features.values()
+            for each in some
+            if each.kind is Kind.NUMERICAL
+        },
     }
     (out / STORE_FILE).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
 

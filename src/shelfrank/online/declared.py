@@ -1,7 +1,5 @@
 """Declared features of a page: from the catalogue and the customers as encoded, or as the request gives them."""
 
-import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +10,7 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from shelfrank.data.prepared import map_array
 from shelfrank.errors import UserError
 from shelfrank.prepare.encode import CategoricalEncoding, NumericalEncoding
-from shelfrank.values import MAX_NUMBER, NULL_WORDS, IdSpelling
-
-_NUMBER = IdSpelling(NULL_WORDS)
-"""How a number in a text is read."""
+from shelfrank.values import MAX_NUMBER, NumberSpelling
 
 
 class EntityTable:
@@ -65,10 +60,7 @@ class GivenCategories:
 
     def __init__(self, encoding: CategoricalEncoding) -> None:
         self._default, self._spelling = encoding.default, encoding.spelling
-        self._codes: dict[str | None, int] = {}
-        for index, value in enumerate(encoding.values):
-            # An older encoder may hold 1.0 where 1 is asked for.
-            self._codes.setdefault(self._spelling.of(value), index + 1)
+        self._codes = {value: index + 1 for index, value in enumerate(encoding.values)}
 
     def find(self, value: Any) -> tuple[int, bool]:
         """The code of a value, the default's where it is missing, and whether one is given that has none: 0."""
@@ -78,54 +70,50 @@ class GivenCategories:
         code = self._codes.get(spelled, 0)
         return code, not code
 
+    def is_missing(self, value: Any) -> bool:
+        """Whether a value is read as missing."""
+        return self._spelling.of(value) is None
 
-def number(name: str, value: Any, is_log1p: bool = False) -> float:
-    """A given number; NaN where it is missing, also in a word.
+
+class GivenNumbers:
+    """Numbers that a request gives.
 
     Args:
         name: The feature, for the error.
-        value: What was given: a number, or a text of one.
-        is_log1p: Whether `schema.yaml` declares log1p for the feature, so that the log holds nothing below 0.
-
-    Returns:
-        The number.
-
-    Raises:
-        UserError: Where it is none, or one that the data contract refuses in a log.
+        spelling: How its numbers are read.
+        is_log1p: Whether `schema.yaml` declares log1p for it, so that the log holds nothing below 0.
     """
-    found = _parsed(value)
-    if found is None:
-        raise UserError(
-            f"the feature {name!r} must be a number, but it is {value!r}; send a number, or null where there is none"
+
+    def __init__(self, name: str, spelling: NumberSpelling, is_log1p: bool = False) -> None:
+        self._name, self._spelling, self._is_log1p = name, spelling, is_log1p
+
+    def of(self, value: Any) -> float:
+        """A given number; NaN where it is missing, also in a word.
+
+        Args:
+            value: What was given: a number, or a text of one.
+
+        Returns:
+            The number.
+
+        Raises:
+            UserError: Where it is none, or one that the data contract refuses in a log.
+        """
+        try:
+            found = self._spelling.of(value)
+        except ValueError as error:
+            raise self._refused("must be a number", value) from error
+        if abs(found) >= MAX_NUMBER:
+            raise self._refused(f"must be a number of a magnitude below {MAX_NUMBER:g}", value)
+        if self._is_log1p and found < 0:
+            raise self._refused("must be 0 or more, since schema.yaml declares log1p", value)
+        return found
+
+    def column(self, values: Sequence[Any]) -> Float64[np.ndarray, " rows"]:
+        """Given numbers; see `of`."""
+        return np.array([self.of(value) for value in values], np.float64)
+
+    def _refused(self, must: str, value: Any) -> UserError:
+        return UserError(
+            f"the feature {self._name!r} {must}, but it is {value!r}; send the right number, or null where there is none"
         )
-    if math.isinf(found) or abs(found) >= MAX_NUMBER:
-        raise UserError(
-            f"the feature {name!r} must be a number of a magnitude below {MAX_NUMBER:g}, but it is {value!r}; send the "
-            "right number, or null where there is none"
-        )
-    if is_log1p and found < 0:
-        raise UserError(
-            f"the feature {name!r} must be 0 or more, since schema.yaml declares log1p, but it is {value!r}; send the "
-            "right number, or null where there is none"
-        )
-    return found
-
-
-def given_numbers(name: str, values: Sequence[Any], is_log1p: bool = False) -> Float64[np.ndarray, " rows"]:
-    """Given numbers; see `number`."""
-    return np.array([number(name, value, is_log1p) for value in values], np.float64)
-
-
-def _parsed(value: Any) -> float | None:
-    if value is None:
-        return float("nan")
-    if isinstance(value, int | float):
-        return float(value)
-    if isinstance(value, str):
-        text = _NUMBER.of(value)
-        if text is None:
-            return float("nan")
-        with contextlib.suppress(ValueError):
-            if math.isfinite(found := float(text)):
-                return found
-    return None

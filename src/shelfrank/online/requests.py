@@ -1,16 +1,19 @@
 """What a request must bring of the declared features, and what it left out or named in vain."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
 
+from shelfrank.config import PrepareConfig
 from shelfrank.online.asked import Asked
 from shelfrank.prepare.encode import Encoder
 from shelfrank.prepare.features import PRICE
+from shelfrank.prepare.measures import HistoryPlan
+from shelfrank.prepare.page import computed_features
 from shelfrank.schema import Kind, Side
 
 Home = Literal["product", "customer", "row"]
@@ -63,25 +66,38 @@ def request_features(facts: Mapping[str, Any], encoder: Encoder) -> tuple[Reques
     )
 
 
+def made_of_declared(facts: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """By computed feature of a store, the declared features that it is made of.
+
+    Args:
+        facts: The store's `store.json`.
+
+    Returns:
+        The names.
+    """
+    plan = facts["history"]
+    plan = HistoryPlan(**{**plan, **{name: tuple(plan[name]) for name in ("tasks", "partly", "affinity")}})
+    config = PrepareConfig.model_validate(facts["config"])
+    return {each.feature.name: each.declared for each in computed_features(plan, config)}
+
+
 def read_by(
-    features: Sequence[RequestFeature], columns: Iterable[str], declared: frozenset[str]
+    features: Sequence[RequestFeature], columns: Iterable[str], made_of: Mapping[str, frozenset[str]]
 ) -> tuple[RequestFeature, ...]:
     """Those that a ranker's score can depend on.
 
     Args:
         features: What the store reads.
         columns: The columns that the ranker sees.
-        declared: The names of all declared features.
+        made_of: By computed column, the declared features that it is made of.
 
     Returns:
         Those with a column of their own, and those that a computed column is made of, such as `page_price_rank` of
         `price`.
     """
     seen = set(columns)
-    computed = seen - declared
-    return tuple(
-        each for each in features if each.name in seen or any(f"_{each.name}_" in column for column in computed)
-    )
+    read = seen.union(*(made_of.get(column, ()) for column in seen))
+    return tuple(each for each in features if each.name in read)
 
 
 class RequestCheck:
@@ -90,13 +106,19 @@ class RequestCheck:
     Args:
         features: What the store reads.
         homes: By declared feature, also of those that are left out, the table that holds it.
+        is_missing: Whether a given value of a feature, by its name, is read as missing.
 
     Attributes:
         features: What the store reads.
     """
 
-    def __init__(self, features: tuple[RequestFeature, ...], homes: Mapping[str, Home]) -> None:
-        self.features = features
+    def __init__(
+        self,
+        features: tuple[RequestFeature, ...],
+        homes: Mapping[str, Home],
+        is_missing: Callable[[str, Any], bool],
+    ) -> None:
+        self.features, self._is_missing = features, is_missing
         self._of_rows = [each.name for each in features if homes[each.name] == "row"]
         self._of_visitors = {each.name for each in features if each.side == Side.CUSTOMER.value}
         self._of_products = [each.name for each in features if homes[each.name] == "product"]
@@ -129,17 +151,20 @@ class RequestCheck:
                 continue
             page = asked.context.get(name, asked.customer.get(name))
             rows = [given.get(name, page) for given in asked.products] or [page] * n_rows
-            counts[name] = sum(map(is_missing, rows))
+            counts[name] = sum(self._is_missing(name, value) for value in rows)
         unknown = product < 0
         given_rows: Sequence[Mapping[str, Any]] = asked.products or [{}] * n_rows
         for row in np.flatnonzero(unknown).tolist():
-            counts.update(name for name in self._of_products if is_missing(given_rows[row].get(name)))
+            given = given_rows[row]
+            counts.update(name for name in self._of_products if self._is_missing(name, given.get(name)))
         for row, given in enumerate(asked.products):
             if given and not unknown[row]:
-                counts.update(name for name in self._of_products if name in given and is_missing(given[name]))
+                counts.update(
+                    name for name in self._of_products if name in given and self._is_missing(name, given[name])
+                )
         is_unknown = asked.customer_id is not None and customer < 0
         for name in self._of_customers:
-            if (is_unknown or name in asked.customer) and is_missing(asked.customer.get(name)):
+            if (is_unknown or name in asked.customer) and self._is_missing(name, asked.customer.get(name)):
                 counts[name] = n_rows
         return {name: count for name, count in counts.items() if count}
 
@@ -159,11 +184,6 @@ class RequestCheck:
             if given:
                 counts.update(given.keys() - self._read["candidates"])
         return dict(sorted(counts.items()))
-
-
-def is_missing(value: Any) -> bool:
-    """Whether a given value is none: null, or a number that is NaN."""
-    return value is None or value != value
 
 
 def _request_feature(name: str, kind: Kind, side: Side, home: Home) -> RequestFeature:

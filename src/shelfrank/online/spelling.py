@@ -26,6 +26,7 @@ def spell_page(asked: Asked, spelling: Spelling) -> Asked:
         product_ids=[product.of(each) or "" for each in asked.product_ids],
         customer_id=spelling.of_id("customer_id").of(asked.customer_id),
         session_id=spelling.of_id("session_id").of(asked.session_id),
+        search_id=spelling.of_id("search_id").of(asked.search_id),
     )
 
 

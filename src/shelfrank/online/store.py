@@ -1,6 +1,7 @@
 """Encoded pages at any moment: totals from mapped tables and recent events, formulas and encoder as offline."""
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
 from shelfrank.errors import UserError
 from shelfrank.logs.ubi_live import NO_ORDINAL
 from shelfrank.online.asked import Asked, Event, Page
-from shelfrank.online.declared import EntityTable, GivenCategories, given_numbers, number
+from shelfrank.online.declared import EntityTable, GivenCategories, GivenNumbers
 from shelfrank.online.ids import Ids
 from shelfrank.online.past import KeyTotals, PastTable
 from shelfrank.online.recent import Happening, Recent, attention, log_price
@@ -28,12 +29,12 @@ from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalBloc
 from shelfrank.prepare.measures import HistoryPlan
 from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.textual import ProductTexts, QueryTexts
-from shelfrank.schema import AS_WRITTEN, Side, Spelling
+from shelfrank.schema import Side, Spelling
 from shelfrank.text.scores import cosines_of_query
-from shelfrank.values import CategorySpelling
+from shelfrank.values import CategorySpelling, NumberSpelling
 
 STORE_FILE = "store.json"
-STORE_VERSION = 2
+STORE_VERSION = 3
 PRICE = "price"
 SEMANTIC = "semantic_score"
 MOST_RECENT = 100_000
@@ -74,8 +75,11 @@ class FeatureStore:
 
     def __init__(self, path: Path, facts: Mapping[str, Any], most_recent: int) -> None:
         self._facts = facts
-        # A store that is older than the declaration has ids and queries as the log had them.
-        self.spelling = Spelling.model_validate(facts["spelling"]) if "spelling" in facts else AS_WRITTEN
+        self.spelling = Spelling.model_validate(facts["spelling"])
+        self._read_numbers = {
+            name: GivenNumbers(name, NumberSpelling(tuple(read["null_words"])), read["log1p"])
+            for name, read in facts["numbers"].items()
+        }
         config = PrepareConfig.model_validate(facts["config"])
         plan = facts["history"]
         self._plan = HistoryPlan(**{**plan, **{name: tuple(plan[name]) for name in ("tasks", "partly", "affinity")}})
@@ -287,7 +291,6 @@ class FeatureStore:
             for home in ("product", "customer")
         )
         # What no table has is computed or given with the page.
-        self._log1p = frozenset(each.name for each in encoder.numerical if each.log1p)
         self._in_rows = [each.name for each in numerical["row"] if homes.get(each.name) == "row"]
         self._block = NumericalBlock(numerical["row"])
         self._block_names = [each.name for each in numerical["row"]]
@@ -302,7 +305,7 @@ class FeatureStore:
             each.name: (GivenCategories(each), place[each.name]) for some in categorical.values() for each in some
         }
         self._home = homes
-        self.requests = RequestCheck(request_features(self._facts, encoder), homes)
+        self.requests = RequestCheck(request_features(self._facts, encoder), homes, self._is_missing)
         self._row_categories = [each.name for each in categorical["row"]]
 
     def _open_totals(self, path: Path, config: PrepareConfig, most_recent: int) -> None:
@@ -324,8 +327,8 @@ class FeatureStore:
         self._prices = np.asarray(map_array(prices)) if prices.is_file() else None
         self._codes = np.asarray(map_array(codes)) if codes.is_file() else None
         self._code_of: dict[str, dict[str | None, int]] = {name: {} for name in self._plan.affinity}
-        given = self._facts.get("categories", {})
-        self._affinity_spelling = {name: CategorySpelling(**_plain(given.get(name, {}))) for name in self._code_of}
+        given = self._facts["categories"]
+        self._affinity_spelling = {name: CategorySpelling(**_plain(given[name])) for name in self._code_of}
         if self._codes is not None:
             for row in pq.read_table(path / "products" / "code_values.parquet").to_pylist():
                 name = row["feature"]
@@ -427,13 +430,12 @@ class FeatureStore:
             return None
         if self._prices is None:
             return np.broadcast_to(
-                given_numbers(PRICE, self._given(candidates.asked, PRICE), PRICE in self._log1p),
-                len(candidates.product),
+                self._read_numbers[PRICE].column(self._given(candidates.asked, PRICE)), len(candidates.product)
             )
         prices = self._prices[candidates.product]
         for row, given in enumerate(candidates.asked.products):
             if PRICE in given:
-                prices[row] = number(PRICE, given[PRICE], PRICE in self._log1p)
+                prices[row] = self._read_numbers[PRICE].of(given[PRICE])
         return prices
 
     def _text_values(self, candidates: _Candidates) -> Float32[np.ndarray, "rows n"]:
@@ -468,10 +470,7 @@ class FeatureStore:
         computed: Mapping[str, Num[np.ndarray, " _"]],
         numerical: Float32[np.ndarray, "rows n_num"],
     ) -> None:
-        given = {
-            name: given_numbers(name, self._given(candidates.asked, name), name in self._log1p)
-            for name in self._in_rows
-        }
+        given = {name: self._read_numbers[name].column(self._given(candidates.asked, name)) for name in self._in_rows}
         raw = np.empty((len(self._block_names), len(numerical)), np.float64)
         for place, name in enumerate(self._block_names):
             raw[place] = given[name] if name in given else computed[name]
@@ -496,13 +495,21 @@ class FeatureStore:
                     continue
                 if name in self._numbers:
                     encoding, place = self._numbers[name]
-                    encoded = encoding.transform(np.array([number(name, value, encoding.log1p)]))[0]
+                    encoded = encoding.transform(self._read_numbers[name].column([value]))[0]
                     numerical[rows, place : place + len(encoded)] = encoded
                 elif name in self._categories:
                     categories, place = self._categories[name]
                     categorical[rows, place], is_cold = categories.find(value)
                     cold += is_cold
         return cold
+
+    def _is_missing(self, name: str, value: Any) -> bool:
+        """Whether a given value of a declared feature is read as missing."""
+        if name in self._read_numbers:
+            return math.isnan(self._read_numbers[name].of(value))
+        if name in self._categories:
+            return self._categories[name][0].is_missing(value)
+        return self._affinity_spelling[name].of(value) is None
 
     def _given(self, asked: Asked, name: str) -> list[Any]:
         """A feature's value in each row, or one for all: the row's own, the page's or the customer's."""

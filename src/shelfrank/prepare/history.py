@@ -4,7 +4,7 @@ Paper: Sec. 3.3 (interaction features), Sec. 3.1 (customer history).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Num
@@ -29,12 +29,20 @@ class Made:
         totals: What it is computed from.
         compute: The formula, over the columns of some rows.
         whole_pages: Whether the formula needs every row of a page, kept or not.
+        has_price: Whether the formula reads `price`.
     """
 
     feature: Feature
     totals: tuple[Total, ...]
     compute: Callable[[Columns], Num[np.ndarray, " rows"]]
     whole_pages: bool = False
+    has_price: bool = False
+
+    @property
+    def declared(self) -> frozenset[str]:
+        """The declared features whose values it depends on."""
+        affinities = {total.key.partition("|")[2] for total in self.totals} - {""}
+        return frozenset(affinities | ({"price"} if self.has_price else set()))
 
 
 def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
@@ -175,7 +183,7 @@ def _price_distance() -> Made:
         usual = columns[total.column] / (MILLIONTHS * np.maximum(columns[count.column], 1))
         return np.where(known, np.log(np.where(price > 0, price, 1.0)) - usual, 0.0)
 
-    return _number("customer_price_distance", Side.CUSTOMER, (total, count), compute)
+    return replace(_number("customer_price_distance", Side.CUSTOMER, (total, count), compute), has_price=True)
 
 
 def _count(name: str, side: Side, total: Total) -> Made:

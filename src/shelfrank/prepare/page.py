@@ -4,6 +4,7 @@ Every formula sees whole pages: rows lie grouped by search.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num
@@ -36,9 +37,9 @@ def page_features(plan: HistoryPlan) -> list[Made]:
     """Page size and the price among the page's prices; nothing here depends on the order shown."""
     made = [_number("page_size", Side.CONTEXT, _page_size)]
     if plan.has_price:
-        made.append(_number("page_price_rank", Side.INTERACTION, _price_rank))
-        made.append(_number("page_price_to_mean", Side.INTERACTION, _price_to_mean))
-        made.append(_number("page_price_to_least", Side.INTERACTION, _price_to_least))
+        made.append(replace(_number("page_price_rank", Side.INTERACTION, _price_rank), has_price=True))
+        made.append(replace(_number("page_price_to_mean", Side.INTERACTION, _price_to_mean), has_price=True))
+        made.append(replace(_number("page_price_to_least", Side.INTERACTION, _price_to_least), has_price=True))
     return made
 
 
