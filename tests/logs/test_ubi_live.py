@@ -134,3 +134,12 @@ def test_an_event_without_a_time_is_now() -> None:
         assert live_row(given)["is_now"]
         assert why_unused(live_row(given)) is None
     assert not live_row(event("no_time"))["is_now"]
+
+
+@pytest.mark.parametrize(
+    ("user", "client", "expected"),
+    [("NA", None, "NA"), ("undefined", "c1", "c1"), ("NA", "null", "NA"), ("u1", "c1", "u1"), (" ", None, None)],
+)
+def test_a_word_for_nobody_is_left_to_the_bundles_log(user: str, client: str | None, expected: str | None) -> None:
+    row = live_row({"action_name": "click", "user_id": user, "client_id": client, "session_id": "guest"})
+    assert (row["user_id"] or row["client_id"], row["session_id"]) == (expected, "guest")

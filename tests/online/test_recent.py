@@ -124,8 +124,10 @@ def test_a_click_on_a_page_moves_product_and_query_too(store: FeatureStore) -> N
         {"product_id": "nowhere"},
         {"ts_us": 0},
         {"action": "scroll", "query": "red"},
+        {"customer_id": "NA"},
+        {"customer_id": None, "session_id": " "},
     ],
-    ids=["unknown_product", "already_in_the_log", "unknown_label"],
+    ids=["unknown_product", "already_in_the_log", "unknown_label", "nobody_in_a_word", "nobody"],
 )
 def test_events_that_say_nothing_are_passed_over(event: dict[str, Any], store: FeatureStore) -> None:
     now_us = store.until_us + 60_000_000

@@ -16,6 +16,7 @@ Record = dict[str, Any]
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _LARGEST_INT64 = 2**63 - 1
 _ID = IdSpelling(NULL_WORDS)
+_NAME = IdSpelling()
 
 
 def id_of(value: object) -> str | None:
@@ -32,6 +33,14 @@ def id_of(value: object) -> str | None:
     """
     try:
         return _ID.of(value)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def named_of(value: object) -> str | None:
+    """Reads an id as `id_of` does, but takes a word such as null for a name: whether it is one is for a log to say."""
+    try:
+        return _NAME.of(value)
     except ValueError as error:
         raise UserError(str(error)) from error
 

@@ -13,7 +13,7 @@ from shelfrank.errors import UserError
 from shelfrank.schema import Feature, Kind, Schema, Spelling
 from shelfrank.values import NULL_WORDS, TOO_LARGE, each_distinct, too_large
 
-SPELLING_VERSION = 1
+SPELLING_VERSION = 2
 """Part of every log's inputs: raise it when the rules of `shelfrank.values` give other spellings."""
 
 ID_COLUMNS = ("search_id", "customer_id", "session_id", "product_id", "action")

@@ -3,7 +3,7 @@
 Live, an event tells of its query itself by `user_query`; a file has a document for each query.
 """
 
-from shelfrank.logs.json_values import Record, id_of
+from shelfrank.logs.json_values import Record, named_of
 from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS
 from shelfrank.logs.ubi_rows import event_row, source_of
 
@@ -13,6 +13,7 @@ NO_PRODUCT = "no product"
 NO_QUERY = "impression without a query"
 NO_ORDINAL = "impression without an ordinal of 1 or more"
 NOBODY = "of no user, client or session"
+"""Also where these are words for nobody, which the log of a bundle tells."""
 
 
 def live_row(record: Record) -> Record:
@@ -26,9 +27,15 @@ def live_row(record: Record) -> Record:
     """
     source = source_of(record)
     query = source.get("user_query")
+    row = event_row(source)
+    # What means nobody is for the log of the bundle to say, but a client stands in for a user of a usual word.
+    client = named_of(source.get("client_id"))
+    user = row["user_id"] or (None if row["client_id"] else named_of(source.get("user_id")))
     return {
-        **event_row(source),
-        "session_id": id_of(source.get("session_id")),
+        **row,
+        "user_id": user,
+        "client_id": client,
+        "session_id": named_of(source.get("session_id")),
         "user_query": query if isinstance(query, str) else None,
         "is_now": source.get("timestamp") is None,
     }

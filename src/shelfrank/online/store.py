@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Num
 from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
 from shelfrank.errors import UserError
-from shelfrank.logs.ubi_live import NO_ORDINAL
+from shelfrank.logs.ubi_live import NO_ORDINAL, NOBODY
 from shelfrank.online.asked import Asked, Event, Page
 from shelfrank.online.declared import EntityTable, GivenCategories, GivenNumbers
 from shelfrank.online.ids import Ids
@@ -229,14 +229,16 @@ class FeatureStore:
             event: The event.
 
         Returns:
-            `unknown product`, `before the log's end`, `unknown action` or, for a position before the first one,
-            `NO_ORDINAL`; outside a results page any action is known.
+            `unknown product`, `before the log's end`, `NOBODY` without a visitor, `unknown action` or, for a position
+            before the first one, `NO_ORDINAL`; outside a results page any action is known.
         """
         event = spell_event(event, self.spelling)
         if self._products.row(event.product_id) < 0:
             return "unknown product"
         if event.ts_us <= self.until_us:
             return "before the log's end"
+        if event.query is None and event.customer_id is None and event.session_id is None:
+            return NOBODY
         if event.query is not None and event.action != "impression" and event.action not in self._plan.tasks:
             return "unknown action"
         if event.action == "impression" and event.position is not None and event.position < 1:
