@@ -48,5 +48,3 @@ def small_runs(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -
     for name in RANKERS:
         train(small_prepared, name, tiny(name), folder / name)
     return {name: folder / name for name in RANKERS}
-
-

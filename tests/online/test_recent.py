@@ -14,7 +14,7 @@ from shop import open_store
 from shelfrank.config import HistoryConfig
 from shelfrank.online import Asked, Event, FeatureStore
 from shelfrank.prepare.pipeline import raw_features
-from shelfrank.schema import TASKS, Side
+from shelfrank.schema import TASKS, Side, Spelling
 
 
 def events_of(tables: Tables) -> list[Event]:
@@ -124,16 +124,24 @@ def test_a_click_on_a_page_moves_product_and_query_too(store: FeatureStore) -> N
         {"product_id": "nowhere"},
         {"ts_us": 0},
         {"action": "scroll", "query": "red"},
-        {"customer_id": "NA"},
-        {"customer_id": None, "session_id": " "},
+        {"customer_id": None},
     ],
-    ids=["unknown_product", "already_in_the_log", "unknown_label", "nobody_in_a_word", "nobody"],
+    ids=["unknown_product", "already_in_the_log", "unknown_label", "nobody"],
 )
 def test_events_that_say_nothing_are_passed_over(event: dict[str, Any], store: FeatureStore) -> None:
     now_us = store.until_us + 60_000_000
     plain = {"product_id": "p1", "action": "view", "ts_us": now_us - 1, "customer_id": "c1"}
     store.add_events([Event(**{**plain, **event})])
     assert store.n_recent == 0
+
+
+def test_a_word_for_nobody_is_the_logs_own(store: FeatureStore) -> None:
+    store.spelling = Spelling(null_words=("guest",))
+    told = [
+        Event(product_id="p1", action="view", ts_us=store.until_us + i, customer_id=who)
+        for i, who in ((1, "NA"), (2, "guest"))
+    ]
+    assert store.reasons(told) == [None, "of no user, client or session"]
 
 
 def test_memory_is_bounded_and_the_latest_stay(folder: Path) -> None:

@@ -226,7 +226,7 @@ class FeatureStore:
         """Why an event, whatever was told before it, changes no feature; None where it does.
 
         Args:
-            event: The event.
+                    event: The event.
 
         Returns:
             `unknown product`, `before the log's end`, `NOBODY` without a visitor, `unknown action` or, for a position
