@@ -289,6 +289,10 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
         set_cell("products", 0, price=float("inf")),
         error("products", "price", "must be finite", 1, "row", "product_id=a price=inf"),
     ),
+    "enormous number": (
+        set_cell("products", 0, price=1e20),
+        error("products", "price", "must be of a magnitude below 1e+20", 1, "row", "product_id=a price=1e+20"),
+    ),
     "not a number": (
         set_cell("customers", 0, age=float("nan")),
         error(

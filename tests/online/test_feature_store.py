@@ -123,6 +123,15 @@ def test_a_neutral_page_is_a_neutral_split(mode: Any, store: FeatureStore, folde
         ({"positions": [0, 1]}, "positions must begin at 1, but one is 0"),
         ({"products": [{}]}, "products must be one per candidate"),
         ({"products": [{"price": "cheap"}, {}]}, "the feature 'price' must be a number, but it is 'cheap'"),
+        ({"products": [{}, {"price": -1}]}, "the feature 'price' must be 0 or more, since schema.yaml declares log1p"),
+        ({"products": [{"price": "-0.5"}, {}]}, "'price' must be 0 or more, .* but it is '-0.5'"),
+        (
+            {"products": [{"price": 1e300}, {}]},
+            r"'price' must be a number of a magnitude below 1e\+20, but it is 1e\+300",
+        ),
+        ({"products": [{"price": 10**19 * 10}, {}]}, "'price' must be a number of a magnitude below"),
+        ({"customer": {"loyalty": -1e20}}, "'loyalty' must be a number of a magnitude below"),
+        ({"customer": {"loyalty": float("inf")}}, "'loyalty' must be a number of a magnitude below"),
         ({"customer": {"loyalty": []}}, "the feature 'loyalty' must be a number"),
     ],
 )

@@ -194,6 +194,7 @@ def _counts(split: Split) -> dict[str, Any]:
     }
     return {
         "searches": split.n_searches,
+        "of_one_product": int((np.diff(split.search_offsets) == 1).sum()),
         "rows": split.n_rows,
         "with_positive": {task: split.n_searches - sum(left_out.values()) for task, left_out in counts.items()},
         "missing_label": {task: left_out.get("label missing", 0) for task, left_out in counts.items()},

@@ -1,8 +1,8 @@
 """The rules of the data contract that hold between rows: within a search, within a table, between tables."""
 
 import operator
-from collections.abc import Iterator, Mapping
-from functools import reduce
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, reduce
 
 import ibis
 from ibis.backends.duckdb import Backend
@@ -29,6 +29,14 @@ REFERENCES: tuple[tuple[str, str, str, Severity], ...] = (
     ("events", "customer_id", "customers", "warning"),
 )
 """Table, column, the table that must know its ids, and how bad an unknown one is."""
+
+SPELLINGS: Mapping[str, Callable[[Value], Value]] = {
+    "decimals that are 0": lambda ids: ids.re_replace(r"\.0*$", ""),
+    "zeros at the beginning": lambda ids: ids.re_replace("^0+(.)", r"\1"),
+    "the case of letters": lambda ids: ids.lower(),
+    "white space": lambda ids: ids.re_replace(r"[\s\p{Z}]", ""),
+}
+"""How ids of one thing are often spelled differently, and what makes them alike."""
 
 
 def search_rules(impressions: Table, found: Structure) -> Iterator[Checked]:
@@ -73,16 +81,26 @@ def reference_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[C
             used = tables[table].select(key).drop_null(key).distinct()
             unknown = used.anti_join(tables[home].select(key), key)
             must = f"{'must' if severity == 'error' else 'should'} be a {key} of {home}"
-            hint = (
-                f"{must}, which has it with or without .0 at its end; write the ids of {table} and {home} alike (412.0 "
-                "is read as 412 only where every id of both is a whole number)"
+            reason = partial(_spelled_otherwise, unknown, tables[home], key, home)
+            rule = Rule(key, must, unknown[key].notnull(), severity, reason)
+            yield Checked(table, unknown, "id", (key,), (rule,))
+
+
+def _spelled_otherwise(unknown: Table, home: Table, key: str, name: str, engine: Backend) -> str:
+    """How most unknown ids differ from known ones where it is by their spelling only; empty where they do not."""
+    n_unknown = rows_of(engine, unknown.aggregate(n=unknown.count()))[0]["n"]
+    for what, alike in SPELLINGS.items():
+        known = home.drop_null(key).group_by(alike=alike(home[key])).aggregate(known=home[key].min())
+        pairs = unknown.mutate(alike=alike(unknown[key])).inner_join(known, "alike")
+        n = rows_of(engine, pairs.aggregate(n=pairs.count()))[0]["n"]
+        if 2 * n >= n_unknown:
+            (first,) = rows_of(engine, pairs.order_by(key).limit(1))
+            count = "all" if n == n_unknown else f"{n:,}"
+            return (
+                f", but {count} of these differ from one of {name} by {what} only, as {first[key]!r} does from "
+                f"{first['known']!r}; spell them alike"
             )
-            unknown = unknown.mutate(bare=_bare(unknown[key]))
-            alike = tables[home].select(bare=_bare(tables[home][key]), is_alike=True).distinct()
-            unknown = unknown.left_join(alike, "bare")
-            is_alike = unknown["is_alike"].fill_null(False)
-            rules = (Rule(key, must, ~is_alike, severity), Rule(key, hint, is_alike, severity))
-            yield Checked(table, unknown, "id", (key,), rules)
+    return ""
 
 
 def empty_columns(
@@ -141,9 +159,6 @@ def _never_positive(engine: Backend, rows: Table, tasks: list[str]) -> Iterator[
     for task in never:
         yield Violation("impressions", task, "should be 1 somewhere, but it is 0 in every row that has it", "warning")
 
-
-def _bare(ids: Value) -> Value:
-    return ids.re_replace(DECIMAL_ID, "")
 
 
 def _repeated(table: Table, keys: tuple[str, ...]) -> Table:

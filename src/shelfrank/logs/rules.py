@@ -38,6 +38,8 @@ class Rule:
     must: str
     broken: Value
     severity: Severity = "error"
+    reason: Callable[[Backend], str] | None = None
+    """Looked up where the rule is broken, and added to `must`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,15 @@ class Checked:
         sums = {f"rule_{i}": rule.broken.fill_null(False).sum() for i, rule in enumerate(self.rules)}
         counts = rows_of(engine, self.rows.aggregate(**sums))[0]
         return [
-            Violation(self.table, rule.column, rule.must, rule.severity, n, self.unit, self._examples(rule, engine))
+            Violation(
+                self.table,
+                rule.column,
+                rule.must + (rule.reason(engine) if rule.reason else ""),
+                rule.severity,
+                n,
+                self.unit,
+                self._examples(rule, engine),
+            )
             for rule, n in zip(self.rules, counts.values(), strict=True)
             if n
         ]

@@ -16,6 +16,7 @@ from shelfrank.logs.key_rules import empty_columns, reference_rules, search_rule
 from shelfrank.logs.rules import Checked, row_rules
 from shelfrank.logs.search_log import TABLES, table_files
 from shelfrank.logs.structure import holds_grades, inspect_structure
+from shelfrank.logs.usefulness import usefulness_warnings
 from shelfrank.logs.violation import Severity, Violation
 from shelfrank.progress import progress
 
@@ -52,6 +53,7 @@ def validate(folder: Path, purchase_without_click: Severity = "warning") -> list
                 advance(1)
         if not damaged:
             violations += empty_columns(engine, tables, found, holds_grades(folder))
+            violations += usefulness_warnings(engine, tables, found)
     return sorted(violations, key=_place)
 
 

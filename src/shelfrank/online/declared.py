@@ -115,5 +115,6 @@ class GivenNumbers:
 
     def _refused(self, must: str, value: Any) -> UserError:
         return UserError(
-            f"the feature {self._name!r} {must}, but it is {value!r}; send the right number, or null where there is none"
+            f"the feature {self._name!r} {must}, but it is {value!r}; send the right number, or null where there is "
+            "none"
         )

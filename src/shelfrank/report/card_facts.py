@@ -161,6 +161,7 @@ def _counts(split: Split) -> dict[str, Any]:
     }
     return {
         "searches": split.n_searches,
+        "of_one_product": int((np.diff(split.search_offsets) == 1).sum()),
         "with_positive": {task: split.n_searches - sum(counts.values()) for task, counts in left_out.items()},
         "missing_label": {task: counts.get("label missing", 0) for task, counts in left_out.items()},
     }

@@ -48,6 +48,7 @@ class EvaluatedCounts(Part):
     """Searches of the evaluated split."""
 
     searches: int | None = None
+    of_one_product: int | None = None
     with_positive: Counts = {}
     missing_label: Counts = {}
 

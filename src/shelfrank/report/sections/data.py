@@ -96,6 +96,9 @@ def _evaluated(comparison: Comparison) -> Block:
         "MRR and NDCG of a task are means over the searches with a positive for it; "
         "the others are left out and counted here."
     )
+    if counts.of_one_product:
+        searches = plural(counts.of_one_product, "search shows", "searches show")
+        legend += f" {searches} one product only, for which MRR and NDCG are 1 whatever the ranker does."
     return Table("Evaluated searches by task", "Task", columns, rows, legend=legend)
 
 

@@ -1,0 +1,72 @@
+"""Warnings about a valid log that could hardly be used as it is."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import ibis
+from ibis.backends.duckdb import Backend
+
+from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.structure import Structure
+from shelfrank.logs.violation import Violation
+
+MAX_CLOCK_SKEW = timedelta(days=1)
+"""How far a time may be ahead of this computer's clock: zones that were left out, clocks that are wrong."""
+MAX_CUSTOMER_SHARE = 1 / 3
+"""Share of all searches above which a customer is probably a word for guests."""
+MIN_SEARCHES = 100
+MIN_CUSTOMERS = 4
+"""Searches and customers below which one customer may well have most searches."""
+
+
+def usefulness_warnings(
+    engine: Backend, tables: Mapping[str, Table], found: Structure, now: datetime | None = None
+) -> Iterator[Violation]:
+    """Finds what makes a valid log of little use: nothing to order, times in the future, one customer for all guests.
+
+    Args:
+        engine: Where the tables are counted.
+        tables: The log's tables.
+        found: Its structure.
+        now: The time; None is this computer's clock.
+
+    Yields:
+        The warnings.
+    """
+    columns = found.columns.get("impressions", {})
+    if "impressions" not in tables or not {"search_id", "timestamp", "customer_id"} <= columns.keys():
+        return
+    rows = tables["impressions"].drop_null("search_id")
+    searches = rows.group_by("search_id").aggregate(
+        n=rows.count(), at=rows["timestamp"].max(), customer=rows["customer_id"].min()
+    )
+    latest = ibis.literal((now or datetime.now(UTC)) + MAX_CLOCK_SKEW)
+    ahead: Value = searches["at"] > latest
+    counts = rows_of(
+        engine,
+        searches.aggregate(
+            n=searches.count(),
+            n_products=searches["n"].max(),
+            n_ahead=ahead.sum(),
+            n_customers=searches["customer"].nunique(),
+        ),
+    )[0]
+    if counts["n"] and counts["n_products"] == 1:
+        must = "should show more than one product in some search, but no search does: there is nothing to order"
+        yield Violation("impressions", None, must, "warning")
+    if counts["n_ahead"]:
+        must = (
+            "should not be in the future, but some searches are more than a day ahead of this computer's clock; they "
+            "become the end of the test split"
+        )
+        yield Violation("impressions", "timestamp", must, "warning", counts["n_ahead"], "search")
+    if counts["n"] >= MIN_SEARCHES and counts["n_customers"] >= MIN_CUSTOMERS:
+        known = searches.drop_null("customer")
+        of_customers = known.group_by("customer").aggregate(n=known.count())
+        (most,) = rows_of(engine, of_customers.order_by([ibis.desc("n"), "customer"]).limit(1))
+        if most["n"] > MAX_CUSTOMER_SHARE * counts["n"]:
+            must = (
+                f"should not be the same in more than a third of all searches, but {most['customer'][:60]!r} has "
+                f"{most['n']:,} of {counts['n']:,}; declare it in null_words if it stands for guests"
+            )
+            yield Violation("impressions", "customer_id", must, "warning")
