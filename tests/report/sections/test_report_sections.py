@@ -170,3 +170,11 @@ def test_the_cost_adds_times_and_takes_the_largest_memory(full: dict[str, Any]) 
     assert texts["a"] == ["30 s", "100 MB", "600", "20"]
     assert texts["c"] == ["–", "1.5 GB", "1", "–"]
     assert texts["all steps"] == ["2 min 00 s", "1.5 GB", "", ""]
+
+
+@pytest.mark.parametrize(("n", "told"), [(3, "3 searches show one product only"), (1, "1 search shows one"), (0, None)])
+def test_searches_of_one_product_are_told(full: dict[str, Any], n: int, told: str | None) -> None:
+    full["counts"]["of_one_product"] = n
+    blocks = str(data_section(read_comparison(full)).blocks)
+    assert ("whatever the ranker does" in blocks) == (told is not None)
+    assert told is None or told in blocks
