@@ -12,7 +12,6 @@ from shelfrank.logs.rules import Checked, Rule
 from shelfrank.logs.structure import Structure, feature_table
 from shelfrank.logs.violation import Severity, Violation
 from shelfrank.schema import TASKS
-from shelfrank.values import DECIMAL_ID
 
 UNIQUE = (
     ("impressions", ("search_id", "product_id"), "must occur once in a search"),
@@ -158,7 +157,6 @@ def _never_positive(engine: Backend, rows: Table, tasks: list[str]) -> Iterator[
         return
     for task in never:
         yield Violation("impressions", task, "should be 1 somewhere, but it is 0 in every row that has it", "warning")
-
 
 
 def _repeated(table: Table, keys: tuple[str, ...]) -> Table:
