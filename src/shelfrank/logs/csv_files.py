@@ -172,7 +172,7 @@ def copy_in_utf8(path: Path, out: Path, encoding: str) -> None:
             copy.write(piece)
 
 
-def opened(path: Path) -> io.BufferedIOBase:
+def opened(path: Path) -> gzip.GzipFile | io.BufferedReader:
     """Opens a file's bytes, those of an archive unpacked."""
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 

@@ -160,7 +160,7 @@ def _converted(
         for column, use in uses:
             cells: Value = raw[column]
             words = source.null_words_of(use)
-            if use.role in spellings:
+            if use.role is not None and use.role in spellings:
                 columns.append(convert_id(use.role, column, cells, spellings[use.role]))
             elif use.kind is Kind.CATEGORICAL:
                 spelling = CategorySpelling(words, use.fold_case)

@@ -255,7 +255,7 @@ def _read_csv(
     cells: dict[str, Value] = {name: table[place] for place, name in zip(places, names, strict=True)}
     if writing.n_headers > 1:
         notes[f"lines of {path.name} that repeat the column names, left out"] = writing.n_headers - 1
-        again = ibis.and_(*(cell == name for name, cell in cells.items() if name))
+        again: Value = ibis.and_(*(cell == name for name, cell in cells.items() if name))
         table = table.filter(~again.fill_null(False))
         cells = {name: table[place] for place, name in zip(places, names, strict=True)}
     return table.select(*(cell.name(name) for name, cell in cells.items() if name not in alike))

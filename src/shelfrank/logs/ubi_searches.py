@@ -165,8 +165,9 @@ def _in_time(events: Table) -> Table:
     holds of a day does not change by what is done later. Nor does a lag of more than `_MOST_BEHIND` move other events:
     it is rather one event that was held back.
     """
-    told_us = epoch_us(events["timestamp"])
-    behind_us = epoch_us(events["asked_at"]) - told_us
+    told_us: Value = epoch_us(events["timestamp"])
+    asked_us: Value = epoch_us(events["asked_at"])
+    behind_us = asked_us - told_us
     is_slow = (events["timestamp"] < events["asked_at"]) & (events["timestamp"] >= events["asked_at"] - _TOLERANCE)
     own = is_slow.fill_null(False).ifelse(behind_us, 0)
     who = ibis.coalesce(events["client_id"], events["user_id"])
