@@ -275,7 +275,10 @@ def test_an_error_tells_of_ids_that_differ_by_their_decimals(
     tmp_path: Path, shown: list[str], known: list[str]
 ) -> None:
     tables = {"impressions": {"product_id": shown}, "products": {"product_id": known, "title": known}}
-    with pytest.raises(UserError, match=r"be a product_id of products, which has it with or without \.0 at its end"):
+    with pytest.raises(
+        UserError,
+        match="be a product_id of products, but all of these differ from one of products by decimals that are 0",
+    ):
         tables_imported(tmp_path, tables, {})
 
 

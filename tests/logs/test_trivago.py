@@ -189,7 +189,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "ragged": (
         lambda path: path.write_text(as_csv(ROWS) + "u1,a,1\n"),
-        "must be text in UTF-8, but its line 13 is not",
+        "must have as many cells in each line as its header, which has 12, but line 15 has 3 cells",
     ),
     "latin-1": (
         lambda path: path.write_bytes(as_csv(ROWS).encode("latin-1")),

@@ -170,14 +170,14 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
         set_search("s3", timestamp=datetime(1970, 1, 1, tzinfo=UTC)),
         error(
             "impressions", "timestamp", "must be from 1990 on and before 2100", 2, "row",
-            *(f"search_id=s3 product_id={p} timestamp=1970-01-01 00:00:00+00" for p in "ad"),
+            *(f"search_id=s3 product_id={p} timestamp=1970-01-01 00:00:00+00:00" for p in "ad"),
         ),
     ),
     "timestamp from 2100 on": (
         set_cell("events", 0, timestamp=datetime(2100, 1, 1, tzinfo=UTC)),
         error(
             "events", "timestamp", "must be from 1990 on and before 2100", 1, "row",
-            "customer_id=ann session_id=null product_id=a timestamp=2100-01-01 00:00:00+00",
+            "customer_id=ann session_id=null product_id=a timestamp=2100-01-01 00:00:00+00:00",
         ),
     ),
     "event without a time": (

@@ -94,7 +94,7 @@ def test_a_ranker_reads_what_its_computed_columns_are_made_of() -> None:
 
 def test_an_anonymous_visitor_lacks_no_customer_feature_that_the_rows_hold() -> None:
     features = (RequestFeature("tier", "categorical", "customer", "customer", "always"),)
-    check = RequestCheck(features, {"tier": "row"})
+    check = RequestCheck(features, {"tier": "row"}, lambda _name, value: value is None)
 
     def missing(**more: Any) -> dict[str, int]:
         return check.missing(Asked("q", ["a", "b"], ts_us=0, **more), np.array([0, 1]), -1)

@@ -79,7 +79,8 @@ def test_a_rows_score_is_its_own(name: str, ranker: Ranker, prepared: PreparedDa
     rows = prepared.split("test")
     scores = ranker.score(rows)
     shuffled = np.random.default_rng(0).permutation(rows.n_rows)
-    np.testing.assert_allclose(ranker.score(take(rows, shuffled)), scores[shuffled], rtol=1e-6)
+    # Numerics: some processors round a product by its row's place in the batch, in the last digit of a float32.
+    np.testing.assert_allclose(ranker.score(take(rows, shuffled)), scores[shuffled], rtol=5e-6)
     for row in (0, 17, rows.n_rows - 1):
         np.testing.assert_allclose(ranker.score(take(rows, np.array([row]))), scores[[row]], rtol=1e-5)
     assert len(np.unique(scores)) > 1

@@ -154,13 +154,17 @@ def test_few_trees_and_all_trees_are_told(kept: int, grown: int, note: str | Non
 
 
 @pytest.mark.parametrize("name", TREES)
-def test_a_run_says_how_its_boosting_ended(name: str) -> None:
+def test_a_run_says_that_all_its_trees_were_kept(name: str) -> None:
     _, all_kept = fitted(name, random_split(600), f"{name}.n_rounds=2", "train.hide_share=0")
     assert any(f"2 trees that {name}.n_rounds allows" in choice for choice in all_kept.choices)
+
+
+def test_a_run_says_that_few_of_its_trees_were_kept() -> None:
     rows = random_split(600)
     # What is learned is the opposite of what holds.
     turned = replace(rows, numerical=-np.asarray(rows.numerical))
-    _, few = fitted(name, turned, f"{name}.n_rounds=30", f"{name}.early_stopping_rounds=3", "train.hide_share=0")
+    settings = ("xgboost.n_rounds=30", "xgboost.early_stopping_rounds=3", "train.hide_share=0")
+    _, few = fitted("xgboost", turned, *settings)
     assert any("lowest with only" in choice for choice in few.choices)
 
 
