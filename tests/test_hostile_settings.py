@@ -67,8 +67,9 @@ def train_or_tell(prepared: Path, out: Path, ranker: str, *assignments: str) -> 
     return None
 
 
+@pytest.mark.timeout(900)
 @settings(
-    max_examples=60,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
