@@ -18,10 +18,11 @@ import numpy as np
 import torch
 
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.evaluation import fuse, score_weights
+from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.evaluate.segmentations import query_kinds
 from shelfrank.experiment import Run, resolve_experiment, train
 from shelfrank.metrics import bootstrap_difference, reciprocal_rank
+from shelfrank.metrics.order import fuse
 from shelfrank.prepare.textual.comparison import WORD_FEATURES
 from shelfrank.rankers.neural import NeuralRanker
 from text_ceiling import true_grades

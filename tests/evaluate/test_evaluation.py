@@ -11,7 +11,7 @@ import pytest
 from shelfrank.config import EvaluateConfig
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
-from shelfrank.evaluate.evaluation import Evaluation, calibration, evaluate, fuse, knows_customers, sample_searches
+from shelfrank.evaluate.evaluation import Evaluation, calibration, evaluate, knows_customers, sample_searches
 from shelfrank.experiment import train
 from shelfrank.metrics import (
     auc_roc,
@@ -21,6 +21,7 @@ from shelfrank.metrics import (
     ndcg_at_k,
     personalization_degree_at_k,
 )
+from shelfrank.metrics.order import fuse
 from shelfrank.rankers import RANKERS
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.schema import Side

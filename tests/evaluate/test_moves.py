@@ -66,7 +66,11 @@ class Shop:
             ("pd_fused", own.astype(np.float32)),
         ):
             np.save(folder / f"{name}.npy", array)
-        return Evaluation(folder, Manifest("evaluation", {}, {}, {}, ""), {"uses_features": uses_features})
+        return Evaluation(
+            folder,
+            Manifest("evaluation", {}, {}, {}, ""),
+            {"pd": {"searches": len(self.split.search_offsets) - 1} if uses_features else None},
+        )
 
 
 @pytest.fixture(scope="module")

@@ -100,7 +100,7 @@ def test_a_segment_without_searches_has_no_figures(split: Split, evaluations: di
     found = figures_of(np.zeros(split.n_searches, dtype=bool), evaluations, split)
     assert (found["searches"], set(found["with_positive"].values())) == (0, {0})
     figure = found["differences"]["popularity"]["mrr"]["5"]["click"]
-    assert figure == {"value": None, "low": None, "high": None, "n": 0, "n_undefined": 0, "p": None}
+    assert figure == {"value": None, "low": None, "high": None, "n": 0, "n_undefined": 0, "n_differing": 0, "p": None}
 
 
 def test_one_ranker_alone_has_figures_and_no_differences(split: Split, evaluations: dict[str, Evaluation]) -> None:

@@ -21,11 +21,12 @@ from shelfrank.config import EvaluateConfig
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError, unknown_name
 from shelfrank.evaluate.differences import paired_difference
-from shelfrank.evaluate.evaluation import fuse, score_weights
+from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.experiment import Run
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import reciprocal_rank
 from shelfrank.metrics.interval import MIN_SEARCHES
+from shelfrank.metrics.order import fuse
 from shelfrank.online import Event
 from shelfrank.online.store import MOST_RECENT
 from shelfrank.progress import progress

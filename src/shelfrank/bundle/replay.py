@@ -12,9 +12,9 @@ from jaxtyping import Float, Int64
 
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.evaluation import fuse
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import auc_roc, mean_over_searches, reciprocal_rank
+from shelfrank.metrics.order import fuse
 from shelfrank.online import Asked
 from shelfrank.schema import Schema, Side
 

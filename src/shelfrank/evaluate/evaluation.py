@@ -15,6 +15,7 @@ from shelfrank.config import EvaluateConfig, normalised_weights
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.experiment import Run
 from shelfrank.metrics import METRICS, Interval, bootstrap_auc, bootstrap_mean, left_out_pages, personalization_degree
+from shelfrank.metrics.order import fuse
 from shelfrank.processes import processes
 from shelfrank.progress import measured, progress
 from shelfrank.rankers.base import Ranker
@@ -131,12 +132,6 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
         )
     group.wait()
     return True
-
-
-def fuse(scores: Float[np.ndarray, "rows n_tasks"], weights: tuple[float, ...]) -> Float32[np.ndarray, " rows"]:
-    """The score that orders a page: the weighted sum of the tasks' scores (Paper: Table 2, task weights)."""
-    # Numerics: a matrix product may round equal rows differently by their place among the others.
-    return (scores.astype(np.float64) * np.asarray(weights)).sum(axis=1).astype(np.float32)
 
 
 def fuses(ranker: Ranker) -> bool:

@@ -24,9 +24,9 @@ from shelfrank.logs.search_log import SearchLog
 from shelfrank.online.ids import save_ids
 from shelfrank.online.past import NEVER, KeyTotals
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding, numbers
-from shelfrank.prepare.features import PRICE, Plan, entity_tables, plan_features, product_documents
+from shelfrank.prepare.features import Plan, entity_tables, plan_features, product_documents
 from shelfrank.prepare.index import IndexedLog
-from shelfrank.prepare.measures import columns_of, measures_of
+from shelfrank.prepare.measures import PRICE, columns_of, measures_of
 from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.reading import index, product_codes, with_price
 from shelfrank.prepare.texts import TEXT_ATTRIBUTES

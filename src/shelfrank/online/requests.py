@@ -11,8 +11,7 @@ from jaxtyping import Int64
 from shelfrank.config import PrepareConfig
 from shelfrank.online.asked import Asked
 from shelfrank.prepare.encode import Encoder
-from shelfrank.prepare.features import PRICE
-from shelfrank.prepare.measures import HistoryPlan
+from shelfrank.prepare.measures import PRICE, HistoryPlan
 from shelfrank.prepare.page import computed_features
 from shelfrank.schema import Kind, Side
 

@@ -26,7 +26,7 @@ from shelfrank.online.repeats import MOST_KEYS, Repeats
 from shelfrank.online.requests import RequestCheck, request_features
 from shelfrank.online.spelling import spell_event, spell_page
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding
-from shelfrank.prepare.measures import HistoryPlan
+from shelfrank.prepare.measures import PRICE, HistoryPlan
 from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.textual import ProductTexts, QueryTexts
 from shelfrank.schema import Side, Spelling
@@ -35,7 +35,6 @@ from shelfrank.values import CategorySpelling, NumberSpelling
 
 STORE_FILE = "store.json"
 STORE_VERSION = 3
-PRICE = "price"
 SEMANTIC = "semantic_score"
 MOST_RECENT = 100_000
 REMEMBERED_QUERIES = 2_000
@@ -88,9 +87,9 @@ class FeatureStore:
             Ids(path / name) for name in ("products", "queries", "customers")
         )
         self._sessions = Ids(path / "sessions") if (path / "sessions").is_dir() else None
+        self._open_catalogue(path)
         self._open_encoder(path)
         self._open_totals(path, config, most_recent)
-        self._open_catalogue(path)
         self._texts = _product_texts(path / "products" / "texts.parquet") if config.text else None
         self._read = None if self._texts is None else _remembering(self._texts)
         self._embeddings = None
@@ -307,7 +306,7 @@ class FeatureStore:
             each.name: (GivenCategories(each), place[each.name]) for some in categorical.values() for each in some
         }
         self._home = homes
-        self.requests = RequestCheck(request_features(self._facts, encoder), homes, self._is_missing)
+        self.requests = RequestCheck(request_features(self._facts, encoder), homes, self._missing_reader())
         self._row_categories = [each.name for each in categorical["row"]]
 
     def _open_totals(self, path: Path, config: PrepareConfig, most_recent: int) -> None:
@@ -505,13 +504,19 @@ class FeatureStore:
                     cold += is_cold
         return cold
 
-    def _is_missing(self, name: str, value: Any) -> bool:
-        """Whether a given value of a declared feature is read as missing."""
-        if name in self._read_numbers:
-            return math.isnan(self._read_numbers[name].of(value))
-        if name in self._categories:
-            return self._categories[name][0].is_missing(value)
-        return self._affinity_spelling[name].of(value) is None
+    def _missing_reader(self) -> Callable[[str, Any], bool]:
+        """A function that says whether a given value of a declared feature is read as missing."""
+        numbers, categories, spellings = self._read_numbers, self._categories, self._affinity_spelling
+
+        # No method of the store, which would be in a cycle with it; see `_remembering`.
+        def is_missing(name: str, value: Any) -> bool:
+            if name in numbers:
+                return math.isnan(numbers[name].of(value))
+            if name in categories:
+                return categories[name][0].is_missing(value)
+            return spellings[name].of(value) is None
+
+        return is_missing
 
     def _given(self, asked: Asked, name: str) -> list[Any]:
         """A feature's value in each row, or one for all: the row's own, the page's or the customer's."""

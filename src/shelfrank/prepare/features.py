@@ -11,10 +11,9 @@ from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.encode import MISSING_SUFFIX
 from shelfrank.prepare.index import KEYS, IndexedLog, tasks_with_labels
-from shelfrank.prepare.measures import HistoryPlan
+from shelfrank.prepare.measures import PRICE, HistoryPlan
 from shelfrank.schema import TASKS, Feature, Kind, Schema, Side
 
-PRICE = "price"
 MOST_AFFINITIES = 6
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from shelfrank.schema import TASKS
 
+PRICE = "price"
 MILLIONTHS = 1_000_000
 DAY_US = 86_400_000_000
 LATE = frozenset({*TASKS, "clicked_price", "clicked_priced"})

@@ -21,9 +21,9 @@ from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.columns import ColumnFiles
 from shelfrank.prepare.encode import numbers
-from shelfrank.prepare.features import PRICE, EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
+from shelfrank.prepare.features import EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
 from shelfrank.prepare.index import IndexedLog, index_log
-from shelfrank.prepare.measures import Total, columns_of, measures_of
+from shelfrank.prepare.measures import PRICE, Total, columns_of, measures_of
 from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.pairs import PairTable, pair_counts
 from shelfrank.prepare.relevance import RelevanceLabels, label

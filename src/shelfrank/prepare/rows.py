@@ -13,12 +13,12 @@ from shelfrank.parallel import ordered_map
 from shelfrank.prepare.columns import ColumnFiles
 from shelfrank.prepare.encode import numbers
 from shelfrank.prepare.history import Made
+from shelfrank.prepare.measures import PRICE
 from shelfrank.processor import usable_cores
 from shelfrank.progress import progress
 from shelfrank.schema import Feature, Kind
 
 BATCH_ROWS = 131_072
-PRICE = "price"
 
 Result = TypeVar("Result")
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.scorers import Rows
 from shelfrank.config import normalised_weights
-from shelfrank.evaluate.evaluation import fuse
+from shelfrank.metrics.order import fuse
 
 N_REASONS = 12
 """Features of an explanation."""

@@ -10,9 +10,10 @@ import yaml
 from shelfrank.artifact import MANIFEST, is_current, publish
 from shelfrank.config import ExperimentConfig, TuneConfig
 from shelfrank.errors import UserError
-from shelfrank.evaluate.evaluation import fuse, fuses
+from shelfrank.evaluate.evaluation import fuses
 from shelfrank.experiment import KIND as RUN
 from shelfrank.experiment import Run
+from shelfrank.metrics.order import fuse
 from shelfrank.progress import measured, progress
 from shelfrank.tune.judge import Judge
 from shelfrank.tune.result import about, assignment, best_of, point_figures

@@ -14,8 +14,8 @@ from jaxtyping import Int64
 
 from shelfrank.config import ExperimentConfig, TuneConfig, merge
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.evaluation import fuse
 from shelfrank.experiment import problem
+from shelfrank.metrics.order import fuse
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.train.loop import Checkpoints
 from shelfrank.train.protocol import pick_protocol

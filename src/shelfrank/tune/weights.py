@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from shelfrank.config import ExperimentConfig
-from shelfrank.evaluate.evaluation import fuse
+from shelfrank.metrics.order import fuse
 from shelfrank.tune.queue import Job, Outcome, Queue, Tools
 from shelfrank.tune.simplex import Point, simplex, spread
 from shelfrank.tune.trainer import RANKS, SCORES, Trainer, leave, overlaid, read_ranks
