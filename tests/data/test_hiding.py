@@ -180,3 +180,21 @@ def test_batches_of_any_size_and_share_hide_the_same_values_and_another_epoch_ot
     assert epoch_of(4_096, 1, seed=1) != one
     halves = [Hiding(SHOP, SHARE, 0).hidden(rows, 1)[1] for rows in np.array_split(np.arange(SHOP.n_rows), 3)]
     np.testing.assert_array_equal(np.concatenate(halves), Hiding(SHOP, SHARE, 0).hidden(np.arange(SHOP.n_rows), 1)[1])
+
+
+def test_what_is_computed_of_a_feature_is_hidden_with_it() -> None:
+    share, rank, flag = (
+        Column("query_maker_share", Side.INTERACTION, 0, -1.0, 0.0, -1.0, ("maker",)),
+        Column("page_price_rank", Side.INTERACTION, 0, -2.0, 0.0, 0.25, ("price",)),
+        SHOP.numerical_columns[PRICE_MISSING],
+    )
+    columns = (SHOP.numerical_columns[PRICE], flag, share, rank)
+    rows = replace(SHOP, numerical=np.full((SHOP.n_rows, 4), 0.5, np.float32), numerical_columns=columns)
+    hiding = Hiding(rows, SHARE, seed=0)
+    units = {unit.name: unit.numerical for unit in hiding.units}
+    assert (units["maker"], units["price"], units["the product"]) == ((2,), (0, 1, 3), (0, 1, 2, 3))
+    numerical, codes = rows.numerical.copy(), rows.categorical.copy()
+    hiding.hide(numerical, codes, np.arange(rows.n_rows))
+    np.testing.assert_array_equal(numerical[:, 2] == -1.0, codes[:, MAKER] == 0)
+    np.testing.assert_array_equal(numerical[:, 3] == 0.25, numerical[:, 1] == 1.0)
+    assert 0 < (codes[:, MAKER] == 0).sum() < rows.n_rows

@@ -8,9 +8,12 @@ import pytest
 from history_oracle import expected_features
 from random_log import SCHEMA, one_thread, random_tables, write_log
 
-from shelfrank.config import HistoryConfig
+from shelfrank.config import HistoryConfig, PrepareConfig
 from shelfrank.errors import UserError
+from shelfrank.prepare.measures import HistoryPlan
+from shelfrank.prepare.page import computed_features
 from shelfrank.prepare.pipeline import prepare, raw_features
+from shelfrank.schema import TASKS
 
 BOTH = ("brand", "age_group")
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -132,3 +135,15 @@ def test_affinity_must_name_categories_of_the_products(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log", random_tables(seed=10))
     with pytest.raises(UserError, match=r"history.affinity must name .* \(brand, age_group\), but it names price"):
         raw_features(log, one_thread(history=HistoryConfig(affinity=("price", "brand"))))
+
+
+def test_what_is_computed_of_unknown_features_comes_to_what_hiding_them_writes() -> None:
+    plan = HistoryPlan(TASKS, (), ("brand",), has_sessions=True, has_events=True, has_price=True)
+    made = [each for each in computed_features(plan, PrepareConfig(upstream_order=True)) if each.declared]
+    names = {each.feature.name for each in made}
+    assert {"query_brand_share", "customer_brand_engaged", "customer_price_distance", "page_price_to_mean"} <= names
+    for each in made:
+        # Two products of one search: the first of no known brand and without a price, the customer and query known.
+        columns = {total.column: np.array([0 if "|" in total.key else 5, 5]) for total in each.totals}
+        columns |= {"price": np.array([np.nan, 8.0]), "search_idx": np.array([0, 0]), "position": np.array([1, 2])}
+        assert each.compute(columns)[0] == each.unknown, each.feature.name

@@ -51,7 +51,8 @@ class HiddenTogether:
 class Hiding:
     """Which values of a training split are hidden in which epoch.
 
-    Each categorical feature and each number with a missing flag is hidden by itself; the customer, with history and
+    Each categorical feature and each number with a missing flag is hidden by itself, together with what is computed of
+    it, such as the share of a query's clicks that went to the product's brand; the customer, with history and
     session, and the product's declared features are also hidden as a whole, as an anonymous visitor and a new product
     come. The category of a feature that is hidden alone gets code 0, whatever the default, so that the default's
     category keeps its own meaning; those of a side as a whole get what a missing one becomes, as in the service. Hidden
@@ -135,12 +136,19 @@ def _units(numerical: Sequence[Column], categorical: Sequence[Column]) -> list[H
         name = column.name.removesuffix(MISSING_SUFFIX)
         if name in flagged:
             numbers.setdefault(name, []).append(place)
+    computed: dict[str, list[int]] = {}
+    for place, column in enumerate(numerical):
+        for name in column.made_of:
+            computed.setdefault(name, []).append(place)
     singles = [
-        (numerical[places[0]].side, HiddenTogether(name, tuple(places), (), _is_shared(numerical[places[0]])))
+        (
+            numerical[places[0]].side,
+            HiddenTogether(name, _sorted(places, computed.get(name, [])), (), _is_shared(numerical[places[0]])),
+        )
         for name, places in numbers.items()
     ]
     singles += [
-        (column.side, HiddenTogether(column.name, (), (place,), _is_shared(column)))
+        (column.side, HiddenTogether(column.name, _sorted(computed.get(column.name, [])), (place,), _is_shared(column)))
         for place, column in enumerate(categorical)
     ]
     of_product = [unit for side, unit in singles if side is Side.PRODUCT]
@@ -154,7 +162,7 @@ def _units(numerical: Sequence[Column], categorical: Sequence[Column]) -> list[H
         ),
         HiddenTogether(
             "the product",
-            tuple(place for unit in of_product for place in unit.numerical),
+            _sorted(*(unit.numerical for unit in of_product)),
             tuple(place for unit in of_product for place in unit.categorical),
             by_search=False,
             whole=True,
@@ -194,6 +202,10 @@ def _scaled_down(units: Sequence[HiddenTogether]) -> list[HiddenTogether]:
         by_search: sum(unit.share for unit in units if unit.by_search == by_search) for by_search in (True, False)
     }
     return [replace(unit, share=unit.share * min(1.0, MOST_TOGETHER / together[unit.by_search])) for unit in units]
+
+
+def _sorted(*places: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted({place for some in places for place in some}))
 
 
 def _is_shared(column: Column) -> bool:

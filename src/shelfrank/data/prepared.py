@@ -54,7 +54,9 @@ class Column:
         zero: What a raw 0 (numerical) or the default value (categorical) became.
         mean: What the training mean (numerical) or the default value (categorical) became.
         missing: What a missing value became; of a customer feature that is computed, as history is, what nothing known
-            of the customer became.
+            of the customer became; of a feature with `made_of`, what these unknown make of it.
+        made_of: The declared features that a computed one depends on: of the share of a query's clicks that went to
+            the product's brand, the brand.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Column:
     zero: float
     mean: float
     missing: float = 0.0
+    made_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -315,7 +318,9 @@ def tie_keys(
 
 def _column(item: dict[str, Any]) -> Column:
     # Folders made before missing values had a column of their own lack it, and cannot be trained on as they are.
-    return Column(**{**item, "side": Side(item["side"]), "missing": item["missing"]})
+    return Column(
+        **{**item, "side": Side(item["side"]), "missing": item["missing"], "made_of": tuple(item.get("made_of", ()))}
+    )
 
 
 def map_array(file: Path) -> np.ndarray:

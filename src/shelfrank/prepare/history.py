@@ -30,6 +30,7 @@ class Made:
         compute: The formula, over the columns of some rows.
         whole_pages: Whether the formula needs every row of a page, kept or not.
         has_price: Whether the formula reads `price`.
+        unknown: What it comes to where the declared features that it depends on are unknown, before encoding.
     """
 
     feature: Feature
@@ -37,6 +38,7 @@ class Made:
     compute: Callable[[Columns], Num[np.ndarray, " rows"]]
     whole_pages: bool = False
     has_price: bool = False
+    unknown: float = 0.0
 
     @property
     def declared(self) -> frozenset[str]:

@@ -37,9 +37,13 @@ def page_features(plan: HistoryPlan) -> list[Made]:
     """Page size and the price among the page's prices; nothing here depends on the order shown."""
     made = [_number("page_size", Side.CONTEXT, _page_size)]
     if plan.has_price:
-        made.append(replace(_number("page_price_rank", Side.INTERACTION, _price_rank), has_price=True))
-        made.append(replace(_number("page_price_to_mean", Side.INTERACTION, _price_to_mean), has_price=True))
-        made.append(replace(_number("page_price_to_least", Side.INTERACTION, _price_to_least), has_price=True))
+        made.append(replace(_number("page_price_rank", Side.INTERACTION, _price_rank), has_price=True, unknown=0.5))
+        made.append(
+            replace(_number("page_price_to_mean", Side.INTERACTION, _price_to_mean), has_price=True, unknown=1.0)
+        )
+        made.append(
+            replace(_number("page_price_to_least", Side.INTERACTION, _price_to_least), has_price=True, unknown=1.0)
+        )
     return made
 
 
