@@ -103,7 +103,10 @@ def test_the_sample_is_the_same_for_other_searches_beside_it(tmp_path: Path) -> 
 BROKEN = {
     "missing column": ((HEADER + ROWS).replace("query_time\n", "time\n").encode(), "must have the columns query_time"),
     "another encoding": ((HEADER + ROWS).replace("halo", "hälo").encode("latin-1"), "must be text in UTF-8"),
-    "short line": ((HEADER + "u1,7,games\n").encode(), "cannot be read"),
+    "short line": (
+        (HEADER + "u1,7,games\n").encode(),
+        "must have as many cells in each line as its header, which has 6, but line 2 has 3 cells",
+    ),
     "no rows": (HEADER.encode(), "at least one search"),
 }
 
