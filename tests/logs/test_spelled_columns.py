@@ -197,6 +197,16 @@ def test_a_customer_of_a_null_word_is_nobody_whatever_the_columns_type(tmp_path:
     ]
 
 
+def test_decimals_are_spelled_alike_as_ids_and_as_categories(tmp_path: Path) -> None:
+    given = [Decimal("412.00"), Decimal("2.50")]
+    content = {"impressions": {"customer_id": given, "size": given}}
+    use = {"side": "context", "kind": "categorical"}
+    log = tables_imported(tmp_path, content, {"impressions": {"size": use}})
+    assert log.schema.spelling is not None
+    expected = [log.schema.spelling.of_id("customer_id").of(each) for each in given]
+    assert column(log, "customer_id") == column(log, "size") == expected == ["412", "2.5"]
+
+
 def test_null_words_of_customers_and_sessions_are_their_own(tmp_path: Path) -> None:
     user = {"role": "customer_id", "null_words": ["1"]}
     given = {"customer_id": ["1", "2"], "session_id": ["1", "2"]}
