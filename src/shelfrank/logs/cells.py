@@ -20,6 +20,7 @@ _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
 _ABBREVIATED = rf"^\s*{_DATE}[Tt\s]\s*{_CLOCK}\s*\(?(?:[A-Za-z]{{2,5}}|(?:UTC|GMT)[+-]\d+(?::\d\d)?)\)?\s*$"
 _DAY_FIRST = r"^\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
 
+_COMMA_BEFORE_EXPONENT = r"^(\s*[+-]?\d+),(\d*[eE])"
 _PLAIN = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _BY_COMMA = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*$"
 _BY_COMMA_SURELY = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(,\d{3}|\.\d*)\s*$"
@@ -39,7 +40,7 @@ def time_of(cells: Value, unit: str | None) -> Value:
     """
     held = cells.type()
     if unit is not None and (held.is_numeric() or held.is_string()):
-        numbers = _plain_number(cells) if held.is_string() else cells
+        numbers = _number_of_time(cells) if held.is_string() else cells
         within = numbers.cast("float64").between(*_bounds(unit)).fill_null(False)
         return _of_numbers(within.ifelse(numbers, ibis.null(numbers.type())), unit)
     if held.is_string():
@@ -57,7 +58,7 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
     held = cells.type()
     if not (held.is_numeric() or held.is_string()):
         return {}
-    numbers = _plain_number(cells) if held.is_string() else cells.try_cast("float64")
+    numbers = _number_of_time(cells) if held.is_string() else cells.try_cast("float64")
     hints: dict[str, Value] = {
         f"they look like numbers of {name}, so declare `timestamp_unit: {name}`": numbers.between(*_bounds(name))
         for name in PER_SECOND
@@ -77,7 +78,7 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
 
 def unit_of(cells: Value) -> Mapping[str, Value]:
     """By unit, whether a cell is a number that is a time of the data contract in that unit, and in no other."""
-    numbers = _plain_number(cells) if cells.type().is_string() else cells.try_cast("float64")
+    numbers = _number_of_time(cells) if cells.type().is_string() else cells.try_cast("float64")
     return {unit: numbers.between(*_bounds(unit)).fill_null(False) for unit in PER_SECOND}
 
 
@@ -126,6 +127,11 @@ def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
 def _plain_number(cells: Value) -> Value:
     """The number of a text in digits alone: the engine would read 1_000 as well."""
     return cells.re_search(_PLAIN).ifelse(cells, ibis.null("string")).try_cast("float64")
+
+
+def _number_of_time(cells: Value) -> Value:
+    """The number of a text, where a comma before an exponent, as in 1,709280123456E+12, can only be of decimals."""
+    return _plain_number(cells.re_replace(_COMMA_BEFORE_EXPONENT, r"\1.\2"))
 
 
 def _bounds(unit: str) -> tuple[float, float]:

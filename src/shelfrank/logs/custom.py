@@ -29,6 +29,7 @@ from shelfrank.logs.raw_files import (
     sha256,
     write_rows,
 )
+from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.spelled_columns import (
     ID_ROLES,
@@ -154,6 +155,8 @@ def _converted(
 ) -> Table:
     uses, roles = source.uses(table), source.roles(table)
     with readable(file):
+        if "timestamp" in roles:
+            require_whole_times(engine, raw, roles["timestamp"], f"{roles['timestamp']} of {file.name}")
         unit = _timestamp_unit(engine, writer, source, raw, roles, file)
         first = _first_position(engine, writer, source, raw, roles, file)
         columns: list[Converted] = []

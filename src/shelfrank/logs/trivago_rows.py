@@ -9,6 +9,7 @@ from ibis.backends.duckdb import Backend
 from shelfrank.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.raw_files import read_raw, readable
+from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.values import NULL_WORDS, IdSpelling
 
@@ -66,9 +67,11 @@ def classify(engine: Backend, path: Path, notes: dict[str, Any] | None = None) -
         `SEARCH`, `EVENT`, or the reason why they are no search.
 
     Raises:
-        UserError: Where the file cannot be read or has no rows.
+        UserError: Where the file cannot be read, has no rows, or has times that were rounded.
     """
     raw = read_raw(engine, path, notes)
+    with readable(path):
+        require_whole_times(engine, raw, "timestamp", f"timestamp of {path.name}")
     cells = raw.select(
         *(
             IdSpelling(NULL_WORDS if name in ("user_id", "session_id") else ()).expression(raw[name]).name(name)

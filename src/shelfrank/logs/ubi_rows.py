@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from shelfrank.logs.json_values import Record, id_of, is_null_word, number_of, text_of, whole_of
-from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, unit_of_number
+from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, scientific, unit_of_number
 from shelfrank.values import CategorySpelling
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -20,6 +20,7 @@ QUERY_COLUMNS = pa.schema(
         ("n_null_words", pa.int64()),
         ("without_zone", pa.bool_()),
         ("unit", pa.string()),
+        ("scientific_time", pa.string()),
     ]
 )
 EVENT_COLUMNS = pa.schema(
@@ -30,6 +31,7 @@ EVENT_COLUMNS = pa.schema(
         ("n_null_words", pa.int64()),
         ("without_zone", pa.bool_()),
         ("unit", pa.string()),
+        ("scientific_time", pa.string()),
     ]
 )
 PRODUCT_NAMES = ("brand", "color", "age_group", "category")
@@ -66,6 +68,7 @@ def query_row(record: Record) -> Record:
         "n_null_words": sum(is_null_word(source.get(name)) for name in ("query_id", "client_id")),
         "without_zone": without_zone,
         "unit": unit_of_time(source.get("timestamp")),
+        "scientific_time": scientific(source.get("timestamp")),
     }
 
 
@@ -84,6 +87,7 @@ def event_row(record: Record) -> Record:
         "n_null_words": sum(is_null_word(source.get(name)) for name in names),
         "without_zone": without_zone,
         "unit": unit_of_time(source.get("timestamp")),
+        "scientific_time": scientific(source.get("timestamp")),
     }
 
 
