@@ -13,6 +13,7 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from shelfrank.errors import UserError
+from shelfrank.logs.cells import is_whole_day
 from shelfrank.logs.engine import Table, Value, keep, open_engine, rows_of
 from shelfrank.logs.negatives import sample_negatives
 from shelfrank.logs.raw_files import (
@@ -27,6 +28,7 @@ from shelfrank.logs.raw_files import (
 )
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.times import EARLIEST, LATEST
+from shelfrank.logs.whole_days import SEARCHES, note_whole_days
 from shelfrank.schema import Feature, Kind, Schema, Side
 from shelfrank.values import NULL_WORDS, CategorySpelling, IdSpelling
 
@@ -107,6 +109,7 @@ def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
         query=raw["query"].nullif(""),
         timestamp=time.between(ibis.literal(EARLIEST), ibis.literal(LATEST)).ifelse(time, ibis.null(time.type())),
         clicked_at=raw["click_time"].try_cast("timestamp('UTC', 6)"),
+        whole_day=is_whole_day(raw["query_time"], None),
         line=ibis.row_number(),
     )
     known = [cells[name].notnull() for name in ("user", "sku", "category", "query", "timestamp")]
@@ -126,6 +129,7 @@ def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
         writer.leave_out(lost["fate"], lost["n"], of="click labels")
     writer.kept["click labels"] += count(engine, kept)
     writer.leave_out(REPEATED, count(engine, nth.filter(nth["nth"] > 0)))
+    note_whole_days(engine, writer, path.name, clicks, SEARCHES, key="search_id")
     return clicks
 
 

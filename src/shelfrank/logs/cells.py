@@ -1,9 +1,12 @@
 """Reads times and numbers of a source's cells, however they are written, and knows why one cannot be read."""
 
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 
 import ibis
 
+from shelfrank.engine.embedded import epoch_us
 from shelfrank.logs.engine import Value
 from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND
 
@@ -14,6 +17,7 @@ _REGION = r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+"
 _NAMED = r"(?:\[[A-Za-z0-9/_+-]+\])?"
 """The region that Java writes after an offset, which says no more of the moment."""
 _ZONE = rf"(?:(Z|z|UTC|GMT){_NAMED}|({_OFFSET}){_NAMED}|\[?({_REGION})\]?)"
+_MIDNIGHT = r"^(?:0?0:00(?::00(?:[.,]0+)?)?)?$"
 _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
 """Date, clock, and the zone as a word for UTC, as an offset, or as the name of a region."""
 
@@ -26,6 +30,9 @@ _BY_COMMA = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*$"
 _BY_COMMA_SURELY = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(,\d{3}|\.\d*)\s*$"
 _WITH_COMMA = r"^\s*[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?\s*$"
 _DIGIT = r"\d"
+
+_DAY_US = 86_400 * 1_000_000
+_ZONE_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 
 
 def time_of(cells: Value, unit: str | None) -> Value:
@@ -89,6 +96,50 @@ def is_without_zone(cells: Value) -> Value:
         parts = [cells.re_extract(_TIME, group) for group in (3, 4, 5)]
         return cells.re_search(_TIME) & ibis.and_(*(part == "" for part in parts))
     return cells.notnull()
+
+
+def is_whole_day(cells: Value, unit: str | None, zone: str | None = None) -> Value:
+    """Whether a time is a date or the start of a day; null where a cell is no time.
+
+    Args:
+        cells: Times, text, or numbers since 1970.
+        unit: What numbers count; None where times are no numbers.
+        zone: The zone in which times that are no text were written; None is UTC. A text has its own.
+
+    Returns:
+        Truth values.
+    """
+    times = time_of(cells, unit)
+    if cells.type().is_string() and unit is None:
+        whole = cells.re_extract(_TIME, 2).re_search(_MIDNIGHT)
+    else:
+        whole = starts_a_day(times, zone)
+    return times.notnull().ifelse(whole, ibis.null("boolean"))
+
+
+@ibis.udf.scalar.builtin(name="timezone", signature=(("string", "timestamp('UTC')"), "timestamp"))
+def _local(zone, time):
+    """DuckDB's own function: the clock of a zone."""
+
+
+def starts_a_day(times: Value, zone: str | None = None) -> Value:
+    """Whether a time is the start of a day.
+
+    Args:
+        times: Times in UTC.
+        zone: The zone whose days they are, as a name or an offset; None is UTC.
+
+    Returns:
+        Truth values.
+    """
+    offset = _ZONE_OFFSET.fullmatch(zone or "")
+    if offset is not None:
+        sign, hours, minutes = offset.groups()
+        shift = timedelta(hours=int(hours), minutes=int(minutes))
+        times = times + ibis.literal(shift if sign == "+" else -shift)
+    elif zone is not None:
+        times = _local(zone, times)
+    return epoch_us(times) % _DAY_US == 0
 
 
 def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:

@@ -10,10 +10,12 @@ from typing import Any
 import ibis
 from ibis.backends.duckdb import Backend
 
+from shelfrank.logs.cells import starts_a_day
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
 from shelfrank.logs.raw_files import column_names, count, read_raw, readable, require_columns, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.trivago_rows import COLUMNS, EVENT, KEPT_AS_EVENTS, LOST_CLICKS, SEARCH, classify
+from shelfrank.logs.whole_days import SEARCHES, note_whole_days
 from shelfrank.schema import Feature, Kind, Schema, Side
 
 METADATA_FILES = ("item_metadata.csv", "item_metadata.csv.gz")
@@ -83,6 +85,9 @@ def import_trivago(path: Path, out: Path) -> bool:
         rows = classify(engine, path, writer.notes)
         searches = _searches(engine, rows)
         events = _events(rows)
+        # The step is in the microseconds.
+        days = searches.select(whole_day=starts_a_day(searches["timestamp"].truncate("s")))
+        note_whole_days(engine, writer, path.name, days, SEARCHES)
         impressions = _impressions(searches)
         _count_left_out(writer, engine, rows, searches, impressions)
         write_rows(writer, "impressions", engine, impressions)

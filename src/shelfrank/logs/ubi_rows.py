@@ -19,6 +19,7 @@ QUERY_COLUMNS = pa.schema(
         ("n_hits_without_id", pa.int64()),
         ("n_null_words", pa.int64()),
         ("without_zone", pa.bool_()),
+        ("whole_day", pa.bool_()),
         ("unit", pa.string()),
         ("scientific_time", pa.string()),
     ]
@@ -30,6 +31,7 @@ EVENT_COLUMNS = pa.schema(
         ("ordinal", pa.int64()),
         ("n_null_words", pa.int64()),
         ("without_zone", pa.bool_()),
+        ("whole_day", pa.bool_()),
         ("unit", pa.string()),
         ("scientific_time", pa.string()),
     ]
@@ -41,6 +43,7 @@ PRODUCT_COLUMNS = pa.schema(
 
 _ID_KEYS = ("product_id", "object_id", "id", "_id")
 _REGION_OF_OFFSET = re.compile(r"(?<=[Zz0-9])\[[A-Za-z0-9/_+-]+\]$")
+_WHOLE_DAY = re.compile(r"[0-9W-]+(?:[Tt ]00(?::?00(?::?00(?:[.,]0+)?)?)?(?:[Zz+-].*)?)?")
 _LARGEST_ORDINAL = 2**31 - 1
 
 
@@ -67,6 +70,7 @@ def query_row(record: Record) -> Record:
         "n_hits_without_id": ids.count(None),
         "n_null_words": sum(is_null_word(source.get(name)) for name in ("query_id", "client_id")),
         "without_zone": without_zone,
+        "whole_day": None if timestamp is None else is_whole_day(source.get("timestamp")),
         "unit": unit_of_time(source.get("timestamp")),
         "scientific_time": scientific(source.get("timestamp")),
     }
@@ -86,6 +90,7 @@ def event_row(record: Record) -> Record:
         "ordinal": _ordinal(attributes),
         "n_null_words": sum(is_null_word(source.get(name)) for name in names),
         "without_zone": without_zone,
+        "whole_day": None if timestamp is None else is_whole_day(source.get("timestamp")),
         "unit": unit_of_time(source.get("timestamp")),
         "scientific_time": scientific(source.get("timestamp")),
     }
@@ -136,6 +141,15 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
     if time is None or not EARLIEST <= time < LATEST:
         return None, False
     return time, without_zone
+
+
+def is_whole_day(value: object) -> bool:
+    """Whether a time that `read_time` reads is a date or the start of a day, in the zone in which it is written."""
+    number = number_of(value)
+    if number is None:
+        return isinstance(value, str) and _WHOLE_DAY.fullmatch(value) is not None
+    unit = unit_of_number(number)
+    return unit is not None and number % (86_400 * PER_SECOND[unit]) == 0
 
 
 def unit_of_time(value: object) -> str | None:

@@ -13,6 +13,7 @@ from shelfrank.logs.search_log import MOST_LOST, SearchLogWriter
 from shelfrank.logs.times import LATEST
 from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF
 from shelfrank.logs.ubi_people import name_customers, name_sessions
+from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
 from shelfrank.schema import TASKS
 
 NO_QUERY_ID = "queries without a query_id"
@@ -120,6 +121,8 @@ def make_searches(
         for row in rows_of(engine, known.group_by("unit").aggregate(n=known.count()).order_by("unit")):
             writer.notes[f"timestamps of {name} read as {row['unit']} since 1970, as their size shows"] = row["n"]
     kept = fates.filter(fates["fate"].isin(KEPT_AS_EVENTS)).order_by("timestamp", "line")
+    note_whole_days(engine, writer, "queries", asked.semi_join(shown, "query_id"), SEARCHES)
+    note_whole_days(engine, writer, "events", kept, EVENTS)
     history = kept.select("timestamp", "session_id", "customer_id", product_id=kept["object_id"], action=kept["action"])
     impressions = _impressions(engine, asked, shown, fates)
     return Searches(impressions, history, has_events=bool(rows_of(engine, history.limit(1))))
