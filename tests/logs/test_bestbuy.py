@@ -100,6 +100,20 @@ def test_the_sample_is_the_same_for_other_searches_beside_it(tmp_path: Path) -> 
     assert {query: first[query] for query in second} == dict(second)
 
 
+@pytest.mark.parametrize(("n_lost", "is_warned"), [(1, False), (2, True)])
+def test_a_loss_of_more_than_a_tenth_is_a_warning(tmp_path: Path, n_lost: int, is_warned: bool) -> None:
+    times = ["2011-09-14 12:47:00"] * 9 + ["2011-09-14 11:00:00"] * n_lost
+    rows = "".join(f"u{n},{n % 2},games,halo,{time},2011-09-14 12:46:00\n" for n, time in enumerate(times))
+    (tmp_path / "train.csv").write_text(HEADER + rows)
+    import_bestbuy(tmp_path / "train.csv", tmp_path / "log")
+    expected = (
+        "should hold nearly all click labels of the source, but 2 of 11 (18%) are lost, most of them as: clicks whose "
+        "click_time is missing or before the query (2)"
+    )
+    warnings = SearchLog.open(tmp_path / "log").manifest.info["warnings"]
+    assert [each["must"] for each in warnings if "nearly all" in each["must"]] == [expected] * is_warned
+
+
 BROKEN = {
     "missing column": ((HEADER + ROWS).replace("query_time\n", "time\n").encode(), "must have the columns query_time"),
     "another encoding": ((HEADER + ROWS).replace("halo", "hälo").encode("latin-1"), "must be text in UTF-8"),
