@@ -100,6 +100,23 @@ def test_the_sample_is_the_same_for_other_searches_beside_it(tmp_path: Path) -> 
     assert {query: first[query] for query in second} == dict(second)
 
 
+@pytest.mark.parametrize("other", ["9", "A9"])
+def test_products_that_a_table_of_floats_wrote_are_whole_where_all_are_numbers(tmp_path: Path, other: str) -> None:
+    when = "2011-09-14 12:47:00,2011-09-14 12:46:00"
+    rows = "".join(f"u{n},{sku},games,halo,{when}\n" for n, sku in enumerate(("8.0", "8", other)))
+    (tmp_path / "train.csv").write_text(HEADER + rows)
+    (tmp_path / "sku_name.tsv").write_text("8.0\tHalo\n8\tHalo again\n")
+    import_bestbuy(tmp_path / "train.csv", tmp_path / "log")
+    titles = {row["product_id"]: row["title"] for row in rows_of(tmp_path / "log", "products")}
+    notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
+    if other == "9":
+        assert titles == {"8": "Halo", "9": None}
+        assert notes["product_id, whole numbers written as floats"] == "2, 412.0 is read as 412"
+    else:
+        assert titles == {"8": "Halo again", "8.0": "Halo", "A9": None}
+        assert notes["product_id, ids that end in .0"].startswith("2, kept as they are")
+
+
 @pytest.mark.parametrize(("n_lost", "is_warned"), [(1, False), (2, True)])
 def test_a_loss_of_more_than_a_tenth_is_a_warning(tmp_path: Path, n_lost: int, is_warned: bool) -> None:
     times = ["2011-09-14 12:47:00"] * 9 + ["2011-09-14 11:00:00"] * n_lost
