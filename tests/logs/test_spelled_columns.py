@@ -219,6 +219,15 @@ def test_null_words_of_customers_and_sessions_are_their_own(tmp_path: Path) -> N
     assert spelling.of_id("session_id").of("NULL") is None
 
 
+def test_null_words_of_products_are_those_of_the_logs_live_products(tmp_path: Path) -> None:
+    use = {"role": "product_id", "null_words": []}
+    log = tables_imported(tmp_path, {"impressions": {"product_id": ["NA", "2"]}}, {"impressions": {"product_id": use}})
+    assert column(log, "product_id") == ["NA", "2"]
+    spelling = Schema.load(log.path / "schema.yaml").spelling
+    assert spelling is not None
+    assert [spelling.of_id(name).of("NA") for name in ("product_id", "search_id")] == ["NA", None]
+
+
 def test_null_words_that_one_table_declares_hold_in_all_that_are_joined_by_the_column(tmp_path: Path) -> None:
     log = tables_imported(
         tmp_path,

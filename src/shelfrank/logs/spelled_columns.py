@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import ibis
 import pyarrow as pa
@@ -12,6 +13,7 @@ from shelfrank.errors import UserError
 from shelfrank.logs.convert import Converted
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.search_log import SearchLogWriter
+from shelfrank.schema import IdColumn as LogColumn
 from shelfrank.values import (
     DECIMAL_ID,
     SCIENTIFIC_ID,
@@ -25,7 +27,7 @@ from shelfrank.values import (
     trimmed_expression,
 )
 
-ID_ROLES = ("search_id", "customer_id", "session_id", "product_id", "action")
+ID_ROLES: tuple[str, ...] = get_args(LogColumn)
 N_SHOWN = 5
 
 

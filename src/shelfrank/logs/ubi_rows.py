@@ -1,6 +1,7 @@
 """Reads one query, event or product of OpenSearch's User Behavior Insights from its JSON object."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -76,16 +77,24 @@ def query_row(record: Record) -> Record:
     }
 
 
-def event_row(record: Record) -> Record:
-    """Reads an event; what is missing or malformed is null."""
+def event_row(record: Record, read_id: Callable[[object], str | None] = id_of) -> Record:
+    """Reads an event; what is missing or malformed is null.
+
+    Args:
+        record: The event.
+        read_id: Reads each id and the action; a word such as null is one, or none.
+
+    Returns:
+        A row of `EVENT_COLUMNS`.
+    """
     source = source_of(record)
     attributes = _object(source, "event_attributes")
     timestamp, without_zone = read_time(source.get("timestamp"))
-    names = {name: id_of(source.get(name)) for name in ("query_id", "client_id", "user_id")}
+    names = {name: read_id(source.get(name)) for name in ("query_id", "client_id", "user_id")}
     return {
-        "action": id_of(source.get("action_name")),
+        "action": read_id(source.get("action_name")),
         **names,
-        "object_id": _object_id(attributes),
+        "object_id": _object_id(attributes, read_id),
         "timestamp": timestamp,
         "ordinal": _ordinal(attributes),
         "n_null_words": sum(is_null_word(source.get(name)) for name in names),
@@ -164,11 +173,11 @@ def _object(record: Record, key: str) -> Record:
     return value if isinstance(value, dict) else {}
 
 
-def _object_id(attributes: Record) -> str | None:
+def _object_id(attributes: Record, read_id: Callable[[object], str | None]) -> str | None:
     shown = _object(attributes, "object")
     field = shown.get("object_id_field")
     # Where object_id is absent, object_id_field may name the key that holds the id.
-    return id_of(shown.get("object_id")) or (id_of(shown.get(field)) if isinstance(field, str) else None)
+    return read_id(shown.get("object_id")) or (read_id(shown.get(field)) if isinstance(field, str) else None)
 
 
 def _ordinal(attributes: Record) -> int | None:
