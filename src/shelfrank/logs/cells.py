@@ -139,7 +139,8 @@ def starts_a_day(times: Value, zone: str | None = None) -> Value:
         times = times + ibis.literal(shift if sign == "+" else -shift)
     elif zone is not None:
         times = _local(zone, times)
-    return epoch_us(times) % _DAY_US == 0
+    microseconds: Value = epoch_us(times)
+    return microseconds % _DAY_US == 0
 
 
 def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:

@@ -6,12 +6,6 @@ from shelfrank.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.times import SCIENTIFIC
 
-MAX_SHARE = 0.2
-"""Share of the times in scientific notation that may end above the second.
-
-A program that writes as few digits as it can leaves out the zeros at the end of an exact time: of times in seconds,
-every tenth has one. A spreadsheet rounds all of them.
-"""
 N_SHOWN = 5
 
 _LEAST_EXPONENT, _GREATEST_EXPONENT = 8, 18
@@ -21,8 +15,9 @@ _LEAST_EXPONENT, _GREATEST_EXPONENT = 8, 18
 def require_whole_times(engine: Backend, raw: Table, column: str, place: str) -> None:
     """Refuses a column of times in which numbers were rounded.
 
-    Numbers in scientific notation, such as 1.70928E+12, are rounded unless their digits reach the second. Floats of 32
-    bits tell times apart that are minutes from each other; floats of 64 bits hold every unit down to the microsecond.
+    Numbers such as 1.70928E+12 are rounded unless their digits reach the second. Those without a sign, such as
+    1.70928E12, are from programs that write all digits but the zeros at the end. Floats of 32 bits tell times apart that
+    are minutes from each other; floats of 64 bits hold every unit down to the microsecond.
 
     Args:
         engine: Where the file is read.
@@ -46,25 +41,23 @@ def require_whole_times(engine: Backend, raw: Table, column: str, place: str) ->
             )
     if not held.is_string():
         return
-    is_scientific, is_rounded = _parts(cells)
-    counts = rows_of(engine, raw.aggregate(n=is_scientific.sum(), n_rounded=is_rounded.sum()))[0]
-    n, n_rounded = counts["n"] or 0, counts["n_rounded"] or 0
-    if n_rounded > MAX_SHARE * n:
+    is_rounded = _is_rounded(cells)
+    n = rows_of(engine, raw.aggregate(n=is_rounded.sum()))[0]["n"]
+    if n:
         examples = raw.filter(is_rounded).select(cell=cells.strip()).distinct().order_by("cell").limit(N_SHOWN)
         shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
         raise UserError(
-            f"{place} must hold times with all digits down to the second, but {n_rounded:,} of its "
+            f"{place} must hold times with all digits down to the second, but {n:,} of its "
             f"numbers were rounded where the file was written, e.g. {shown}; export the column as text or as whole "
             "numbers"
         )
 
 
-def _parts(cells: Value) -> tuple[Value, Value]:
-    """Whether a cell is a time in scientific notation, and whether its last digit stands for more than a second."""
+def _is_rounded(cells: Value) -> Value:
+    """Whether a cell is a time in scientific notation whose last digit stands for more than a second."""
     whole, decimals, exponent = (cells.re_extract(SCIENTIFIC, group) for group in (1, 2, 3))
     first = exponent.try_cast("int64") + whole.length() - 1
     last = exponent.try_cast("int64") - decimals.length()
     # The size tells the unit: 1.7e9 is in seconds, 1.7e12 in milliseconds, and so on.
     of_second = (first - _LEAST_EXPONENT) // 3 * 3
-    is_scientific = first.between(_LEAST_EXPONENT, _GREATEST_EXPONENT).fill_null(False)
-    return is_scientific, (is_scientific & (last > of_second)).fill_null(False)
+    return (first.between(_LEAST_EXPONENT, _GREATEST_EXPONENT) & (last > of_second)).fill_null(False)

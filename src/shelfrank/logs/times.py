@@ -9,8 +9,8 @@ LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Units of times that are numbers since 1970; no number is a time of the data contract in two of them."""
 
-SCIENTIFIC = r"^\s*[+-]?(\d+)[.,]?(\d*)[eE]\+?(\d+)\s*$"
-"""A number in scientific notation: the digits before and after its mark, and its exponent."""
+SCIENTIFIC = r"^\s*[+-]?(\d+)[.,]?(\d*)[eE]\+(\d+)\s*$"
+"""A number as spreadsheets write it: the digits before and after its mark, and its exponent, with a sign."""
 
 
 def scientific(value: object) -> str | None:
