@@ -73,7 +73,7 @@ class Feature(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1)
+    name: str
     side: Side
     kind: Kind
     unit: str | None = None

@@ -16,8 +16,8 @@ def require_whole_times(engine: Backend, raw: Table, column: str, place: str) ->
     """Refuses a column of times in which numbers were rounded.
 
     Numbers such as 1.70928E+12 are rounded unless their digits reach the second. Those without a sign, such as
-    1.70928E12, are from programs that write all digits but the zeros at the end. Floats of 32 bits tell times apart that
-    are minutes from each other; floats of 64 bits hold every unit down to the microsecond.
+    1.70928E12, are from programs that write all digits but the zeros at the end. Floats of 32 bits round times to
+    minutes; floats of 64 bits hold every unit down to the microsecond.
 
     Args:
         engine: Where the file is read.
