@@ -73,7 +73,7 @@ class Feature(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(min_length=1)
+    name: str
     side: Side
     kind: Kind
     unit: str | None = None
@@ -112,14 +112,18 @@ class Feature(BaseModel):
         return built_in[self.kind] if self.null_words is None else self.null_words
 
 
+IdColumn = Literal["search_id", "customer_id", "session_id", "product_id", "action"]
+"""Columns of a log that are spelled as ids."""
+
+
 class Spelling(BaseModel):
     """How the ids and queries of a log are spelled, and therefore those of live events and requests.
 
     Attributes:
         ids: `normalised`: as `IdSpelling` says; `as_written`: a text is what the source holds.
         queries: `folded`: as `folded_query` says; `trimmed`: case is kept; `as_written`: as the source has them.
-        null_words: Texts that stand for no customer and no session.
-        null_words_of: Those of one column, `customer_id` or `session_id`, that has others.
+        null_words: Texts that mean that there is no such id.
+        null_words_of: Those of one column, such as `customer_id`, that has others.
         whole_number_ids: Id columns in which every id is a whole number, so that the text 412.0 is 412.
         first_ordinal: The ordinal that the source's events give the topmost product; positions of the log begin at 1.
     """
@@ -129,16 +133,13 @@ class Spelling(BaseModel):
     ids: Literal["normalised", "as_written"] = "normalised"
     queries: Literal["folded", "trimmed", "as_written"] = "folded"
     null_words: tuple[str, ...] = NULL_WORDS
-    null_words_of: dict[Literal["customer_id", "session_id"], tuple[str, ...]] = Field(default_factory=dict)
+    null_words_of: dict[IdColumn, tuple[str, ...]] = Field(default_factory=dict)
     whole_number_ids: tuple[str, ...] = ()
     first_ordinal: Literal[0, 1] = 1
 
-    def of_id(self, column: str) -> IdSpelling:
+    def of_id(self, column: IdColumn) -> IdSpelling:
         """How the ids of a column, such as `customer_id`, are spelled."""
-        words = ()
-        if column == "customer_id" or column == "session_id":
-            words = self.null_words_of.get(column, self.null_words)
-        return IdSpelling(words, column in self.whole_number_ids)
+        return IdSpelling(self.null_words_of.get(column, self.null_words), column in self.whole_number_ids)
 
     def sentence(self) -> str:
         """The spelling in words."""

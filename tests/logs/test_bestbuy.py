@@ -100,10 +100,44 @@ def test_the_sample_is_the_same_for_other_searches_beside_it(tmp_path: Path) -> 
     assert {query: first[query] for query in second} == dict(second)
 
 
+@pytest.mark.parametrize("other", ["9", "A9"])
+def test_products_that_a_table_of_floats_wrote_are_whole_where_all_are_numbers(tmp_path: Path, other: str) -> None:
+    when = "2011-09-14 12:47:00,2011-09-14 12:46:00"
+    rows = "".join(f"u{n},{sku},games,halo,{when}\n" for n, sku in enumerate(("8.0", "8", other)))
+    (tmp_path / "train.csv").write_text(HEADER + rows)
+    (tmp_path / "sku_name.tsv").write_text("8.0\tHalo\n8\tHalo again\n")
+    import_bestbuy(tmp_path / "train.csv", tmp_path / "log")
+    titles = {row["product_id"]: row["title"] for row in rows_of(tmp_path / "log", "products")}
+    notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
+    if other == "9":
+        assert titles == {"8": "Halo", "9": None}
+        assert notes["product_id, whole numbers written as floats"] == "2, 412.0 is read as 412"
+    else:
+        assert titles == {"8": "Halo again", "8.0": "Halo", "A9": None}
+        assert notes["product_id, ids that end in .0"].startswith("2, kept as they are")
+
+
+@pytest.mark.parametrize(("n_lost", "is_warned"), [(1, False), (2, True)])
+def test_a_loss_of_more_than_a_tenth_is_a_warning(tmp_path: Path, n_lost: int, is_warned: bool) -> None:
+    times = ["2011-09-14 12:47:00"] * 9 + ["2011-09-14 11:00:00"] * n_lost
+    rows = "".join(f"u{n},{n % 2},games,halo,{time},2011-09-14 12:46:00\n" for n, time in enumerate(times))
+    (tmp_path / "train.csv").write_text(HEADER + rows)
+    import_bestbuy(tmp_path / "train.csv", tmp_path / "log")
+    expected = (
+        "should hold nearly all click labels of the source, but 2 of 11 (18%) are lost, most of them as: clicks whose "
+        "click_time is missing or before the query (2)"
+    )
+    warnings = SearchLog.open(tmp_path / "log").manifest.info["warnings"]
+    assert [each["must"] for each in warnings if "nearly all" in each["must"]] == [expected] * is_warned
+
+
 BROKEN = {
     "missing column": ((HEADER + ROWS).replace("query_time\n", "time\n").encode(), "must have the columns query_time"),
     "another encoding": ((HEADER + ROWS).replace("halo", "hälo").encode("latin-1"), "must be text in UTF-8"),
-    "short line": ((HEADER + "u1,7,games\n").encode(), "cannot be read"),
+    "short line": (
+        (HEADER + "u1,7,games\n").encode(),
+        "must have as many cells in each line as its header, which has 6, but line 2 has 3 cells",
+    ),
     "no rows": (HEADER.encode(), "at least one search"),
 }
 

@@ -73,6 +73,21 @@ def test_each_query_becomes_a_list_with_grades_and_no_labels(tmp_path: Path) -> 
     assert import_homedepot(tmp_path, tmp_path / "log") is False
 
 
+def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_path: Path) -> None:
+    write_train(tmp_path, HEADER + '"2.0","7","Lamp","lamp","3"\n"3.0","8.0","Desk","lamp","1"\n')
+    (tmp_path / "product_descriptions.csv").write_text("product_uid,product_description\n7.0,Bright\n8,Flat\n")
+    (tmp_path / "attributes.csv").write_text(
+        "product_uid,name,value\n7.0,Color Family,Red\n8.0,Color Family,Blue\n,,\n"
+    )
+    import_homedepot(tmp_path, tmp_path / "log")
+    shown = rows_of(tmp_path / "log", "impressions")
+    assert [(row["search_id"], row["product_id"]) for row in shown] == [("2", "7"), ("2", "8")]
+    products = [(row["description"], row["color"]) for row in rows_of(tmp_path / "log", "products")]
+    assert products == [("Bright", "Red"), ("Flat", "Blue")]
+    notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
+    assert notes["product_id, whole numbers written as floats"] == "4, 412.0 is read as 412"
+
+
 def test_products_get_what_lies_beside_the_file(tmp_path: Path) -> None:
     write_train(tmp_path)
     (tmp_path / "product_descriptions.csv.gz").write_bytes(gzip.compress(DESCRIPTIONS.encode()))

@@ -1,10 +1,10 @@
-"""Whatever stands in a table, an import ends with a log that can be prepared, or with a `UserError`."""
+"""Whatever a table holds, an import ends with a log that can be prepared, or says what must hold and what to do."""
 
-import contextlib
 import datetime as dt
 import decimal
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,18 +78,111 @@ GOOD: dict[str, tuple[str, Any]] = {
 }
 
 
-def ends_well(step: Any) -> bool:
-    """Whether a step succeeds; a `UserError` is the only other end that it may have."""
-    with contextlib.suppress(UserError):
+TOO_FEW = ("a log must have at least 3 searches to be split, but it has", "every split must get at least one search")
+NONE_LEFT = "the log must hold at least one search, but none is left"
+PARTS = (" must ", " but ", "; ")
+"""What every sentence has: what must hold, what was given, and what to do."""
+
+
+def ends_well(step: Callable[[], object], *causes: str) -> bool:
+    """Whether a step succeeds; the only other end is a `UserError` that names one of these causes."""
+    try:
         step()
-        return True
-    return False
+    except UserError as error:
+        assert_helpful(str(error), causes)
+        return False
+    return True
 
 
-def import_and_prepare(mapping: Path, out: Path) -> None:
-    if ends_well(lambda: import_custom(mapping, out / "log")):
-        assert not [each for each in validate(out / "log") if each.severity == "error"]
-        ends_well(lambda: prepare(out / "log", out / "prepared", PrepareConfig()))
+def assert_helpful(text: str, causes: tuple[str, ...]) -> None:
+    assert all(part in text for part in PARTS), text
+    assert any(cause in text for cause in causes), (text, causes)
+
+
+def causes_of(column: str, name: str) -> list[str]:
+    """How sentences call a column of the file, and the log's column that is made of it; short names are in any text."""
+    own = [repr(column), f"  {column}: must ", f"{column} of wide.parquet must ", f"{name}s of "]
+    return [*own, *(f"  {table}.{name}: must " for table in ("impressions", "products", "customers"))]
+
+
+def import_and_prepare(mapping: Path, out: Path, *causes: str) -> bool:
+    """Whether the import succeeds; only the small size of the log may keep it from being prepared."""
+    if not ends_well(lambda: import_custom(mapping, out / "log"), *causes):
+        return False
+    assert not [each for each in validate(out / "log") if each.severity == "error"]
+    ends_well(lambda: prepare(out / "log", out / "prepared", PrepareConfig()), *TOO_FEW)
+    return True
+
+
+@pytest.mark.parametrize(
+    ("text", "causes"),
+    [
+        ("internal error", ("price",)),
+        ("price is wrong", ("price",)),
+        ("price must be a number, but it is text", ("price",)),
+        ("brand must be a number, but it is text; mend it", ("price",)),
+    ],
+)
+def test_a_sentence_that_does_not_help_fails(text: str, causes: tuple[str, ...]) -> None:
+    def fail() -> None:
+        raise UserError(text)
+
+    with pytest.raises(AssertionError):
+        ends_well(fail, *causes)
+
+
+VALID = {
+    "categorical": [
+        "text",
+        "numbers as text",
+        "int64",
+        "uint64",
+        "int8",
+        "bool",
+        "decimal",
+        "dictionary",
+        "time",
+        "date",
+    ],
+    "numerical": ["int64", "uint64", "int8", "bool", "decimal"],
+    "text": ["text", "long", "int64", "date"],
+}
+
+
+@pytest.mark.parametrize(("kind", "cell"), [(kind, cell) for kind, cells in VALID.items() for cell in cells])
+def test_features_of_valid_types_are_imported_whatever_their_names(kind: str, cell: str, tmp_path: Path) -> None:
+    side = "product" if kind == "text" else "context"
+    # Names that are blank, hold control characters, differ by case only, or are those of roles are refused.
+    refused = ("price", "row", "title", "query", "timestamp")
+    names = [name for name in NAMES if name.lower() not in refused and name.strip() and name.isprintable()]
+    values = CELLS[cell] if isinstance(CELLS[cell], pa.Array) else pa.array(CELLS[cell])
+    table = pa.table({**dict(GOOD.values()), **dict.fromkeys(names, values)})
+    columns: dict[str, Any] = {column: role for role, (column, _) in GOOD.items()}
+    columns |= {name: {"side": side, "kind": kind} for name in names}
+    pq.write_table(table, tmp_path / "wide.parquet")
+    assert import_custom(write_mapping(tmp_path, "wide.parquet", columns), tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("role", "cell"),
+    [
+        ("title", "text"),
+        ("title", "int64"),
+        ("customer_id", "text"),
+        ("customer_id", "int64"),
+        ("customer_id", "uint64"),
+        ("customer_id", "dictionary"),
+        ("customer_id", "decimal"),
+        ("click", "bool"),
+    ],
+)
+def test_roles_of_valid_types_are_imported(role: str, cell: str, tmp_path: Path) -> None:
+    values = CELLS[cell] if isinstance(CELLS[cell], pa.Array) else pa.array(CELLS[cell])
+    # The same for all products of a search; a label is known for all of them.
+    values = values.take(pa.array([0, 0, 1, 1] if role == "customer_id" else [0, 1, 2, 1]))
+    pq.write_table(pa.table({**dict(GOOD.values()), GOOD[role][0]: values}), tmp_path / "wide.parquet")
+    uses = {column: name for name, (column, _) in GOOD.items()}
+    assert import_custom(write_mapping(tmp_path, "wide.parquet", uses), tmp_path / "log")
 
 
 def write_mapping(folder: Path, file: str, columns: dict[str, Any], **changes: Any) -> Path:
@@ -120,7 +213,8 @@ def test_features_of_any_name_and_type(
                 )
                 columns[name] = {"side": side, "kind": kind}
         pq.write_table(table.slice(0, n_rows), folder / "wide.parquet")
-        import_and_prepare(write_mapping(folder, "wide.parquet", columns), folder)
+        causes = [cause for name in names for cause in causes_of(name, name)] + ([] if n_rows else [NONE_LEFT])
+        import_and_prepare(write_mapping(folder, "wide.parquet", columns), folder, *causes)
 
 
 @FEW
@@ -131,7 +225,8 @@ def test_roles_of_any_type(role: str, cell: str, unit: str | None) -> None:
         columns = dict(GOOD.values()) | {GOOD[role][0]: CELLS[cell]}
         pq.write_table(pa.table(columns), folder / "wide.parquet")
         uses = {column: name for name, (column, _) in GOOD.items()}
-        import_and_prepare(write_mapping(folder, "wide.parquet", uses, timestamp_unit=unit), folder)
+        mapping = write_mapping(folder, "wide.parquet", uses, timestamp_unit=unit)
+        import_and_prepare(mapping, folder, *causes_of(GOOD[role][0], role))
 
 
 @FEW
@@ -155,7 +250,10 @@ def test_text_of_any_kind(pieces: list[str], end: str, other_end: str, encoding:
         content = end.join(lines[:2]) + end + other_end.join(lines[2:])
         (folder / f"wide{suffix}").write_bytes(content.encode(encoding))
         uses = {column: name for name, (column, _) in GOOD.items()}
-        import_and_prepare(write_mapping(folder, f"wide{suffix}", uses), folder)
+        mapping = write_mapping(folder, f"wide{suffix}", uses)
+        is_imported = import_and_prepare(mapping, folder, f"wide{suffix}", "impressions.", *uses)
+        is_plain = set(pieces) <= {"", lines[0]} and encoding != "utf-16-le" and suffix != ".csv.gz"
+        assert is_imported or not is_plain
 
 
 JSON = st.recursive(
@@ -205,9 +303,17 @@ def test_json_lines_of_any_kind(queries: list[dict[str, Any]], events: list[dict
                  "event_attributes": {"object": {"object_id": "a"}}}  # fmt: skip
         for name, rows in (("queries", [first, *queries]), ("events", [click, *events])):
             (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
-        if ends_well(lambda: import_ubi(folder, folder / "log")):
+        causes = ("queries.jsonl", "events.jsonl", "ordinals of impression events", "impressions.", "events.")
+        if ends_well(lambda: import_ubi(folder, folder / "log"), *causes):
             assert not [each for each in validate(folder / "log") if each.severity == "error"]
-            ends_well(lambda: prepare(folder / "log", folder / "prepared", PrepareConfig()))
+            ends_well(lambda: prepare(folder / "log", folder / "prepared", PrepareConfig()), *TOO_FEW)
+
+
+FILES_OF = {
+    **dict.fromkeys(("bestbuy", "homedepot", "trivago"), ("train.csv",)),
+    "kuaisearch": ("rank.jsonl", "items.jsonl", "users.jsonl"),
+    "ubi": ("queries.jsonl", "events.jsonl"),
+}
 
 
 @pytest.mark.parametrize("source", sorted(set(SOURCES) - {"custom"}))
@@ -229,5 +335,10 @@ def test_files_of_another_format(source: str, content: bytes, tmp_path: Path) ->
     for name in ("train.csv", "queries.jsonl", "events.jsonl", "rank.jsonl", "items.jsonl", "users.jsonl"):
         (tmp_path / name).write_bytes(content)
     path = tmp_path / "train.csv" if source in ("bestbuy", "trivago", "homedepot") else tmp_path
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as error:
         SOURCES[source](path, tmp_path / "log")
+    text = str(error.value)
+    # Objects of other keys are no searches, which only their number tells.
+    named = [name for name in FILES_OF[source] if f"{tmp_path / name} must" in text]
+    assert named or (source == "ubi" and content.startswith(b"{") and NONE_LEFT in text), text
+    assert " but " in text

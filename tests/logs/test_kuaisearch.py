@@ -47,9 +47,14 @@ ITEMS = [
 USERS = [{"user_id": 1, "gender": "F", "age_bucket": "31-40", "fre_country": "中国", "fre_province": "山东"}]
 
 
-def write_set(folder: Path) -> Path:
+def import_kuaisearch_of(folder: Path, rank: list[Any], items: list[Any], users: list[Any]) -> Path:
+    import_kuaisearch(write_set(folder / "set", rank, items, users), folder / "log")
+    return folder / "log"
+
+
+def write_set(folder: Path, rank: list[Any] = RANK, items: list[Any] = ITEMS, users: list[Any] = USERS) -> Path:
     folder.mkdir(exist_ok=True)
-    for name, rows in (("rank", RANK), ("items", ITEMS), ("users", USERS)):
+    for name, rows in (("rank", rank), ("items", items), ("users", users)):
         text = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
     return folder
@@ -80,6 +85,22 @@ def test_rows_of_a_search_become_a_page(log: Path) -> None:
              row["user_fan_number"], row["price"], row["search_entrance"]) for row in page} == {
         (952.0, None, 1.5, 9.0, 59.5, "mall")
     }  # fmt: skip
+
+
+def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_path: Path) -> None:
+    rank = [ranked(0, clicked=1, target_item_id="412.0", user_id="1.0"), ranked(413, session_id="5.0")]
+    items = [{**ITEMS[0], "item_id": "412"}, {**ITEMS[0], "item_id": "413.0"}]
+    log = import_kuaisearch_of(tmp_path, rank, items, [{**USERS[0], "user_id": "1.0"}])
+    shown = rows_of(log, "impressions")
+    assert {(row["product_id"], row["customer_id"], row["session_id"]) for row in shown} == {
+        ("412", "1", "5"),
+        ("413", "1", "5"),
+    }
+    assert len({row["search_id"] for row in shown}) == 1
+    assert {row["product_id"]: row["title"] for row in rows_of(log, "products")} == {"412": "红裙", "413": "红裙"}
+    assert [row["gender"] for row in rows_of(log, "customers")] == ["F"]
+    notes = SearchLog.open(log).manifest.info["notes"]
+    assert notes["product_id, whole numbers written as floats"] == "2, 412.0 is read as 412"
 
 
 def test_the_files_order_that_tells_the_clicks_is_not_kept(log: Path) -> None:

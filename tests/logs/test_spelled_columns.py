@@ -197,6 +197,16 @@ def test_a_customer_of_a_null_word_is_nobody_whatever_the_columns_type(tmp_path:
     ]
 
 
+def test_decimals_are_spelled_alike_as_ids_and_as_categories(tmp_path: Path) -> None:
+    given = [Decimal("412.00"), Decimal("2.50")]
+    content = {"impressions": {"customer_id": given, "size": given}}
+    use = {"side": "context", "kind": "categorical"}
+    log = tables_imported(tmp_path, content, {"impressions": {"size": use}})
+    assert log.schema.spelling is not None
+    expected = [log.schema.spelling.of_id("customer_id").of(each) for each in given]
+    assert column(log, "customer_id") == column(log, "size") == expected == ["412", "2.5"]
+
+
 def test_null_words_of_customers_and_sessions_are_their_own(tmp_path: Path) -> None:
     user = {"role": "customer_id", "null_words": ["1"]}
     given = {"customer_id": ["1", "2"], "session_id": ["1", "2"]}
@@ -207,6 +217,15 @@ def test_null_words_of_customers_and_sessions_are_their_own(tmp_path: Path) -> N
     assert spelling is not None
     assert [spelling.of_id(name).of("1") for name in ("customer_id", "session_id")] == [None, "1"]
     assert spelling.of_id("session_id").of("NULL") is None
+
+
+def test_null_words_of_products_are_those_of_the_logs_live_products(tmp_path: Path) -> None:
+    use = {"role": "product_id", "null_words": []}
+    log = tables_imported(tmp_path, {"impressions": {"product_id": ["NA", "2"]}}, {"impressions": {"product_id": use}})
+    assert column(log, "product_id") == ["NA", "2"]
+    spelling = Schema.load(log.path / "schema.yaml").spelling
+    assert spelling is not None
+    assert [spelling.of_id(name).of("NA") for name in ("product_id", "search_id")] == ["NA", None]
 
 
 def test_null_words_that_one_table_declares_hold_in_all_that_are_joined_by_the_column(tmp_path: Path) -> None:

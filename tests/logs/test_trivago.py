@@ -151,6 +151,37 @@ def test_what_is_left_out_is_counted_by_reason(source: Path, tmp_path: Path) -> 
     }
 
 
+def test_items_that_a_table_of_floats_wrote_are_whole_numbers_in_both_files(tmp_path: Path) -> None:
+    page = {"action_type": CLICK, "reference": "12.0", "impressions": "11.0|12.0|13", "prices": "1|2|3"}
+    (tmp_path / "train.csv").write_text(as_csv([{"action_type": IMAGE, "reference": "13.0"}, page]))
+    (tmp_path / "item_metadata.csv").write_text("item_id,properties\n11.0,Pool\n12,Spa\n13.0,Bar\n")
+    import_trivago(tmp_path / "train.csv", tmp_path / "log")
+    log = SearchLog.open(tmp_path / "log")
+    shown = table(log.path, "impressions")
+    assert [(row["product_id"], row["click"]) for row in shown] == [("11", 0), ("12", 1), ("13", 0)]
+    assert [row["product_id"] for row in table(log.path, "events")] == ["13"]
+    assert [row["properties"] for row in table(log.path, "products")] == ["Pool", "Spa", "Bar"]
+    note = log.manifest.info["notes"]["rows whose items are whole numbers written as floats"]
+    assert note == "2, 412.0 is read as 412"
+    assert log.schema.spelling is not None
+    assert log.schema.spelling.whole_number_ids == ("product_id",)
+
+
+@pytest.mark.parametrize(("n_lost", "is_warned"), [(1, False), (2, True)])
+def test_a_loss_of_more_than_a_tenth_is_a_warning(tmp_path: Path, n_lost: int, is_warned: bool) -> None:
+    page = {"action_type": CLICK, "reference": "11", "impressions": "11|12", "prices": "1|2"}
+    rows = [page] * 9 + [{**page, "reference": "99"}] * n_lost
+    (tmp_path / "train.csv").write_text(as_csv(rows))
+    import_trivago(tmp_path / "train.csv", tmp_path / "log")
+    log = SearchLog.open(tmp_path / "log")
+    expected = (
+        "should hold nearly all click labels of the source, but 2 of 11 (18%) are lost, most of them as: clickouts of "
+        "an item that is not in the shown list (kept as events) (2)"
+    )
+    lost = [each["must"] for each in log.manifest.info["warnings"] if "nearly all" in each["must"]]
+    assert lost == [expected] * is_warned
+
+
 def test_products_and_customers_are_those_that_occur(source: Path, tmp_path: Path) -> None:
     import_trivago(source, tmp_path / "log")
     assert table(tmp_path / "log", "products") == [

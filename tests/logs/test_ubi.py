@@ -171,6 +171,7 @@ def test_every_event_and_query_that_is_left_out_is_counted(log: Path) -> None:
         "impression events of a product or position that the query showed already": 2,
         "events on a product that is not in their query's list (kept as events)": 1,
         "events of a query that the log does not hold (kept as events)": 1,
+        "carts and purchases without a query_id (kept as events)": 1,
         "event action 'filter'": 2,
         "rows of products without an id": 1,
         "rows of products with an id of an earlier row": 1,
@@ -452,6 +453,26 @@ def test_a_label_is_one_whatever_the_clients_clock_says(tmp_path: Path) -> None:
         "should hold nearly all click labels of the source, but 1 of 3 (33%) are lost, most of them as: events more "
         "than a day earlier than their query (1)"
     )
+
+
+@pytest.mark.parametrize(("n_without", "is_warned"), [(1, False), (2, True)])
+@pytest.mark.parametrize("action", ["add_to_cart", "purchase"])
+def test_carts_and_purchases_without_a_query_are_history_and_many_of_them_a_warning(
+    tmp_path: Path, action: str, n_without: int, is_warned: bool
+) -> None:
+    queries = [query(f"q{n}", ["a", "b"], client_id=f"c{n}") for n in range(9)]
+    events = [event(action, f"q{n}", "a") for n in range(9)]
+    events += [event(action, None, "a", client_id="c1") for _ in range(n_without)]
+    events += [event("click", None, "a", client_id="c1") for _ in range(9)] + [event("click", "q1", "a")]
+    impressions, history, _ = import_rows(tmp_path / "set", queries, events)
+    assert sum(row[action] for row in impressions) == 9
+    assert [row["action"] for row in history].count(action) == n_without
+    warnings = [each["must"] for each in SearchLog.open(tmp_path / "set" / "log").manifest.info["warnings"]]
+    expected = (
+        f"should hold nearly all {action} labels of the source, but 2 of 11 (18%) are lost, most of them as: carts and "
+        "purchases without a query_id (kept as events) (2)"
+    )
+    assert [each for each in warnings if "nearly all" in each] == [expected] * is_warned
 
 
 def shown_from(first: int, query_id: str) -> list[dict[str, Any]]:

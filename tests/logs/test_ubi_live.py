@@ -138,8 +138,14 @@ def test_an_event_without_a_time_is_now() -> None:
 
 @pytest.mark.parametrize(
     ("user", "client", "expected"),
-    [("NA", None, "NA"), ("undefined", "c1", "c1"), ("NA", "null", "NA"), ("u1", "c1", "u1"), (" ", None, None)],
+    [("NA", None, ("NA", None)), ("u1", "c1", ("u1", "c1")), (" ", "null", (None, "null")), (" ", None, (None, None))],
 )
-def test_a_word_for_nobody_is_left_to_the_bundles_log(user: str, client: str | None, expected: str | None) -> None:
-    row = live_row({"action_name": "click", "user_id": user, "client_id": client, "session_id": "guest"})
-    assert (row["user_id"] or row["client_id"], row["session_id"]) == (expected, "guest")
+def test_words_for_missing_ids_are_left_to_the_bundles_log(
+    user: str, client: str | None, expected: tuple[str | None, str | None]
+) -> None:
+    row = live_row(
+        {"action_name": "click", "user_id": user, "client_id": client, "session_id": "guest", "query_id": "null",
+         "event_attributes": {"object": {"object_id": "NA"}}}
+    )  # fmt: skip
+    assert (row["user_id"], row["client_id"]) == expected
+    assert (row["session_id"], row["query_id"], row["object_id"]) == ("guest", "null", "NA")

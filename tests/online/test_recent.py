@@ -147,6 +147,15 @@ def test_a_word_for_nobody_is_the_logs_own(store: FeatureStore) -> None:
     assert store.reasons(told) == [None, "of no user, client or session"]
 
 
+def test_words_for_no_product_and_no_action_are_the_logs_own(store: FeatureStore) -> None:
+    store.spelling = Spelling(null_words=("p1", "none"))
+    told = [
+        Event(product_id=product, action=action, ts_us=store.until_us + 1, customer_id="c1")
+        for product, action in (("p1", "view"), ("p2", "none"), ("p2", "view"), ("null", "view"))
+    ]
+    assert store.reasons(told) == ["no product", "no action or no readable time", None, "unknown product"]
+
+
 def test_memory_is_bounded_and_the_latest_stay(folder: Path) -> None:
     small = FeatureStore.open(folder, most_recent=10)
     now_us = small.until_us + 10_000_000

@@ -31,6 +31,40 @@ def test_an_event_is_spelled_as_the_log_is() -> None:
     assert spell_event(spelled, LOG) == spelled
 
 
+WORDS = Spelling(null_words=("guest",), null_words_of={"product_id": ("-",), "action": ()})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"product_id": "NA"}, {"product_id": "NA"}),
+        ({"product_id": " - "}, {"product_id": ""}),
+        ({"product_id": "guest"}, {"product_id": "guest"}),
+        ({"search_id": "null"}, {"search_id": "null"}),
+        ({"search_id": "guest"}, {"search_id": None}),
+        ({"action": "guest"}, {"action": "guest"}),
+        ({"customer_id": "NA"}, {"customer_id": "NA"}),
+        ({"customer_id": "guest"}, {"customer_id": None}),
+        ({"customer_id": "guest", "client_id": "c1"}, {"customer_id": "c1"}),
+        ({"customer_id": "u1", "client_id": "c1"}, {"customer_id": "u1"}),
+        ({"client_id": "guest"}, {"customer_id": None}),
+        ({"session_id": "guest"}, {"session_id": None}),
+    ],
+)
+def test_every_id_has_the_null_words_that_the_log_declares(given: dict[str, str], expected: dict[str, str]) -> None:
+    event = Event(**{"product_id": "p1", "action": "click", "ts_us": 1, **given})
+    spelled = spell_event(event, WORDS)
+    assert {name: getattr(spelled, name) for name in expected} == expected
+    assert spelled.client_id is None
+    page = spell_page(Asked(query="q", product_ids=[event.product_id], search_id=event.search_id), WORDS)
+    assert (page.product_ids, page.search_id) == ([spelled.product_id], spelled.search_id)
+
+
+def test_an_action_that_the_log_reads_as_missing_is_empty() -> None:
+    event = Event(product_id="p1", action="none", ts_us=1)
+    assert spell_event(event, Spelling(null_words=("none",))).action == ""
+
+
 @pytest.mark.parametrize("first", [0, 1])
 @pytest.mark.parametrize("ids", ["normalised", "as_written"])
 def test_ordinals_count_from_where_the_logs_lists_begin(first: Literal[0, 1], ids: Literal["normalised", "as_written"]):

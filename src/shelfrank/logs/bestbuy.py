@@ -13,6 +13,7 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from shelfrank.errors import UserError
+from shelfrank.logs.cells import is_whole_day
 from shelfrank.logs.engine import Table, Value, keep, open_engine, rows_of
 from shelfrank.logs.negatives import sample_negatives
 from shelfrank.logs.raw_files import (
@@ -27,6 +28,8 @@ from shelfrank.logs.raw_files import (
 )
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.times import EARLIEST, LATEST
+from shelfrank.logs.whole_days import SEARCHES, note_whole_days
+from shelfrank.logs.whole_ids import spell_whole_numbers
 from shelfrank.schema import Feature, Kind, Schema, Side
 from shelfrank.values import NULL_WORDS, CategorySpelling, IdSpelling
 
@@ -48,6 +51,11 @@ NOTES = {
     "timestamp": "query_time, read as UTC",
     "search_id": "a hash of user, query and query_time, which together make one search",
 }
+
+IDS = {"customer_id": (("clicks", "user"),), "product_id": (("clicks", "sku"), ("titles", "product_id"))}
+"""Where the files hold each id."""
+
+_ID = IdSpelling(NULL_WORDS)
 
 
 def import_bestbuy(path: Path, out: Path, n_negatives: int = N_NEGATIVES) -> bool:
@@ -84,10 +92,11 @@ def import_bestbuy(path: Path, out: Path, n_negatives: int = N_NEGATIVES) -> boo
         write_search_log(out, Schema(name="bestbuy", features=FEATURES), inputs) as writer,
         open_engine() as engine,
     ):
-        clicks = _clicks(engine, writer, path)
+        cells, named = _cells(engine, writer, path, titles)
+        clicks = _clicks(engine, writer, path, cells)
         impressions = _impressions(engine, clicks, n_negatives)
         write_rows(writer, "impressions", engine, impressions.drop("n_sampled"))
-        write_rows(writer, "products", engine, _products(engine, writer, clicks, titles))
+        write_rows(writer, "products", engine, _products(engine, writer, clicks, named))
         write_rows(
             writer, "customers", engine, clicks.select(customer_id=clicks["user"]).distinct().order_by("customer_id")
         )
@@ -97,18 +106,29 @@ def import_bestbuy(path: Path, out: Path, n_negatives: int = N_NEGATIVES) -> boo
     return True
 
 
-def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
-    """The clicks that are kept, with their search."""
+def _cells(engine: Backend, writer: SearchLogWriter, path: Path, titles: pa.Table) -> tuple[Table, Table]:
+    """The cells of the clicks, and the titles, with their ids spelled."""
     raw = read_raw(engine, path, writer.notes)
     time = raw["query_time"].try_cast("timestamp('UTC', 6)")
     cells = raw.select(
-        *(IdSpelling(NULL_WORDS).expression(raw[name]).name(name) for name in ("user", "sku")),
+        *(_ID.expression(raw[name]).name(name) for name in ("user", "sku")),
         category=CategorySpelling().expression(raw["category"]),
         query=raw["query"].nullif(""),
         timestamp=time.between(ibis.literal(EARLIEST), ibis.literal(LATEST)).ifelse(time, ibis.null(time.type())),
         clicked_at=raw["click_time"].try_cast("timestamp('UTC', 6)"),
+        whole_day=is_whole_day(raw["query_time"], None),
         line=ibis.row_number(),
     )
+    with readable(path):
+        cells = keep(engine, "cells", cells)
+    named: Table = ibis.memtable(titles)
+    tables = {"clicks": cells, "titles": named.mutate(product_id=_ID.expression(named["product_id"]))}
+    tables = spell_whole_numbers(engine, writer, tables, IDS)
+    return tables["clicks"], tables["titles"]
+
+
+def _clicks(engine: Backend, writer: SearchLogWriter, path: Path, cells: Table) -> Table:
+    """The clicks that are kept, with their search."""
     known = [cells[name].notnull() for name in ("user", "sku", "category", "query", "timestamp")]
     late = (cells["clicked_at"] >= cells["timestamp"]).fill_null(False)
     fate: Value = ibis.cases((~ibis.and_(*known), UNREADABLE), (~late, EARLY), else_="")
@@ -117,8 +137,7 @@ def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
         cells["timestamp"].epoch_seconds().cast("string") + separator + cells["timestamp"].microsecond().cast("string")
     )
     key = separator.join([cells["user"], micros, cells["query"]])
-    with readable(path):
-        rows = keep(engine, "clicks", cells.mutate(fate=fate, search_id=key.hexdigest("md5")))
+    rows = keep(engine, "clicks", cells.mutate(fate=fate, search_id=key.hexdigest("md5")))
     kept = rows.filter(rows["fate"] == "")
     nth = kept.mutate(nth=ibis.row_number().over(group_by=("search_id", "sku"), order_by="line"))
     clicks = keep(engine, "kept_clicks", nth.filter(nth["nth"] == 0).drop("nth", "fate"))
@@ -126,6 +145,7 @@ def _clicks(engine: Backend, writer: SearchLogWriter, path: Path) -> Table:
         writer.leave_out(lost["fate"], lost["n"], of="click labels")
     writer.kept["click labels"] += count(engine, kept)
     writer.leave_out(REPEATED, count(engine, nth.filter(nth["nth"] > 0)))
+    note_whole_days(engine, writer, path.name, clicks, SEARCHES, key="search_id")
     return clicks
 
 
@@ -153,9 +173,9 @@ def _impressions(engine: Backend, clicks: Table, n_negatives: int) -> Table:
     return keep(engine, "impressions", impressions.order_by("timestamp", "search_id", "position"))
 
 
-def _products(engine: Backend, writer: SearchLogWriter, clicks: Table, titles: pa.Table) -> Table:
+def _products(engine: Backend, writer: SearchLogWriter, clicks: Table, titles: Table) -> Table:
     first = clicks.group_by(product_id=clicks["sku"]).aggregate(category=clicks["category"].argmin(clicks["line"]))
-    named: Table = ibis.memtable(titles)
+    named = titles.group_by("product_id").aggregate(title=titles["title"].argmin(titles["line"]))
     products = first.left_join(named, "product_id").select("product_id", "title", "category").order_by("product_id")
     writer.leave_out(NO_TITLE, count(engine, products.filter(products["title"].isnull())))
     return products
@@ -179,4 +199,5 @@ def _read_names(path: Path | None) -> pa.Table:
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
             reason = " ".join((str(error) or type(error).__name__).split())
             raise UserError(f"{path} must be text in UTF-8, but it cannot be read: {reason}") from error
-    return pa.table({"product_id": pa.array(names, pa.string()), "title": pa.array(names.values(), pa.string())})
+    columns = {"product_id": pa.array(names, pa.string()), "title": pa.array(names.values(), pa.string())}
+    return pa.table({**columns, "line": pa.array(range(len(names)), pa.int64())})

@@ -1,9 +1,12 @@
 """Reads times and numbers of a source's cells, however they are written, and knows why one cannot be read."""
 
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 
 import ibis
 
+from shelfrank.engine.embedded import epoch_us
 from shelfrank.logs.engine import Value
 from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND
 
@@ -14,17 +17,22 @@ _REGION = r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+"
 _NAMED = r"(?:\[[A-Za-z0-9/_+-]+\])?"
 """The region that Java writes after an offset, which says no more of the moment."""
 _ZONE = rf"(?:(Z|z|UTC|GMT){_NAMED}|({_OFFSET}){_NAMED}|\[?({_REGION})\]?)"
+_MIDNIGHT = r"^(?:0?0:00(?::00(?:[.,]0+)?)?)?$"
 _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
 """Date, clock, and the zone as a word for UTC, as an offset, or as the name of a region."""
 
 _ABBREVIATED = rf"^\s*{_DATE}[Tt\s]\s*{_CLOCK}\s*\(?(?:[A-Za-z]{{2,5}}|(?:UTC|GMT)[+-]\d+(?::\d\d)?)\)?\s*$"
 _DAY_FIRST = r"^\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
 
+_COMMA_BEFORE_EXPONENT = r"^(\s*[+-]?\d+),(\d*[eE])"
 _PLAIN = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _BY_COMMA = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*$"
 _BY_COMMA_SURELY = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(,\d{3}|\.\d*)\s*$"
 _WITH_COMMA = r"^\s*[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?\s*$"
 _DIGIT = r"\d"
+
+_DAY_US = 86_400 * 1_000_000
+_ZONE_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
 
 
 def time_of(cells: Value, unit: str | None) -> Value:
@@ -39,7 +47,7 @@ def time_of(cells: Value, unit: str | None) -> Value:
     """
     held = cells.type()
     if unit is not None and (held.is_numeric() or held.is_string()):
-        numbers = _plain_number(cells) if held.is_string() else cells
+        numbers = _number_of_time(cells) if held.is_string() else cells
         within = numbers.cast("float64").between(*_bounds(unit)).fill_null(False)
         return _of_numbers(within.ifelse(numbers, ibis.null(numbers.type())), unit)
     if held.is_string():
@@ -57,7 +65,7 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
     held = cells.type()
     if not (held.is_numeric() or held.is_string()):
         return {}
-    numbers = _plain_number(cells) if held.is_string() else cells.try_cast("float64")
+    numbers = _number_of_time(cells) if held.is_string() else cells.try_cast("float64")
     hints: dict[str, Value] = {
         f"they look like numbers of {name}, so declare `timestamp_unit: {name}`": numbers.between(*_bounds(name))
         for name in PER_SECOND
@@ -77,7 +85,7 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
 
 def unit_of(cells: Value) -> Mapping[str, Value]:
     """By unit, whether a cell is a number that is a time of the data contract in that unit, and in no other."""
-    numbers = _plain_number(cells) if cells.type().is_string() else cells.try_cast("float64")
+    numbers = _number_of_time(cells) if cells.type().is_string() else cells.try_cast("float64")
     return {unit: numbers.between(*_bounds(unit)).fill_null(False) for unit in PER_SECOND}
 
 
@@ -88,6 +96,51 @@ def is_without_zone(cells: Value) -> Value:
         parts = [cells.re_extract(_TIME, group) for group in (3, 4, 5)]
         return cells.re_search(_TIME) & ibis.and_(*(part == "" for part in parts))
     return cells.notnull()
+
+
+def is_whole_day(cells: Value, unit: str | None, zone: str | None = None) -> Value:
+    """Whether a time is a date or the start of a day; null where a cell is no time.
+
+    Args:
+        cells: Times, text, or numbers since 1970.
+        unit: What numbers count; None where times are no numbers.
+        zone: The zone in which times that are no text were written; None is UTC. A text has its own.
+
+    Returns:
+        Truth values.
+    """
+    times = time_of(cells, unit)
+    if cells.type().is_string() and unit is None:
+        whole = cells.re_extract(_TIME, 2).re_search(_MIDNIGHT)
+    else:
+        whole = starts_a_day(times, zone)
+    return times.notnull().ifelse(whole, ibis.null("boolean"))
+
+
+@ibis.udf.scalar.builtin(name="timezone", signature=(("string", "timestamp('UTC')"), "timestamp"))
+def _local(zone, time):
+    """DuckDB's own function: the clock of a zone."""
+
+
+def starts_a_day(times: Value, zone: str | None = None) -> Value:
+    """Whether a time is the start of a day.
+
+    Args:
+        times: Times in UTC.
+        zone: The zone whose days they are, as a name or an offset; None is UTC.
+
+    Returns:
+        Truth values.
+    """
+    offset = _ZONE_OFFSET.fullmatch(zone or "")
+    if offset is not None:
+        sign, hours, minutes = offset.groups()
+        shift = timedelta(hours=int(hours), minutes=int(minutes))
+        times = times + ibis.literal(shift if sign == "+" else -shift)
+    elif zone is not None:
+        times = _local(zone, times)
+    microseconds: Value = epoch_us(times)
+    return microseconds % _DAY_US == 0
 
 
 def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:
@@ -126,6 +179,11 @@ def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
 def _plain_number(cells: Value) -> Value:
     """The number of a text in digits alone: the engine would read 1_000 as well."""
     return cells.re_search(_PLAIN).ifelse(cells, ibis.null("string")).try_cast("float64")
+
+
+def _number_of_time(cells: Value) -> Value:
+    """The number of a text, where a comma before an exponent, as in 1,709280123456E+12, can only be of decimals."""
+    return _plain_number(cells.re_replace(_COMMA_BEFORE_EXPONENT, r"\1.\2"))
 
 
 def _bounds(unit: str) -> tuple[float, float]:

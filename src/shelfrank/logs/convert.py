@@ -78,22 +78,23 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
 
 
 def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_mark: str | None = None) -> Converted:
-    """Converts a column that is a feature.
+    """Converts a column that is a number or a text.
 
     Args:
         name: The feature's name.
         column: The source's column, for the error.
         cells: Its cells, of any type.
-        kind: How the feature is encoded.
+        kind: Whether it is `numerical` or `text`; see `convert_category` for the other.
         decimal_mark: What stands before the decimals of a number that is text.
 
     Returns:
         The converted column.
     """
+    assert kind is not Kind.CATEGORICAL
     hints: Mapping[str, Value] = {}
     held = cells.type()
-    if kind is not Kind.NUMERICAL:
-        # Where a category is a float, NaN is how the writer stored a missing one.
+    if kind is Kind.TEXT:
+        # NaN is how a table of floats stores a missing value.
         value = cells.isnan().ifelse(ibis.null("float64"), cells) if held.is_floating() else cells
         value = value.cast("string")
     elif held.is_boolean():

@@ -8,7 +8,7 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.errors import UserError
-from shelfrank.logs.cells import time_of, unit_of
+from shelfrank.logs.cells import is_whole_day, time_of, unit_of
 from shelfrank.logs.convert import (
     Converted,
     convert_feature,
@@ -28,7 +28,9 @@ from shelfrank.logs.raw_files import (
     require_in_all_parts,
     sha256,
     write_rows,
+    zone_of,
 )
+from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.spelled_columns import (
     ID_ROLES,
@@ -42,6 +44,7 @@ from shelfrank.logs.spelled_columns import (
     without_null_words,
 )
 from shelfrank.logs.times import is_in_future
+from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
 from shelfrank.schema import TASKS, Kind, Schema, Side
 from shelfrank.values import CategorySpelling, IdSpelling
 
@@ -154,6 +157,8 @@ def _converted(
 ) -> Table:
     uses, roles = source.uses(table), source.roles(table)
     with readable(file):
+        if "timestamp" in roles:
+            require_whole_times(engine, raw, roles["timestamp"], f"{roles['timestamp']} of {file.name}")
         unit = _timestamp_unit(engine, writer, source, raw, roles, file)
         first = _first_position(engine, writer, source, raw, roles, file)
         columns: list[Converted] = []
@@ -184,6 +189,7 @@ def _converted(
         without_zone = 0
         if "timestamp" in roles:
             without_zone = count_without_zone(engine, raw, roles["timestamp"], unit)
+            _note_whole_days(engine, writer, raw, roles, file, unit)
     unused = [name for name in raw.columns if name not in source.columns[table]]
     if unused:
         writer.notes[f"columns of {file.name} that are not used"] = unused
@@ -254,6 +260,18 @@ def _first_position(
         writer.notes[f"positions of {file.name}"] = "counted from 0, as every list begins there"
         return 0
     return 1
+
+
+def _note_whole_days(
+    engine: Backend, writer: SearchLogWriter, raw: Table, roles: Mapping[str, str], file: Path, unit: str | None
+) -> None:
+    zone = zone_of(file, roles["timestamp"]) if is_parquet(file) else None
+    whole_day = is_whole_day(raw[roles["timestamp"]], unit, zone)
+    if "search_id" in roles:
+        rows = raw.select(whole_day=whole_day, search=raw[roles["search_id"]])
+        note_whole_days(engine, writer, file.name, rows, SEARCHES, key="search")
+    else:
+        note_whole_days(engine, writer, file.name, raw.select(whole_day=whole_day), EVENTS)
 
 
 def _note_lost_visitors(engine: Backend, writer: SearchLogWriter, events: Table, impressions: Table) -> None:

@@ -6,6 +6,7 @@ Each query becomes one judged list. Nobody was shown it, and nobody clicked: the
 import csv
 import gzip
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from shelfrank.logs.raw_files import (
     write_rows,
 )
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.whole_ids import spell_whole_numbers
 from shelfrank.schema import TASKS, Feature, Kind, Schema, Side
 from shelfrank.values import NULL_WORDS, IdSpelling
 
@@ -91,10 +93,11 @@ def import_homedepot(path: Path, out: Path) -> bool:
     described = (DESCRIPTION,) if descriptions else ()
     features = (*described, *ATTRIBUTES.values()) if attributes else described
     with write_search_log(out, Schema(name="homedepot", features=features), inputs) as writer, open_engine() as engine:
-        judged = _judged(engine, writer, rows)
+        tables = _tables(engine, writer, rows, descriptions, attributes)
+        judged = _judged(engine, writer, tables["judgments"])
         write_rows(writer, "impressions", engine, _impressions(judged))
         write_rows(writer, "truth/impressions", engine, judged.select("search_id", "product_id", "grade"))
-        write_rows(writer, "products", engine, _products(engine, writer, judged, descriptions, attributes))
+        write_rows(writer, "products", engine, _products(engine, writer, judged, tables))
         writer.write("customers", pa.table({"customer_id": pa.array([], pa.string())}))
         writer.notes.update(NOTES)
     return True
@@ -141,14 +144,31 @@ def _read_judgments(path: Path) -> pa.Table:
     )
 
 
-def _judged(engine: Backend, writer: SearchLogWriter, rows: pa.Table) -> Table:
+def _tables(
+    engine: Backend, writer: SearchLogWriter, rows: pa.Table, descriptions: Path | None, attributes: Path | None
+) -> dict[str, Table]:
+    """The files' rows with their ids spelled."""
+    judgments: Table = ibis.memtable(rows)
+    tables = {"judgments": judgments.mutate(id=_ID.expression(judgments["id"]))}
+    for name, file, columns in (
+        ("descriptions", descriptions, DESCRIPTION_COLUMNS),
+        ("attributes", attributes, ATTRIBUTE_COLUMNS),
+    ):
+        if file is not None:
+            raw = read_raw(engine, file, writer.notes)
+            with readable(file):
+                tables[name] = keep(engine, name, raw.select(*columns))
+    tables = {name: table.mutate(product_uid=_ID.expression(table["product_uid"])) for name, table in tables.items()}
+    products = [(name, "product_uid") for name in tables]
+    return spell_whole_numbers(engine, writer, tables, {"search_id": [("judgments", "id")], "product_id": products})
+
+
+def _judged(engine: Backend, writer: SearchLogWriter, raw: Table) -> Table:
     """The judgments that are kept, query by query in the file's order."""
-    raw: Table = ibis.memtable(rows)
     grade = raw["relevance"].try_cast("float64")
     cells = raw.select(
-        "line",
-        id=_ID.expression(raw["id"]),
-        product_id=_ID.expression(raw["product_uid"]),
+        *("line", "id"),
+        product_id=raw["product_uid"],
         title=raw["product_title"].nullif(""),
         query=raw["search_term"].nullif(""),
         grade=grade.between(LOWEST, HIGHEST).ifelse(grade, ibis.null("float64")),
@@ -184,27 +204,21 @@ def _impressions(judged: Table) -> Table:
     )
 
 
-def _products(
-    engine: Backend, writer: SearchLogWriter, judged: Table, descriptions: Path | None, attributes: Path | None
-) -> Table:
+def _products(engine: Backend, writer: SearchLogWriter, judged: Table, tables: Mapping[str, Table]) -> Table:
     title = judged["title"].argmin(judged["line"], where=judged["title"].notnull())
     products = judged.group_by("product_id").aggregate(title=title)
     writer.leave_out(NO_TITLE, count(engine, products.filter(products["title"].isnull())))
-    if descriptions is not None:
-        raw = read_raw(engine, descriptions, writer.notes)
-        with readable(descriptions):
-            text: Value = raw["product_description"].nullif("").min()
-            described = raw.group_by(product_id=_ID.expression(raw["product_uid"])).aggregate(description=text)
-            described = keep(engine, "descriptions", described)
+    if "descriptions" in tables:
+        raw = tables["descriptions"]
+        text: Value = raw["product_description"].nullif("").min()
+        described = raw.group_by(product_id=raw["product_uid"]).aggregate(description=text)
         products = products.left_join(described, "product_id").drop("product_id_right")
-    if attributes is not None:
-        raw = read_raw(engine, attributes, writer.notes)
+    if "attributes" in tables:
+        raw = tables["attributes"]
         # Of several values of one attribute the same one is taken in every run.
         taken: dict[str, Value] = {
             feature.name: raw["value"].nullif("").min(where=raw["name"] == name) for name, feature in ATTRIBUTES.items()
         }
-        with readable(attributes):
-            known = raw.group_by(product_id=_ID.expression(raw["product_uid"])).aggregate(**taken)
-            known = keep(engine, "attributes", known)
+        known = raw.group_by(product_id=raw["product_uid"]).aggregate(**taken)
         products = products.left_join(known, "product_id").drop("product_id_right")
     return products.order_by("product_id")

@@ -17,9 +17,17 @@ from shelfrank.logs.json_lines import keep_json_lines, require_json_lines
 from shelfrank.logs.json_values import Record, id_of, number_of, text_of, whole_of
 from shelfrank.logs.raw_files import count, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.whole_ids import spell_whole_numbers
 from shelfrank.schema import Feature, Kind, Schema, Side
 
 FILES = ("items", "users", "rank")
+KEYS = {"items": "product_id", "users": "customer_id"}
+IDS = {
+    "customer_id": (("rank", "user_id"), ("users", "customer_id")),
+    "session_id": (("rank", "session_id"),),
+    "product_id": (("rank", "product_id"), ("items", "product_id")),
+}
+"""Where the files hold each id."""
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 """The time of `time_index` 0. One step is written as one second; the set publishes neither."""
@@ -116,11 +124,13 @@ def import_kuaisearch(path: Path, out: Path) -> bool:
         keep_json_lines(
             files["users"], kept["users"], _names("customer_id", None, CUSTOMER_NAMES), _user_row, ("user_id",)
         )
-        shown = _shown(engine, writer, kept["rank"])
+        tables = {name: read_parquet(engine, [file]) for name, file in kept.items()}
+        tables = spell_whole_numbers(engine, writer, tables, IDS)
+        shown = _shown(engine, writer, tables["rank"])
         write_rows(writer, "impressions", engine, _impressions(shown))
-        products = _described(engine, writer, shown, kept["items"], "product_id", NO_PRODUCT)
+        products = _described(engine, writer, shown, "items", tables["items"], NO_PRODUCT)
         write_rows(writer, "products", engine, products)
-        customers = _described(engine, writer, shown, kept["users"], "customer_id", NO_CUSTOMER)
+        customers = _described(engine, writer, shown, "users", tables["users"], NO_CUSTOMER)
         write_rows(writer, "customers", engine, customers)
         writer.notes.update(NOTES)
     return True
@@ -179,9 +189,8 @@ def _label(value: object) -> int | None:
     return number if number in (0, 1) else None
 
 
-def _shown(engine: Backend, writer: SearchLogWriter, file: Path) -> Table:
+def _shown(engine: Backend, writer: SearchLogWriter, rows: Table) -> Table:
     """The rows of the ranking file that are kept, with their search, page by page."""
-    rows = read_parquet(engine, [file])
     keys = ("user_id", "session_id", "query", "time_index", "product_id", "click", "purchase")
     readable = ibis.and_(*(rows[key].notnull() for key in keys))
     dash: Value = ibis.literal("-")
@@ -216,9 +225,9 @@ def _impressions(shown: Table) -> Table:
     )
 
 
-def _described(engine: Backend, writer: SearchLogWriter, shown: Table, file: Path, key: str, unknown: str) -> Table:
+def _described(engine: Backend, writer: SearchLogWriter, shown: Table, file: str, rows: Table, unknown: str) -> Table:
     """The products or customers of the searches, with what their own file says of them."""
-    rows = read_parquet(engine, [file])
+    key = KEYS[file]
     nth = ibis.row_number().over(group_by=key, order_by="line")
     numbered = rows.filter(rows[key].notnull()).mutate(nth=nth)
     names = [name for name in rows.columns if name not in ("line", key)]
@@ -226,9 +235,9 @@ def _described(engine: Backend, writer: SearchLogWriter, shown: Table, file: Pat
     seen = shown.select(key).distinct()
     described = seen.left_join(first, key).select(key, *names, "known").order_by(key)
     described = keep(engine, f"described_{key}", described)
-    writer.leave_out(f"rows of {file.stem} without an id", count(engine, rows.filter(rows[key].isnull())))
-    writer.leave_out(REPEATED_NAMES[file.stem], count(engine, numbered.filter(numbered["nth"] > 0)))
+    writer.leave_out(f"rows of {file} without an id", count(engine, rows.filter(rows[key].isnull())))
+    writer.leave_out(REPEATED_NAMES[file], count(engine, numbered.filter(numbered["nth"] > 0)))
     writer.leave_out(unknown, count(engine, described.filter(described["known"].isnull())))
     never = first.anti_join(seen, key)
-    writer.leave_out(f"rows of {file.stem} that no search names", count(engine, never))
+    writer.leave_out(f"rows of {file} that no search names", count(engine, never))
     return described.drop("known")

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WrapValidator, model_validator
 
 from shelfrank.errors import UserError, unknown_name
 from shelfrank.logs.csv_files import look_like_a_row
 from shelfrank.logs.raw_files import alike_names
-from shelfrank.schema import RESERVED_COLUMNS, TASKS, Kind, Schema, Side, load_yaml, one_sentence
+from shelfrank.schema import RESERVED_COLUMNS, TASKS, IdColumn, Kind, Schema, Side, load_yaml, one_sentence
 from shelfrank.values import CATEGORY_NULL_WORDS, NULL_WORDS, TEXT_NULL_WORDS, CategorySpelling
 
 TableName = Literal["impressions", "products", "customers", "events"]
@@ -45,8 +45,6 @@ SHARED_ROLES = (frozenset({"search_id", "session_id", "customer_id", "query"}), 
 FEATURE_ROLES = frozenset({"customer_id", "query", "product_id", "title", "position"})
 """Roles whose column can be a feature too. A label is known after the search, and the id of a search or visit never
 comes again."""
-
-VISITOR_ROLES = ("customer_id", "session_id")
 
 
 def _words(given: Any) -> Any:
@@ -222,7 +220,7 @@ class SourceMapping(BaseModel):
 
     def _spelling(self) -> dict[str, Any]:
         held = {role for table in self.columns for role in self.roles(table)}
-        words = {role: self.null_words_of_role(role) for role in VISITOR_ROLES if role in held}
+        words = {role: self.null_words_of_role(role) for role in get_args(IdColumn) if role in held}
         built_in = NULL_WORDS if self.null_words is None else self.null_words
         return {
             "queries": self.queries,

@@ -151,6 +151,15 @@ def require_in_all_parts(path: Path, roles: Mapping[str, str]) -> None:
         )
 
 
+def zone_of(path: Path, column: str) -> str | None:
+    """The time zone of a Parquet table's column, which the engine does not keep; None where it has none."""
+    for file in raw_files(path):
+        schema = pq.read_schema(file)
+        if column in schema.names:
+            return getattr(schema.field(column).type, "tz", None)
+    return None
+
+
 def require_columns(path: Path, names: Collection[str], required: Collection[str]) -> None:
     """Raises a `UserError` where a file lacks columns that its format has."""
     missing = [name for name in required if name not in names]

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import ibis
 import pyarrow as pa
@@ -12,6 +13,7 @@ from shelfrank.errors import UserError
 from shelfrank.logs.convert import Converted
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.search_log import SearchLogWriter
+from shelfrank.schema import IdColumn as LogColumn
 from shelfrank.values import (
     DECIMAL_ID,
     SCIENTIFIC_ID,
@@ -25,7 +27,7 @@ from shelfrank.values import (
     trimmed_expression,
 )
 
-ID_ROLES = ("search_id", "customer_id", "session_id", "product_id", "action")
+ID_ROLES: tuple[str, ...] = get_args(LogColumn)
 N_SHOWN = 5
 
 
@@ -149,14 +151,11 @@ def convert_id(role: str, column: str, cells: Value, spelling: IdSpelling) -> Co
         cells = spelling.expression(cells)
         return Converted(column, role, cells, cells, "must hold text or whole numbers")
     cells = cells_without(cells, spelling.null_words)
+    value = _exact(cells)
     if held.is_floating():
-        is_whole = ((cells % 1) == 0) & (cells.abs() < WHOLE_BELOW[str(held.copy(nullable=True))])
-        value = is_whole.ifelse(cells, ibis.null("float64")).try_cast("int64").cast("string")
-        return Converted(column, role, cells, value, f"must hold text or whole numbers ({TOO_LARGE})")
-    value = cells.cast("string")
-    if held.is_decimal():
-        value = value.re_replace(DECIMAL_ID, "")
-    return Converted(column, role, cells, value, "must hold text or whole numbers")
+        is_whole = (value % 1) == 0
+        value = is_whole.ifelse(value, ibis.null("float64")).try_cast("int64").cast("string")
+    return Converted(column, role, cells, value, "must hold text or whole numbers" + _limit(cells))
 
 
 def convert_category(name: str, column: str, cells: Value, spelling: CategorySpelling) -> Converted:
@@ -175,16 +174,23 @@ def convert_category(name: str, column: str, cells: Value, spelling: CategorySpe
     if held.is_string():
         cells = spelling.expression(cells)
         value = _case_folded(cells) if spelling.fold_case else cells
-        return Converted(column, name, cells, value, "must hold a category")
+        return Converted(column, name, cells, value, "must hold categories")
     cells = cells_without(cells, spelling.missing)
+    return Converted(column, name, cells, _exact(cells), "must hold categories" + _limit(cells))
+
+
+def _exact(cells: Value) -> Value:
+    """Cells that are no text, as text; floats stay floats, null where one stands for several whole numbers."""
+    held = cells.type()
     if held.is_floating():
-        is_fine = cells.abs() < WHOLE_BELOW[str(held.copy(nullable=True))]
-        value = (is_fine & ~cells.isnan()).ifelse(cells, ibis.null(held))
-        return Converted(column, name, cells, value, f"must hold categories ({TOO_LARGE})")
-    value = cells.cast("string")
-    if held.is_decimal():
-        value = value.re_replace(r"(\.[0-9]*[1-9])0+$", r"\1").re_replace(r"\.0+$", "")
-    return Converted(column, name, cells, value, "must hold a category")
+        is_exact = (cells.abs() < WHOLE_BELOW[str(held.copy(nullable=True))]) & ~cells.isnan()
+        return is_exact.ifelse(cells, ibis.null(held))
+    text = cells.cast("string")
+    return text.re_replace(r"(\.[0-9]*[1-9])0+$", r"\1").re_replace(DECIMAL_ID, "") if held.is_decimal() else text
+
+
+def _limit(cells: Value) -> str:
+    return f" ({TOO_LARGE})" if cells.type().is_floating() else ""
 
 
 @ibis.udf.scalar.pyarrow(signature=(("string",), "string"))

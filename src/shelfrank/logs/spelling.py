@@ -4,20 +4,17 @@
 # pyright: reportAttributeAccessIssue=false
 
 from collections import Counter
-from typing import Any
+from typing import Any, cast, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from shelfrank.errors import UserError
-from shelfrank.schema import Feature, Kind, Schema, Spelling
+from shelfrank.schema import Feature, IdColumn, Kind, Schema, Spelling
 from shelfrank.values import NULL_WORDS, TOO_LARGE, each_distinct, too_large
 
-SPELLING_VERSION = 2
+SPELLING_VERSION = 3
 """Part of every log's inputs: raise it when the rules of `shelfrank.values` give other spellings."""
-
-ID_COLUMNS = ("search_id", "customer_id", "session_id", "product_id", "action")
-"""Columns that are spelled as ids."""
 
 MOST_LEVELS = 100_000
 """Categories of a feature that are compared with each other."""
@@ -53,8 +50,8 @@ class LogSpelling:
         """
         in_log = not table.startswith("truth/")
         for place, name in enumerate(rows.column_names):
-            if name in ID_COLUMNS:
-                rows = rows.set_column(place, name, self._ids(table, name, rows.column(name)))
+            if name in get_args(IdColumn):
+                rows = rows.set_column(place, name, self._ids(table, cast("IdColumn", name), rows.column(name)))
             elif name == "query" and in_log:
                 rows = rows.set_column(place, name, self._queries(table, rows.column(name)))
             elif name in self._categories and in_log:
@@ -82,7 +79,7 @@ class LogSpelling:
                 )
         return notes
 
-    def _ids(self, table: str, name: str, given: pa.ChunkedArray) -> pa.ChunkedArray:
+    def _ids(self, table: str, name: IdColumn, given: pa.ChunkedArray) -> pa.ChunkedArray:
         if self._spelling.ids == "as_written" or not _is_text_or_float(given.type):
             return given
         _refuse_too_large(table, name, given)

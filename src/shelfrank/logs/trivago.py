@@ -10,10 +10,12 @@ from typing import Any
 import ibis
 from ibis.backends.duckdb import Backend
 
+from shelfrank.logs.cells import starts_a_day
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
 from shelfrank.logs.raw_files import column_names, count, read_raw, readable, require_columns, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.trivago_rows import COLUMNS, EVENT, KEPT_AS_EVENTS, LOST_CLICKS, SEARCH, classify
+from shelfrank.logs.trivago_rows import COLUMNS, EVENT, ITEM, KEPT_AS_EVENTS, LOST_CLICKS, SEARCH, classify
+from shelfrank.logs.whole_days import SEARCHES, note_whole_days
 from shelfrank.schema import Feature, Kind, Schema, Side
 
 METADATA_FILES = ("item_metadata.csv", "item_metadata.csv.gz")
@@ -81,8 +83,15 @@ def import_trivago(path: Path, out: Path) -> bool:
         open_engine() as engine,
     ):
         rows = classify(engine, path, writer.notes)
+        writer.declare_whole_numbers(["product_id"])
+        n_floats = count(engine, rows.filter("has_floats"))
+        if n_floats:
+            writer.notes["rows whose items are whole numbers written as floats"] = f"{n_floats:,}, 412.0 is read as 412"
         searches = _searches(engine, rows)
         events = _events(rows)
+        # The step is in the microseconds.
+        days = searches.select(whole_day=starts_a_day(searches["timestamp"].truncate("s")))
+        note_whole_days(engine, writer, path.name, days, SEARCHES)
         impressions = _impressions(searches)
         _count_left_out(writer, engine, rows, searches, impressions)
         write_rows(writer, "impressions", engine, impressions)
@@ -160,7 +169,7 @@ def _products(engine: Backend, searches: Table, events: Table, metadata: Path | 
     published = read_raw(engine, metadata, notes)
     texts = published["properties"].replace("|", ", ").min()
     with readable(metadata):
-        described = published.group_by(product_id=published["item_id"]).aggregate(properties=texts)
+        described = published.group_by(product_id=ITEM.expression(published["item_id"])).aggregate(properties=texts)
         described = engine.create_table("item_metadata", described, temp=True)
     return products.left_join(described, "product_id").select(*products.columns, "properties").order_by("product_id")
 

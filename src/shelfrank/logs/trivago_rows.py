@@ -9,6 +9,7 @@ from ibis.backends.duckdb import Backend
 from shelfrank.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.raw_files import read_raw, readable
+from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.values import NULL_WORDS, IdSpelling
 
@@ -50,6 +51,11 @@ UNKNOWN_ACTION = "actions of a type that the challenge does not describe"
 LOST_CLICKS = (HELD_OUT, NO_ITEM_CLICKED, NO_LIST, NOT_SHOWN, REPEATED)
 KEPT_AS_EVENTS = (EVENT, NO_LIST, NOT_SHOWN, REPEATED)
 
+ITEM = IdSpelling(whole_numbers=True)
+_ITEM = r"^([0-9]+)\.0+$"
+_LISTED_ITEM = r"\b([0-9]+)\.0+(\||$)"
+"""Items as a table of floats writes them: every item of the challenge is a whole number, so 412.0 is 412."""
+
 _FIRST_SECOND, _LAST_SECOND = int(EARLIEST.timestamp()), int(LATEST.timestamp()) - 1
 
 
@@ -66,9 +72,11 @@ def classify(engine: Backend, path: Path, notes: dict[str, Any] | None = None) -
         `SEARCH`, `EVENT`, or the reason why they are no search.
 
     Raises:
-        UserError: Where the file cannot be read or has no rows.
+        UserError: Where the file cannot be read, has no rows, or has times that were rounded.
     """
     raw = read_raw(engine, path, notes)
+    with readable(path):
+        require_whole_times(engine, raw, "timestamp", f"timestamp of {path.name}")
     cells = raw.select(
         *(
             IdSpelling(NULL_WORDS if name in ("user_id", "session_id") else ()).expression(raw[name]).name(name)
@@ -83,7 +91,15 @@ def classify(engine: Backend, path: Path, notes: dict[str, Any] | None = None) -
     # makes "strictly before" follow the session's order, and it never reaches into the next second.
     in_order = cells["step"].between(0, 999_999) & cells["second"].between(_FIRST_SECOND, _LAST_SECOND)
     second = in_order.ifelse(cells["second"], ibis.null("int64")).as_timestamp("s")
-    cells = cells.mutate(timestamp=second + cells["step"].as_interval("us"), shown=cells["impressions"].split("|"))
+    of_item = cells["action_type"].isin((CLICKOUT, *ITEM_ACTIONS)).fill_null(False)
+    floats = (of_item & cells["reference"].re_search(_ITEM)) | cells["impressions"].re_search(_LISTED_ITEM)
+    cells = cells.mutate(
+        timestamp=second + cells["step"].as_interval("us"),
+        reference=of_item.ifelse(cells["reference"].re_replace(_ITEM, r"\1"), cells["reference"]),
+        # One pass over the text is faster than one over each of its items.
+        shown=cells["impressions"].re_replace(_LISTED_ITEM, r"\1\2").split("|"),
+        has_floats=floats.fill_null(False),
+    )
     with readable(path):
         rows = engine.create_table("classified", cells.mutate(fate=_fate(cells)).drop("impressions"), temp=True)
     if not rows_of(engine, rows.limit(1)):

@@ -14,6 +14,7 @@ from ibis.backends.duckdb import Backend
 from shelfrank.logs.engine import Table, Value, open_engine, read_parquet, rows_of
 from shelfrank.logs.json_lines import find_json_lines, keep_json_lines, require_json_lines
 from shelfrank.logs.raw_files import count, sha256, write_rows
+from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.ubi_rows import (
     EVENT_COLUMNS,
@@ -69,7 +70,7 @@ def import_ubi(path: Path, out: Path, first_ordinal: int | None = None) -> bool:
 
     Raises:
         UserError: Where a file is missing, empty, truncated, or a line of it is no JSON object, or where lists begin at
-            different ordinals.
+            different ordinals or times were rounded.
     """
     queries, events = require_json_lines(path, "queries"), require_json_lines(path, "events")
     products = find_json_lines(path, "products")
@@ -92,7 +93,8 @@ def import_ubi(path: Path, out: Path, first_ordinal: int | None = None) -> bool:
             keep_json_lines(queries, kept["queries"], QUERY_COLUMNS, query_row)
             keep_json_lines(events, kept["events"], EVENT_COLUMNS, event_row)
             asked, done = read_parquet(engine, [kept["queries"]]), read_parquet(engine, [kept["events"]])
-            for name, table in (("queries", asked), ("events", done)):
+            for name, file, table in (("queries", queries, asked), ("events", events, done)):
+                require_whole_times(engine, table, "scientific_time", f"timestamp of {file.name}")
                 n = rows_of(engine, table.aggregate(n=table["n_null_words"].sum()))[0]["n"]
                 if n:
                     writer.notes[f"ids of {name} that are blanks or words for missing, read as missing"] = int(n)

@@ -2,6 +2,8 @@
 
 LABEL_OF = {"click": "click", "click_through": "click", "add_to_cart": "add_to_cart", "purchase": "purchase"}
 """The label that an action on a product of the list sets; it sets no other."""
+NEEDS_QUERY = ("add_to_cart", "purchase")
+"""Actions that become labels only with the query that led to them, wherever in the shop they are done."""
 
 IMPRESSION = "impression"
 HISTORY_ONLY = ("watch", "view")

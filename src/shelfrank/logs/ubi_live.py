@@ -7,13 +7,13 @@ from shelfrank.logs.json_values import Record, named_of
 from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS
 from shelfrank.logs.ubi_rows import event_row, source_of
 
+# The log of a bundle may read a word as none of these, too.
 UNREADABLE = "no action or no readable time"
 UNKNOWN_ACTION = "unknown action"
 NO_PRODUCT = "no product"
 NO_QUERY = "impression without a query"
 NO_ORDINAL = "impression without an ordinal of 1 or more"
 NOBODY = "of no user, client or session"
-"""Also where these are words for nobody, which the log of a bundle tells."""
 
 
 def live_row(record: Record) -> Record:
@@ -27,14 +27,9 @@ def live_row(record: Record) -> Record:
     """
     source = source_of(record)
     query = source.get("user_query")
-    row = event_row(source)
-    # What means nobody is for the log of the bundle to say, but a client stands in for a user of a usual word.
-    client = named_of(source.get("client_id"))
-    user = row["user_id"] or (None if row["client_id"] else named_of(source.get("user_id")))
     return {
-        **row,
-        "user_id": user,
-        "client_id": client,
+        # Which words mean that there is no id is for the log of the bundle to say.
+        **event_row(source, named_of),
         "session_id": named_of(source.get("session_id")),
         "user_query": query if isinstance(query, str) else None,
         "is_now": source.get("timestamp") is None,

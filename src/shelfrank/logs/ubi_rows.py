@@ -1,12 +1,13 @@
 """Reads one query, event or product of OpenSearch's User Behavior Insights from its JSON object."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from shelfrank.logs.json_values import Record, id_of, is_null_word, number_of, text_of, whole_of
-from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, unit_of_number
+from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, scientific, unit_of_number
 from shelfrank.values import CategorySpelling
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -19,7 +20,9 @@ QUERY_COLUMNS = pa.schema(
         ("n_hits_without_id", pa.int64()),
         ("n_null_words", pa.int64()),
         ("without_zone", pa.bool_()),
+        ("whole_day", pa.bool_()),
         ("unit", pa.string()),
+        ("scientific_time", pa.string()),
     ]
 )
 EVENT_COLUMNS = pa.schema(
@@ -29,7 +32,9 @@ EVENT_COLUMNS = pa.schema(
         ("ordinal", pa.int64()),
         ("n_null_words", pa.int64()),
         ("without_zone", pa.bool_()),
+        ("whole_day", pa.bool_()),
         ("unit", pa.string()),
+        ("scientific_time", pa.string()),
     ]
 )
 PRODUCT_NAMES = ("brand", "color", "age_group", "category")
@@ -39,6 +44,7 @@ PRODUCT_COLUMNS = pa.schema(
 
 _ID_KEYS = ("product_id", "object_id", "id", "_id")
 _REGION_OF_OFFSET = re.compile(r"(?<=[Zz0-9])\[[A-Za-z0-9/_+-]+\]$")
+_WHOLE_DAY = re.compile(r"[0-9W-]+(?:[Tt ]00(?::?00(?::?00(?:[.,]0+)?)?)?(?:[Zz+-].*)?)?")
 _LARGEST_ORDINAL = 2**31 - 1
 
 
@@ -65,25 +71,37 @@ def query_row(record: Record) -> Record:
         "n_hits_without_id": ids.count(None),
         "n_null_words": sum(is_null_word(source.get(name)) for name in ("query_id", "client_id")),
         "without_zone": without_zone,
+        "whole_day": None if timestamp is None else is_whole_day(source.get("timestamp")),
         "unit": unit_of_time(source.get("timestamp")),
+        "scientific_time": scientific(source.get("timestamp")),
     }
 
 
-def event_row(record: Record) -> Record:
-    """Reads an event; what is missing or malformed is null."""
+def event_row(record: Record, read_id: Callable[[object], str | None] = id_of) -> Record:
+    """Reads an event; what is missing or malformed is null.
+
+    Args:
+        record: The event.
+        read_id: Reads each id and the action; a word such as null is one, or none.
+
+    Returns:
+        A row of `EVENT_COLUMNS`.
+    """
     source = source_of(record)
     attributes = _object(source, "event_attributes")
     timestamp, without_zone = read_time(source.get("timestamp"))
-    names = {name: id_of(source.get(name)) for name in ("query_id", "client_id", "user_id")}
+    names = {name: read_id(source.get(name)) for name in ("query_id", "client_id", "user_id")}
     return {
-        "action": id_of(source.get("action_name")),
+        "action": read_id(source.get("action_name")),
         **names,
-        "object_id": _object_id(attributes),
+        "object_id": _object_id(attributes, read_id),
         "timestamp": timestamp,
         "ordinal": _ordinal(attributes),
         "n_null_words": sum(is_null_word(source.get(name)) for name in names),
         "without_zone": without_zone,
+        "whole_day": None if timestamp is None else is_whole_day(source.get("timestamp")),
         "unit": unit_of_time(source.get("timestamp")),
+        "scientific_time": scientific(source.get("timestamp")),
     }
 
 
@@ -134,6 +152,15 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
     return time, without_zone
 
 
+def is_whole_day(value: object) -> bool:
+    """Whether a time that `read_time` reads is a date or the start of a day, in the zone in which it is written."""
+    number = number_of(value)
+    if number is None:
+        return isinstance(value, str) and _WHOLE_DAY.fullmatch(value) is not None
+    unit = unit_of_number(number)
+    return unit is not None and number % (86_400 * PER_SECOND[unit]) == 0
+
+
 def unit_of_time(value: object) -> str | None:
     """The unit of a time that is a number, where it is another than milliseconds."""
     number = number_of(value)
@@ -146,11 +173,11 @@ def _object(record: Record, key: str) -> Record:
     return value if isinstance(value, dict) else {}
 
 
-def _object_id(attributes: Record) -> str | None:
+def _object_id(attributes: Record, read_id: Callable[[object], str | None]) -> str | None:
     shown = _object(attributes, "object")
     field = shown.get("object_id_field")
     # Where object_id is absent, object_id_field may name the key that holds the id.
-    return id_of(shown.get("object_id")) or (id_of(shown.get(field)) if isinstance(field, str) else None)
+    return read_id(shown.get("object_id")) or (read_id(shown.get(field)) if isinstance(field, str) else None)
 
 
 def _ordinal(attributes: Record) -> int | None:

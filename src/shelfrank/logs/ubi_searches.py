@@ -11,8 +11,9 @@ from shelfrank.logs.engine import Table, Value, keep, rows_of
 from shelfrank.logs.raw_files import count
 from shelfrank.logs.search_log import MOST_LOST, SearchLogWriter
 from shelfrank.logs.times import LATEST
-from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF
+from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF, NEEDS_QUERY
 from shelfrank.logs.ubi_people import name_customers, name_sessions
+from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
 from shelfrank.schema import TASKS
 
 NO_QUERY_ID = "queries without a query_id"
@@ -35,11 +36,12 @@ NO_ORDINAL = "impression events without an ordinal of 1 or more"
 REPEATED_IMPRESSION = "impression events of a product or position that the query showed already"
 NOT_SHOWN = "events on a product that is not in their query's list (kept as events)"
 UNKNOWN_QUERY = "events of a query that the log does not hold (kept as events)"
+NO_QUERY_OF_ACTION = "carts and purchases without a query_id (kept as events)"
 
 LABEL, SHOWN, HISTORY = "label", "shown", "history"
 """What becomes of an event that is not left out."""
 
-KEPT_AS_EVENTS = (HISTORY, NOT_SHOWN, UNKNOWN_QUERY)
+KEPT_AS_EVENTS = (HISTORY, NOT_SHOWN, UNKNOWN_QUERY, NO_QUERY_OF_ACTION)
 
 SLOW_LABELS = "labels that are earlier than their query by the client's clock, kept as labels of that query"
 MOVED = "events kept as history whose client's clock is behind, moved later by the most that it is known to be behind"
@@ -120,6 +122,8 @@ def make_searches(
         for row in rows_of(engine, known.group_by("unit").aggregate(n=known.count()).order_by("unit")):
             writer.notes[f"timestamps of {name} read as {row['unit']} since 1970, as their size shows"] = row["n"]
     kept = fates.filter(fates["fate"].isin(KEPT_AS_EVENTS)).order_by("timestamp", "line")
+    note_whole_days(engine, writer, "queries", asked.semi_join(shown, "query_id"), SEARCHES)
+    note_whole_days(engine, writer, "events", kept, EVENTS)
     history = kept.select("timestamp", "session_id", "customer_id", product_id=kept["object_id"], action=kept["action"])
     impressions = _impressions(engine, asked, shown, fates)
     return Searches(impressions, history, has_events=bool(rows_of(engine, history.limit(1))))
@@ -258,7 +262,8 @@ def _first_ordinal(engine: Backend, writer: SearchLogWriter, tops: Table, declar
 
 def _count_fates(engine: Backend, writer: SearchLogWriter, fates: Table) -> None:
     """Counts what is left out, by kind where it could have been a label or an impression, and what was moved."""
-    could = fates["query_id"].notnull() & fates["action"].isin(LABEL_OF)
+    # A click may well be outside the lists; what a cart or purchase followed from is lost without its query.
+    could = (fates["query_id"].notnull() & fates["action"].isin(LABEL_OF)) | fates["action"].isin(NEEDS_QUERY)
     placed = (fates["action"] == IMPRESSION) & (fates["has_hits"] == ibis.literal(False))
     by = fates.mutate(
         label=could.ifelse(fates["action"], ibis.null("string")),
@@ -313,6 +318,7 @@ def _fate(done: Table, lists: _Lists, last_query: Value) -> Value:
         (impression, REPEATED_IMPRESSION),
         (done["action"].isin(LABEL_OF) & in_list.fill_null(False), LABEL),
         (done["customer_id"].isnull() & done["session_id"].isnull(), NOBODY),
+        (done["query_id"].isnull() & done["action"].isin(NEEDS_QUERY), NO_QUERY_OF_ACTION),
         (done["action"].isin(HISTORY_ONLY) | done["query_id"].isnull(), HISTORY),
         (searched, NOT_SHOWN),
         else_=UNKNOWN_QUERY,

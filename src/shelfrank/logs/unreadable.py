@@ -28,7 +28,7 @@ def unreadable(path: Path, error: Exception, is_parquet: bool) -> UserError:
     if place is None:
         kind = "a Parquet file" if is_parquet else "a CSV file in UTF-8 with as many cells in each line as its header"
         reason = " ".join(_ADVICE.split(text)[0].split())
-        return UserError(f"{path} must be {kind}, but it cannot be read: {reason[:300]}")
+        return UserError(f"{path} must be {kind}, but it cannot be read: {reason[:300]}; write it again")
     number, rest = place.groups()
     cells = _CELLS.search(rest or "")
     line = _CELLS.split(_ADVICE.split(rest or "")[0])[0].split("\n")[0].rstrip("\r")
@@ -56,4 +56,4 @@ def unreadable(path: Path, error: Exception, is_parquet: bool) -> UserError:
             "never closed"
         )
     reason = " ".join(_ADVICE.split(text)[0].split())
-    return UserError(f"{path} must be a CSV file, but line {number} cannot be read: {reason[:300]}")
+    return UserError(f"{path} must be a CSV file, but line {number} cannot be read: {reason[:300]}; mend the line")

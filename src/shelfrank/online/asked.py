@@ -65,6 +65,7 @@ class Event:
         position: Where an impression stood on its page, from 1; None gives it no attention.
         price: The price shown, for a log that has prices in its impressions.
         search_id: The results page; None takes the events of one visitor, visit, query and moment for one page's.
+        client_id: Who did it where `customer_id` is a word for nobody; `spell_event` makes `customer_id` of it.
         ordinal: The position as the source counts it, from 0 or 1; `spell_event` makes `position` of it.
     """
 
@@ -78,6 +79,7 @@ class Event:
     price: float | None = None
     search_id: str | None = None
     ordinal: int | None = None
+    client_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Num
 from shelfrank.config import PrepareConfig
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
 from shelfrank.errors import UserError
-from shelfrank.logs.ubi_live import NO_ORDINAL, NOBODY
+from shelfrank.logs.ubi_live import NO_ORDINAL, NO_PRODUCT, NOBODY, UNREADABLE
 from shelfrank.online.asked import Asked, Event, Page
 from shelfrank.online.declared import EntityTable, GivenCategories, GivenNumbers
 from shelfrank.online.ids import Ids
@@ -225,13 +225,18 @@ class FeatureStore:
         """Why an event, whatever was told before it, changes no feature; None where it does.
 
         Args:
-                    event: The event.
+            event: The event.
 
         Returns:
-            `unknown product`, `before the log's end`, `NOBODY` without a visitor, `unknown action` or, for a position
-            before the first one, `NO_ORDINAL`; outside a results page any action is known.
+            `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NOBODY` without a
+            visitor, `unknown action` or, for a position before the first one, `NO_ORDINAL`; outside a results page any
+            action is known.
         """
         event = spell_event(event, self.spelling)
+        if not event.action:
+            return UNREADABLE
+        if not event.product_id:
+            return NO_PRODUCT
         if self._products.row(event.product_id) < 0:
             return "unknown product"
         if event.ts_us <= self.until_us:

@@ -47,6 +47,7 @@ def _event(row: dict[str, Any]) -> Event:
         action=LABEL_OF.get(action, action),
         ts_us=time.time_ns() // 1000 if row["is_now"] else microseconds(row["timestamp"]),
         customer_id=row["user_id"] or row["client_id"],
+        client_id=row["client_id"] if row["user_id"] else None,
         session_id=row["session_id"],
         query=None if is_history(row) else row["user_query"],
         search_id=row["query_id"],
