@@ -34,7 +34,7 @@ from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.spelled_columns import (
     ID_ROLES,
-    IdColumn,
+    RawIdColumn,
     cells_without,
     convert_category,
     convert_id,
@@ -134,11 +134,11 @@ def _id_spellings(
     raws: Mapping[TableName, Table],
 ) -> dict[str, IdSpelling]:
     """By role, how the ids of all tables that have it are spelled."""
-    columns: dict[str, list[IdColumn]] = {}
+    columns: dict[str, list[RawIdColumn]] = {}
     for table, raw in raws.items():
         for role, column in source.roles(table).items():
             if role in ID_ROLES:
-                columns.setdefault(role, []).append(IdColumn(files[table], raw, column))
+                columns.setdefault(role, []).append(RawIdColumn(files[table], raw, column))
     spellings: dict[str, IdSpelling] = {}
     for role, some in columns.items():
         with readable(some[0].file):

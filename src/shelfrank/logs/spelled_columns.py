@@ -13,7 +13,7 @@ from shelfrank.errors import UserError
 from shelfrank.logs.convert import Converted
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.search_log import SearchLogWriter
-from shelfrank.schema import IdColumn as LogColumn
+from shelfrank.schema import IdColumn
 from shelfrank.values import (
     DECIMAL_ID,
     SCIENTIFIC_ID,
@@ -27,12 +27,12 @@ from shelfrank.values import (
     trimmed_expression,
 )
 
-ID_ROLES: tuple[str, ...] = get_args(LogColumn)
+ID_ROLES: tuple[str, ...] = get_args(IdColumn)
 N_SHOWN = 5
 
 
 @dataclass(frozen=True)
-class IdColumn:
+class RawIdColumn:
     """A column of ids.
 
     Attributes:
@@ -67,7 +67,7 @@ class _Found:
 
 
 def id_spelling(
-    engine: Backend, writer: SearchLogWriter, role: str, columns: Sequence[IdColumn], words: Sequence[str]
+    engine: Backend, writer: SearchLogWriter, role: str, columns: Sequence[RawIdColumn], words: Sequence[str]
 ) -> IdSpelling:
     """Looks at all ids of a role: where every one is a whole number, the text 412.0 is 412.
 
@@ -104,7 +104,7 @@ def id_spelling(
     return replace(spelling, whole_numbers=is_whole)
 
 
-def _look_at(engine: Backend, column: IdColumn, spelling: IdSpelling, may_be_rounded: bool) -> _Found:
+def _look_at(engine: Backend, column: RawIdColumn, spelling: IdSpelling, may_be_rounded: bool) -> _Found:
     cells: Value = column.raw[column.column]
     held = cells.type()
     if held.is_numeric() and not held.is_boolean():
