@@ -111,7 +111,7 @@ def test_products_that_a_table_of_floats_wrote_are_whole_where_all_are_numbers(t
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
     if other == "9":
         assert titles == {"8": "Halo", "9": None}
-        assert notes["product_id, whole numbers written as floats"] == "2, 412.0 is read as 412"
+        assert notes["product_id, whole numbers written as floats"] == "2 (412.0 is read as 412)"
     else:
         assert titles == {"8": "Halo again", "8.0": "Halo", "A9": None}
         assert notes["product_id, ids that end in .0"].startswith("2, kept as they are")

@@ -85,7 +85,7 @@ def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_pat
     products = [(row["description"], row["color"]) for row in rows_of(tmp_path / "log", "products")]
     assert products == [("Bright", "Red"), ("Flat", "Blue")]
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
-    assert notes["product_id, whole numbers written as floats"] == "4, 412.0 is read as 412"
+    assert notes["product_id, whole numbers written as floats"] == "4 (412.0 is read as 412)"
 
 
 def test_products_get_what_lies_beside_the_file(tmp_path: Path) -> None:

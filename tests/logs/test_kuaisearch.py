@@ -100,7 +100,7 @@ def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_pat
     assert {row["product_id"]: row["title"] for row in rows_of(log, "products")} == {"412": "红裙", "413": "红裙"}
     assert [row["gender"] for row in rows_of(log, "customers")] == ["F"]
     notes = SearchLog.open(log).manifest.info["notes"]
-    assert notes["product_id, whole numbers written as floats"] == "2, 412.0 is read as 412"
+    assert notes["product_id, whole numbers written as floats"] == "2 (412.0 is read as 412)"
 
 
 def test_the_files_order_that_tells_the_clicks_is_not_kept(log: Path) -> None:

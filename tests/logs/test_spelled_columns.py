@@ -86,7 +86,7 @@ def test_ids_that_end_in_zero_stay_and_are_noted_where_others_are_no_numbers(tmp
 
 @pytest.mark.parametrize("rounded", ["1.23457E+11", "9007199254740992.0"])
 def test_ids_that_were_rounded_are_refused(tmp_path: Path, rounded: str) -> None:
-    with pytest.raises(UserError, match=r"user of clicks.csv must hold ids, but 1 of its numbers were rounded"):
+    with pytest.raises(UserError, match=r"user of clicks.csv must hold ids, but 1 of its numbers was rounded"):
         imported(tmp_path, (rounded, "401"), n=2)
 
 

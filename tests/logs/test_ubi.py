@@ -574,7 +574,7 @@ def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_pat
         ("414", 0, "7"),
     ]
     assert [(row["product_id"], row["customer_id"], row["session_id"]) for row in history] == [("412", "7", "7#0")]
-    assert notes["product_id, whole numbers written as floats"] == "3, 412.0 is read as 412"
+    assert notes["product_id, whole numbers written as floats"] == "3 (412.0 is read as 412)"
     spelling = SearchLog.open(tmp_path / "set" / "log").schema.spelling
     assert spelling is not None
     assert spelling.whole_number_ids == ("customer_id", "product_id", "search_id")

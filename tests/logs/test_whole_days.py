@@ -65,6 +65,7 @@ def imported(folder: Path, times: Any, events: Any = None, unit: str | None = No
 
 
 SAID = "searches are at the start of a day, so that history within a day cannot be seen; export the time of day too"
+SAID_OF_ONE = f"1 of 1 {SAID}".replace("searches are", "search is")
 
 
 @pytest.mark.parametrize(
@@ -107,10 +108,34 @@ def test_midnight_is_that_of_the_zone_in_which_a_time_is_written(tmp_path: Path,
     assert imported(tmp_path, times) == {}
 
 
+OFFSETS = {
+    "+00:00": 0, "+0000": 0, "-00:00": 0, "+05:30": 330, "+0530": 330, "+14:00": 840, "-05:00": -300, "-0500": -300,
+    "-03:30": -210, "-12:00": -720, "+01": 60, "-08": -480,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("offset", "minutes"), OFFSETS.items())
+def test_days_of_an_offset_begin_at_its_midnight(tmp_path: Path, offset: str, minutes: int) -> None:
+    zone = pa.timestamp("us", tz=offset)
+    days = [NIGHT - timedelta(minutes=minutes), NEXT_NIGHT - timedelta(minutes=minutes)]
+    assert imported(tmp_path, pa.array(days, zone)) == {"impressions.parquet": f"2 of 2 {SAID}"}
+    later = [day + timedelta(minutes=1) for day in days]
+    assert imported(tmp_path, pa.array(later, zone)) == {}
+
+
+@pytest.mark.parametrize("zone", ["GMT+2", "Z", "Foo/Bar", "UTC", "EST"])
+def test_a_zone_that_the_engine_does_not_know_has_the_days_of_utc(tmp_path: Path, zone: str) -> None:
+    days = [NIGHT, NEXT_NIGHT]
+    notes = imported(tmp_path, pa.array(days, pa.timestamp("us", tz=zone)))
+    assert notes == ({} if zone == "EST" else {"impressions.parquet": f"2 of 2 {SAID}"})
+    log = pq.read_table(SearchLog.open(tmp_path / "log").files("impressions")[0])
+    assert set(log["timestamp"].to_pylist()) == set(days)
+
+
 def test_events_without_a_time_of_day_are_noted_too(tmp_path: Path) -> None:
     noon = NIGHT + timedelta(hours=12)
     assert imported(tmp_path, [noon, noon], events=["2024-03-01", "2024-03-02"]) == {
-        "events.parquet": "2 of 2 events are at the start of a day, so that they precede all searches of their day; "
+        "events.parquet": "2 of 2 events are at the start of a day, before all searches of that day; "
         "export the time of day too"
     }
 
@@ -127,8 +152,8 @@ def test_dates_of_user_behavior_insights_are_noted(tmp_path: Path, time: object)
     (tmp_path / "events.jsonl").write_text("\n".join(map(json.dumps, events)))
     import_ubi(tmp_path, tmp_path / "log")
     notes = notes_of(tmp_path / "log")
-    assert notes["queries"] == f"1 of 1 {SAID}"
-    assert notes["events"].startswith("1 of 1 events are at the start of a day")
+    assert notes["queries"] == SAID_OF_ONE
+    assert notes["events"].startswith("1 of 1 event is at the start of a day, before")
 
 
 @pytest.mark.parametrize(("time", "is_noted"), [("2011-09-14", True), ("2011-09-14 12:00:00", False)])
@@ -146,4 +171,4 @@ def test_dates_of_trivago_are_noted(tmp_path: Path, seconds: int) -> None:
            "reference": "1", "impressions": "1|2", "prices": "5|6", "city": "Nice"}  # fmt: skip
     (tmp_path / "train.csv").write_text(f"{','.join(COLUMNS)}\n{','.join(row.get(name, '') for name in COLUMNS)}\n")
     import_trivago(tmp_path / "train.csv", tmp_path / "log")
-    assert notes_of(tmp_path / "log") == ({} if seconds else {"train.csv": f"1 of 1 {SAID}"})
+    assert notes_of(tmp_path / "log") == ({} if seconds else {"train.csv": SAID_OF_ONE})

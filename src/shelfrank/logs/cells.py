@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 
+import duckdb
 import ibis
+from ibis.backends.duckdb import Backend
 
 from shelfrank.engine.embedded import epoch_us
 from shelfrank.logs.engine import Value
@@ -32,7 +33,7 @@ _WITH_COMMA = r"^\s*[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?\s*$"
 _DIGIT = r"\d"
 
 _DAY_US = 86_400 * 1_000_000
-_ZONE_OFFSET = re.compile(r"([+-])(\d\d):?(\d\d)")
+_ZONE_OFFSET = re.compile(r"([+-])(\d\d)(?::?(\d\d))?", re.ASCII)
 
 
 def time_of(cells: Value, unit: str | None) -> Value:
@@ -127,20 +128,35 @@ def starts_a_day(times: Value, zone: str | None = None) -> Value:
 
     Args:
         times: Times in UTC.
-        zone: The zone whose days they are, as a name or an offset; None is UTC.
+        zone: The zone whose days they are, as an offset or a name that the engine knows (see `known_zone`); None is
+            UTC.
 
     Returns:
         Truth values.
     """
     offset = _ZONE_OFFSET.fullmatch(zone or "")
+    shift_us = 0
     if offset is not None:
-        sign, hours, minutes = offset.groups()
-        shift = timedelta(hours=int(hours), minutes=int(minutes))
-        times = times + ibis.literal(shift if sign == "+" else -shift)
+        sign, hours, minutes = offset.groups(default="0")
+        shift_us = int(f"{sign}1") * (int(hours) * 60 + int(minutes)) * 60 * 1_000_000
     elif zone is not None:
         times = _local(zone, times)
     microseconds: Value = epoch_us(times)
-    return microseconds % _DAY_US == 0
+    return (microseconds + shift_us) % _DAY_US == 0
+
+
+def known_zone(engine: Backend, zone: str | None) -> str | None:
+    """A zone as `starts_a_day` reads it; None, which is UTC, where the engine knows no zone of that name.
+
+    A Parquet file may name any zone: its times can be read, whatever it names.
+    """
+    if zone is None or _ZONE_OFFSET.fullmatch(zone) is not None:
+        return zone
+    try:
+        engine.con.execute("SELECT timezone(?, TIMESTAMPTZ '2000-01-01 00:00:00+00')", [zone]).fetchall()
+    except duckdb.Error:
+        return None
+    return zone
 
 
 def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:

@@ -8,7 +8,7 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.errors import UserError
-from shelfrank.logs.cells import is_whole_day, time_of, unit_of
+from shelfrank.logs.cells import is_whole_day, known_zone, time_of, unit_of
 from shelfrank.logs.convert import (
     Converted,
     convert_feature,
@@ -265,7 +265,7 @@ def _first_position(
 def _note_whole_days(
     engine: Backend, writer: SearchLogWriter, raw: Table, roles: Mapping[str, str], file: Path, unit: str | None
 ) -> None:
-    zone = zone_of(file, roles["timestamp"]) if is_parquet(file) else None
+    zone = known_zone(engine, zone_of(file, roles["timestamp"])) if is_parquet(file) else None
     whole_day = is_whole_day(raw[roles["timestamp"]], unit, zone)
     if "search_id" in roles:
         rows = raw.select(whole_day=whole_day, search=raw[roles["search_id"]])

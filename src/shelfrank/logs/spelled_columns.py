@@ -96,7 +96,7 @@ def id_spelling(
         if not each.decimals:
             continue
         if is_whole:
-            writer.notes[f"{column}, whole numbers written as floats"] = f"{each.decimals:,}, 412.0 is read as 412"
+            writer.notes[f"{column}, whole numbers written as floats"] = f"{each.decimals:,} (412.0 is read as 412)"
         else:
             writer.notes[f"{column}, ids that end in .0"] = (
                 f"{each.decimals:,}, kept as they are, since other ids of {' and '.join(others)} are no whole numbers"
@@ -126,8 +126,9 @@ def _look_at(engine: Backend, column: RawIdColumn, spelling: IdSpelling, may_be_
     if found.rounded and not may_be_rounded:
         examples = column.raw.filter(rounded).select(cell=text).limit(N_SHOWN)
         shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
+        were = "was" if found.rounded == 1 else "were"
         raise UserError(
-            f"{column} must hold ids, but {found.rounded:,} of its numbers were rounded, e.g. {shown}: {TOO_LARGE} "
+            f"{column} must hold ids, but {found.rounded:,} of its numbers {were} rounded, e.g. {shown}: {TOO_LARGE} "
             "where the file is written"
         )
     return found

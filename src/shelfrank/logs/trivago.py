@@ -86,7 +86,9 @@ def import_trivago(path: Path, out: Path) -> bool:
         writer.declare_whole_numbers(["product_id"])
         n_floats = count(engine, rows.filter("has_floats"))
         if n_floats:
-            writer.notes["rows whose items are whole numbers written as floats"] = f"{n_floats:,}, 412.0 is read as 412"
+            writer.notes["rows whose items are whole numbers written as floats"] = (
+                f"{n_floats:,} (412.0 is read as 412)"
+            )
         searches = _searches(engine, rows)
         events = _events(rows)
         # The step is in the microseconds.

@@ -8,12 +8,18 @@ from shelfrank.logs.search_log import SearchLogWriter
 MIN_SHARE = 0.5
 """Share of the times above which they are taken for dates; a shop has some searches at midnight."""
 
-SEARCHES = "searches are at the start of a day, so that history within a day cannot be seen; export the time of day too"
-EVENTS = "events are at the start of a day, so that they precede all searches of their day; export the time of day too"
+SEARCHES = ("search is", "searches are", "so that history within a day cannot be seen")
+EVENTS = ("event is", "events are", "before all searches of that day")
+"""What one time is of, what several are of, and what follows."""
 
 
 def note_whole_days(
-    engine: Backend, writer: SearchLogWriter, place: str, rows: Table, what: str, key: str | None = None
+    engine: Backend,
+    writer: SearchLogWriter,
+    place: str,
+    rows: Table,
+    what: tuple[str, str, str],
+    key: str | None = None,
 ) -> None:
     """Notes how many times have no time of day, where more than half of them have none.
 
@@ -31,4 +37,7 @@ def note_whole_days(
     counts = rows_of(engine, known.aggregate(n=known.count(), n_days=known["whole_day"].sum()))[0]
     n, n_days = counts["n"], counts["n_days"] or 0
     if n_days > MIN_SHARE * n:
-        writer.notes[f"timestamps of {place} without a time of day"] = f"{n_days:,} of {n:,} {what}"
+        one, many, effect = what
+        writer.notes[f"timestamps of {place} without a time of day"] = (
+            f"{n_days:,} of {n:,} {one if n == 1 else many} at the start of a day, {effect}; export the time of day too"
+        )

@@ -46,7 +46,7 @@ def spell_whole_numbers(
                 f"{decimals:,}, kept as they are, since other ids of the source are no whole numbers"
             )
         elif decimals:
-            writer.notes[f"{role}, whole numbers written as floats"] = f"{decimals:,}, 412.0 is read as 412"
+            writer.notes[f"{role}, whole numbers written as floats"] = f"{decimals:,} (412.0 is read as 412)"
             for table, column in places:
                 changed[table][column] = _spelled(tables[table][column])
     writer.declare_whole_numbers(whole_numbers)
