@@ -8,8 +8,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from shelfrank.artifact import publish
 from shelfrank.errors import UserError
-from shelfrank.logs.search_log import COLUMN_TYPES, SearchLog, cast_reserved, log_is_current, write_search_log
+from shelfrank.logs.search_log import (
+    COLUMN_TYPES,
+    KIND,
+    SCHEMA_FILE,
+    SearchLog,
+    cast_reserved,
+    log_is_current,
+    write_search_log,
+)
+from shelfrank.schema import Schema, Spelling
 from small_log import SMALL_SCHEMA, small_tables, write_small_log
 
 TABLES = small_tables(8)
@@ -110,3 +120,22 @@ def test_the_same_inputs_are_recognised_and_a_cut_file_is_not_read(tmp_path: Pat
 def _types(row: dict[str, Any]) -> pa.Schema:
     known = pa.Table.from_pylist([row]).schema
     return pa.schema([(name, COLUMN_TYPES.get(name, known.field(name).type)) for name in row])
+
+
+@pytest.mark.parametrize(("inputs", "said"), [({"spelling": 2}, "version 2"), ({}, "none")])
+def test_a_log_whose_ids_were_spelled_by_older_rules_is_imported_again(
+    tmp_path: Path, inputs: dict[str, Any], said: str
+) -> None:
+    _write_schema(tmp_path / "log", inputs, Spelling(null_words_of={"customer_id": ("guest",)}))
+    with pytest.raises(UserError, match=rf"log must be a search log .*, but it is of {said}; import it again$"):
+        SearchLog.open(tmp_path / "log")
+
+
+def test_a_log_that_declares_no_spelling_keeps_its_meaning(tmp_path: Path) -> None:
+    _write_schema(tmp_path / "log", {}, None)
+    assert SearchLog.open(tmp_path / "log").schema.spelling is None
+
+
+def _write_schema(folder: Path, inputs: dict[str, Any], spelling: Spelling | None) -> None:
+    with publish(folder, KIND, inputs) as draft:
+        Schema(name="shop", spelling=spelling).save(draft.path / SCHEMA_FILE)

@@ -29,7 +29,7 @@ from shelfrank.errors import UserError
 from shelfrank.logs.spelling import SPELLING_VERSION, LogSpelling
 from shelfrank.logs.violation import Violation
 from shelfrank.progress import measured
-from shelfrank.schema import TASKS, Schema, Spelling
+from shelfrank.schema import AS_WRITTEN, TASKS, Schema, Spelling
 
 KIND = "search_log"
 MOST_LOST = 0.1
@@ -70,9 +70,27 @@ class SearchLog:
 
     @classmethod
     def open(cls, path: Path) -> "SearchLog":
-        """Opens a finished log; a missing, half-written or truncated one is a `UserError`."""
+        """Opens a finished log.
+
+        Args:
+            path: Its folder.
+
+        Returns:
+            The log.
+
+        Raises:
+            UserError: Where it is missing, half-written or truncated, or its ids were spelled by other rules than ours.
+        """
         manifest = read_manifest(path, KIND)
-        return cls(path=path, schema=Schema.load(path / SCHEMA_FILE), manifest=manifest)
+        schema = Schema.load(path / SCHEMA_FILE)
+        # The same spelling in schema.yaml meant other ids in each version; a log that declares none keeps its meaning.
+        version = manifest.inputs.get("spelling")
+        if schema.spelling not in (None, AS_WRITTEN) and version != SPELLING_VERSION:
+            raise UserError(
+                f"{path} must be a search log whose ids are spelled by version {SPELLING_VERSION} of the rules, but "
+                f"it is of {'none' if version is None else f'version {version}'}; import it again"
+            )
+        return cls(path=path, schema=schema, manifest=manifest)
 
     def verify(self) -> None:
         """Compares the bytes of every file with what was written; a difference is a `UserError`."""

@@ -36,7 +36,7 @@ from shelfrank.schema import AS_WRITTEN, Feature, Kind
 from shelfrank.text.scores import SemanticScores
 
 STORE_FILE = "store.json"
-STORE_VERSION = 3
+STORE_VERSION = 4
 ROWS_AT_ONCE = 1_048_576
 
 

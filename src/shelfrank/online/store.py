@@ -34,7 +34,7 @@ from shelfrank.text.scores import cosines_of_query
 from shelfrank.values import CategorySpelling, NumberSpelling
 
 STORE_FILE = "store.json"
-STORE_VERSION = 3
+STORE_VERSION = 4
 SEMANTIC = "semantic_score"
 MOST_RECENT = 100_000
 REMEMBERED_QUERIES = 2_000
