@@ -52,29 +52,73 @@ def times_of(folder: Path, mapping: Path) -> list[datetime]:
 @pytest.mark.parametrize(
     ("rounded", "unit"),
     [
-        ("1.70911E+12", "ms"),
-        ("1.70911e+12", "ms"),
-        ("1,70911E+12", "ms"),
-        ("1.71E+12", "ms"),
-        (" 1.70911492E+12 ", "ms"),
-        ("1709.11E+09", "ms"),
-        ("1.70911E+09", "s"),
-        ("1.70911E+15", "us"),
-        ("1.70911E+18", "ns"),
-        ("6.31152E+11", "ms"),
+        ("1.7091{}E+12", "ms"),
+        ("1.7091{}e+12", "ms"),
+        ("1,7091{}E+12", "ms"),
+        ("1.7{}E+12", "ms"),
+        (" 1.7091149{}E+12 ", "ms"),
+        ("1709.1{}E+09", "ms"),
+        ("1.7091{}E+09", "s"),
+        ("1.7091{}E+15", "us"),
+        ("1.7091{}E+18", "ns"),
+        ("6.3115{}E+11", "ms"),
     ],
 )
-def test_numbers_that_were_rounded_are_refused(tmp_path: Path, rounded: str, unit: str, declared: bool) -> None:
+def test_columns_that_were_rounded_are_refused(tmp_path: Path, rounded: str, unit: str, declared: bool) -> None:
     keys = {"timestamp_unit": unit} if declared else {}
-    with pytest.raises(UserError, match=MUST.format(2)) as error:
-        import_times(tmp_path, [rounded, rounded], **keys)
+    times = [rounded.format(last) for last in (1, 2, 3, 3)]
+    with pytest.raises(UserError, match=MUST.format("4") + " were rounded") as error:
+        import_times(tmp_path, times, **keys)
     assert str(error.value).startswith("at of clicks.csv ")
-    assert f"e.g. {rounded.strip()}; export the column as text or as whole numbers" in str(error.value)
+    shown = ", ".join(time.strip() for time in times[:3])
+    assert str(error.value).endswith(f"e.g. {shown}; export the column again as whole numbers or as ISO 8601 times")
 
 
-def test_a_single_one_among_times_in_full_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=MUST.format(1)):
-        import_times(tmp_path, ["1709114923456", "1.70911E+12", "1709114923457"])
+ROUNDED = ["1.70911E+12", "1.70912E+12", "1.70913E+12"]
+
+
+@pytest.mark.parametrize(("n_in_full", "is_refused"), [(0, True), (2, True), (3, False), (20, False)])
+def test_times_in_full_vouch_for_fewer_short_ones(tmp_path: Path, n_in_full: int, is_refused: bool) -> None:
+    times = [*ROUNDED, *(str(1_709_114_923_456 + n) for n in range(n_in_full))]
+    if is_refused:
+        with pytest.raises(UserError, match=MUST.format("3")):
+            import_times(tmp_path, times)
+    else:
+        import_times(tmp_path, times)
+        assert note_of(tmp_path) == f"3, e.g. {', '.join(ROUNDED)}: read as if only zeros follow"
+
+
+@pytest.mark.parametrize("rounded", ROUNDED[:2])
+def test_one_or_two_different_times_may_end_in_zeros(tmp_path: Path, rounded: str) -> None:
+    times = import_times(tmp_path, [rounded, ROUNDED[0], ROUNDED[0]])
+    assert {time.timestamp() * 1000 for time in times} == {float(rounded), float(ROUNDED[0])}
+    shown = ", ".join(sorted({rounded, ROUNDED[0]}))
+    assert note_of(tmp_path) == f"3, e.g. {shown}: read as if only zeros follow"
+
+
+EXACT = {
+    "python's nanoseconds": (["1.70928012e+18", "1.709280121e+18", "1.7092802e+18", "1.70928e+18"], "ns"),
+    "python's nanoseconds, to the minute": (["1.70928012e+18", "1.70928018e+18", "1.7092803e+18"], "ns"),
+    "seconds, of which one has all digits": (["1.7e+09", "1.70928e+09", "1.70928013e+09", "1.709280131e+09"], "s"),
+    "R's milliseconds of midnights": (["1.709251200e+12", "1.7093376e+12", "1.709424e+12"], "ms"),
+    "R's milliseconds, most of them longer": (
+        ["1.70928e+12", "1.7092801e+12", "1.7092802e+12", "1709280001000", "1709280012340", "1709280012341"], "ms",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", EXACT)
+def test_programs_that_drop_zeros_at_the_end_are_understood(tmp_path: Path, case: str) -> None:
+    given, unit = EXACT[case]
+    per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+    expected = [datetime.fromtimestamp(float(each) / per_second, UTC) for each in given]
+    assert import_times(tmp_path, given, timestamp_unit=unit) == expected
+    assert (note_of(tmp_path) or "").endswith(": read as if only zeros follow")
+
+
+def note_of(folder: Path) -> str | None:
+    notes = SearchLog.open(folder / "log").manifest.info["notes"]
+    return notes.get("at of clicks.csv, numbers whose digits end before the second")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +149,15 @@ def test_columns_of_64_bits_are_exact(tmp_path: Path, type_: pa.DataType) -> Non
 
 def test_floats_of_32_bits_are_refused(tmp_path: Path) -> None:
     write_parquet(tmp_path, pa.array([1.7e9, 1.8e9], pa.float32()))
-    with pytest.raises(UserError, match=MUST.format(2) + r" are of type float32.*; write the column as 64-bit"):
+    with pytest.raises(
+        UserError, match=MUST.format(2) + r" are of type float32, which rounds them; write the column as 64-bit"
+    ):
+        times_of(tmp_path, mapping_of(tmp_path, "clicks.parquet"))
+
+
+def test_one_float_of_32_bits_is_told_of_as_one(tmp_path: Path) -> None:
+    write_parquet(tmp_path, pa.array([1.7e9, None], pa.float32()))
+    with pytest.raises(UserError, match=MUST.format(1) + " is of type float32, which rounds it; write"):
         times_of(tmp_path, mapping_of(tmp_path, "clicks.parquet"))
 
 
@@ -116,22 +168,25 @@ def write_parquet(folder: Path, times: pa.Array) -> None:
 
 
 def test_times_of_a_trivago_file_that_was_rounded_are_refused(tmp_path: Path) -> None:
-    row = {"user_id": "u", "session_id": "s", "timestamp": "1.5416E+09", "step": "1", "action_type": "clickout item"}
-    cells = [row.get(name, "") for name in COLUMNS]
-    (tmp_path / "train.csv").write_text(f"{','.join(COLUMNS)}\n{','.join(cells)}\n")
-    with pytest.raises(UserError, match="timestamp of train.csv " + MUST.format(1)):
+    row = {"user_id": "u", "session_id": "s", "step": "1", "action_type": "clickout item"}
+    lines = [",".join(COLUMNS)]
+    for time in ("1.5416E+09", "1.5417E+09", "1.5418E+09"):
+        lines.append(",".join({**row, "timestamp": time}.get(name, "") for name in COLUMNS))
+    (tmp_path / "train.csv").write_text("\n".join([*lines, ""]))
+    with pytest.raises(UserError, match="timestamp of train.csv " + MUST.format(3)):
         import_trivago(tmp_path / "train.csv", tmp_path / "log")
 
 
 @pytest.mark.parametrize("spoiled", ["queries", "events"])
-@pytest.mark.parametrize("rounded", ["1.70911E+12", "1,70911E+12"])
+@pytest.mark.parametrize("rounded", ["1.7091{}E+12", "1,7091{}E+12"])
 def test_times_that_are_texts_of_json_are_refused_too(tmp_path: Path, spoiled: str, rounded: str) -> None:
     rows: dict[str, dict[str, Any]] = {
         "queries": {"query_id": "q", "user_query": "shoe", "query_response_hit_ids": ["a", "b"]},
         "events": {"query_id": "q", "action_name": "click", "event_attributes": {"object": {"object_id": "a"}}},
     }
     for name, row in rows.items():
-        time = rounded if name == spoiled else "1.709114923456E+12"
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps({**row, "timestamp": time}))
-    with pytest.raises(UserError, match=f"timestamp of {spoiled}.jsonl " + MUST.format(1)):
+        form = rounded if name == spoiled else "1.70911492345{}E+12"
+        lines = [json.dumps({**row, "timestamp": form.format(last)}) for last in (1, 2, 3)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=f"timestamp of {spoiled}.jsonl " + MUST.format(3)):
         import_ubi(tmp_path, tmp_path / "log")

@@ -33,6 +33,12 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "without_a_zone": ({"timestamp": "2025-03-01T10:01:00"}, LABEL),
     "text_id": ({"object": {"object_id": "17"}}, LABEL),
     "id_under_another_key": ({"object": {"object_id_field": "sku", "sku": "17"}}, LABEL),
+    "id_under_another_key_beside_null": (
+        {"object": {"object_id": "null", "object_id_field": "sku", "sku": "17"}},
+        LABEL,
+    ),
+    "null_beside_null": ({"object": {"object_id": " ", "object_id_field": "sku", "sku": " "}}, NO_PRODUCT),
+    "comma_before_exponent": ({"timestamp": "1,740823260123E+12"}, LABEL),
     "ordinal_0": ({"position": {"ordinal": 0}}, LABEL),
     "ordinal_text": ({"position": "top"}, LABEL),
     "scroll_export": ({"wrapped": True}, LABEL),
@@ -59,6 +65,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "minutes": ({"timestamp": 29_013_721}, UNREADABLE),
     "no_time": ({"timestamp": "yesterday"}, UNREADABLE),
     "no_action": ({"action_name": None}, UNREADABLE),
+    "null_action": ({"action_name": "null"}, UNREADABLE),
+    "blank_action": ({"action_name": " "}, UNREADABLE),
     "remove_from_cart": ({"action_name": "remove_from_cart"}, UNKNOWN_ACTION),
     "page_exit": ({"action_name": "page_exit", "user_query": None, "event_attributes": {}}, UNKNOWN_ACTION),
     "login": ({"action_name": "login", "event_attributes": None}, UNKNOWN_ACTION),
@@ -134,6 +142,24 @@ def test_an_event_without_a_time_is_now() -> None:
         assert live_row(given)["is_now"]
         assert why_unused(live_row(given)) is None
     assert not live_row(event("no_time"))["is_now"]
+
+
+@pytest.mark.parametrize(
+    ("time", "expected"),
+    [
+        ("1.74082E+12", UNREADABLE),
+        ("1,74082E+12", UNREADABLE),
+        ("1.7408E+09", UNREADABLE),
+        ("1.740823260E+12", None),
+        ("1.74082E12", None),
+        ("1740823000000", None),
+        (1.74082e12, None),
+    ],
+)
+def test_a_time_that_may_have_been_rounded_is_none(time: object, expected: str | None) -> None:
+    row = live_row({**event("click"), "timestamp": time})
+    assert why_unused(row) == expected
+    assert not row["is_now"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from ibis.backends.duckdb import Backend
 
 from shelfrank.engine.embedded import epoch_us
 from shelfrank.logs.engine import Value
-from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND
+from shelfrank.logs.times import COMMA_BEFORE_EXPONENT, EARLIEST, LATEST, PER_SECOND
 
 _DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
 _CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?"
@@ -25,7 +25,6 @@ _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
 _ABBREVIATED = rf"^\s*{_DATE}[Tt\s]\s*{_CLOCK}\s*\(?(?:[A-Za-z]{{2,5}}|(?:UTC|GMT)[+-]\d+(?::\d\d)?)\)?\s*$"
 _DAY_FIRST = r"^\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
 
-_COMMA_BEFORE_EXPONENT = r"^(\s*[+-]?\d+),(\d*[eE])"
 _PLAIN = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 _BY_COMMA = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*$"
 _BY_COMMA_SURELY = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(,\d{3}|\.\d*)\s*$"
@@ -199,7 +198,7 @@ def _plain_number(cells: Value) -> Value:
 
 def _number_of_time(cells: Value) -> Value:
     """The number of a text, where a comma before an exponent, as in 1,709280123456E+12, can only be of decimals."""
-    return _plain_number(cells.re_replace(_COMMA_BEFORE_EXPONENT, r"\1.\2"))
+    return _plain_number(cells.re_replace(COMMA_BEFORE_EXPONENT, r"\1.\2"))
 
 
 def _bounds(unit: str) -> tuple[float, float]:

@@ -158,7 +158,8 @@ def _converted(
     uses, roles = source.uses(table), source.roles(table)
     with readable(file):
         if "timestamp" in roles:
-            require_whole_times(engine, raw, roles["timestamp"], f"{roles['timestamp']} of {file.name}")
+            place = f"{roles['timestamp']} of {file.name}"
+            require_whole_times(engine, raw, roles["timestamp"], place, writer.notes)
         unit = _timestamp_unit(engine, writer, source, raw, roles, file)
         first = _first_position(engine, writer, source, raw, roles, file)
         columns: list[Converted] = []

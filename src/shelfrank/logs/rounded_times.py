@@ -1,29 +1,39 @@
 """Refuses times that are numbers and lost digits before they were imported, so that different moments became one."""
 
+from typing import Any
+
+import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
-from shelfrank.logs.times import SCIENTIFIC
+from shelfrank.logs.times import GREATEST_EXPONENT, IN_FULL, LEAST_EXPONENT, SCIENTIFIC, place_of_second
 
 N_SHOWN = 5
 
-_LEAST_EXPONENT, _GREATEST_EXPONENT = 8, 18
-"""Exponents of the times of the data contract, from seconds in 1990 to nanoseconds in 2099."""
+MIN_DISTINCT = 3
+"""Different times that must all lack the second; one or two may end in zeros by chance."""
+MAX_SHARE = 0.5
+"""Share of a column's times in scientific notation from which on those in full do not vouch for them."""
 
 
-def require_whole_times(engine: Backend, raw: Table, column: str, place: str) -> None:
+def require_whole_times(
+    engine: Backend, raw: Table, column: str, place: str, notes: dict[str, Any] | None = None
+) -> None:
     """Refuses a column of times in which numbers were rounded.
 
-    Numbers such as 1.70928E+12 are rounded unless their digits reach the second. Those without a sign, such as
-    1.70928E12, are from programs that write all digits but the zeros at the end. Floats of 32 bits round times to
-    minutes; floats of 64 bits hold every unit down to the microsecond.
+    Programs that write all digits but the zeros at the end write 1709280000000 as 1.70928e+12, as a spreadsheet writes
+    any time of that hour. So the column decides: it was rounded where no number in scientific notation has the digit
+    of its seconds, they are several different times, they are no whole minutes, and most times are such numbers.
+    Others are noted. Those without a sign, such as 1.70928E12, are from programs that write all digits. Floats of 32
+    bits round times to minutes; floats of 64 bits hold every unit down to the microsecond.
 
     Args:
         engine: Where the file is read.
         raw: The file's rows.
         column: The column.
         place: The column and the file, for the error.
+        notes: Told of numbers that end before the second and are read.
 
     Raises:
         UserError: Where its times were rounded.
@@ -34,30 +44,49 @@ def require_whole_times(engine: Backend, raw: Table, column: str, place: str) ->
         known = cells.notnull() & ~cells.isnan()
         n = rows_of(engine, raw.aggregate(n=known.sum()))[0]["n"]
         if n:
+            are, rounds = ("is", "rounds it") if n == 1 else ("are", "rounds them")
             raise UserError(
-                f"{place} must hold times with all digits down to the second, but {n:,} of its numbers are "
-                f"of type {held}, which rounds them; write the column as 64-bit integers, 64-bit floats or "
+                f"{place} must hold times with all digits down to the second, but {n:,} of its numbers {are} "
+                f"of type {held}, which {rounds}; write the column as 64-bit integers, 64-bit floats or "
                 "timestamps"
             )
-    if not held.is_string():
-        return
-    is_rounded = _is_rounded(cells)
-    n = rows_of(engine, raw.aggregate(n=is_rounded.sum()))[0]["n"]
-    if n:
-        examples = raw.filter(is_rounded).select(cell=cells.strip()).distinct().order_by("cell").limit(N_SHOWN)
-        shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
-        raise UserError(
-            f"{place} must hold times with all digits down to the second, but {n:,} of its "
-            f"numbers were rounded where the file was written, e.g. {shown}; export the column as text or as whole "
-            "numbers"
-        )
+    if held.is_string():
+        _require_seconds(engine, raw, column, place, notes)
 
 
-def _is_rounded(cells: Value) -> Value:
-    """Whether a cell is a time in scientific notation whose last digit stands for more than a second."""
+def _require_seconds(engine: Backend, raw: Table, column: str, place: str, notes: dict[str, Any] | None) -> None:
+    cells: Value = raw[column]
     whole, decimals, exponent = (cells.re_extract(SCIENTIFIC, group) for group in (1, 2, 3))
-    first = exponent.try_cast("int64") + whole.length() - 1
-    last = exponent.try_cast("int64") - decimals.length()
-    # The size tells the unit: 1.7e9 is in seconds, 1.7e12 in milliseconds, and so on.
-    of_second = (first - _LEAST_EXPONENT) // 3 * 3
-    return (first.between(_LEAST_EXPONENT, _GREATEST_EXPONENT) & (last > of_second)).fill_null(False)
+    power = exponent.try_cast("int64")
+    first, last = power + whole.length() - 1, power - decimals.length()
+    is_time = first.between(LEAST_EXPONENT, GREATEST_EXPONENT).fill_null(False)
+    is_short = (is_time & (last > place_of_second(first))).fill_null(False)
+    digits = (whole + decimals).try_cast("int64").cast("float64")
+    seconds = is_short.ifelse(digits * ibis.literal(10.0).pow(last - place_of_second(first)), ibis.null("float64"))
+    sums: dict[str, Value] = {
+        "n": is_short.sum(),
+        "n_with_second": (is_time & ~is_short).sum(),
+        "n_in_full": cells.re_search(IN_FULL).sum(),
+        "n_distinct": seconds.nunique(),
+        "n_not_whole_minutes": (seconds % 60 != 0).sum(),
+    }
+    counts = {name: n or 0 for name, n in rows_of(engine, raw.aggregate(**sums))[0].items()}
+    n = counts["n"]
+    if not n:
+        return
+    examples = raw.filter(is_short).select(cell=cells.strip()).distinct().order_by("cell").limit(N_SHOWN)
+    shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
+    if (
+        not counts["n_with_second"]
+        and counts["n_not_whole_minutes"]
+        and counts["n_distinct"] >= MIN_DISTINCT
+        and n > MAX_SHARE * (n + counts["n_in_full"])
+    ):
+        raise UserError(
+            f"{place} must hold times with all digits down to the second, but {n:,} of its numbers were rounded where "
+            f"the file was written, e.g. {shown}; export the column again as whole numbers or as ISO 8601 times"
+        )
+    if notes is not None:
+        notes[f"{place}, numbers whose digits end before the second"] = (
+            f"{n:,}, e.g. {shown}: read as if only zeros follow"
+        )

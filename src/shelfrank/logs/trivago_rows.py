@@ -76,7 +76,7 @@ def classify(engine: Backend, path: Path, notes: dict[str, Any] | None = None) -
     """
     raw = read_raw(engine, path, notes)
     with readable(path):
-        require_whole_times(engine, raw, "timestamp", f"timestamp of {path.name}")
+        require_whole_times(engine, raw, "timestamp", f"timestamp of {path.name}", notes)
     cells = raw.select(
         *(
             IdSpelling(NULL_WORDS if name in ("user_id", "session_id") else ()).expression(raw[name]).name(name)

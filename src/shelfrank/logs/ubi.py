@@ -94,7 +94,7 @@ def import_ubi(path: Path, out: Path, first_ordinal: int | None = None) -> bool:
             keep_json_lines(events, kept["events"], EVENT_COLUMNS, event_row)
             asked, done = read_parquet(engine, [kept["queries"]]), read_parquet(engine, [kept["events"]])
             for name, file, table in (("queries", queries, asked), ("events", events, done)):
-                require_whole_times(engine, table, "scientific_time", f"timestamp of {file.name}")
+                require_whole_times(engine, table, "number_text", f"timestamp of {file.name}", writer.notes)
                 n = rows_of(engine, table.aggregate(n=table["n_null_words"].sum()))[0]["n"]
                 if n:
                     writer.notes[f"ids of {name} that are blanks or words for missing, read as missing"] = int(n)

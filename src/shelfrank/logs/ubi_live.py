@@ -4,6 +4,7 @@ Live, an event tells of its query itself by `user_query`; a file has a document 
 """
 
 from shelfrank.logs.json_values import Record, named_of
+from shelfrank.logs.times import is_short
 from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS
 from shelfrank.logs.ubi_rows import event_row, source_of
 
@@ -26,13 +27,16 @@ def live_row(record: Record) -> Record:
         What `event_row` reads, `session_id`, `user_query`, and `is_now`: whether the event tells no time at all.
     """
     source = source_of(record)
-    query = source.get("user_query")
+    query, time = source.get("user_query"), source.get("timestamp")
+    # Which words mean that there is no id is for the log of the bundle to say.
+    row = event_row(source, named_of)
     return {
-        # Which words mean that there is no id is for the log of the bundle to say.
-        **event_row(source, named_of),
+        **row,
+        # A file's other times show whether this one was rounded; an event by itself has none.
+        "timestamp": None if is_short(time) else row["timestamp"],
         "session_id": named_of(source.get("session_id")),
         "user_query": query if isinstance(query, str) else None,
-        "is_now": source.get("timestamp") is None,
+        "is_now": time is None,
     }
 
 

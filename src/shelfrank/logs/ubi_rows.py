@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from shelfrank.logs.json_values import Record, id_of, is_null_word, number_of, text_of, whole_of
-from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, scientific, unit_of_number
+from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, number_text, unit_of_number, with_point
 from shelfrank.values import CategorySpelling
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
@@ -22,7 +22,7 @@ QUERY_COLUMNS = pa.schema(
         ("without_zone", pa.bool_()),
         ("whole_day", pa.bool_()),
         ("unit", pa.string()),
-        ("scientific_time", pa.string()),
+        ("number_text", pa.string()),
     ]
 )
 EVENT_COLUMNS = pa.schema(
@@ -34,7 +34,7 @@ EVENT_COLUMNS = pa.schema(
         ("without_zone", pa.bool_()),
         ("whole_day", pa.bool_()),
         ("unit", pa.string()),
-        ("scientific_time", pa.string()),
+        ("number_text", pa.string()),
     ]
 )
 PRODUCT_NAMES = ("brand", "color", "age_group", "category")
@@ -73,7 +73,7 @@ def query_row(record: Record) -> Record:
         "without_zone": without_zone,
         "whole_day": None if timestamp is None else is_whole_day(source.get("timestamp")),
         "unit": unit_of_time(source.get("timestamp")),
-        "scientific_time": scientific(source.get("timestamp")),
+        "number_text": number_text(source.get("timestamp")),
     }
 
 
@@ -82,7 +82,7 @@ def event_row(record: Record, read_id: Callable[[object], str | None] = id_of) -
 
     Args:
         record: The event.
-        read_id: Reads each id and the action; a word such as null is one, or none.
+        read_id: Reads each id; a word such as null is one, or none. It is never an action.
 
     Returns:
         A row of `EVENT_COLUMNS`.
@@ -92,7 +92,7 @@ def event_row(record: Record, read_id: Callable[[object], str | None] = id_of) -
     timestamp, without_zone = read_time(source.get("timestamp"))
     names = {name: read_id(source.get(name)) for name in ("query_id", "client_id", "user_id")}
     return {
-        "action": read_id(source.get("action_name")),
+        "action": id_of(source.get("action_name")),
         **names,
         "object_id": _object_id(attributes, read_id),
         "timestamp": timestamp,
@@ -101,7 +101,7 @@ def event_row(record: Record, read_id: Callable[[object], str | None] = id_of) -
         "without_zone": without_zone,
         "whole_day": None if timestamp is None else is_whole_day(source.get("timestamp")),
         "unit": unit_of_time(source.get("timestamp")),
-        "scientific_time": scientific(source.get("timestamp")),
+        "number_text": number_text(source.get("timestamp")),
     }
 
 
@@ -132,7 +132,8 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
     """
     time: datetime | None = None
     without_zone = False
-    if isinstance(value, str) and number_of(value) is None:
+    number = _number_of_time(value)
+    if isinstance(value, str) and number is None:
         try:
             # Java writes the region behind the offset.
             time = datetime.fromisoformat(_REGION_OF_OFFSET.sub("", value))
@@ -141,7 +142,6 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
         except (ValueError, OverflowError):
             return None, False
     else:
-        number = number_of(value)
         unit = None if number is None else unit_of_number(number)
         if number is not None and unit is not None:
             time = datetime.fromtimestamp(number / PER_SECOND[unit], UTC)
@@ -154,7 +154,7 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
 
 def is_whole_day(value: object) -> bool:
     """Whether a time that `read_time` reads is a date or the start of a day, in the zone in which it is written."""
-    number = number_of(value)
+    number = _number_of_time(value)
     if number is None:
         return isinstance(value, str) and _WHOLE_DAY.fullmatch(value) is not None
     unit = unit_of_number(number)
@@ -163,9 +163,13 @@ def is_whole_day(value: object) -> bool:
 
 def unit_of_time(value: object) -> str | None:
     """The unit of a time that is a number, where it is another than milliseconds."""
-    number = number_of(value)
+    number = _number_of_time(value)
     unit = None if number is None else unit_of_number(number)
     return None if unit == "ms" else unit
+
+
+def _number_of_time(value: object) -> float | None:
+    return number_of(with_point(value))
 
 
 def _object(record: Record, key: str) -> Record:
@@ -177,7 +181,9 @@ def _object_id(attributes: Record, read_id: Callable[[object], str | None]) -> s
     shown = _object(attributes, "object")
     field = shown.get("object_id_field")
     # Where object_id is absent, object_id_field may name the key that holds the id.
-    return read_id(shown.get("object_id")) or (read_id(shown.get(field)) if isinstance(field, str) else None)
+    given = [shown.get("object_id"), shown.get(field) if isinstance(field, str) else None]
+    # A word such as null is an id at most where neither holds another.
+    return next((found for read in (id_of, read_id) for found in map(read, given) if found), None)
 
 
 def _ordinal(attributes: Record) -> int | None:
