@@ -1,9 +1,13 @@
+import json
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from shelfrank.errors import UserError
 from shelfrank.online import Asked, Event
 from shelfrank.online.spelling import spell_event, spell_page
+from shelfrank.online.store import STORE_FILE, FeatureStore
 from shelfrank.schema import AS_WRITTEN, Spelling
 
 LOG = Spelling(whole_number_ids=("customer_id",))
@@ -81,3 +85,10 @@ def test_a_log_that_declares_nothing_is_asked_as_written(customer: str) -> None:
     event = Event(product_id=" 1", action="click", ts_us=1, query="Red ", customer_id=customer)
     assert spell_page(asked, AS_WRITTEN) is asked
     assert spell_event(event, AS_WRITTEN) is event
+
+
+def test_features_whose_ids_were_spelled_by_older_rules_are_exported_again(tmp_path: Path) -> None:
+    facts = {"version": 3, "spelling": Spelling(null_words=("NA",)).model_dump(mode="json")}
+    (tmp_path / STORE_FILE).write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=r"version 4, but it is of 3; export again$"):
+        FeatureStore.open(tmp_path)

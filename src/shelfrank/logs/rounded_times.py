@@ -61,8 +61,9 @@ def _require_seconds(engine: Backend, raw: Table, column: str, place: str, notes
     first, last = power + whole.length() - 1, power - decimals.length()
     is_time = first.between(LEAST_EXPONENT, GREATEST_EXPONENT).fill_null(False)
     is_short = (is_time & (last > place_of_second(first))).fill_null(False)
+    ten: Value = ibis.literal(10.0)
     digits = (whole + decimals).try_cast("int64").cast("float64")
-    seconds = is_short.ifelse(digits * ibis.literal(10.0).pow(last - place_of_second(first)), ibis.null("float64"))
+    seconds = is_short.ifelse(digits * ten.pow(last - place_of_second(first)), ibis.null("float64"))
     sums: dict[str, Value] = {
         "n": is_short.sum(),
         "n_with_second": (is_time & ~is_short).sum(),
