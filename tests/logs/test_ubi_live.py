@@ -20,6 +20,7 @@ from shelfrank.logs.ubi_live import (
     live_row,
     why_unused,
 )
+from shelfrank.logs.ubi_rows import event_row
 
 ASKED, LATER = "2025-03-01T10:00:00Z", "2025-03-01T10:01:00Z"
 LABEL, HISTORY, SHOWN = "label", "history", "shown"
@@ -142,6 +143,13 @@ def test_an_event_without_a_time_is_now() -> None:
         assert live_row(given)["is_now"]
         assert why_unused(live_row(given)) is None
     assert not live_row(event("no_time"))["is_now"]
+
+
+@pytest.mark.parametrize("word", [None, " ", "null", "NA"])
+def test_a_word_for_missing_gives_way_to_the_id_that_object_id_field_names(word: str | None) -> None:
+    shown = {"object_id": word, "object_id_field": "sku", "sku": "p1"}
+    told = {**event("click"), "event_attributes": {"object": shown}}
+    assert live_row(told)["object_id"] == event_row(told)["object_id"] == "p1"
 
 
 @pytest.mark.parametrize(
