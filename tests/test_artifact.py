@@ -61,6 +61,21 @@ def test_the_fingerprint_follows_content_and_inputs_not_facts(tmp_path: Path) ->
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
 
 
+def test_a_stand_in_enters_the_fingerprint_and_the_file_itself_is_verified(tmp_path: Path) -> None:
+    first = read_manifest(write(tmp_path / "a"), "search_log").fingerprint
+    with publish(tmp_path / "b", "search_log", {}) as draft:
+        (draft.path / "a").mkdir()
+        (draft.path / "a/deep.txt").write_text("one")
+        (draft.path / "top.txt").write_text("another form")
+        draft.stand_ins["top.txt"] = b"one"
+    manifest = read_manifest(tmp_path / "b", "search_log")
+    assert manifest.fingerprint == first
+    verify_files(tmp_path / "b", manifest)
+    (tmp_path / "b/top.txt").write_text("ANOTHER FORM")
+    with pytest.raises(UserError, match="its bytes have changed"):
+        verify_files(tmp_path / "b", manifest)
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
 def test_an_error_leaves_the_older_folder_and_nothing_else(error: type[BaseException], tmp_path: Path) -> None:
     out = write(tmp_path / "out")

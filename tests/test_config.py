@@ -4,17 +4,22 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from shelfrank import config
 from shelfrank.config import (
     EngineConfig,
     EvaluateConfig,
     ExperimentConfig,
     PrepareConfig,
     SplitConfig,
+    TuneConfig,
     normalised_weights,
     resolve,
 )
+from shelfrank.config.settings import attribute_meanings, settings_of
 from shelfrank.errors import UserError
+from shelfrank.logs.storefront.config import StorefrontConfig
 from shelfrank.schema import Side
+from shelfrank.settings import STEPS
 
 DOTTED: list[tuple[type[BaseModel], str, Any]] = [
     (ExperimentConfig, "neural.mmoe.n_experts=3", 3),
@@ -45,7 +50,7 @@ def test_set_takes_a_yaml_value_at_a_path(model: type[BaseModel], assignment: st
         ("min_count", "--set must look like a.b=value, but it is 'min_count'"),
         ("=3", "--set must look like a.b=value, but it is '=3'"),
         ("history.affinity=[brand", r"--set history.affinity must have a YAML value, but it is '\[brand'"),
-        ("history.afinity=[brand]", "config: history.afinity: unknown key"),
+        ("history.afinity=[brand]", r"config: history.afinity: unknown key, did you mean history.affinity\?$"),
         ("min_count=many", r"config: min_count: Input should be a valid integer.* \(given 'many'\)"),
         ("min_count=0", r"config: min_count: Input should be greater than or equal to 1 \(given 0\)"),
         ("min_count.deep=1", r"min_count: Input should be a valid integer \(given \{'deep': 1\}\)"),
@@ -150,3 +155,92 @@ def test_weights_sum_to_one_over_the_tasks_of_the_log(
 def test_weights_without_any_weight_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(UserError, match=r"0 or more with at least one above 0 .* tasks click, add_to_cart, but they"):
         normalised_weights(weights, ["click", "add_to_cart"])
+
+
+@pytest.mark.parametrize(
+    ("model", "assignment", "advice"),
+    [
+        (ExperimentConfig, "train.epoch=3", "train.epoch: unknown key, did you mean train.epochs?"),
+        (ExperimentConfig, "epochs=3", "epochs: unknown key, did you mean train.epochs?"),
+        (ExperimentConfig, "n_epochs=3", "n_epochs: unknown key, did you mean train.epochs?"),
+        (ExperimentConfig, "trian.epochs=3", "trian: unknown key, did you mean train.epochs?"),
+        (ExperimentConfig, "mmoe.n_expert=3", "mmoe: unknown key, did you mean neural.mmoe.n_experts?"),
+        (ExperimentConfig, "neural.text.modle=x", "neural.text.modle: unknown key, did you mean neural.text.model?"),
+        (ExperimentConfig, "task_weight={click: 1}", "task_weight: unknown key, did you mean task_weights?"),
+        (ExperimentConfig, "n_rounds=9", "did you mean xgboost.n_rounds or lambdamart.n_rounds?"),
+        (ExperimentConfig, "neural.mmoe.zzz=3", "neural.mmoe.zzz: unknown key, choose one of neural.mmoe.n_experts, "),
+        (ExperimentConfig, "zzz={}", "zzz: unknown key, choose one of seed, task_weights, "),
+        (PrepareConfig, "sampling.alhpa=0.5", "sampling.alhpa: unknown key, did you mean sampling.alpha?"),
+        (StorefrontConfig, "search=9", "search: unknown key, did you mean searches?"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and "=" in value else "",
+)
+def test_an_unknown_key_is_answered_with_the_nearest(model: type[BaseModel], assignment: str, advice: str) -> None:
+    with pytest.raises(UserError) as caught:
+        resolve(model, overrides=[assignment])
+    assert advice in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_of_a_file_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("train: {epoch: 3}\nlearningrate: 1\n")
+    with pytest.raises(UserError, match=r"train.yaml: train.epoch: .*train.epochs\?; learningrate: .*train.learning"):
+        resolve(ExperimentConfig, file)
+
+
+def config_classes(model: type[BaseModel]) -> set[type[BaseModel]]:
+    return {model, *(setting.section for setting in settings_of(model) if setting.section is not None)}
+
+
+CONFIG_CLASSES = sorted(
+    {each for model in [*STEPS.values(), TuneConfig] for each in config_classes(model)}, key=lambda each: each.__name__
+)
+
+
+@pytest.mark.parametrize("model", CONFIG_CLASSES)
+def test_every_setting_has_a_meaning(model: type[BaseModel]) -> None:
+    assert [setting.path for setting in settings_of(model) if not setting.meaning] == []
+    assert attribute_meanings(model).keys() <= model.model_fields.keys()
+
+
+def test_every_config_class_belongs_to_a_step() -> None:
+    assert {name for name in config.__all__ if name.endswith("Config")} <= {each.__name__ for each in CONFIG_CLASSES}
+
+
+def test_the_meaning_of_an_attribute_is_parsed_as_one_line() -> None:
+    class Described:
+        """Has attributes.
+
+        Attributes:
+            first: Ends here: soon.
+            second: Goes on
+                in the next line.
+
+        More prose, with a word: and a colon.
+        """
+
+    assert attribute_meanings(Described) == {"first": "Ends here: soon.", "second": "Goes on in the next line."}
+    assert attribute_meanings(int) == {}
+
+
+@pytest.mark.parametrize(
+    ("model", "path", "values", "default"),
+    [
+        (ExperimentConfig, "train.epochs", "whole number from 1 to 100000", 10),
+        (ExperimentConfig, "train.batch_size", "whole number of 1 or more, or null", None),
+        (ExperimentConfig, "train.learning_rate", "number above 0 up to 10, or null", None),
+        (ExperimentConfig, "train.compile", "true or false", False),
+        (ExperimentConfig, "neural.dropout", "number from 0 below 1", 0.0),
+        (ExperimentConfig, "neural.text.matching", "none, cross or dot", "none"),
+        (ExperimentConfig, "neural.mmoe.expert_layers", "list (not empty): whole number from 1 to 16384", [128, 64]),
+        (ExperimentConfig, "exclude_sides", "list: customer, query, product, interaction or context", []),
+        (PrepareConfig, "engine.spark.settings", "mapping of any name to text", {}),
+        (TuneConfig, "sizes.n_layers", "list of 2: whole number from 1 to 64", [1, 4]),
+    ],
+)
+def test_a_setting_has_its_values_in_words_and_its_default(
+    model: type[BaseModel], path: str, values: str, default: Any
+) -> None:
+    found = [(setting.values, setting.default) for setting in settings_of(model) if setting.path == path]
+    assert found == [(values, default)]

@@ -1,5 +1,6 @@
 """Runs: trained once, killed and resumed to the same bits, and refused where they do not fit."""
 
+import hashlib
 import json
 import shutil
 import signal
@@ -10,15 +11,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
-from shelfrank.artifact import publish, read_manifest
+from shelfrank.artifact import MANIFEST, fingerprint, publish, read_manifest
 from shelfrank.config import EvaluateConfig, ExperimentConfig, PrepareConfig
 from shelfrank.data.prepared import PreparedData
 from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import evaluate
 from shelfrank.experiment import KIND, Run, problem, train
 from shelfrank.prepare.pipeline import prepare
+from shelfrank.rankers import read_settings
 from shelfrank.rankers.neural import WEIGHTS
 from shelfrank.train import loop
 from shelfrank.train.checkpoint import CURVE, FILE
@@ -306,6 +309,39 @@ def test_a_damaged_run_is_told(name: str, file: str, small_runs: dict[str, Path]
         with pytest.raises(UserError, match=f"{file} must"):
             evaluate(run, tmp_path / "evaluation", EvaluateConfig())
     assert not (tmp_path / "evaluation").exists()
+
+
+def as_every_setting(config: ExperimentConfig) -> bytes:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode()
+
+
+@pytest.mark.parametrize("name", ["xgboost", "mmoe"])
+def test_a_run_writes_the_settings_that_its_ranker_reads(name: str, small_runs: dict[str, Path]) -> None:
+    run = Run.open(small_runs[name])
+    written = yaml.safe_load((run.path / "config.yaml").read_text())
+    assert written == read_settings(name, run.config)
+    assert ("xgboost" in written, "lambdamart" in written) == (name == "xgboost", False)
+    # What it leaves out is as it was given, not as by default.
+    assert run.config == tiny(name) != ExperimentConfig()
+
+
+def test_the_fingerprint_of_a_run_hashes_every_setting(small_runs: dict[str, Path]) -> None:
+    run = Run.open(small_runs["mmoe"])
+    every = as_every_setting(run.config)
+    entry = {"bytes": len(every), "sha256": hashlib.sha256(every).hexdigest()}
+    files = run.manifest.files | {"config.yaml": entry}
+    assert run.manifest.fingerprint == fingerprint({"kind": KIND, "inputs": run.manifest.inputs, "files": files})
+
+
+def test_a_run_whose_config_has_every_setting_opens(small_runs: dict[str, Path], tmp_path: Path) -> None:
+    newer = Run.open(small_runs["xgboost"])
+    with publish(tmp_path / "run", KIND, newer.manifest.inputs) as draft:
+        shutil.copytree(newer.path, draft.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
+        (draft.path / "config.yaml").write_bytes(as_every_setting(newer.config))
+        draft.info.update(newer.manifest.info)
+    older = Run.open(tmp_path / "run")
+    assert older.config == newer.config
+    assert older.manifest.fingerprint == newer.manifest.fingerprint
 
 
 def test_a_folder_of_something_else_is_no_run(small_prepared: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,12 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
         try:
             yield draft
             files = _hash_files(draft.path)
+            stand_ins = {name: _entry(content) for name, content in draft.stand_ins.items()}
             manifest = {
                 "format": FORMAT_VERSION,
                 "kind": kind,
                 "shelfrank": __version__,
-                "fingerprint": fingerprint({"kind": kind, "inputs": inputs, "files": files}),
+                "fingerprint": fingerprint({"kind": kind, "inputs": inputs, "files": files | stand_ins}),
                 "inputs": inputs,
                 "info": draft.info,
                 "files": files,
@@ -85,10 +86,18 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
 
 @dataclass
 class Draft:
-    """A folder that is being written."""
+    """A folder that is being written.
+
+    Attributes:
+        path: Where its files are written.
+        info: Facts for the manifest.
+        stand_ins: Content by file name that the fingerprint hashes instead of the file's own, so that a file can be
+            written in another form without changing the fingerprint.
+    """
 
     path: Path
     info: dict[str, Any]
+    stand_ins: dict[str, bytes] = field(default_factory=dict)
 
 
 def read_manifest(path: Path, kind: str) -> Manifest:
@@ -248,6 +257,10 @@ def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
             os.fsync(stream.fileno())
         entries[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
     return entries
+
+
+def _entry(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _sha256(path: Path) -> str:

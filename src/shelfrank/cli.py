@@ -12,6 +12,7 @@ from shelfrank import __version__
 from shelfrank.census_command import census
 from shelfrank.command_options import AsJson, ConfigFile, Mlflow, Out, Set, tell
 from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
+from shelfrank.config_command import config
 from shelfrank.errors import UserError
 from shelfrank.progress import console
 from shelfrank.ranker_commands import rankers_app
@@ -25,7 +26,6 @@ app = typer.Typer(
     name="shelfrank",
     help="From a shop's search logs to a personalized, multi-task product ranker.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(semantic_app)
@@ -33,6 +33,7 @@ app.add_typer(rankers_app)
 app.add_typer(tune_app)
 app.add_typer(serve_app)
 app.command()(census)
+app.command()(config)
 app.command()(card)
 app.command()(track)
 app.command()(reproduce)

@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import yaml
 
-from shelfrank.artifact import Manifest, fingerprint, is_current, read_manifest, verify_files
+from shelfrank.artifact import Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.config import ExperimentConfig, merge, normalised_weights, resolve
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.errors import UserError
 from shelfrank.processes import processes
 from shelfrank.progress import measured
-from shelfrank.rankers import RankerSpec, ranker_spec
+from shelfrank.rankers import RankerSpec, ranker_spec, read_settings
 from shelfrank.rankers.base import Problem, Ranker, TextTables
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.text.encoder import find_model, model_fingerprint
@@ -48,7 +48,8 @@ class Run:
         manifest = read_manifest(path, KIND)
         # Small beside its data, so every byte is checked: a damaged model may load and score.
         verify_files(path, manifest)
-        config = resolve(ExperimentConfig, path / "config.yaml")
+        # The file holds what the ranker reads; the manifest has the rest, which fingerprints depend on.
+        config = resolve(ExperimentConfig, path / "config.yaml", base=manifest.inputs["config"])
         return cls(path, manifest, str(manifest.inputs["ranker"]), config)
 
     @property
@@ -135,7 +136,7 @@ def train(
             return True
         fitted = ranker.fit(splits[0], splits[1], checkpoints)
         ranker.save(draft.path)
-        (draft.path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        write_config(draft, name, config)
         lines = "".join(json.dumps(record) + "\n" for record in fitted.curve)
         (draft.path / "metrics.jsonl").write_text(lines, encoding="utf-8")
         draft.info.update(
@@ -148,6 +149,19 @@ def train(
     shutil.rmtree(checkpoint_folder, ignore_errors=True)
     group.wait()
     return True
+
+
+def write_config(draft: Draft, name: str, config: ExperimentConfig) -> None:
+    """Writes `config.yaml` of a run: the settings that its ranker reads.
+
+    The run's fingerprint hashes all settings, as in runs whose `config.yaml` has them all.
+    """
+    read, every = (
+        yaml.safe_dump(settings, sort_keys=False).encode()
+        for settings in (read_settings(name, config), config.model_dump(mode="json"))
+    )
+    (draft.path / "config.yaml").write_bytes(read)
+    draft.stand_ins["config.yaml"] = every
 
 
 def resolve_experiment(

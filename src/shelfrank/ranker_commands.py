@@ -1,5 +1,6 @@
 """The commands of rankers: `shelfrank train`, `rankers`, `describe` and `explain`."""
 
+import ast
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +9,24 @@ import typer
 
 from shelfrank.command_options import AsJson, ConfigFile, Mlflow, Out, Set, tell
 
-Ranker = Annotated[str, typer.Option("--ranker", help="Name of the ranker; `shelfrank rankers` lists them.")]
+
+def ranker_names() -> list[str]:
+    """The names in `RANKERS`, read from its source: importing the rankers takes longer than a shell should wait."""
+    tree = ast.parse(Path(__file__).with_name("rankers").joinpath("__init__.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == "RANKERS"
+            and isinstance(node.value, ast.Dict)
+        ):
+            return [ast.literal_eval(key) for key in node.value.keys if key is not None]
+    return []
+
+
+Ranker = Annotated[
+    str,
+    typer.Option("--ranker", help="Name of the ranker; `shelfrank rankers` lists them.", autocompletion=ranker_names),
+]
 Preset = Annotated[
     Literal["default", "paper"], typer.Option(help="Sizes: the ranker's own, or near to the paper's parameter counts.")
 ]
@@ -58,7 +76,7 @@ def rankers() -> None:
 
 @rankers_app.command()
 def describe(
-    ranker: Annotated[str, typer.Argument(help="Name of a network.")],
+    ranker: Annotated[str, typer.Argument(help="Name of a network.", autocompletion=ranker_names)],
     prepared: Annotated[
         Path | None, typer.Option("--prepared", help="Data that it is sized for; else a schema of the paper's kind.")
     ] = None,

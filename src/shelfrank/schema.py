@@ -1,5 +1,6 @@
 """What a search log's columns mean: every feature declared once, with its side and kind."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -249,14 +250,24 @@ def load_yaml(path: Path) -> Any:
         raise UserError(f"{path} must be YAML: {' '.join(str(error).split())}") from error
 
 
-def one_sentence(where: str, error: ValidationError) -> str:
-    """Tells every problem of a pydantic error in one line, each with its path."""
+def one_sentence(where: str, error: ValidationError, key_hint: Callable[[str, Any], str] = lambda *_: "") -> str:
+    """Describes every problem of a pydantic error in one line, each with its path.
+
+    Args:
+        where: What holds the problems, such as a file.
+        error: The error.
+        key_hint: Advice on an unknown key, given its path and value.
+
+    Returns:
+        The line.
+    """
     problems = []
     for item in error.errors():
         place = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            message = "unknown key"
+            hint = key_hint(place, item["input"])
+            message = f"unknown key, {hint}" if hint else "unknown key"
         given = "" if item["type"] in {"extra_forbidden", "missing", "value_error"} else f" (given {item['input']!r})"
         problems.append(f"{place}: {message}{given}" if place else message)
     return f"{where}: {'; '.join(problems)}"

@@ -1,12 +1,14 @@
 """What every part of the configuration shares, and how a part is put together from files and overrides."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shelfrank.config.settings import key_hint
 from shelfrank.errors import UserError
 from shelfrank.schema import load_yaml, one_sentence
 
@@ -58,7 +60,8 @@ def resolve(
         The validated part.
 
     Raises:
-        UserError: Where a key is unknown or a value has the wrong type; the text names the path.
+        UserError: Where a key is unknown or a value has the wrong type; the text names the path, and the nearest key to
+            an unknown one.
     """
     data: dict[str, Any] = dict(base or {})
     where = "config"
@@ -82,7 +85,7 @@ def resolve(
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise UserError(one_sentence(where, error)) from error
+        raise UserError(one_sentence(where, error, partial(key_hint, model))) from error
 
 
 def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -> dict[str, float]:

@@ -16,9 +16,9 @@ class EvaluateConfig(Strict):
         pd_searches: Most searches in its random subset S.
         neutral: What a neutral customer is: an `anonymous` visitor, of whom nothing is known; raw `zero`, as the paper
             prints; or the training `mean`.
-        confidence: Of every interval.
+        confidence: Confidence level of every interval.
         n_resamples: Bootstrap resamples of searches.
-        n_resamples_auc: The same for AUC, which costs more.
+        n_resamples_auc: Bootstrap resamples of searches for AUC, which costs more.
         seed: Decides the resamples and the subset.
     """
 

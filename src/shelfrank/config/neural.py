@@ -132,10 +132,10 @@ class NeuralConfig(Strict):
         head: What each task's tower sees: its mixture of experts, or, with `none`, the bottom's output itself.
         single_task: Learns this task alone; `auto` takes add_to_cart where the log has it, else the log's first task.
             None learns all tasks together.
-        dcn_v2: Settings of that bottom.
-        ft_transformer: Settings of that bottom.
-        mlp: Settings of that bottom.
-        tabnet: Settings of that bottom.
+        dcn_v2: Sizes of the bottom `dcn_v2`.
+        ft_transformer: Sizes of the bottom `ft_transformer`.
+        mlp: Sizes of the bottom `mlp`.
+        tabnet: Sizes of the bottom `tabnet`.
         mmoe: Experts and gates.
         text: The text encoder.
         tower_layers: Widths of a tower's hidden layers.
@@ -157,6 +157,17 @@ class NeuralConfig(Strict):
     tower_layers: Layers = (32,)
     batch_norm: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    @property
+    def read_keys(self) -> list[str]:
+        """The keys that this network reads: no sizes of another bottom, a head it lacks or an encoder it lacks."""
+        unread = {"dcn_v2", "ft_transformer", "mlp", "tabnet"} - {self.bottom}
+        if self.head == "none":
+            unread.add("mmoe")
+        if self.text.matching == "none":
+            unread.add("text")
+        keys = [name for name in type(self).model_fields if name not in unread]
+        return keys if "text" in keys else [*keys, "text.matching"]
 
     @model_validator(mode="after")
     def _heads_share_the_tokens(self) -> "NeuralConfig":

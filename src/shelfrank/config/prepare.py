@@ -79,7 +79,7 @@ class HistoryConfig(Strict):
     Attributes:
         product: Impressions, outcomes and smoothed rates of the product.
         query: Impressions and smoothed click rate of the query.
-        query_product: The same of the pair.
+        query_product: Impressions and smoothed click rate of the query-product pair.
         customer: What the customer did before, with this product and overall.
         session: What the visitor did earlier in this session.
         affinity: Product features whose values are matched with the customer's and the query's past clicks; None

@@ -97,7 +97,8 @@ class LambdaMARTConfig(Strict):
     def _grade_something(cls, grades: dict[Any, int]) -> dict[Any, int]:
         if not any(grades.values()):
             raise ValueError("grades must have one above 0")
-        return grades
+        # A manifest sorts its keys; in one order, a config read from there is written as it was.
+        return {task: grades[task] for task in TASKS if task in grades}
 
 
 class ExperimentConfig(Strict):
@@ -115,8 +116,8 @@ class ExperimentConfig(Strict):
         exclude_features: Features that the ranker must not see.
         neural: The network.
         train: The training loop.
-        xgboost: Its settings.
-        lambdamart: Its settings.
+        xgboost: The ranker `xgboost`.
+        lambdamart: The ranker `lambdamart`.
     """
 
     seed: Seed = 0

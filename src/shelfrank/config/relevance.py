@@ -63,7 +63,7 @@ class AgreementConfig(Strict):
     Attributes:
         alphas: Shares of the `ctr` voter at which it is combined with the semantic one.
         head_clicks: Clicks that a query needs to count as one of the head, which is measured apart as well.
-        confidence: Of every interval.
+        confidence: Confidence level of every interval.
         n_resamples: Bootstrap resamples of queries.
         seed: Decides the resamples.
     """

@@ -101,7 +101,7 @@ class TuneConfig(Strict):
         objective: What is made as large as possible.
         cheap: How the cheap method goes.
         sizes: What the random search draws.
-        confidence: Of every interval.
+        confidence: Confidence level of every interval.
         n_resamples: Bootstrap resamples of searches.
         seed: Decides resamples, draws, and the rows of the looks.
     """

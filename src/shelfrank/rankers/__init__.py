@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shelfrank.config import ExperimentConfig
+from shelfrank.config.settings import select
 from shelfrank.errors import unknown_name
 from shelfrank.rankers.base import Problem, Ranker
 from shelfrank.rankers.lambdamart import LambdaMART
@@ -20,26 +22,32 @@ class RankerSpec:
         label: Its name in tables.
         build: Makes an unfitted one.
         preset: Settings that make it what it is; the user's come on top.
+        reads: Paths of the settings that it reads, those of a section for all of its keys; None for a network, whose
+            settings decide which others it reads.
     """
 
     label: str
     build: Callable[[Problem], Ranker]
     preset: Mapping[str, Any] = field(default_factory=dict)
+    reads: tuple[str, ...] | None = None
 
 
 def _network(label: str, settings: Mapping[str, Any]) -> RankerSpec:
     return RankerSpec(label, NeuralRanker, {"neural": settings})
 
 
+_COLUMNS = ("exclude_sides", "exclude_features")
+_WEIGHTS = ("task_weights", "score_weights")
+_TREES = ("seed", *_COLUMNS, "train.threads", "train.hide_share")
 _DCN_V2 = {"bottom": "dcn_v2"}
 _FTT = {"bottom": "ft_transformer", "d_embedding": 64}
 _ALONE = {"head": "none", "tower_layers": []}
 
 RANKERS: dict[str, RankerSpec] = {
-    "shown_order": RankerSpec("Order shown", ShownOrder),
-    "popularity": RankerSpec("Popularity", Popularity),
-    "xgboost": RankerSpec("XGBoost (single task)", XGBoost),
-    "lambdamart": RankerSpec("LambdaMART", LambdaMART),
+    "shown_order": RankerSpec("Order shown", ShownOrder, reads=_COLUMNS),
+    "popularity": RankerSpec("Popularity", Popularity, reads=(*_WEIGHTS, *_COLUMNS)),
+    "xgboost": RankerSpec("XGBoost (single task)", XGBoost, reads=(*_TREES, "xgboost")),
+    "lambdamart": RankerSpec("LambdaMART", LambdaMART, reads=(*_TREES, "lambdamart")),
     "dcn_v2_single": _network("DCN-V2 (single task)", {**_DCN_V2, **_ALONE, "single_task": "auto"}),
     "ftt_single": _network("FT-T (single task)", {**_FTT, **_ALONE, "single_task": "auto"}),
     "dcn_v2": _network("DCN-V2", {**_DCN_V2, **_ALONE}),
@@ -62,3 +70,24 @@ def ranker_spec(name: str) -> RankerSpec:
     if name not in RANKERS:
         raise unknown_name("ranker", name, RANKERS)
     return RANKERS[name]
+
+
+def read_settings(name: str, config: ExperimentConfig) -> dict[str, Any]:
+    """Selects the settings that a ranker reads.
+
+    Args:
+        name: A name in `RANKERS`.
+        config: Its resolved config.
+
+    Returns:
+        The settings as plain data; every other one could have any value.
+
+    Raises:
+        UserError: Where the ranker is unknown.
+    """
+    reads = ranker_spec(name).reads
+    if reads is None:
+        # A single task has one loss and one score, so that there is nothing to weigh.
+        weights = (*_WEIGHTS, "relevance_weight") if config.neural.single_task is None else ()
+        reads = ("seed", *weights, *_COLUMNS, "train", *(f"neural.{key}" for key in config.neural.read_keys))
+    return select(config.model_dump(mode="json"), reads)

@@ -5,14 +5,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from shelfrank.artifact import MANIFEST, is_current, publish
 from shelfrank.config import ExperimentConfig, TuneConfig
 from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import fuses
 from shelfrank.experiment import KIND as RUN
-from shelfrank.experiment import Run
+from shelfrank.experiment import Run, write_config
 from shelfrank.metrics.order import fuse
 from shelfrank.progress import measured, progress
 from shelfrank.tune.judge import Judge
@@ -102,5 +100,5 @@ def _copy_run(run: Run, config: ExperimentConfig, out: Path) -> None:
     settings = json.loads(config.model_dump_json())
     with publish(out, RUN, {**run.manifest.inputs, "config": settings}) as draft:
         shutil.copytree(run.path, draft.path, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-        (draft.path / "config.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        write_config(draft, run.name, config)
         draft.info.update(run.manifest.info)
