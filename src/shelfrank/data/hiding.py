@@ -51,12 +51,13 @@ class HiddenTogether:
 class Hiding:
     """Which values of a training split are hidden in which epoch.
 
-    Each categorical feature and each number with a missing flag is hidden by itself, together with what is computed of
-    it, such as the share of a query's clicks that went to the product's brand; the customer, with history and
-    session, and the product's declared features are also hidden as a whole, as an anonymous visitor and a new product
-    come. The category of a feature that is hidden alone gets code 0, whatever the default, so that the default's
-    category keeps its own meaning; those of a side as a whole get what a missing one becomes, as in the service. Hidden
-    numbers get what a missing one became. What is unknown in as many training rows anyway is left as it is.
+    Each categorical feature and each number with a missing flag is hidden by itself, together with what history and
+    page compute of it: with the brand the share of a query's clicks that went to it, as of a brand that no row had
+    before. The customer, with history and session, and the product's declared features are also hidden as a whole, as
+    an anonymous visitor and a new product come. The category of a feature that is hidden alone gets code 0, whatever the
+    default, so that the default's category keeps its own meaning; those of a side as a whole get what a missing one
+    becomes, as in the service. Hidden numbers get what a missing one became. What is unknown in as many training rows
+    anyway is left as it is.
 
     In each epoch at most one of what all rows of a search share is hidden in it, and at most one of what is a row's
     own, so that what is left tells the rest. Where the shares of either kind come to more than `MOST_TOGETHER`, all are
@@ -162,7 +163,7 @@ def _units(numerical: Sequence[Column], categorical: Sequence[Column]) -> list[H
         ),
         HiddenTogether(
             "the product",
-            _sorted(*(unit.numerical for unit in of_product)),
+            _sorted(*(unit.numerical for unit in of_product), *computed.values()),
             tuple(place for unit in of_product for place in unit.categorical),
             by_search=False,
             whole=True,

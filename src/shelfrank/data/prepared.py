@@ -317,10 +317,8 @@ def tie_keys(
 
 
 def _column(item: dict[str, Any]) -> Column:
-    # Folders made before missing values had a column of their own lack it, and cannot be trained on as they are.
-    return Column(
-        **{**item, "side": Side(item["side"]), "missing": item["missing"], "made_of": tuple(item.get("made_of", ()))}
-    )
+    # Folders made before these were known lack them, and cannot be trained on as they are.
+    return Column(**{**item, "side": Side(item["side"]), "missing": item["missing"], "made_of": tuple(item["made_of"])})
 
 
 def map_array(file: Path) -> np.ndarray:

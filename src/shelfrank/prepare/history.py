@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64, Num
 
 from shelfrank.config import HistoryConfig
-from shelfrank.prepare.measures import MILLIONTHS, HistoryPlan, Total
+from shelfrank.prepare.measures import MILLIONTHS, PRICE, HistoryPlan, Total
 from shelfrank.schema import Feature, Kind, Side
 
 HOUR_US = 3_600_000_000
@@ -30,7 +30,7 @@ class Made:
         compute: The formula, over the columns of some rows.
         whole_pages: Whether the formula needs every row of a page, kept or not.
         has_price: Whether the formula reads `price`.
-        unknown: What it comes to where the declared features that it depends on are unknown, before encoding.
+        unknown: What it comes to, before encoding, of a value of these features that no row had before, or of no price.
     """
 
     feature: Feature
@@ -44,7 +44,7 @@ class Made:
     def declared(self) -> frozenset[str]:
         """The declared features whose values it depends on."""
         affinities = {total.key.partition("|")[2] for total in self.totals} - {""}
-        return frozenset(affinities | ({"price"} if self.has_price else set()))
+        return frozenset(affinities | ({PRICE} if self.has_price else set()))
 
 
 def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[Made]:
