@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -170,8 +171,9 @@ def resolve_experiment(
     overrides: list[str],
     seed: int | None,
     preset: Literal["default", "paper"] = "default",
+    settings: Mapping[str, Any] | None = None,
 ) -> ExperimentConfig:
-    """Resolves the config of a named ranker: its preset, then a file, then assignments, then the seed.
+    """Resolves the config of a named ranker: its preset, then a file, nested settings, assignments, then the seed.
 
     Args:
         name: A name in `RANKERS`.
@@ -179,6 +181,7 @@ def resolve_experiment(
         overrides: Assignments such as `train.epochs=3`.
         seed: Seed of every draw; None leaves it to the others.
         preset: `paper` takes sizes near to those of the ranker's row in the paper's Table 2.
+        settings: Nested values; see `resolve`.
 
     Returns:
         The config.
@@ -193,7 +196,7 @@ def resolve_experiment(
             raise UserError(f"the preset paper needs a network of the paper's Table 2, which {name} is not")
         base = merge(base, {"neural": PAPER_ROWS[name].sizes})
     seeds = [] if seed is None else [f"seed={seed}"]
-    return resolve(ExperimentConfig, file, [*overrides, *seeds], base=base)
+    return resolve(ExperimentConfig, file, [*overrides, *seeds], base=base, settings=settings)
 
 
 def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:

@@ -12,6 +12,7 @@ from shelfrank.data.prepared import PreparedData
 from shelfrank.errors import UserError
 from shelfrank.experiment import Run, train
 from shelfrank.explain import explain
+from shelfrank.explain import search as module
 from shelfrank.explain.search import explain_search, raw_values
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding
 from shelfrank.ranker_commands import rankers_app
@@ -67,7 +68,7 @@ def test_the_page_lies_in_the_order_of_the_fused_score(
 def test_products_that_tie_keep_the_shown_order(
     runs: dict[str, Path], search_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shelfrank.explain.search.fuse", lambda scores, _: np.zeros(len(scores), np.float32))
+    monkeypatch.setattr(module, "fuse", lambda scores, _: np.zeros(len(scores), np.float32))
     found = explain_search(runs["lambdamart"], search_id, top=100)
     positions = [product.position for product in found.products]
     assert positions == sorted(positions)

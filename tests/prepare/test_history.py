@@ -10,6 +10,7 @@ from random_log import SCHEMA, one_thread, random_tables, write_log
 
 from shelfrank.config import HistoryConfig, PrepareConfig
 from shelfrank.errors import UserError
+from shelfrank.prepare import rows
 from shelfrank.prepare.measures import HistoryPlan
 from shelfrank.prepare.page import computed_features
 from shelfrank.prepare.pipeline import prepare, raw_features
@@ -88,7 +89,7 @@ def test_upstream_order_is_made_only_when_asked_and_position_and_labels_never(tm
 def test_whole_pages_are_computed_whatever_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = write_log(tmp_path / "log", random_tables(seed=6))
     whole = raw_features(log, one_thread(upstream_order=True))
-    monkeypatch.setattr("shelfrank.prepare.rows.BATCH_ROWS", 5)
+    monkeypatch.setattr(rows, "BATCH_ROWS", 5)
     monkeypatch.setattr("shelfrank.engine.embedded.BATCH_ROWS", 7)
     assert raw_features(log, one_thread(upstream_order=True)).equals(whole)
 

@@ -47,14 +47,16 @@ def resolve(
     file: Path | None = None,
     overrides: Sequence[str] = (),
     base: dict[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Builds a part of the tree from a preset, a YAML file and `a.b=c` overrides, later ones winning.
+    """Builds a part of the tree from a preset, a YAML file, nested settings and `a.b=c` overrides, later ones winning.
 
     Args:
         model: The part to build.
         file: YAML with any of its keys.
         overrides: Assignments as the command line's `--set` takes them; values are YAML.
         base: Values of a preset.
+        settings: Nested values as Python callers give them, such as `{"train": {"epochs": 3}}`.
 
     Returns:
         The validated part.
@@ -71,6 +73,7 @@ def resolve(
             raise UserError(f"{file} must hold keys and values, but it holds {type(loaded).__name__}")
         data = merge(data, loaded)
         where = str(file)
+    data = merge(data, settings or {})
     for item in overrides:
         path, equals, value = item.partition("=")
         if not equals or not path.strip():

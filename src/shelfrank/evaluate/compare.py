@@ -71,7 +71,8 @@ def compare(
         comparison["steps"].append({"name": "compare", **cost.stop().as_dict(), "rows": comparison["counts"]["rows"]})
         (draft.path / "comparison.json").write_text(json.dumps(comparison, indent=1), encoding="utf-8")
         write_page(comparison, draft.path / "report.html")
-        draft.info.update(cost=cost.stop().as_dict())
+        paths = {name: str(evaluation.path) for name, evaluation in evaluations.items()}
+        draft.info.update(evaluations=paths, cost=cost.stop().as_dict())
     return True
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import datetime as dt
 import itertools
 import time
 import uuid
@@ -25,6 +24,7 @@ from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events
 from shelfrank.serve.limits import Guard, Keys
+from shelfrank.serve.pages import ranked_page, unfamiliar, wanted_page
 from shelfrank.serve.service import Answer, EventsRefusedError, NoShopError, Service, Wanted
 from shelfrank.serve.shop_routes import shop_routes
 from shelfrank.values import IdSpelling
@@ -108,23 +108,9 @@ def _ranking_routes() -> APIRouter:
     async def rank(body: api.RankRequest, request: Request) -> Response:
         """Ranks candidates for a query and a customer."""
         started = time.perf_counter()
-        candidates = body.candidates
-        given = [{} if isinstance(each, str) else each.features for each in candidates]
-        asked = Asked(
-            query=body.query,
-            product_ids=[each if isinstance(each, str) else each.id for each in candidates],
-            customer_id=body.customer_id,
-            session_id=body.session_id,
-            context=body.context,
-            customer=body.customer,
-            products=given if any(given) else (),
-            ts_us=_moment(body.timestamp),
-        )
-        scores = [None if isinstance(each, str) else each.score for each in candidates]
-        weights = None if body.task_weights is None else {str(task): each for task, each in body.task_weights.items()}
-        wanted = Wanted(asked, scores, body.weight, weights, body.top_n, body.explain)
+        wanted = wanted_page(body)
         answer = await _service(request).rank(wanted)
-        return as_json(_ranked(answer, asked.product_ids, started))
+        return as_json(ranked_page(answer, wanted.asked.product_ids, started))
 
     @router.post("/rerank", response_model=api.RerankResponse)
     async def rerank(body: api.RerankRequest, request: Request) -> Response:
@@ -150,7 +136,7 @@ def _ranking_routes() -> APIRouter:
             "bundle": answer.bundle,
             "degraded": answer.reason is not None,
             "reason": answer.reason,
-            **_unfamiliar(answer),
+            **unfamiliar(answer),
         }
         return as_json({"id": str(uuid.uuid4()), "results": results, "meta": meta})
 
@@ -244,44 +230,6 @@ async def _load(service: Service, poll_s: float | None) -> None:
 
 def _service(request: Request) -> Service:
     return request.app.state.service
-
-
-def _moment(timestamp: dt.datetime | None) -> int:
-    return time.time_ns() // 1000 if timestamp is None else api.microseconds(timestamp)
-
-
-def _ranked(answer: Answer, ids: Sequence[str], started: float) -> dict[str, Any]:
-    results = []
-    for place, index in enumerate(answer.order):
-        result: dict[str, Any] = {
-            "id": ids[index],
-            "index": index,
-            "rank": place + 1,
-            "engine_rank": answer.engine_ranks[index],
-            "score": None if answer.scores is None else answer.scores[place],
-            "tasks": answer.tasks[place] if answer.tasks else {},
-        }
-        if place < len(answer.explanations):
-            result["explanation"] = answer.explanations[place]
-        results.append(result)
-    return {
-        "results": results,
-        "degraded": answer.reason is not None,
-        "reason": answer.reason,
-        "bundle": answer.bundle,
-        **_unfamiliar(answer),
-        "took_ms": round((time.perf_counter() - started) * 1e3, 3),
-    }
-
-
-def _unfamiliar(answer: Answer) -> dict[str, Any]:
-    """What the request named that the bundle does not know, and what it left out."""
-    return {
-        "unknown": dict(answer.unknown),
-        "unknown_ids": list(answer.unknown_ids),
-        "missing_features": dict(answer.missing_features),
-        "unknown_features": dict(answer.unknown_features),
-    }
 
 
 def _relevance(answer: Answer) -> list[float]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -352,37 +353,11 @@ class Service:
         return Counter(reason for reason in reasons if reason is not None)
 
     def _rank(self, serving: _Serving, wanted: Wanted, due_s: float) -> Answer:
-        bundle, asked = serving.bundle, wanted.asked
         serving.catch_up(TAKEN_IN)
-        engine = engine_ranks(wanted.engine_scores)
-        if not len(engine):
-            # A page of none may still have weights that are wrong.
-            task_weights(bundle, wanted.task_weights)
-            return Answer([], [], [], bundle=bundle.name)
-        started_s = time.monotonic()
-        scored = bundle.score(replace(asked, positions=engine.tolist()))
-        scoring_s = time.monotonic() - started_s
-        self._count_queries(bundle)
-        weights = task_weights(bundle, wanted.task_weights)
-        fused = fused_scores(scored, weights)
-        if not np.isfinite(fused).all():
-            raise ArithmeticError("scores must be finite")
-        order, values = blend(fused, engine, wanted.weight)
-        order = order[: wanted.top_n]
-        explain = partial(explanations, bundle, scored.rows, weights=weights)
-        return Answer(
-            order=order.tolist(),
-            engine_ranks=engine.tolist(),
-            scores=values[order].tolist(),
-            tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in scored.scores[order].tolist()],
-            explanations=explained_in_time(explain, order[: wanted.explain], due_s, scoring_s),
-            bundle=bundle.name,
-            unknown=scored.page.unknown,
-            unknown_ids=scored.page.unknown_ids(asked),
-            missing_features=scored.page.missing_features,
-            unknown_features=scored.page.unknown_features,
-            bounded=bundle.spec.gives_probabilities or wanted.weight < 1,
-        )
+        try:
+            return rank_page(serving.bundle, wanted, due_s)
+        finally:
+            self._count_queries(serving.bundle)
 
     def _degraded(self, wanted: Wanted, reason: str) -> Answer:
         self.metrics.degraded.labels(reason).inc()
@@ -454,6 +429,51 @@ class Service:
         serving = _Serving(bundle, JournalReader(self.journal), shop, fallback)
         serving.catch_up()
         return serving
+
+
+def rank_page(bundle: Bundle, wanted: Wanted, due_s: float = math.inf) -> Answer:
+    """Ranks a page with a bundle, in the caller's thread.
+
+    Args:
+        bundle: The bundle.
+        wanted: The page.
+        due_s: When the page must be ready, by the monotonic clock; explanations that would take longer are left out.
+
+    Returns:
+        The new order.
+
+    Raises:
+        UserError: Where the request itself is at fault.
+        ArithmeticError: Where a score is not finite.
+    """
+    engine = engine_ranks(wanted.engine_scores)
+    if not len(engine):
+        # A page of none may still have weights that are wrong.
+        task_weights(bundle, wanted.task_weights)
+        return Answer([], [], [], bundle=bundle.name)
+    started_s = time.monotonic()
+    scored = bundle.score(replace(wanted.asked, positions=engine.tolist()))
+    scoring_s = time.monotonic() - started_s
+    weights = task_weights(bundle, wanted.task_weights)
+    fused = fused_scores(scored, weights)
+    if not np.isfinite(fused).all():
+        raise ArithmeticError("scores must be finite")
+    order, values = blend(fused, engine, wanted.weight)
+    order = order[: wanted.top_n]
+    explain = partial(explanations, bundle, scored.rows, weights=weights)
+    return Answer(
+        order=order.tolist(),
+        engine_ranks=engine.tolist(),
+        scores=values[order].tolist(),
+        tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in scored.scores[order].tolist()],
+        explanations=explained_in_time(explain, order[: wanted.explain], due_s, scoring_s),
+        bundle=bundle.name,
+        unknown=scored.page.unknown,
+        unknown_ids=scored.page.unknown_ids(wanted.asked),
+        missing_features=scored.page.missing_features,
+        unknown_features=scored.page.unknown_features,
+        bounded=bundle.spec.gives_probabilities or wanted.weight < 1,
+    )
 
 
 def _leave_alone() -> None:

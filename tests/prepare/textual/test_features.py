@@ -6,7 +6,7 @@ import pytest
 import text_oracle
 from hypothesis import given, settings
 
-from shelfrank.prepare.textual import ProductTexts, TextFeatures
+from shelfrank.prepare.textual import ProductTexts, TextFeatures, products, words
 from shelfrank.prepare.textual.features import text_features
 from shelfrank.prepare.textual.words import MAX_PRODUCT_WORDS, MAX_QUERY_WORDS
 from shelfrank.schema import Kind, Side
@@ -237,8 +237,8 @@ def test_tables_that_are_counted_in_parts_give_the_same_bits(monkeypatch: pytest
     arguments = (["red sofa red", "", "lamp"], titles, titles[::-1], {"color": ["red", None, "blue", "red", "red"]})
     pairs = all_pairs(3, 5)
     whole = TextFeatures(*arguments).compute(*pairs)
-    for module in ("words", "products"):
-        monkeypatch.setattr(f"shelfrank.prepare.textual.{module}.ROWS_AT_ONCE", 2)
+    for module in (words, products):
+        monkeypatch.setattr(module, "ROWS_AT_ONCE", 2)
     np.testing.assert_array_equal(TextFeatures(*arguments).compute(*pairs), whole)
 
 
