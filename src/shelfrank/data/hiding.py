@@ -54,8 +54,8 @@ class Hiding:
     Each categorical feature and each number with a missing flag is hidden by itself, together with what history and
     page compute of it: with the brand the share of a query's clicks that went to it, as of a brand that no row had
     before. The customer, with history and session, and the product's declared features are also hidden as a whole, as
-    an anonymous visitor and a new product come. The category of a feature that is hidden alone gets code 0, whatever the
-    default, so that the default's category keeps its own meaning; those of a side as a whole get what a missing one
+    an anonymous visitor and a new product come. The category of a feature that is hidden alone gets code 0, whatever
+    the default, so that the default's category keeps its own meaning; those of a side as a whole get what a missing one
     becomes, as in the service. Hidden numbers get what a missing one became. What is unknown in as many training rows
     anyway is left as it is.
 
