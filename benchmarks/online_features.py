@@ -24,14 +24,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shelfrank.artifact import publish
 from shelfrank.config import PrepareConfig
+from shelfrank.core.artifact import publish
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.storefront.config import StorefrontConfig
-from shelfrank.logs.storefront.simulate import simulate
 from shelfrank.online import Asked, Event, FeatureStore
 from shelfrank.online.build import build_store
 from shelfrank.prepare.pipeline import prepare
+from shelfrank.simulator.config import StorefrontConfig
+from shelfrank.simulator.simulate import simulate
 from shelfrank.text import scores
 
 D_EMBEDDING = 384

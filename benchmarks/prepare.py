@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shelfrank.artifact import read_manifest
-from shelfrank.logs.storefront import StorefrontConfig, simulate
+from shelfrank.core.artifact import read_manifest
+from shelfrank.simulator import StorefrontConfig, simulate
 
 SEARCHES = {1: 45_000, 10: 450_000, 59: 2_660_000}
 """Searches that give so many million impressions."""

@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from shelfrank.artifact import MANIFEST, Draft
 from shelfrank.bundle.golden import check_golden
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.store import BundleStore
+from shelfrank.core.artifact import MANIFEST, Draft
 
 KEPT = 3
 

@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from shelfrank.artifact import MANIFEST, Draft, write_atomic
 from shelfrank.bundle.store import CURRENT, VERSIONS, BundleStore
+from shelfrank.core.artifact import MANIFEST, Draft, write_atomic
 from shelfrank.serve.bench import BenchSettings, Connections, Pages, running_service
 
 EVERY = 5

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import duckdb
 
+from shelfrank.core.progress import measured
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.storefront import StorefrontConfig, simulate
-from shelfrank.progress import measured
+from shelfrank.simulator import StorefrontConfig, simulate
 
 RATES = """
 with pages as (

@@ -11,10 +11,10 @@ import numpy as np
 from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.segmentations import query_kinds
 from shelfrank.metrics import bootstrap_difference, reciprocal_rank
-from shelfrank.reproduce.budgets import budget_named
-from shelfrank.reproduce.measure import Measured
-from shelfrank.reproduce.rows import BY_NAME
-from shelfrank.reproduce.runs import plan
+from shelfrank.paper.reproduce.budgets import budget_named
+from shelfrank.paper.reproduce.measure import Measured
+from shelfrank.paper.reproduce.rows import BY_NAME
+from shelfrank.paper.reproduce.runs import plan
 
 PAIRS = (
     ("mmoe_dcn_v2_tinybert_cross", "mmoe_dcn_v2"),

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import Column, PreparedData, Split
 from shelfrank.evaluate.segmentations import query_kinds
-from shelfrank.experiment import problem, resolve_experiment
 from shelfrank.metrics import bootstrap_difference, ndcg, reciprocal_rank
 from shelfrank.prepare.textual.comparison import WORD_FEATURES
 from shelfrank.rankers.lambdamart import LambdaMART
-from shelfrank.schema import Side
+from shelfrank.rankers.run import problem, resolve_experiment
 
 K = 10
 KNOWN = ("semantic_score", *(name for name, _ in WORD_FEATURES))

@@ -29,10 +29,10 @@ from shelfrank.config import ExperimentConfig
 from shelfrank.data import batch
 from shelfrank.data.batch import Batch, Rows, ShuffledBatches
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.experiment import problem, resolve_experiment
 from shelfrank.nn.matching import Bucket, RowTexts
 from shelfrank.rankers.base import TextTables
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.run import problem, resolve_experiment
 from shelfrank.text.bert import DEFAULT_TYPE, KNOWN_SHAPES, CutEncoder
 from shelfrank.text.encoder import PACKAGED, find_model
 from shelfrank.train.losses import task_losses

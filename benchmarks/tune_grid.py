@@ -20,7 +20,7 @@ from scipy.stats import spearmanr
 
 from shelfrank.config import TuneConfig
 from shelfrank.data.prepared import PreparedData
-from shelfrank.experiment import resolve_experiment
+from shelfrank.rankers.run import resolve_experiment
 from shelfrank.tune.judge import Judge
 from shelfrank.tune.tuning import tune
 

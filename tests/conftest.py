@@ -40,8 +40,8 @@ def click_only_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_runs(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Every ranker trained once for all tests, which must only read the runs."""
-    from shelfrank.experiment import train
     from shelfrank.rankers import RANKERS
+    from shelfrank.rankers.run import train
     from tiny import tiny
 
     folder = tmp_path_factory.mktemp("runs")

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import Column, Split
-from shelfrank.schema import Side
 
 MAKER_RATES = np.array([0.45, 0.35, 0.25, 0.18, 0.1, 0.04])
 """What customers click of each maker whose favourite it is not."""

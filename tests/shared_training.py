@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from shelfrank.config import EvaluateConfig, TrainConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.processes import joined, processes
 from shelfrank.evaluate.evaluation import evaluate
-from shelfrank.experiment import train
 from shelfrank.nn.batch_norm import BatchNorm
 from shelfrank.nn.model import MultiTaskRanker
-from shelfrank.processes import joined, processes
+from shelfrank.rankers.run import train
 from shelfrank.train import loop
 from shelfrank.train.loop import fit
 from tiny import random_split, tiny, tiny_network

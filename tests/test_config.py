@@ -16,10 +16,10 @@ from shelfrank.config import (
     resolve,
 )
 from shelfrank.config.settings import attribute_meanings, settings_of
-from shelfrank.errors import UserError
-from shelfrank.logs.storefront.config import StorefrontConfig
-from shelfrank.schema import Side
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Side
 from shelfrank.settings import STEPS
+from shelfrank.simulator.config import StorefrontConfig
 
 DOTTED: list[tuple[type[BaseModel], str, Any]] = [
     (ExperimentConfig, "neural.mmoe.n_experts=3", 3),

@@ -19,8 +19,8 @@ from shelfrank.config import (
     SemanticTrainConfig,
     TuneConfig,
 )
-from shelfrank.errors import UserError
-from shelfrank.experiment import train
+from shelfrank.core.errors import UserError
+from shelfrank.rankers.run import train
 from small_log import prepare_small_log, small_tables
 from tiny import tiny
 

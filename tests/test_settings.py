@@ -12,10 +12,10 @@ import yaml
 from typer.main import get_command
 
 from shelfrank import cli
+from shelfrank.cli.rankers import ranker_names
 from shelfrank.config import ExperimentConfig, TuneConfig, resolve
-from shelfrank.experiment import resolve_experiment
-from shelfrank.ranker_commands import ranker_names
 from shelfrank.rankers import RANKERS, read_settings
+from shelfrank.rankers.run import resolve_experiment
 from shelfrank.settings import PAGE_COMMAND, STEPS, settings_page, step_settings
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"

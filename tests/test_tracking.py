@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from shelfrank import tracking
-from shelfrank.artifact import MANIFEST
 from shelfrank.config import EvaluateConfig
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import MANIFEST
+from shelfrank.core.errors import UserError
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
-from shelfrank.experiment import Run
+from shelfrank.rankers.run import Run
 from shelfrank.tracking import MAX_VALUE, Value, curve_values, evaluation_values, flattened, track
 
 CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=20, n_resamples_auc=5)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from shelfrank.artifact import MANIFEST, publish, read_manifest
 from shelfrank.config import ExperimentConfig, NeuralConfig
+from shelfrank.core.artifact import MANIFEST, publish, read_manifest
+from shelfrank.core.schema import TASKS, Side
 from shelfrank.data.prepared import KIND, SPLITS, Column, Split
-from shelfrank.experiment import resolve_experiment
-from shelfrank.schema import TASKS, Side
+from shelfrank.rankers.run import resolve_experiment
 from tiny_encoder import save_tiny_bert
 
 TINY = (

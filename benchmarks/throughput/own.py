@@ -7,11 +7,11 @@ import torch
 from jaxtyping import Float
 
 from shelfrank.config import DCNV2Config, FTTransformerConfig, MMoEConfig, NeuralConfig, TabNetConfig, TrainConfig
+from shelfrank.core.schema import Side
 from shelfrank.data.batch import Rows as SplitRows
 from shelfrank.data.batch import ShuffledBatches
 from shelfrank.data.prepared import Column, Split
 from shelfrank.nn.model import MultiTaskRanker
-from shelfrank.schema import Side
 from shelfrank.train.loop import fit, predict
 from shelfrank.train.protocol import pick_protocol
 

@@ -38,9 +38,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from shelfrank.artifact import read_manifest
 from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
-from shelfrank.errors import UserError, unknown_name
+from shelfrank.core.artifact import read_manifest
+from shelfrank.core.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -334,7 +334,7 @@ class Bundle(Artifact):
 
         from pydantic import ValidationError
 
-        from shelfrank.schema import one_sentence
+        from shelfrank.core.schema import one_sentence
         from shelfrank.serve.api import RankRequest, RankResponse
         from shelfrank.serve.pages import ranked_page, wanted_page
         from shelfrank.serve.service import rank_page
@@ -388,8 +388,8 @@ def simulate(*, out: Location, config: Location | None = None, **settings: Any) 
     Raises:
         UserError: Where a setting is not as it must be, or `out` holds something else.
     """
-    from shelfrank.logs.storefront.config import StorefrontConfig
-    from shelfrank.logs.storefront.simulate import simulate as run
+    from shelfrank.simulator.config import StorefrontConfig
+    from shelfrank.simulator.simulate import simulate as run
 
     changed = run(Path(out), resolve(StorefrontConfig, _file(config), settings=settings))
     return SearchLog(Path(out), changed, _info(out, "search_log"))
@@ -489,8 +489,8 @@ def train(
         UserError: Where the ranker is unknown, a setting is not as it must be or does not fit the data, or the data
             cannot be read.
     """
-    from shelfrank.experiment import resolve_experiment
-    from shelfrank.experiment import train as run
+    from shelfrank.rankers.run import resolve_experiment
+    from shelfrank.rankers.run import train as run
 
     if preset not in ("default", "paper"):
         raise unknown_name("preset", preset, ("default", "paper"))

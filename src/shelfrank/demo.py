@@ -7,16 +7,16 @@ from typing import Any
 
 from shelfrank.bundle.export import export
 from shelfrank.config import AgreementConfig, EvaluateConfig, PrepareConfig, RelevanceConfig, SemanticConfig
+from shelfrank.core.progress import console
 from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.evaluation import evaluate
-from shelfrank.experiment import resolve_experiment, train
-from shelfrank.logs.storefront.config import StorefrontConfig
-from shelfrank.logs.storefront.simulate import simulate
 from shelfrank.prepare.pipeline import prepare
-from shelfrank.progress import console
+from shelfrank.prepare.semantic import score_semantic
+from shelfrank.rankers.run import resolve_experiment, train
 from shelfrank.report.agreement import relevance_agreement
 from shelfrank.report.page import write_report
-from shelfrank.semantic import score_semantic
+from shelfrank.simulator.config import StorefrontConfig
+from shelfrank.simulator.simulate import simulate
 
 DEMO_RANKERS: dict[str, tuple[str, list[str]]] = {
     "shown_order": ("shown_order", []),

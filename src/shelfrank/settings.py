@@ -12,8 +12,8 @@ from shelfrank.config import EvaluateConfig, ExperimentConfig, PrepareConfig, Tu
 from shelfrank.config.relevance import AgreementConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
 from shelfrank.config.settings import Setting, settings_of
-from shelfrank.errors import UserError, unknown_name
-from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.core.errors import UserError, unknown_name
+from shelfrank.simulator.config import StorefrontConfig
 
 STEPS: dict[str, type[BaseModel]] = {
     "simulate": StorefrontConfig,
@@ -109,8 +109,8 @@ def step_settings(
         raise UserError(f"--preset {preset} needs --ranker, but no ranker is given; add one")
     values = model().model_dump(mode="json")
     if ranker is not None:
-        from shelfrank.experiment import resolve_experiment
         from shelfrank.rankers import read_settings
+        from shelfrank.rankers.run import resolve_experiment
 
         title += f" {ranker}" if step == "describe" else f" --ranker {ranker}"
         title += "" if preset == "default" else f" --preset {preset}"

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from shelfrank.artifact import MANIFEST
+from shelfrank.core.artifact import MANIFEST
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import Evaluation
-from shelfrank.experiment import Run
+from shelfrank.rankers.run import Run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

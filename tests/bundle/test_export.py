@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 import xgboost as xgb
 
-from shelfrank.artifact import MANIFEST, read_manifest, verify_files
 from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.golden import check_golden, load_requests
 from shelfrank.bundle.loaded import Bundle
@@ -20,13 +19,14 @@ from shelfrank.bundle.replay import pages_as_asked
 from shelfrank.bundle.spec import KIND, Precision, Spec
 from shelfrank.bundle.store import BundleStore
 from shelfrank.config import PrepareConfig, SemanticConfig
-from shelfrank.errors import UserError
-from shelfrank.experiment import Run, train
+from shelfrank.core.artifact import MANIFEST, read_manifest, verify_files
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Schema
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.online import Asked
 from shelfrank.prepare.pipeline import prepare
-from shelfrank.schema import Schema
-from shelfrank.semantic import score_semantic
+from shelfrank.prepare.semantic import score_semantic
+from shelfrank.rankers.run import Run, train
 from small_log import SMALL_SCHEMA, small_tables, write_small_log
 from tiny import tiny
 from tiny_encoder import save_tiny_encoder

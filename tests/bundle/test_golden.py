@@ -13,8 +13,8 @@ from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.golden import RUN_TOLERANCE, check_golden, load_requests, open_checked
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.store import BundleStore
-from shelfrank.errors import UserError
-from shelfrank.experiment import train
+from shelfrank.core.errors import UserError
+from shelfrank.rankers.run import train
 from tiny import tiny
 
 RANKER = "mmoe_dcn_v2_tinybert_cross"

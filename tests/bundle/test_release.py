@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from shelfrank.artifact import publish, read_manifest
 from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.release import (
@@ -25,15 +24,16 @@ from shelfrank.bundle.release import (
     require_better,
 )
 from shelfrank.bundle.store import BundleStore
+from shelfrank.cli.serve import serve_app
 from shelfrank.config import PrepareConfig
+from shelfrank.core.artifact import publish, read_manifest
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import KIND, PreparedData
-from shelfrank.errors import UserError
-from shelfrank.experiment import Run, train
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import mean_over_searches, reciprocal_rank
 from shelfrank.online import Asked, Event, FeatureStore
 from shelfrank.prepare.pipeline import prepare
-from shelfrank.serve_commands import serve_app
+from shelfrank.rankers.run import Run, train
 from small_log import small_tables, write_small_log
 from tiny import tiny
 

@@ -12,8 +12,8 @@ from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS
 from shelfrank.bundle.store import BundleStore
 from shelfrank.config import PrepareConfig
-from shelfrank.experiment import train
 from shelfrank.prepare.pipeline import prepare
+from shelfrank.rankers.run import train
 from small_log import small_tables, write_small_log
 from tiny import tiny
 

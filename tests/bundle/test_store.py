@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from shelfrank.artifact import Draft
 from shelfrank.bundle.store import CURRENT, VERSIONS, BundleStore
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import Draft
+from shelfrank.core.errors import UserError
 
 KILLS = 8
 PUBLISHER = """

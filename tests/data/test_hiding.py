@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from planted_shop import ROWS_PER_SEARCH, planted
+from shelfrank.core.schema import Side
 from shelfrank.data.batch import Rows, ShuffledBatches
 from shelfrank.data.hiding import FEWEST_ROWS, MOST_SHARE, MOST_TOGETHER, Hiding
 from shelfrank.data.prepared import Column
-from shelfrank.schema import Side
 
 SHOP = planted(2_000, seed=0).rows
 SHARE = 0.05

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shelfrank.artifact import publish
+from shelfrank.core.artifact import publish
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import (
     ARRAYS,
     KIND,
@@ -19,8 +21,6 @@ from shelfrank.data.prepared import (
     save_columns,
     tie_keys,
 )
-from shelfrank.errors import UserError
-from shelfrank.schema import Side
 
 NUMERICAL = (
     Column("price", Side.PRODUCT, 0, -2.0, 0.0),

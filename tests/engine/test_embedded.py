@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from shelfrank.config import EngineConfig
+from shelfrank.core.errors import UserError
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW
-from shelfrank.errors import UserError
 
 CONFIG = EngineConfig(threads=1, memory_limit="300MB")
 

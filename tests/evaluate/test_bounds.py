@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from shelfrank.config import EvaluateConfig, PrepareConfig
+from shelfrank.core.schema import Schema
 from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.bounds import truth_bounds
 from shelfrank.logs.search_log import write_search_log
 from shelfrank.prepare.pipeline import prepare
-from shelfrank.schema import Schema
 from small_log import IMPRESSION_TYPES, START
 
 CONFIG = EvaluateConfig(ks=(1, 2))

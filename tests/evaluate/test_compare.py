@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.errors import UserError
 from shelfrank.demo import compare_and_report
-from shelfrank.errors import UserError
 from shelfrank.evaluate.compare import compare, evaluation_names, share_of_possible
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
-from shelfrank.experiment import train
 from shelfrank.rankers import RANKERS
+from shelfrank.rankers.run import train
 from tiny import tiny
 
 CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)

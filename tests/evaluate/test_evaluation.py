@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import Evaluation, calibration, evaluate, knows_customers, sample_searches
-from shelfrank.experiment import train
 from shelfrank.metrics import (
     auc_roc,
     left_out_pages,
@@ -24,7 +24,7 @@ from shelfrank.metrics import (
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers import RANKERS
 from shelfrank.rankers.neural import NeuralRanker
-from shelfrank.schema import Side
+from shelfrank.rankers.run import train
 from tiny import tiny
 
 CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)

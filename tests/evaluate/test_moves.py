@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shelfrank.artifact import Manifest
 from shelfrank.config import PrepareConfig
+from shelfrank.core.artifact import Manifest
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.evaluate.moves import N_EXAMPLES, SHOWN_PRODUCTS, _ranks, moves

@@ -13,9 +13,9 @@ from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.differences import differences
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.evaluate.segments import auc_of_rows, segment_figures
-from shelfrank.experiment import train
 from shelfrank.metrics import bootstrap_auc, bootstrap_difference, bootstrap_mean, reciprocal_rank
 from shelfrank.prepare.pipeline import prepare
+from shelfrank.rankers.run import train
 from small_log import small_tables, write_small_log
 from tiny import tiny
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from plain_loops import array
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split
-from shelfrank.errors import UserError
-from shelfrank.experiment import problem
 from shelfrank.explain import explain
 from shelfrank.explain.integrated_gradients import TEXT_MATCH, TOLERANCE
 from shelfrank.explain.networks import read_path
@@ -19,8 +19,8 @@ from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Ranker
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.run import problem
 from shelfrank.rankers.xgboost import XGBoost
-from shelfrank.schema import Side
 from tiny import add_relevance, tiny, tiny_bert
 
 NAMES = ("mmoe_dcn_v2", "dcn_v2", "dcn_v2_single", "mmoe_dcn_v2_tinybert_cross", "xgboost", "lambdamart")

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from shelfrank.cli.rankers import rankers_app
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
-from shelfrank.experiment import Run, train
 from shelfrank.explain import explain
 from shelfrank.explain import search as module
 from shelfrank.explain.search import explain_search, raw_values
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding
-from shelfrank.ranker_commands import rankers_app
-from shelfrank.schema import Side
+from shelfrank.rankers.run import Run, train
 from small_log import small_tables
 from tiny import hand_split, tiny
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from shelfrank.data.prepared import PreparedData
-from shelfrank.experiment import problem
 from shelfrank.explain.trees import shapley_between
 from shelfrank.rankers.boosting import TreeRanker
+from shelfrank.rankers.run import problem
 from shelfrank.rankers.xgboost import XGBoost
 from tiny import tiny
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.bestbuy import import_bestbuy
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.logs.validate import validate

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from pyarrow import csv
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.values import TOO_LARGE
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.values import TOO_LARGE
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "your_own_data.md"
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs import engine as engine_module
 from shelfrank.logs.engine import available_bytes, open_engine, read_parquet, rows_of, stream
 

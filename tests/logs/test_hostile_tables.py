@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shelfrank.config import PrepareConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.sources import SOURCES
 from shelfrank.logs.ubi import import_ubi

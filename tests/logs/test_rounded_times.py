@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.logs.trivago import import_trivago

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shelfrank.artifact import publish
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import publish
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Schema, Spelling
 from shelfrank.logs.search_log import (
     COLUMN_TYPES,
     KIND,
@@ -19,7 +20,6 @@ from shelfrank.logs.search_log import (
     log_is_current,
     write_search_log,
 )
-from shelfrank.schema import Schema, Spelling
 from small_log import SMALL_SCHEMA, small_tables, write_small_log
 
 TABLES = small_tables(8)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.sources import SOURCES, import_source
 
 

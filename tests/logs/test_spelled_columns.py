@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Schema
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.schema import Schema
 
 HEADER = "page,at,user,words,sku,rank,clicked,name,region,price"
 ROWS = (

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.logs.trivago import import_trivago
 from shelfrank.logs.trivago_rows import COLUMNS, ITEM_ACTIONS

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.logs.ubi import import_ubi
 from shelfrank.logs.ubi_rows import event_row, product_row, query_row, read_time

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.engine import open_engine, rows_of
 from shelfrank.logs.raw_files import read_raw, readable
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.search_log import COLUMN_TYPES, REQUIRED_COLUMNS
 from shelfrank.logs.validate import require_valid, validate
 from shelfrank.logs.violation import Violation

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from metric_cases import Pages, few_pages, simulated
 from sklearn.metrics import roc_auc_score
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics.auc import auc_roc, sort_by_score
 
 

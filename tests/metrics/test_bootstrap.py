@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from metric_cases import no_pages, page, simulated
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics import bootstrap
 from shelfrank.metrics.auc import auc_roc
 from shelfrank.metrics.bootstrap import (

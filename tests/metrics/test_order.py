@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from metric_cases import Pages, few_pages, no_pages, page, simulated
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics import order as order_module
 from shelfrank.metrics.order import ranking_order, served_order
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics.pages import mean_over_searches, require_labels, require_pages, require_scores
 
 pytestmark = pytest.mark.usefixtures("unchecked_shapes")

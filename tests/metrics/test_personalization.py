@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metric_cases import FEW_SCORES, Pages, few_pages, no_pages
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics.personalization import (
     left_out_pages,
     personalization_degree,

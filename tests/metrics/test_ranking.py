@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from metric_cases import Pages, few_pages, no_pages, page, simulated
 from sklearn.metrics import ndcg_score
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics import METRICS
 from shelfrank.metrics.pages import mean_over_searches
 from shelfrank.metrics.ranking import (

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shelfrank.artifact import publish
 from shelfrank.config import PrepareConfig
+from shelfrank.core.artifact import publish
 from shelfrank.data.prepared import PreparedData
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.online import FeatureStore

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Feature
+from shelfrank.core.values import NumberSpelling
 from shelfrank.online.declared import GivenNumbers
-from shelfrank.schema import Feature
-from shelfrank.values import NumberSpelling
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from random_log import one_thread, random_tables, write_log
 from replay import pages
 from shop import open_store, write_random_scores
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
 from shelfrank.online import Asked, FeatureStore, Page, ids
-from shelfrank.schema import Side
 
 
 @pytest.fixture(scope="module")

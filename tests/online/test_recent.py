@@ -12,9 +12,9 @@ from replay import assert_raw, pages
 from shop import open_store
 
 from shelfrank.config import HistoryConfig
+from shelfrank.core.schema import TASKS, Side, Spelling
 from shelfrank.online import Asked, Event, FeatureStore
 from shelfrank.prepare.pipeline import raw_features
-from shelfrank.schema import TASKS, Side, Spelling
 
 
 def events_of(tables: Tables) -> list[Event]:

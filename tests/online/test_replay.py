@@ -11,13 +11,13 @@ from replay import assert_prepared, assert_raw, pages
 from shop import open_store, write_random_scores
 
 from shelfrank.config import EngineConfig, HistoryConfig, PrepareConfig, SplitConfig
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import SPLITS, PreparedData
-from shelfrank.errors import UserError
-from shelfrank.logs.storefront.config import StorefrontConfig
-from shelfrank.logs.storefront.simulate import simulate
 from shelfrank.online import FeatureStore
 from shelfrank.online.build import build_store
 from shelfrank.prepare.pipeline import raw_features
+from shelfrank.simulator.config import StorefrontConfig
+from shelfrank.simulator.simulate import simulate
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "events_sessions_and_upstream_order": ({"n_searches": 40}, {"upstream_order": True}),

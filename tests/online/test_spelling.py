@@ -4,11 +4,11 @@ from typing import Literal
 
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import AS_WRITTEN, Spelling
 from shelfrank.online import Asked, Event
 from shelfrank.online.spelling import spell_event, spell_page
 from shelfrank.online.store import STORE_FILE, FeatureStore
-from shelfrank.schema import AS_WRITTEN, Spelling
 
 LOG = Spelling(whole_number_ids=("customer_id",))
 

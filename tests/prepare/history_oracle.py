@@ -7,7 +7,7 @@ from typing import Any
 from random_log import Tables
 
 from shelfrank.config import PrepareConfig
-from shelfrank.schema import TASKS
+from shelfrank.core.schema import TASKS
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US

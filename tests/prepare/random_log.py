@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shelfrank.artifact import publish
 from shelfrank.config import EngineConfig, PrepareConfig
+from shelfrank.core.artifact import publish
+from shelfrank.core.schema import AS_WRITTEN, TASKS, Schema
 from shelfrank.logs.search_log import COLUMN_TYPES, KIND, SCHEMA_FILE, SearchLogWriter
-from shelfrank.schema import AS_WRITTEN, TASKS, Schema
 
 START = dt.datetime(2025, 3, 1, 8, tzinfo=dt.UTC)
 TYPES = {

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfrank.config import PrepareConfig
+from shelfrank.core.schema import Feature, Kind, Side
 from shelfrank.prepare.encode import (
     CategoricalEncoding,
     Encoder,
@@ -22,7 +23,6 @@ from shelfrank.prepare.encode import (
     squash,
 )
 from shelfrank.prepare.fit import fit_features
-from shelfrank.schema import Feature, Kind, Side
 
 NAN = math.nan
 

@@ -9,12 +9,12 @@ from history_oracle import expected_features
 from random_log import SCHEMA, one_thread, random_tables, write_log
 
 from shelfrank.config import HistoryConfig, PrepareConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import TASKS
 from shelfrank.prepare import rows
 from shelfrank.prepare.measures import HistoryPlan
 from shelfrank.prepare.page import computed_features
 from shelfrank.prepare.pipeline import prepare, raw_features
-from shelfrank.schema import TASKS
 
 BOTH = ("brand", "age_group")
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

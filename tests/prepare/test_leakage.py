@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from random_log import Tables, one_thread, random_tables, write_log
 
 from shelfrank.config import HistoryConfig, PrepareConfig
+from shelfrank.core.schema import TASKS
 from shelfrank.prepare import totals
 from shelfrank.prepare.pipeline import prepare, raw_features
-from shelfrank.schema import TASKS
 
 CONFIG = one_thread(upstream_order=True)
 

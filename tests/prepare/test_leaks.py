@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from random_log import SCHEMA, one_thread, random_tables, write_log
 
-from shelfrank.cli import _prepared_facts
+from shelfrank.cli.commands import _prepared_facts
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import Column, PreparedData
 from shelfrank.prepare.leaks import MAX_ROWS, Suspect, find_suspects, grouped_auc, quantile_levels
 from shelfrank.prepare.pipeline import prepare
-from shelfrank.schema import Side
 
 N_SEARCHES, PAGE = 1_000, 10
 ROWS = N_SEARCHES * PAGE

@@ -8,8 +8,8 @@ import pytest
 from random_log import SCHEMA, one_thread, random_tables, write_log
 
 from shelfrank.config import HistoryConfig, PrepareConfig, RelevanceConfig, resolve
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
 from shelfrank.prepare.pipeline import prepare, raw_features
 from shelfrank.prepare.voters import voter_sources
 

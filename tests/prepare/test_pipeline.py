@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 from random_log import SCHEMA, Tables, one_thread, random_tables, write_log
 
-from shelfrank.cli import _prepared_facts
+from shelfrank.cli.commands import _prepared_facts
 from shelfrank.config import EngineConfig, PrepareConfig, SamplingConfig, SplitConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import SPLITS, PreparedData
-from shelfrank.errors import UserError
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding, numbers
 from shelfrank.prepare.pipeline import prepare, raw_features
-from shelfrank.schema import TASKS
 
 OPTIONS: dict[str, Any] = {"seed": 21, "n_searches": 60, "n_moments": 50, "some_unlabelled": True}
 
@@ -325,7 +325,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from random_log import one_thread
-from shelfrank import artifact
+from shelfrank.core import artifact
 from shelfrank.prepare import arrays, pipeline, reading
 
 def die(*arguments, **settings):

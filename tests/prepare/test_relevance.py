@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shelfrank.config.relevance import RelevanceConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.prepare.pairs import PairTable, pair_counts
 from shelfrank.prepare.relevance import UNSEEN, RelevanceLabels, classes, combine, label, read_pairs
 from shelfrank.prepare.voters import CTRVoter, SemanticVoter

@@ -6,7 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shelfrank.config import SplitConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.prepare.split import assign_splits
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.prepare import voters
 from shelfrank.prepare.pairs import POSITION_WEIGHTS, PairTable, min_max, pair_counts
 from shelfrank.prepare.voters import CTRVoter, FunctionVoter, PairTexts, SemanticVoter, load_voters

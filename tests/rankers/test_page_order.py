@@ -9,12 +9,12 @@ import pytest
 from shelfrank.config import EvaluateConfig
 from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split, search_of_rows
 from shelfrank.evaluate.evaluation import figures
-from shelfrank.experiment import problem
 from shelfrank.metrics import ndcg
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers import RANKERS, ranker_spec
 from shelfrank.rankers.base import Fitted, Ranker
 from shelfrank.rankers.lambdamart import CUTOFF, LambdaMART
+from shelfrank.rankers.run import problem
 from tiny import tiny
 
 

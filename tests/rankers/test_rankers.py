@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split
-from shelfrank.errors import UserError
-from shelfrank.experiment import Run, problem
 from shelfrank.rankers import RANKERS, ranker_spec
 from shelfrank.rankers.base import Ranker, TextTables
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.run import Run, problem
 from shelfrank.rankers.xgboost import XGBoost
-from shelfrank.schema import Side
 from tiny import add_relevance, tiny
 from tiny_encoder import save_tiny_bert
 

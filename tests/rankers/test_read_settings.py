@@ -8,9 +8,9 @@ import yaml
 
 from shelfrank.config import ExperimentConfig, Strict
 from shelfrank.config.settings import settings_of
-from shelfrank.experiment import Run, resolve_experiment, train
 from shelfrank.rankers import RANKERS, ranker_spec, read_settings
 from shelfrank.rankers.paper import PAPER_ROWS
+from shelfrank.rankers.run import Run, resolve_experiment, train
 from tiny import tiny
 
 PASSED_ON = {"task_weights", "relevance_weight", "neural.text.matching", "neural.text.learning_rate"}

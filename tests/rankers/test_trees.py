@@ -13,15 +13,15 @@ import xgboost as xgb
 
 from shelfrank.config import ExperimentConfig
 from shelfrank.config.rankers import MAX_GRADE
+from shelfrank.core.errors import UserError
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import PreparedData, Split, tie_order
-from shelfrank.errors import UserError
-from shelfrank.experiment import Run, problem
 from shelfrank.metrics.ranking import MAX_GRADE as METRICS_MAX_GRADE
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
 from shelfrank.rankers.lambdamart import LambdaMART
+from shelfrank.rankers.run import Run, problem
 from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, covers
 from tiny import hand_split, random_split, tiny
 

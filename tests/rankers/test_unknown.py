@@ -11,9 +11,9 @@ import pytest
 
 from planted_shop import MAKER_RATES, planted
 from shelfrank.data.prepared import Split
-from shelfrank.experiment import resolve_experiment
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Problem, Ranker
+from shelfrank.rankers.run import resolve_experiment
 
 TRAIN, VALID, TEST = planted(2_000, seed=0), planted(300, seed=1, name="valid"), planted(300, seed=2, name="test")
 MAKER, SEGMENT, DEVICE = range(3)

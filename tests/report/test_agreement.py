@@ -12,10 +12,11 @@ from scipy.stats import spearmanr
 from sklearn.metrics import cohen_kappa_score
 
 from html_checks import StrictPage, drawings
-from shelfrank.artifact import publish
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
+from shelfrank.core.artifact import publish
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Schema
 from shelfrank.data.prepared import KIND, save_columns
-from shelfrank.errors import UserError
 from shelfrank.logs.search_log import KIND as LOG_KIND
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.pairs import PairTable
@@ -24,7 +25,6 @@ from shelfrank.prepare.voters import CTRVoter, SemanticVoter
 from shelfrank.report.agreement import relevance_agreement
 from shelfrank.report.agreement_figures import MEASURES, agreement
 from shelfrank.report.agreement_page import render_agreement
-from shelfrank.schema import Schema
 
 N_QUERIES, N_PRODUCTS = 12, 8
 GRADE = np.add.outer(np.arange(N_QUERIES), 3 * np.arange(N_PRODUCTS)) % 4

@@ -13,14 +13,12 @@ import yaml
 
 from html_checks import StrictPage, drawings
 from shelfrank.config import EvaluateConfig, PrepareConfig, RelevanceConfig, resolve
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
 from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
-from shelfrank.experiment import Run, train
-from shelfrank.logs.storefront.config import StorefrontConfig
-from shelfrank.logs.storefront.simulate import simulate
 from shelfrank.prepare.pipeline import prepare
+from shelfrank.rankers.run import Run, train
 from shelfrank.report import card_words
 from shelfrank.report.card_commands import commands
 from shelfrank.report.card_facts import Facts, gather
@@ -28,6 +26,8 @@ from shelfrank.report.comparison import read_comparison
 from shelfrank.report.formats import brief, number
 from shelfrank.report.measured import Interval
 from shelfrank.report.model_card import MARKDOWN, PAGE, model_card, model_card_page, write_model_card
+from shelfrank.simulator.config import StorefrontConfig
+from shelfrank.simulator.simulate import simulate
 from tiny import tiny
 
 CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)

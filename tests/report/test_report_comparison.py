@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.report.comparison import read_comparison
 from shelfrank.report.measured import Interval, Measure
 

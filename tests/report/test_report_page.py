@@ -12,7 +12,7 @@ import pytest
 from comparison_example import full_comparison
 
 from html_checks import StrictPage, drawings
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.report import render, write_report
 from shelfrank.report.comparison import read_comparison
 

@@ -19,7 +19,7 @@ from shelfrank.serve.service import Service
 def bundle_path(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a bundle with one version, which tests must only read."""
     from shelfrank.bundle.export import ExportSettings, export
-    from shelfrank.experiment import train
+    from shelfrank.rankers.run import train
     from tiny import tiny
 
     folder = tmp_path_factory.mktemp("served")
@@ -33,8 +33,8 @@ def shop_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of a shop with enough products a query to rank, some of whose texts are hostile; only to be read."""
     from shelfrank.bundle.export import ExportSettings, export
     from shelfrank.config import PrepareConfig
-    from shelfrank.experiment import train
     from shelfrank.prepare.pipeline import prepare
+    from shelfrank.rankers.run import train
     from small_log import small_tables, write_small_log
     from tiny import tiny
 

@@ -17,9 +17,9 @@ from typing import Any
 import httpx2
 from starlette.testclient import TestClient
 
-from shelfrank.artifact import Draft
 from shelfrank.bundle.golden import load_requests
 from shelfrank.bundle.store import BundleStore
+from shelfrank.core.artifact import Draft
 from shelfrank.online import Asked
 from shelfrank.serve.app import create_app
 from shelfrank.serve.service import Service
@@ -92,7 +92,7 @@ def body_of(asked: Asked, **more: Any) -> dict[str, Any]:
 @contextlib.contextmanager
 def served(bundle: Path, *options: str, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Runs `shelfrank serve` on a free port: its process and address."""
-    run = f"{before}\nfrom shelfrank.cli import main\nmain()"
+    run = f"{before}\nfrom shelfrank.cli.commands import main\nmain()"
     process = subprocess.Popen(
         [sys.executable, "-c", run, "serve", str(bundle), "--port", "0", "--deadline-ms", "20000", *options],
         stderr=subprocess.PIPE,

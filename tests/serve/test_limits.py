@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from serving import body_of, golden_page, ready_client
 from starlette.testclient import TestClient
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.serve.limits import Keys, is_loopback
 from shelfrank.serve.service import Service
 from shelfrank.serve.worker import ServeSettings, serve

@@ -9,8 +9,8 @@ from serving import ready_client
 
 from shelfrank.bundle.replay import pages_as_asked
 from shelfrank.bundle.store import BundleStore
-from shelfrank.experiment import Run
 from shelfrank.logs.search_log import SearchLog
+from shelfrank.rankers.run import Run
 from shelfrank.serve.service import Service
 
 N_PAGES = 25

@@ -214,7 +214,7 @@ def test_a_bundle_without_a_shop_says_so(make_service: Callable[..., Service], b
     store = BundleStore(bundle_path)
     copy = bundle_path.parent / "no_shop"
     if not copy.exists():
-        from shelfrank.artifact import Draft
+        from shelfrank.core.artifact import Draft
 
         def write(draft: Draft) -> None:
             skipped = shutil.ignore_patterns("manifest.json", "shop")

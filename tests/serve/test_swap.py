@@ -13,12 +13,12 @@ from serving import PATIENCE_S, body_of, golden_page, publish_again, ready_clien
 from starlette.testclient import TestClient
 
 from damaged_graph import damage_scales
-from shelfrank.artifact import Draft, write_atomic
 from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.store import CURRENT, BundleStore
-from shelfrank.experiment import train
+from shelfrank.core.artifact import Draft, write_atomic
 from shelfrank.online import Asked
+from shelfrank.rankers.run import train
 from shelfrank.serve.service import Answer, Service, Wanted
 from tiny import tiny
 

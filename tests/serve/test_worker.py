@@ -85,7 +85,7 @@ def test_draining_says_no_before_it_stops(bundle_path: Path, workers: int) -> No
 
 
 def test_a_signal_before_the_server_listens_ends_it(bundle_path: Path) -> None:
-    run = f"{ENDED_EARLY}\nfrom shelfrank.cli import main\nmain()"
+    run = f"{ENDED_EARLY}\nfrom shelfrank.cli.commands import main\nmain()"
     process = subprocess.run(
         [sys.executable, "-c", run, "serve", str(bundle_path), "--port", "0"],
         timeout=PATIENCE_S,

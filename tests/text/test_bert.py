@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.nn.matching import Bucket, TrainedLayers
 from shelfrank.text import encoder as encoder_module
 from shelfrank.text.bert import load_cut_encoder, shape_of_cut

@@ -9,12 +9,12 @@ import torch
 pytest.importorskip("sentence_transformers", reason="the extra `text` is not installed")
 
 from shelfrank.config.semantic import SemanticTrainConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.training_state import FILE
 from shelfrank.text import contrastive
 from shelfrank.text.contrastive import contrastive_loss, fine_tune
 from shelfrank.text.encoder import load_encoder
 from shelfrank.text.pairs import Pairs
-from shelfrank.training_state import FILE
 from tiny_encoder import save_tiny_encoder
 
 COLORS, NOUNS = ("red", "blue", "green", "small", "large"), ("sofa", "chair", "lamp", "desk", "shelf")

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("sentence_transformers", reason="the extra `text` is not installed")
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.text import encoder as encoder_module
 from shelfrank.text.encoder import find_model, load_encoder, model_fingerprint
 from tiny_encoder import save_tiny_encoder

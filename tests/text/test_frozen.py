@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.text import frozen as frozen_module
 from shelfrank.text.bert import CutEncoder, load_cut_encoder
 from shelfrank.text.frozen import FrozenTexts

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shelfrank.artifact import publish
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import publish
+from shelfrank.core.errors import UserError
 from shelfrank.text import scores
 from shelfrank.text.scores import KIND, SemanticScores, cosines_of_query, row_cosines, widened
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.train.checkpoint import CURVE, FILE, Progress, is_foreign, load_checkpoint, save_checkpoint
 
 PROGRESS = Progress(

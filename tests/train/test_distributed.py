@@ -19,13 +19,13 @@ from torch.distributed import TCPStore
 
 import shared_training
 from shared_training import EVALUATION, NETWORKS, RUNS, learned, network_curves, normalised_gradients, train_runs
+from shelfrank.core.processes import Processes
 from shelfrank.data.batch import Rows, ShuffledBatches
 from shelfrank.data.prepared import Split
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
-from shelfrank.experiment import Run
 from shelfrank.nn.bottoms.base import ghost_rows
-from shelfrank.processes import Processes
 from shelfrank.rankers.neural import WEIGHTS
+from shelfrank.rankers.run import Run
 from shelfrank.train import distributed
 from shelfrank.train.checkpoint import FILE
 from shelfrank.train.distributed import BatchShare, own_searches

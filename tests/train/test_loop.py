@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
+from shelfrank.core.errors import UserError
 from shelfrank.data.batch import Rows
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.errors import UserError
-from shelfrank.experiment import problem
 from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.run import problem
 from shelfrank.train import loop
 from shelfrank.train.loop import Checkpoints, Trained, evaluate_losses, fit, predict
 from shelfrank.train.losses import relevance_loss, task_losses

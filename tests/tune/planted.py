@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from shelfrank.artifact import publish
+from shelfrank.core.artifact import publish
 from shelfrank.data.prepared import ARRAYS, KIND, Split, save_columns
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.neural import NeuralRanker

@@ -9,11 +9,11 @@ import pytest
 from planted import planted_prepared
 
 from shelfrank.config import EvaluateConfig, TuneConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
-from shelfrank.experiment import Run, train
 from shelfrank.metrics import mrr_at_k
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.run import Run, train
 from shelfrank.tune.fusion import RUN_FOLDER, tune_fusion
 from tiny import tiny
 

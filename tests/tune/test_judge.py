@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shelfrank.config import TuneConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics import bootstrap_difference, mrr_at_k, reciprocal_rank
 from shelfrank.tune.judge import Judge
 from tiny import hand_split, random_split

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.tune.simplex import efficient, simplex, spread
 
 

@@ -10,7 +10,7 @@ from planted import planted_prepared
 
 from shelfrank.config import ExperimentConfig, NeuralConfig, TuneConfig, merge, resolve
 from shelfrank.config.tune import SizesConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.rankers import RANKERS
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.tune.sizes import draws, falling, settings_of, space

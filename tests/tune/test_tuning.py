@@ -14,11 +14,11 @@ import yaml
 from planted import BEST, KnownRanker, planted_prepared
 from typer.testing import CliRunner
 
-from shelfrank.artifact import read_manifest
 from shelfrank.cli import app
 from shelfrank.config import ExperimentConfig, TuneConfig, resolve
+from shelfrank.core.artifact import read_manifest
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
 from shelfrank.tune import queue as queue_module
 from shelfrank.tune import trainer as trainer_module
 from shelfrank.tune import tuning

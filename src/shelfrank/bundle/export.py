@@ -11,7 +11,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from shelfrank.artifact import Draft, read_manifest
 from shelfrank.bundle.golden import GoldenRequest, GoldenRows, check_golden, save_requests
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.onnx import (
@@ -41,16 +40,17 @@ from shelfrank.bundle.spec import (
 )
 from shelfrank.bundle.store import BundleStore
 from shelfrank.config import normalised_weights
+from shelfrank.core.artifact import Draft, read_manifest
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import Evaluation, score_weights
-from shelfrank.experiment import Run
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.online.build import STORE_FILE, build_store
 from shelfrank.online.requests import RequestFeature, made_of_declared, read_by, request_features
 from shelfrank.prepare.encode import Encoder
-from shelfrank.progress import measured
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.run import Run
 from shelfrank.report.model_card import model_card
 from shelfrank.text.encoder import TextEncoder, load_encoder
 from shelfrank.text.scores import KIND as SCORES_KIND

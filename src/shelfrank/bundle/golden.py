@@ -17,7 +17,7 @@ from safetensors.numpy import load, save
 
 from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
 from shelfrank.bundle.spec import GOLDEN, Precision, Spec
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.online import Asked
 
 TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 2e-2}

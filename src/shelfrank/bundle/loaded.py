@@ -17,8 +17,8 @@ from shelfrank.bundle.spec import (
     Spec,
     graph_file,
 )
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import Neutral
-from shelfrank.errors import UserError
 from shelfrank.online import Asked, FeatureStore, Page
 from shelfrank.text.scores import widened
 

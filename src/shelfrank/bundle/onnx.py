@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.inputs import Inputs
 from shelfrank.nn.matching import Bucket, TrainedLayers

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from shelfrank.bundle.scorers import only_what_is_asked, open_graph
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 
 
 class QueryReader:

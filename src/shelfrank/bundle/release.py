@@ -18,21 +18,21 @@ from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.replay import MRR_AT, pages_as_asked, spread
 from shelfrank.bundle.store import BundleStore, Version
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.errors import UserError, unknown_name
+from shelfrank.core.progress import progress
+from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.errors import UserError, unknown_name
 from shelfrank.evaluate.differences import paired_difference
 from shelfrank.evaluate.evaluation import score_weights
-from shelfrank.experiment import Run
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import reciprocal_rank
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.metrics.order import fuse
 from shelfrank.online import Event
 from shelfrank.online.store import MOST_RECENT
-from shelfrank.progress import progress
+from shelfrank.rankers.run import Run
 from shelfrank.report.formats import between, count, plural, signed
 from shelfrank.report.measured import Interval
-from shelfrank.schema import TASKS
 
 Reference = Literal["shown_order", "current"]
 CONFIG = EvaluateConfig()

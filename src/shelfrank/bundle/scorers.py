@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int, Int32, Int64
 
 from shelfrank.bundle.spec import Precision, Spec, graph_file
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 
 
 @dataclass(frozen=True)

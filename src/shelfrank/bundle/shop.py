@@ -19,11 +19,11 @@ from ibis import _
 
 from shelfrank.bundle.spec import SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EngineConfig
+from shelfrank.core.schema import Kind, Schema, Side
 from shelfrank.data.prepared import PreparedData
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import Engine
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.schema import Kind, Schema, Side
 
 MOST_SHOPPERS = 120
 LEAST_CLICKS = 3

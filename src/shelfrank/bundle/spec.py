@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.online.requests import RequestFeature
 
 KIND = "bundle"

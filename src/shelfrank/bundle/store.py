@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shelfrank.artifact import Draft, Manifest, fingerprint, publish, read_manifest, verify_files, write_atomic
 from shelfrank.bundle.spec import KIND
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import Draft, Manifest, fingerprint, publish, read_manifest, verify_files, write_atomic
+from shelfrank.core.errors import UserError
 
 VERSIONS = "versions"
 CURRENT = "current"

@@ -9,8 +9,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shelfrank.config.settings import key_hint
-from shelfrank.errors import UserError
-from shelfrank.schema import load_yaml, one_sentence
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import load_yaml, one_sentence
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from shelfrank.config.base import Count, Rounds, Seconds, Seed, Strict, Threads, Weight
 from shelfrank.config.neural import NeuralConfig
-from shelfrank.schema import TASKS, Side
+from shelfrank.core.schema import TASKS, Side
 
 MAX_GRADE = 31
 """Highest grade that the metrics take."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, Num, UInt64
 
+from shelfrank.core.hashing import mixed_bits
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import MISSING_SUFFIX, Column, Split
-from shelfrank.hashing import mixed_bits
-from shelfrank.schema import Side
 
 COUNTED_ROWS = 200_000
 """Rows, evenly spread over a split, on which the share of unknown values is counted."""

@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int8, Int32, Int64, UInt64
 
-from shelfrank.artifact import Manifest, read_manifest
-from shelfrank.errors import UserError
-from shelfrank.hashing import mixed_bits
-from shelfrank.schema import Side
+from shelfrank.core.artifact import Manifest, read_manifest
+from shelfrank.core.errors import UserError
+from shelfrank.core.hashing import mixed_bits
+from shelfrank.core.schema import Side
 
 KIND = "prepared_data"
 MISSING_SUFFIX = "__missing"

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from shelfrank.config import EngineConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.parallel import ordered_map
+from shelfrank.core.processor import usable_cores
 from shelfrank.engine.base import ROW, Advance, plain, whole_groups
-from shelfrank.errors import UserError
-from shelfrank.parallel import ordered_map
-from shelfrank.processor import usable_cores
 
 POLL_S = 0.2
 BATCH_ROWS = 262_144

@@ -20,8 +20,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from shelfrank.config import EngineConfig
+from shelfrank.core.errors import UserError
 from shelfrank.engine.base import ROW, Advance, plain, whole_groups
-from shelfrank.errors import UserError
 
 BATCH_ROWS = 262_144
 PARTITION = "partition_and_row"

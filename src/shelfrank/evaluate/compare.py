@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from shelfrank import __version__
-from shelfrank.artifact import is_current, publish, read_manifest
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.artifact import is_current, publish, read_manifest
+from shelfrank.core.errors import UserError, unknown_name
+from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.errors import UserError, unknown_name
 from shelfrank.evaluate.bounds import truth_bounds
 from shelfrank.evaluate.data_facts import data_facts
 from shelfrank.evaluate.differences import differences
@@ -23,7 +24,6 @@ from shelfrank.evaluate.segmentations import segmentations
 from shelfrank.evaluate.segments import segment_figures
 from shelfrank.logs import search_log
 from shelfrank.metrics import left_out_searches
-from shelfrank.progress import measured
 
 KIND = "comparison"
 COMPARE_VERSION = 3

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from shelfrank.artifact import Manifest, read_manifest
+from shelfrank.core.artifact import Manifest, read_manifest
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import SPLITS, PreparedData
-from shelfrank.errors import UserError
 from shelfrank.logs import search_log
 
 

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Float
 
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.progress import progress
 from shelfrank.data.prepared import Split
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.metrics import METRICS, bootstrap_auc_difference, bootstrap_difference
 from shelfrank.metrics.interval import Difference
-from shelfrank.progress import progress
 
 
 def differences(

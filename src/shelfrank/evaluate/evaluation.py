@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from shelfrank.artifact import Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.config import EvaluateConfig, normalised_weights
+from shelfrank.core.artifact import Manifest, fingerprint, is_current, read_manifest, verify_files
+from shelfrank.core.processes import processes
+from shelfrank.core.progress import measured, progress
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.experiment import Run
 from shelfrank.metrics import METRICS, Interval, bootstrap_auc, bootstrap_mean, left_out_pages, personalization_degree
 from shelfrank.metrics.order import fuse
-from shelfrank.processes import processes
-from shelfrank.progress import measured, progress
 from shelfrank.rankers.base import Ranker
-from shelfrank.schema import Side
+from shelfrank.rankers.run import Run
 from shelfrank.train.distributed import publish_once, score_together
 
 KIND = "evaluation"

@@ -7,11 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.progress import progress
 from shelfrank.data.prepared import Split
 from shelfrank.evaluate.differences import paired_difference
 from shelfrank.evaluate.segmentations import Segments
 from shelfrank.metrics import bootstrap_auc, bootstrap_mean, reciprocal_rank
-from shelfrank.progress import progress
 
 
 def segment_figures(

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.metrics import METRICS, personalization_degree
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from shelfrank.schema import Side
+from shelfrank.core.schema import Side
 
 
 class Contribution(NamedTuple):

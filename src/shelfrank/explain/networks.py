@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from shelfrank.core.schema import Side
 from shelfrank.data.batch import Batch, Rows
 from shelfrank.data.prepared import Split
 from shelfrank.explain.explanation import Explanation
@@ -14,7 +15,6 @@ from shelfrank.nn.bottoms.tabnet import TabNet
 from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.inputs import Inputs
 from shelfrank.rankers.neural import NeuralRanker
-from shelfrank.schema import Side
 
 
 # Gradients are needed even where the caller has switched them off.

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import Neutral, Split
-from shelfrank.errors import UserError
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.networks import explain_network
 from shelfrank.explain.trees import explain_trees

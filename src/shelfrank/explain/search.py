@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.data.prepared import ROW_ARRAYS, SPLITS, PreparedData, Split
-from shelfrank.errors import UserError, unknown_name
 from shelfrank.evaluate.evaluation import score_weights
-from shelfrank.experiment import Run
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.rows import Baseline, explain
 from shelfrank.metrics import served_order
 from shelfrank.metrics.order import fuse
 from shelfrank.prepare.encode import MISSING_SUFFIX, Encoder
+from shelfrank.rankers.run import Run
 
 Value = str | float | bool | None
 N_SHOWN = 6

@@ -6,10 +6,10 @@ TreeSHAP is of arXiv 1802.03888; both libraries have it built in.
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from shelfrank.core.schema import Side
 from shelfrank.data.prepared import Split
 from shelfrank.explain.explanation import Explanation
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix
-from shelfrank.schema import Side
 
 N_ORDERS = 16
 """Random orders of the customer's features; each is walked through from both ends."""

@@ -12,7 +12,9 @@ import ibis
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Feature, Kind, Schema, Side
+from shelfrank.core.values import NULL_WORDS, CategorySpelling, IdSpelling
 from shelfrank.logs.cells import is_whole_day
 from shelfrank.logs.engine import Table, Value, keep, open_engine, rows_of
 from shelfrank.logs.negatives import sample_negatives
@@ -30,8 +32,6 @@ from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_sea
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.logs.whole_days import SEARCHES, note_whole_days
 from shelfrank.logs.whole_ids import spell_whole_numbers
-from shelfrank.schema import Feature, Kind, Schema, Side
-from shelfrank.values import NULL_WORDS, CategorySpelling, IdSpelling
 
 COLUMNS = ("user", "sku", "category", "query", "click_time", "query_time")
 NAME_FILES = ("sku_name.tsv", "sku_name.tsv.gz")

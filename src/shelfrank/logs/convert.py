@@ -7,11 +7,11 @@ from pathlib import Path
 import ibis
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import TASKS, Kind
 from shelfrank.logs.cells import is_without_zone, number_hints, number_of_cells, time_hints, time_of
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.violation import Violation
-from shelfrank.schema import TASKS, Kind
 
 LONGEST_CELL = 60
 """Characters of a cell that an error shows."""

@@ -7,7 +7,9 @@ from pathlib import Path
 import ibis
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import TASKS, Kind, Schema, Side
+from shelfrank.core.values import CategorySpelling, IdSpelling
 from shelfrank.logs.cells import is_whole_day, known_zone, time_of, unit_of
 from shelfrank.logs.convert import (
     Converted,
@@ -45,8 +47,6 @@ from shelfrank.logs.spelled_columns import (
 )
 from shelfrank.logs.times import is_in_future
 from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
-from shelfrank.schema import TASKS, Kind, Schema, Side
-from shelfrank.values import CategorySpelling, IdSpelling
 
 
 def import_custom(mapping: Path, out: Path) -> bool:

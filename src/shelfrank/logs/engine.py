@@ -11,9 +11,9 @@ import duckdb
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.processor import usable_cores
 from shelfrank.engine import embedded
-from shelfrank.errors import UserError
-from shelfrank.processor import usable_cores
 
 Table = Any
 """An ibis table. ibis picks a column's methods by its type at run time, which no static checker follows."""

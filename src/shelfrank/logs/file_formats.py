@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.csv_files import opened
 
 _UNPACK = "unpack it and name the CSV file in it"

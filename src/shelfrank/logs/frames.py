@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import ValidationError
 
-from shelfrank.errors import UserError, unknown_name
+from shelfrank.core.errors import UserError, unknown_name
+from shelfrank.core.schema import Side, one_sentence
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.mapping import ROLES, SourceMapping
-from shelfrank.schema import Side, one_sentence
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 """How pandas calls an index without a name when it becomes a column."""

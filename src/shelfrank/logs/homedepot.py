@@ -14,7 +14,9 @@ import ibis
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import TASKS, Feature, Kind, Schema, Side
+from shelfrank.core.values import NULL_WORDS, IdSpelling
 from shelfrank.logs.engine import Table, Value, keep, open_engine
 from shelfrank.logs.raw_files import (
     column_names,
@@ -28,8 +30,6 @@ from shelfrank.logs.raw_files import (
 )
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.whole_ids import spell_whole_numbers
-from shelfrank.schema import TASKS, Feature, Kind, Schema, Side
-from shelfrank.values import NULL_WORDS, IdSpelling
 
 COLUMNS = ("id", "product_uid", "product_title", "search_term", "relevance")
 DESCRIPTION_COLUMNS = ("product_uid", "product_description")

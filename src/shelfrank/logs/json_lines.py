@@ -10,10 +10,10 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
 from shelfrank.logs.json_values import Record
 from shelfrank.logs.raw_files import raw_files, require_columns
-from shelfrank.progress import progress
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 LINE = pa.field("line", pa.int64())

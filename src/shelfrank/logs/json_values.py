@@ -7,8 +7,8 @@ import math
 import re
 from typing import Any
 
-from shelfrank.errors import UserError
-from shelfrank.values import NULL_WORDS, IdSpelling
+from shelfrank.core.errors import UserError
+from shelfrank.core.values import NULL_WORDS, IdSpelling
 
 Record = dict[str, Any]
 """A JSON object of one line, or one row that is made from it."""

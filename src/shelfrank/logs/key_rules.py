@@ -7,11 +7,11 @@ from functools import partial, reduce
 import ibis
 from ibis.backends.duckdb import Backend
 
+from shelfrank.core.schema import TASKS
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.rules import Checked, Rule
 from shelfrank.logs.structure import Structure, feature_table
 from shelfrank.logs.violation import Severity, Violation
-from shelfrank.schema import TASKS
 
 UNIQUE = (
     ("impressions", ("search_id", "product_id"), "must occur once in a search"),

@@ -12,13 +12,13 @@ import ibis
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
+from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.logs.engine import Table, Value, keep, open_engine, read_parquet, rows_of
 from shelfrank.logs.json_lines import keep_json_lines, require_json_lines
 from shelfrank.logs.json_values import Record, id_of, number_of, text_of, whole_of
 from shelfrank.logs.raw_files import count, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
 from shelfrank.logs.whole_ids import spell_whole_numbers
-from shelfrank.schema import Feature, Kind, Schema, Side
 
 FILES = ("items", "users", "rank")
 KEYS = {"items": "product_id", "users": "customer_id"}

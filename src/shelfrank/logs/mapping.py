@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WrapValidator, model_validator
 
-from shelfrank.errors import UserError, unknown_name
+from shelfrank.core.errors import UserError, unknown_name
+from shelfrank.core.schema import RESERVED_COLUMNS, TASKS, IdColumn, Kind, Schema, Side, load_yaml, one_sentence
+from shelfrank.core.values import CATEGORY_NULL_WORDS, NULL_WORDS, TEXT_NULL_WORDS, CategorySpelling
 from shelfrank.logs.csv_files import look_like_a_row
 from shelfrank.logs.raw_files import alike_names
-from shelfrank.schema import RESERVED_COLUMNS, TASKS, IdColumn, Kind, Schema, Side, load_yaml, one_sentence
-from shelfrank.values import CATEGORY_NULL_WORDS, NULL_WORDS, TEXT_NULL_WORDS, CategorySpelling
 
 TableName = Literal["impressions", "products", "customers", "events"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt64
 
-from shelfrank.hashing import mixed_bits
+from shelfrank.core.hashing import mixed_bits
 
 
 def sample_negatives(clicks: Iterable[tuple[str, str, str]], n_negatives: int) -> pa.Table:

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
 from shelfrank.logs.csv_files import (
     SEPARATORS,
     copy_in_utf8,
@@ -30,7 +31,6 @@ from shelfrank.logs.engine import Table, Value, read_parquet, rows_of, scratch_o
 from shelfrank.logs.file_formats import require_text_table
 from shelfrank.logs.search_log import SearchLogWriter
 from shelfrank.logs.unreadable import unreadable
-from shelfrank.progress import progress
 
 _COPIES = itertools.count()
 MAX_FILES_TEXT = 200

@@ -5,7 +5,7 @@ from typing import Any
 import ibis
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.times import GREATEST_EXPONENT, IN_FULL, LEAST_EXPONENT, SCIENTIFIC, place_of_second
 

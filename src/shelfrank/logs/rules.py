@@ -7,12 +7,12 @@ import ibis
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
+from shelfrank.core.schema import TASKS, Kind
+from shelfrank.core.values import MAX_NUMBER, trimmed_expression
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.structure import Structure, feature_table
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.logs.violation import N_EXAMPLES, Severity, Violation, example
-from shelfrank.schema import TASKS, Kind
-from shelfrank.values import MAX_NUMBER, trimmed_expression
 
 KEYS = {
     "impressions": ("search_id", "product_id"),

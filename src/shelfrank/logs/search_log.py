@@ -24,12 +24,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shelfrank.artifact import Draft, Manifest, is_current, publish, read_manifest, verify_files
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import Draft, Manifest, is_current, publish, read_manifest, verify_files
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import measured
+from shelfrank.core.schema import AS_WRITTEN, TASKS, Schema, Spelling
 from shelfrank.logs.spelling import SPELLING_VERSION, LogSpelling
 from shelfrank.logs.violation import Violation
-from shelfrank.progress import measured
-from shelfrank.schema import AS_WRITTEN, TASKS, Schema, Spelling
 
 KIND = "search_log"
 MOST_LOST = 0.1

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from shelfrank.errors import UserError, unknown_name
+from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.logs.bestbuy import import_bestbuy
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.homedepot import import_homedepot

@@ -9,12 +9,9 @@ import ibis
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
-from shelfrank.logs.convert import Converted
-from shelfrank.logs.engine import Table, Value, rows_of
-from shelfrank.logs.search_log import SearchLogWriter
-from shelfrank.schema import IdColumn
-from shelfrank.values import (
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import IdColumn
+from shelfrank.core.values import (
     DECIMAL_ID,
     SCIENTIFIC_ID,
     TOO_LARGE,
@@ -26,6 +23,9 @@ from shelfrank.values import (
     number_words,
     trimmed_expression,
 )
+from shelfrank.logs.convert import Converted
+from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.search_log import SearchLogWriter
 
 ID_ROLES: tuple[str, ...] = get_args(IdColumn)
 N_SHOWN = 5

@@ -9,12 +9,12 @@ from typing import Any, cast, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shelfrank.errors import UserError
-from shelfrank.schema import Feature, IdColumn, Kind, Schema, Spelling
-from shelfrank.values import NULL_WORDS, TOO_LARGE, each_distinct, too_large
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Feature, IdColumn, Kind, Schema, Spelling
+from shelfrank.core.values import NULL_WORDS, TOO_LARGE, each_distinct, too_large
 
 SPELLING_VERSION = 3
-"""Part of every log's inputs: raise it when the rules of `shelfrank.values` give other spellings."""
+"""Part of every log's inputs: raise it when the rules of `shelfrank.core.values` give other spellings."""
 
 MOST_LEVELS = 100_000
 """Categories of a feature that are compared with each other."""

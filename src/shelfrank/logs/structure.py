@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.logs.search_log import (
     COLUMN_TYPES,
     REQUIRED_COLUMNS,
@@ -17,7 +18,6 @@ from shelfrank.logs.search_log import (
     table_files,
 )
 from shelfrank.logs.violation import Violation
-from shelfrank.schema import Feature, Kind, Schema, Side
 
 OPTIONAL_TABLES = frozenset({"events"})
 MAY_BE_EMPTY = frozenset({"customers", "events"})

@@ -6,12 +6,12 @@ from typing import Any
 import ibis
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.values import NULL_WORDS, IdSpelling
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.raw_files import read_raw, readable
 from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.times import EARLIEST, LATEST
-from shelfrank.values import NULL_WORDS, IdSpelling
 
 COLUMNS = (
     "user_id",

@@ -11,6 +11,7 @@ from pathlib import Path
 import ibis
 from ibis.backends.duckdb import Backend
 
+from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.logs.engine import Table, Value, open_engine, read_parquet, rows_of
 from shelfrank.logs.json_lines import find_json_lines, keep_json_lines, require_json_lines
 from shelfrank.logs.raw_files import count, sha256, write_rows
@@ -27,7 +28,6 @@ from shelfrank.logs.ubi_rows import (
 )
 from shelfrank.logs.ubi_searches import Searches, make_searches
 from shelfrank.logs.whole_ids import spell_whole_numbers
-from shelfrank.schema import Feature, Kind, Schema, Side
 
 FEATURES = (
     *(Feature(name=name, side=Side.PRODUCT, kind=Kind.CATEGORICAL) for name in PRODUCT_NAMES),

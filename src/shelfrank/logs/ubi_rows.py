@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from shelfrank.core.values import CategorySpelling
 from shelfrank.logs.json_values import Record, id_of, is_null_word, number_of, text_of, whole_of
 from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, number_text, unit_of_number, with_point
-from shelfrank.values import CategorySpelling
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import ibis
 from ibis.backends.duckdb import Backend
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import TASKS
 from shelfrank.engine.embedded import epoch_us
-from shelfrank.errors import UserError
 from shelfrank.logs.engine import Table, Value, keep, rows_of
 from shelfrank.logs.raw_files import count
 from shelfrank.logs.search_log import MOST_LOST, SearchLogWriter
@@ -14,7 +15,6 @@ from shelfrank.logs.times import LATEST
 from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF, NEEDS_QUERY
 from shelfrank.logs.ubi_people import name_customers, name_sessions
 from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
-from shelfrank.schema import TASKS
 
 NO_QUERY_ID = "queries without a query_id"
 NO_QUERY = "queries without a user_query"

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 
 LONGEST_LINE = 80
 """Characters of a line that an error shows."""

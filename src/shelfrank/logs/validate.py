@@ -10,7 +10,8 @@ from typing import Any
 import duckdb
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
 from shelfrank.logs.engine import open_engine, read_parquet
 from shelfrank.logs.key_rules import empty_columns, reference_rules, search_rules, uniqueness_rules
 from shelfrank.logs.rules import Checked, row_rules
@@ -18,7 +19,6 @@ from shelfrank.logs.search_log import TABLES, table_files
 from shelfrank.logs.structure import holds_grades, inspect_structure
 from shelfrank.logs.usefulness import usefulness_warnings
 from shelfrank.logs.violation import Severity, Violation
-from shelfrank.progress import progress
 
 
 def validate(folder: Path, purchase_without_click: Severity = "warning") -> list[Violation]:

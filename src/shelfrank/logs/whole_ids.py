@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from ibis.backends.duckdb import Backend
 
+from shelfrank.core.values import DECIMAL_ID, WHOLE_ID, IdSpelling
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.search_log import SearchLogWriter
-from shelfrank.values import DECIMAL_ID, WHOLE_ID, IdSpelling
 
 _SPELLING = IdSpelling(whole_numbers=True)
 

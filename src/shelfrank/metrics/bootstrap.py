@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int64
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics.auc import SortedRows, sort_by_score
 from shelfrank.metrics.interval import Difference, Interval, difference_interval, mean_interval
 from shelfrank.metrics.pages import mean_over_searches, require_pages

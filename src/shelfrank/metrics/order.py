@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64, UInt64
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.metrics.pages import require_pages, require_scores, require_tie_keys
 
 MAX_BLOCK_ROWS = 1 << 20

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Shaped, UInt64
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 
 
 def require_pages(search_offsets: Int[np.ndarray, " offsets"], **rows: Shaped[np.ndarray, " rows"]) -> None:

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from shelfrank.processes import processes
+from shelfrank.core.processes import processes
 
 MOMENTUM = 0.1
 """Share of the newest batch in the running statistics."""

@@ -16,10 +16,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Int64, Num
 
 from shelfrank.config import EngineConfig, PrepareConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
+from shelfrank.core.schema import AS_WRITTEN, Feature, Kind
 from shelfrank.data.prepared import PreparedData
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Engine, whole_groups
-from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.online.ids import save_ids
 from shelfrank.online.past import NEVER, KeyTotals
@@ -31,8 +33,6 @@ from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.reading import index, product_codes, with_price
 from shelfrank.prepare.texts import TEXT_ATTRIBUTES
 from shelfrank.prepare.totals import happened, timeline
-from shelfrank.progress import progress
-from shelfrank.schema import AS_WRITTEN, Feature, Kind
 from shelfrank.text.scores import SemanticScores
 
 STORE_FILE = "store.json"

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.values import MAX_NUMBER, NumberSpelling
 from shelfrank.data.prepared import map_array
-from shelfrank.errors import UserError
 from shelfrank.prepare.encode import CategoricalEncoding, NumericalEncoding
-from shelfrank.values import MAX_NUMBER, NumberSpelling
 
 
 class EntityTable:

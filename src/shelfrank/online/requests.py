@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from shelfrank.config import PrepareConfig
+from shelfrank.core.schema import Kind, Side
 from shelfrank.online.asked import Asked
 from shelfrank.prepare.encode import Encoder
 from shelfrank.prepare.measures import PRICE, HistoryPlan
 from shelfrank.prepare.page import computed_features
-from shelfrank.schema import Kind, Side
 
 Home = Literal["product", "customer", "row"]
 Place = Literal["candidates", "customer", "context"]

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from shelfrank.core.schema import Spelling
 from shelfrank.online.asked import Asked, Event
-from shelfrank.schema import Spelling
 
 
 def spell_page(asked: Asked, spelling: Spelling) -> Asked:

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Num
 
 from shelfrank.config import PrepareConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import Side, Spelling
+from shelfrank.core.values import CategorySpelling, NumberSpelling
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
-from shelfrank.errors import UserError
 from shelfrank.logs.ubi_live import NO_ORDINAL, NO_PRODUCT, NOBODY, UNREADABLE
 from shelfrank.online.asked import Asked, Event, Page
 from shelfrank.online.declared import EntityTable, GivenCategories, GivenNumbers
@@ -29,9 +31,7 @@ from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalBloc
 from shelfrank.prepare.measures import PRICE, HistoryPlan
 from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.textual import ProductTexts, QueryTexts
-from shelfrank.schema import Side, Spelling
 from shelfrank.text.scores import cosines_of_query
-from shelfrank.values import CategorySpelling, NumberSpelling
 
 STORE_FILE = "store.json"
 STORE_VERSION = 4

@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int8, Int32, Int64
 
+from shelfrank.core.schema import Feature
 from shelfrank.data.prepared import SPLITS, id_hashes, tie_keys
 from shelfrank.prepare.encode import Encoder, NumericalEncoding, numbers
 from shelfrank.prepare.features import EntityTables, Plan
 from shelfrank.prepare.relevance import RelevanceLabels
 from shelfrank.prepare.rows import Batch, RowReader
 from shelfrank.prepare.statistics import SplitCounter
-from shelfrank.schema import Feature
 
 
 def write_arrays(

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Float64, Int32
 
+from shelfrank.core.schema import Feature, Side
+from shelfrank.core.values import CategorySpelling
 from shelfrank.data.prepared import MISSING_SUFFIX, Column
-from shelfrank.schema import Feature, Side
-from shelfrank.values import CategorySpelling
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from shelfrank.config import PrepareConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import TASKS, Feature, Kind, Schema, Side
 from shelfrank.engine.base import Engine
-from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.encode import MISSING_SUFFIX
 from shelfrank.prepare.index import KEYS, IndexedLog, tasks_with_labels
 from shelfrank.prepare.measures import PRICE, HistoryPlan
-from shelfrank.schema import TASKS, Feature, Kind, Schema, Side
 
 MOST_AFFINITIES = 6
 

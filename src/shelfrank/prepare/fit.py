@@ -8,6 +8,7 @@ import pyarrow as pa
 from jaxtyping import Bool
 
 from shelfrank.config import PrepareConfig
+from shelfrank.core.schema import Feature, Kind
 from shelfrank.prepare.encode import (
     CategoricalEncoding,
     Encoder,
@@ -22,7 +23,6 @@ from shelfrank.prepare.encode import (
 from shelfrank.prepare.features import EntityTables, Plan
 from shelfrank.prepare.rows import Batch, RowReader
 from shelfrank.prepare.texts import SEMANTIC_SCORE
-from shelfrank.schema import Feature, Kind
 
 
 def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: PrepareConfig) -> Encoder:

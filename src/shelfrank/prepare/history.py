@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float64, Num
 
 from shelfrank.config import HistoryConfig
+from shelfrank.core.schema import Feature, Kind, Side
 from shelfrank.prepare.measures import MILLIONTHS, PRICE, HistoryPlan, Total
-from shelfrank.schema import Feature, Kind, Side
 
 HOUR_US = 3_600_000_000
 NO_HISTORY_ENGAGEMENTS = 2.0

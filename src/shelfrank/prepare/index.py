@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import ibis
 from ibis import _
 
+from shelfrank.core.schema import RESERVED_COLUMNS, TASKS
 from shelfrank.engine.base import Engine
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.schema import RESERVED_COLUMNS, TASKS
 
 KEYS = (
     "search_idx",

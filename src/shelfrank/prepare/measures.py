@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from shelfrank.schema import TASKS
+from shelfrank.core.schema import TASKS
 
 PRICE = "price"
 MILLIONTHS = 1_000_000

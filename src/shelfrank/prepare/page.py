@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num
 
 from shelfrank.config import PrepareConfig
+from shelfrank.core.schema import Feature, Kind, Side
 from shelfrank.prepare.history import Columns, Made, history_features
 from shelfrank.prepare.measures import HistoryPlan, Total
-from shelfrank.schema import Feature, Kind, Side
 
 
 def computed_features(plan: HistoryPlan, config: PrepareConfig) -> list[Made]:

@@ -22,8 +22,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shelfrank.artifact import is_current, publish
 from shelfrank.config import PrepareConfig
+from shelfrank.core.artifact import is_current, publish
+from shelfrank.core.progress import measured
+from shelfrank.core.schema import AS_WRITTEN
 from shelfrank.data.prepared import KIND, Column, save_columns
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.arrays import write_arrays
@@ -37,8 +39,6 @@ from shelfrank.prepare.reading import Reading, read
 from shelfrank.prepare.relevance import PAIRS_FILE
 from shelfrank.prepare.sampling_info import sampling_info
 from shelfrank.prepare.voters import voter_sources
-from shelfrank.progress import measured
-from shelfrank.schema import AS_WRITTEN
 from shelfrank.text.scores import SemanticScores
 
 PREPARE_VERSION = 6

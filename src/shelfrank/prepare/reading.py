@@ -15,9 +15,12 @@ import pyarrow.compute as pc
 from jaxtyping import Bool, Num
 
 from shelfrank.config import PrepareConfig, SamplingConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
+from shelfrank.core.schema import TASKS
+from shelfrank.core.values import CategorySpelling
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Advance, Engine, Kept
-from shelfrank.errors import UserError
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.columns import ColumnFiles
 from shelfrank.prepare.encode import numbers
@@ -34,10 +37,7 @@ from shelfrank.prepare.split import assign_splits
 from shelfrank.prepare.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, Texts
 from shelfrank.prepare.totals import TotalsOfGroups, timeline
 from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_voters
-from shelfrank.progress import progress
-from shelfrank.schema import TASKS
 from shelfrank.text.scores import SemanticScores
-from shelfrank.values import CategorySpelling
 
 
 @dataclass(frozen=True)

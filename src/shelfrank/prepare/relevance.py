@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float64, Int, Int8, Int32
 
 from shelfrank.config.relevance import OWN_VOTERS, RelevanceConfig
-from shelfrank.errors import UserError, unknown_name
+from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.prepare.pairs import POSITION_WEIGHTS, PairTable, column, group_starts, pack
 from shelfrank.prepare.voters import Voter
 

@@ -8,15 +8,15 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Num
 
+from shelfrank.core.parallel import ordered_map
+from shelfrank.core.processor import usable_cores
+from shelfrank.core.progress import progress
+from shelfrank.core.schema import Feature, Kind
 from shelfrank.engine.base import ROW, Kept
-from shelfrank.parallel import ordered_map
 from shelfrank.prepare.columns import ColumnFiles
 from shelfrank.prepare.encode import numbers
 from shelfrank.prepare.history import Made
 from shelfrank.prepare.measures import PRICE
-from shelfrank.processor import usable_cores
-from shelfrank.progress import progress
-from shelfrank.schema import Feature, Kind
 
 BATCH_ROWS = 131_072
 

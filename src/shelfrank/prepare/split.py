@@ -7,8 +7,8 @@ import numpy as np
 from jaxtyping import Int8, Int64
 
 from shelfrank.config import SplitConfig
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import SPLITS
-from shelfrank.errors import UserError
 
 
 def assign_splits(

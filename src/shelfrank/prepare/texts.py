@@ -5,11 +5,11 @@ import pyarrow as pa
 from jaxtyping import Float32, Int32
 
 from shelfrank.config import PrepareConfig
+from shelfrank.core.schema import Feature, Kind, Side
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.features import EntityTables, product_documents
 from shelfrank.prepare.rows import PairFeatures
 from shelfrank.prepare.textual import TextFeatures
-from shelfrank.schema import Feature, Kind, Side
 from shelfrank.text.scores import AlignedScores, SemanticScores
 
 SEMANTIC_SCORE = "semantic_score"

@@ -16,7 +16,7 @@ import pyarrow as pa
 from jaxtyping import Float32, Float64, Int32
 
 from shelfrank.config.relevance import PositionWeight
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.prepare.pairs import PairTable, group_starts, min_max, weighted_ctr
 
 CALL_PAIRS = 50_000

@@ -6,7 +6,7 @@ from typing import Any
 
 from shelfrank.config import ExperimentConfig
 from shelfrank.config.settings import select
-from shelfrank.errors import unknown_name
+from shelfrank.core.errors import unknown_name
 from shelfrank.rankers.base import Problem, Ranker
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import NeuralRanker

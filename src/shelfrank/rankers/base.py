@@ -9,8 +9,8 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from shelfrank.config import ExperimentConfig
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.errors import UserError
 from shelfrank.train.loop import Checkpoints
 
 

@@ -8,11 +8,11 @@ import lightgbm as lgb
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split, search_of_rows, tie_order
-from shelfrank.errors import UserError
 from shelfrank.metrics.ranking import MAX_GRADE
-from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
 from shelfrank.train.loop import Checkpoints

@@ -13,12 +13,12 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.processes import processes
 from shelfrank.data.batch import Rows
 from shelfrank.data.prepared import Split
-from shelfrank.errors import UserError
 from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
-from shelfrank.processes import processes
 from shelfrank.rankers.base import Fitted, Problem, Ranker
 from shelfrank.rankers.texts import ProblemTexts
 from shelfrank.train.loop import Checkpoints, fit, pick_device, predict

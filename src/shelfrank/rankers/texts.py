@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.processes import processes
 from shelfrank.data.prepared import Split
-from shelfrank.errors import UserError
-from shelfrank.processes import processes
 from shelfrank.rankers.base import Problem
 from shelfrank.text.bert import load_cut_encoder
 from shelfrank.text.frozen import FrozenTexts

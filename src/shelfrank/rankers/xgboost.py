@@ -9,13 +9,13 @@ import xgboost as xgb
 from jaxtyping import Float32, Float64, Int64
 from xgboost.callback import TrainingCallback
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
+from shelfrank.core.schema import TASKS
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split, tie_order
-from shelfrank.errors import UserError
-from shelfrank.progress import progress
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
-from shelfrank.schema import TASKS
 from shelfrank.train.loop import Checkpoints
 
 MODEL = "model.ubj"

@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int8
 
-from shelfrank.artifact import is_current, publish, verify_files
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
+from shelfrank.core.artifact import is_current, publish, verify_files
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import measured, progress
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
 from shelfrank.logs.engine import open_engine, read_parquet
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.pairs import POSITION_WEIGHTS, column, group_starts, min_max, pack, weighted_ctr
 from shelfrank.prepare.relevance import PAIRS_FILE, VOTE, combine, read_pairs
-from shelfrank.progress import measured, progress
 from shelfrank.report.agreement_figures import N_GRADES, agreement
 from shelfrank.report.agreement_page import render_agreement
 

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from shelfrank.config import EvaluateConfig, PrepareConfig, RelevanceConfig
-from shelfrank.experiment import resolve_experiment
-from shelfrank.logs.storefront.config import StorefrontConfig
+from shelfrank.rankers.run import resolve_experiment
 from shelfrank.report.card_facts import Facts
+from shelfrank.simulator.config import StorefrontConfig
 
 
 def commands(facts: Facts) -> str:

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from shelfrank.artifact import Manifest
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.artifact import Manifest
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.errors import UserError
 from shelfrank.evaluate.data_facts import data_facts, log_manifest
 from shelfrank.evaluate.differences import ranker_differences
 from shelfrank.evaluate.evaluation import Evaluation, figures
 from shelfrank.evaluate.segmentations import cold_rows, segmentations
 from shelfrank.evaluate.segments import auc_of_rows, segment_figures
-from shelfrank.experiment import Run, problem
 from shelfrank.metrics import left_out_searches
+from shelfrank.rankers.run import Run, problem
 from shelfrank.rankers.simple import ShownOrder
 from shelfrank.report.comparison import Comparison, Ranker, read_comparison
 

@@ -5,7 +5,7 @@ import json
 import platform
 from collections.abc import Sequence
 
-from shelfrank.artifact import MANIFEST
+from shelfrank.core.artifact import MANIFEST
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report import card_words as words
 from shelfrank.report.blocks import (

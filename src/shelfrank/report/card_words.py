@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from shelfrank.config import NeuralConfig
+from shelfrank.core.schema import TASKS, Schema, Side
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.report.card_facts import Facts
 from shelfrank.report.comparison import Segment
 from shelfrank.report.formats import count, day, listed, number, percent, plural
 from shelfrank.report.sections.segments import SEGMENTATIONS
-from shelfrank.schema import TASKS, Schema, Side
 
 FEW_SEARCHES = 100
 """Fewer searches than this behind a figure are called out: the interval of an MRR is then about ±0.07 or wider."""

@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ValidationError, model_validator
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import one_sentence
 from shelfrank.report.measured import Bounds, ByTask, Counts, Interval, Measure, Measured, Numbers, Part, present
 from shelfrank.report.sampling import Sampling
-from shelfrank.schema import one_sentence
 
 # XML allows no other control characters, and UTF-8 no lone surrogate; JSON can carry both.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")

@@ -6,9 +6,9 @@ from typing import Any
 import yaml
 
 from shelfrank import __version__
-from shelfrank.artifact import is_current, publish
+from shelfrank.core.artifact import is_current, publish
 from shelfrank.evaluate.evaluation import Evaluation
-from shelfrank.experiment import Run
+from shelfrank.rankers.run import Run
 from shelfrank.report import card_words as words
 from shelfrank.report.card_facts import Facts, gather
 from shelfrank.report.card_sections import card_sections

@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 from markupsafe import Markup
 
-from shelfrank.artifact import write_atomic
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import write_atomic
+from shelfrank.core.errors import UserError
 from shelfrank.report.blocks import Section
 from shelfrank.report.comparison import read_comparison
 from shelfrank.report.formats import day

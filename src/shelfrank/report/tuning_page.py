@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shelfrank import __version__
-from shelfrank.artifact import write_atomic
+from shelfrank.core.artifact import write_atomic
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import (
     Block,

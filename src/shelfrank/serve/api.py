@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
+from shelfrank.core.values import IdSpelling
 from shelfrank.logs.ubi_actions import KNOWN_ACTIONS
-from shelfrank.values import IdSpelling
 
 MOST_CANDIDATES = 1000
 MOST_TEXT = 512

@@ -18,7 +18,8 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
 from shelfrank import __version__
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.values import IdSpelling
 from shelfrank.online import Asked
 from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
@@ -27,7 +28,6 @@ from shelfrank.serve.limits import Guard, Keys
 from shelfrank.serve.pages import ranked_page, unfamiliar, wanted_page
 from shelfrank.serve.service import Answer, EventsRefusedError, NoShopError, Service, Wanted
 from shelfrank.serve.shop_routes import shop_routes
-from shelfrank.values import IdSpelling
 
 PAGE = Path(__file__).parent / "page"
 MOST_BODY_BYTES = 2_000_000

@@ -19,8 +19,8 @@ import numpy as np
 
 from shelfrank.bundle.spec import Precision, Spec
 from shelfrank.bundle.store import BundleStore
-from shelfrank.errors import UserError
-from shelfrank.progress import progress
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
 
 READY_S = 300.0
 ANSWER_S = 30.0

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.logs.ubi_actions import LABEL_OF
 from shelfrank.logs.ubi_live import is_history, live_row, why_unused
 from shelfrank.online import Event

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int64
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion: how slowly a place loses its worth."""

@@ -19,7 +19,7 @@ from shelfrank.bundle.golden import load_requests, open_checked
 from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
 from shelfrank.bundle.spec import PRECISIONS, Precision
 from shelfrank.bundle.store import BundleStore, Version
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.online import Asked, Event
 from shelfrank.serve.journal import Journal, JournalReader
 from shelfrank.serve.metrics import Metrics

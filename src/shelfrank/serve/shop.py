@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.feather as feather
 from jaxtyping import Float32, Float64, Int64
 
-from shelfrank.artifact import write_atomic
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EvaluateConfig
+from shelfrank.core.artifact import write_atomic
 from shelfrank.metrics import personalization_degree
 from shelfrank.online import Asked
 from shelfrank.serve.ranking import blend, explanations, fused_scores, task_weights

@@ -22,7 +22,7 @@ from typing import Any
 from shelfrank.bundle.loaded import CACHED_QUERIES
 from shelfrank.bundle.spec import Precision
 from shelfrank.bundle.store import BundleStore
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.serve.limits import is_loopback
 
 log = logging.getLogger("shelfrank.serve")

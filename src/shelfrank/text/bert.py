@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.text.encoder import PICKLED_WEIGHTS, find_model, model_fingerprint, require
 
 DEFAULT_TYPE = "bert"

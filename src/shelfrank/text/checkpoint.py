@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from shelfrank.training_state import read_state, restore, save_state
+from shelfrank.core.training_state import read_state, restore, save_state
 
 
 @dataclass

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from shelfrank.artifact import fingerprint
 from shelfrank.config.semantic import SemanticTrainConfig
-from shelfrank.errors import UserError
-from shelfrank.processor import has_fast_bf16
-from shelfrank.progress import progress
+from shelfrank.core.artifact import fingerprint
+from shelfrank.core.errors import UserError
+from shelfrank.core.processor import has_fast_bf16
+from shelfrank.core.progress import progress
 from shelfrank.text.checkpoint import Standing, load_checkpoint, save_checkpoint
 from shelfrank.text.encoder import TextEncoder
 from shelfrank.text.pairs import Pairs

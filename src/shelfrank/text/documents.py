@@ -11,10 +11,10 @@ import ibis
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
+from shelfrank.core.schema import TASKS
 from shelfrank.logs.engine import Table, read_parquet
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.schema import TASKS
 
 GRADES = "truth/impressions"
 

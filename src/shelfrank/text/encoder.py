@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
-from shelfrank.errors import UserError
-from shelfrank.progress import progress
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

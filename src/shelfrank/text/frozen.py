@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Bool, Float, Int32, Int64, Shaped
 from torch import Tensor
 
-from shelfrank.artifact import fingerprint, publish, read_manifest, verify_files
-from shelfrank.errors import UserError
-from shelfrank.progress import progress
+from shelfrank.core.artifact import fingerprint, publish, read_manifest, verify_files
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
 from shelfrank.text.bert import CutEncoder
 
 KIND = "text_states"

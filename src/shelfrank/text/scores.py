@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float16, Float32, Int, Int64
 
-from shelfrank.artifact import Manifest, read_manifest, verify_files
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import Manifest, read_manifest, verify_files
+from shelfrank.core.errors import UserError
 
 KIND = "semantic_scores"
 QUERIES = "queries.parquet"

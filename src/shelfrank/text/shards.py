@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float16
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from shelfrank.artifact import write_atomic
-from shelfrank.progress import progress
+from shelfrank.core.artifact import write_atomic
+from shelfrank.core.progress import progress
 from shelfrank.text.encoder import TextEncoder
 
 SHARD_TEXTS = 4096

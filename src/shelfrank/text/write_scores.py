@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
+from shelfrank.core.progress import progress
 from shelfrank.logs.engine import stream
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.progress import progress
 from shelfrank.text.documents import Documents, shown_pairs
 from shelfrank.text.encoder import TextEncoder
 from shelfrank.text.scores import (

@@ -9,9 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from shelfrank.artifact import write_atomic
-from shelfrank.errors import UserError
-from shelfrank.training_state import FILE, part, read_state, restore, save_state
+from shelfrank.core.artifact import write_atomic
+from shelfrank.core.errors import UserError
+from shelfrank.core.training_state import FILE, part, read_state, restore, save_state
 
 CURVE = "metrics.jsonl"
 """One record per finished epoch, to be watched while a training goes on; a finished run has a file of this name too."""

@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
-from shelfrank.artifact import Draft, publish
+from shelfrank.core.artifact import Draft, publish
+from shelfrank.core.processes import Processes, processes
 from shelfrank.data.prepared import Split
 from shelfrank.nn.bottoms.base import ghost_rows
-from shelfrank.processes import Processes, processes
 
 
 class BatchShare:

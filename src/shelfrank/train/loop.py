@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.processes import processes
+from shelfrank.core.progress import progress
 from shelfrank.data.batch import Batch, Rows, ShuffledBatches
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
-from shelfrank.errors import UserError
 from shelfrank.nn.matching import RowTexts, TrainedLayers
 from shelfrank.nn.model import Outputs
-from shelfrank.processes import processes
-from shelfrank.progress import progress
 from shelfrank.train.checkpoint import Progress, is_foreign, load_checkpoint, save_checkpoint
 from shelfrank.train.distributed import BatchShare, add_up_gradients, own_searches, seed_step
 from shelfrank.train.losses import all_losses, count_labels, weighted_loss

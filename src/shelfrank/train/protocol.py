@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shelfrank.config import TrainConfig
-from shelfrank.processor import has_fast_bf16
+from shelfrank.core.processor import has_fast_bf16
 
 PAPER_BATCH_SIZE = 16_384
 PAPER_LEARNING_RATE = 1e-3

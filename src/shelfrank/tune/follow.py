@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from shelfrank.progress import progress
+from shelfrank.core.progress import progress
 from shelfrank.report.formats import duration
 from shelfrank.tune.queue import Outcome
 from shelfrank.tune.weights import Stage

@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from shelfrank.artifact import MANIFEST, is_current, publish
 from shelfrank.config import ExperimentConfig, TuneConfig
-from shelfrank.errors import UserError
+from shelfrank.core.artifact import MANIFEST, is_current, publish
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import measured, progress
 from shelfrank.evaluate.evaluation import fuses
-from shelfrank.experiment import KIND as RUN
-from shelfrank.experiment import Run, write_config
 from shelfrank.metrics.order import fuse
-from shelfrank.progress import measured, progress
+from shelfrank.rankers.run import KIND as RUN
+from shelfrank.rankers.run import Run, write_config
 from shelfrank.tune.judge import Judge
 from shelfrank.tune.result import about, assignment, best_of, point_figures
 from shelfrank.tune.simplex import simplex

@@ -11,8 +11,8 @@ from jaxtyping import Float, Float32, Float64, Int32, Int64
 
 from shelfrank.config import normalised_weights
 from shelfrank.config.tune import TuneConfig
+from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import Split
-from shelfrank.errors import UserError
 from shelfrank.metrics import bootstrap_mean, reciprocal_rank
 from shelfrank.metrics.bootstrap import MAX_BLOCK_DRAWS
 from shelfrank.metrics.interval import difference_interval, mean_interval

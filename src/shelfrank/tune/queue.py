@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 
 if TYPE_CHECKING:
     import optuna

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 
 POINT_LIMIT = 20_000
 

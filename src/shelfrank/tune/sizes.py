@@ -8,7 +8,7 @@ import numpy as np
 
 from shelfrank.config import ExperimentConfig, NeuralConfig
 from shelfrank.config.tune import SizesConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.tune.queue import Job, Outcome, Queue, Tools, import_optuna
 from shelfrank.tune.trainer import Trainer, overlaid, read_ranks
 from shelfrank.tune.weights import Stage, Tell

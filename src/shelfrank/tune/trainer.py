@@ -14,9 +14,9 @@ from jaxtyping import Int64
 
 from shelfrank.config import ExperimentConfig, TuneConfig, merge
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.experiment import problem
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.run import problem
 from shelfrank.train.loop import Checkpoints
 from shelfrank.train.protocol import pick_protocol
 from shelfrank.tune.judge import Judge

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from shelfrank.artifact import fingerprint, is_current, publish, refuse_foreign, verify_files
 from shelfrank.config import ExperimentConfig, TuneConfig
+from shelfrank.core.artifact import fingerprint, is_current, publish, refuse_foreign, verify_files
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import measured, told_to
 from shelfrank.data.prepared import PreparedData
-from shelfrank.errors import UserError
-from shelfrank.progress import measured, told_to
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.report.tuning_page import write_tuning

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import plain_loops
 from plain_loops import array, random_columns, random_inputs
 from shelfrank.config import NeuralConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.nn.bottoms import ft_transformer
 from shelfrank.nn.bottoms.ft_transformer import Attention, FeatureTokenizer, FTTransformer
 from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from plain_loops import random_inputs
 from shelfrank.config import NeuralConfig
-from shelfrank.errors import UserError
+from shelfrank.core.errors import UserError
 from shelfrank.nn.bottoms.tabnet import FeatureTransformer, GhostBatchNorm, TabNet, sparsemax
 from shelfrank.nn.inputs import Inputs, InputShape
 from tiny import tiny_network

@@ -6,10 +6,10 @@ import pytest
 import text_oracle
 from hypothesis import given, settings
 
+from shelfrank.core.schema import Kind, Side
 from shelfrank.prepare.textual import ProductTexts, TextFeatures, products, words
 from shelfrank.prepare.textual.features import text_features
 from shelfrank.prepare.textual.words import MAX_PRODUCT_WORDS, MAX_QUERY_WORDS
-from shelfrank.schema import Kind, Side
 
 WORDS = (
     *("red", "blue", "navy", "navy blue", "sofa", "sofas", "Sofa-Bed", "blender", "belnder", "dresses", "dress"),

@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
+from shelfrank.core.processes import processes
 from shelfrank.nn.batch_norm import normalise_together
 from shelfrank.nn.bottoms.base import Bottom, Shared, ghost_rows
 from shelfrank.nn.inputs import Inputs, InputShape
-from shelfrank.processes import processes
 
 INPUT_MOMENTUM = 0.01
 """Share of the newest batch in the running statistics of the inputs."""

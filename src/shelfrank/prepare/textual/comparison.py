@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
+from shelfrank.core.schema import Side
 from shelfrank.prepare.textual.products import ProductWords
 from shelfrank.prepare.textual.trigrams import Trigrams
 from shelfrank.prepare.textual.words import Ragged, distinct
-from shelfrank.schema import Side
 
 WORD_FEATURES = (
     ("query_in_title", Side.INTERACTION),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Int32
 
+from shelfrank.core.schema import Feature, Kind, Side
 from shelfrank.prepare.textual.attributes import AttributeMentions, AttributeValues, fold_values, read_values
 from shelfrank.prepare.textual.comparison import WORD_FEATURES, WordComparison
 from shelfrank.prepare.textual.products import ProductWords
@@ -19,7 +20,6 @@ from shelfrank.prepare.textual.words import (
     read_texts,
     singular,
 )
-from shelfrank.schema import Feature, Kind, Side
 
 
 def text_features(attributes: Iterable[str]) -> tuple[Feature, ...]:

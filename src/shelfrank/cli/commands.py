@@ -1,0 +1,290 @@
+"""The command line: every arrow of the pipeline is one command."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from shelfrank import __version__
+from shelfrank.cli.census import census
+from shelfrank.cli.config import config
+from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, tell
+from shelfrank.cli.rankers import rankers_app
+from shelfrank.cli.reproduce import reproduce
+from shelfrank.cli.semantic import semantic_app
+from shelfrank.cli.serve import serve_app
+from shelfrank.cli.tracking import card, track
+from shelfrank.cli.tune import tune_app
+from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import console
+
+app = typer.Typer(
+    name="shelfrank",
+    help="From a shop's search logs to a personalized, multi-task product ranker.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(semantic_app)
+app.add_typer(rankers_app)
+app.add_typer(tune_app)
+app.add_typer(serve_app)
+app.command()(census)
+app.command()(config)
+app.command()(card)
+app.command()(track)
+app.command()(reproduce)
+
+SplitName = Annotated[str, typer.Option("--split", help="Split to measure on: train, valid or test.")]
+
+
+def _print_version(asked: bool) -> bool:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Holds the options of every command."""
+
+
+@app.command()
+def simulate(
+    out: Out,
+    searches: Annotated[int | None, typer.Option(help="Result pages.")] = None,
+    products: Annotated[int | None, typer.Option(help="Products of the catalogue.")] = None,
+    customers: Annotated[int | None, typer.Option(help="Customers.")] = None,
+    days: Annotated[int | None, typer.Option(help="Days that the log covers.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the shop.")] = None,
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Makes the log of a shop whose truth is known."""
+    from shelfrank.simulator.config import StorefrontConfig
+    from shelfrank.simulator.simulate import simulate as run
+
+    sizes = {"searches": searches, "products": products, "customers": customers, "days": days, "seed": seed}
+    given = [f"{name}={value}" for name, value in sizes.items() if value is not None]
+    changed = run(out, resolve(StorefrontConfig, config, [*(assign or []), *given]))
+    tell("search_log", out, changed, as_json, _log_facts)
+
+
+@app.command("import")
+def import_source(
+    source: Annotated[str, typer.Argument(help="Name of the source's format.")],
+    path: Annotated[Path, typer.Argument(help="The source's file or folder, or the mapping.yaml of a custom one.")],
+    out: Out,
+    first_ordinal: Annotated[
+        int | None, typer.Option(min=0, max=1, help="Ordinal of the topmost product in UBI's impression events.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turns raw logs into a validated search log."""
+    from shelfrank.logs.sources import import_source as run
+
+    changed = run(source, path, out, first_ordinal)
+    tell("search_log", out, changed, as_json, _log_facts)
+
+
+@app.command()
+def validate(
+    log: Annotated[Path, typer.Argument(help="A search log's folder.")],
+    as_json: AsJson = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Purchases and carts without a click are errors.")] = False,
+) -> None:
+    """Lists every violation of the data contract."""
+    from shelfrank.logs.validate import validate as run
+
+    violations = run(log, "error" if strict else "warning")
+    if as_json:
+        typer.echo(json.dumps([violation.as_dict() for violation in violations]))
+    else:
+        for violation in violations:
+            typer.echo(f"{violation.severity}: {violation}")
+        typer.echo(f"{log}: {len(violations)} violations")
+    if any(violation.severity == "error" for violation in violations):
+        raise typer.Exit(2)
+
+
+@app.command()
+def prepare(
+    log: Annotated[Path, typer.Argument(help="A search log's folder.")],
+    out: Out,
+    engine: Annotated[
+        Literal["duckdb", "spark"] | None, typer.Option(help="What runs joins, sorts and aggregates.")
+    ] = None,
+    semantic: Annotated[
+        Path | None, typer.Option("--semantic", help="Semantic scores of this log, for the feature and the labels.")
+    ] = None,
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Splits, samples, computes point-in-time features and labels, encodes: the arrays that training reads."""
+    from shelfrank.prepare.pipeline import prepare as run
+
+    given = {"engine.name": engine, "semantic_scores": semantic}
+    settings = [*(assign or []), *(f"{name}={json.dumps(str(value))}" for name, value in given.items() if value)]
+    changed = run(log, out, resolve(PrepareConfig, config, settings))
+    tell("prepared_data", out, changed, as_json, _prepared_facts)
+
+
+@app.command()
+def relevance(
+    prepared: Annotated[Path, typer.Argument(help="Prepared data with relevance labels.")],
+    log: Annotated[Path, typer.Option("--log", help="Its log, with true grades.")],
+    out: Out,
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measures how well relevance labels agree with true grades, voter by voter, and writes a page."""
+    from shelfrank.config.relevance import AgreementConfig
+    from shelfrank.report.agreement import KIND
+    from shelfrank.report.agreement import relevance_agreement as run
+
+    changed = run(prepared, log, out, resolve(AgreementConfig, config, assign or []))
+    tell(KIND, out, changed, as_json)
+    if not as_json:
+        typer.echo(f"page: {(out / 'agreement.html').resolve()}")
+
+
+@app.command()
+def evaluate(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    out: Out,
+    split: SplitName = "test",
+    config: ConfigFile = None,
+    assign: Set = None,
+    mlflow: Mlflow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measures one ranker, every figure with its interval; processes that `torchrun` starts share the scoring."""
+    from shelfrank.core.errors import unknown_name
+    from shelfrank.core.processes import joined
+    from shelfrank.data.prepared import SPLITS
+    from shelfrank.evaluate.evaluation import evaluate as run
+
+    if split not in SPLITS:
+        raise unknown_name("split", split, SPLITS)
+    with joined() as group:
+        changed = run(run_folder, out, resolve(EvaluateConfig, config, assign or []), split)
+    if not group.leads:
+        return
+    if as_json:
+        typer.echo((out / "report.json").read_text(encoding="utf-8"))
+    else:
+        tell("evaluation", out, changed, as_json)
+    if mlflow:
+        from shelfrank.tracking import track
+
+        track(run_folder, [out])
+
+
+@app.command()
+def compare(
+    evaluations: Annotated[list[Path], typer.Argument(help="Finished evaluations of the same split.")],
+    out: Out,
+    baseline: Annotated[
+        str, typer.Option(help="Name of the evaluation that the others are measured against.")
+    ] = "shown_order",
+    as_json: AsJson = False,
+) -> None:
+    """Compares rankers pair by pair and writes the report page."""
+    from shelfrank.demo import compare_and_report
+
+    comparison = compare_and_report(evaluations, out, baseline)
+    _show(comparison, out, as_json)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder of everything that the demo makes.")] = Path("demo"),
+    searches: Annotated[int, typer.Option(help="Result pages of the simulated shop.")] = 30_000,
+) -> None:
+    """Makes a shop's logs, prepares them, trains rankers, compares them, exports one to serve: the whole path."""
+    from shelfrank.demo import run_demo
+
+    comparison = run_demo(out, searches)
+    _show(comparison, out / "comparison", as_json=False)
+
+
+def main() -> None:
+    """Runs the command line; a user's error is one sentence and exit code 2."""
+    # Set before any numerical library is loaded. Threads that wait by spinning stall one another wherever another
+    # process wants a core: on two shared cores a training step took 20 times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except UserError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(_os_sentence(error))
+
+
+def _fail(message: str) -> None:
+    console.print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(2)
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return (
+        f"the files must be readable and the disk must have room, but the system says: {error.strerror or error}{where}"
+    )
+
+
+def _log_facts(info: dict[str, Any]) -> list[str]:
+    rows = ", ".join(f"{count:,} {table}" for table, count in info["rows"].items() if not table.startswith("truth"))
+    lines = [f"warning: {warning.get('text', warning)}" for warning in info["warnings"]]
+    lines += [f"rows: {rows}"]
+    lines += [f"left out: {count:,} {reason}" for reason, count in sorted(info["left_out"].items())]
+    lines += [f"note: {name}: {note}" for name, note in sorted(info["notes"].items())]
+    return lines
+
+
+def _prepared_facts(info: dict[str, Any]) -> list[str]:
+    suspects = info.get("suspect_features", {})
+    lines = [f"warning: feature {name} may be a leak: {suspect['text']}" for name, suspect in suspects.items()]
+    for name, split in info["splits"].items():
+        positives = ", ".join(f"{count:,} {task}" for task, count in split["positives"].items())
+        lines.append(f"{name}: {split['searches']:,} searches, {split['impressions']:,} impressions, {positives}")
+    lines.append("features: " + ", ".join(f"{count} {side}" for side, count in sorted(info["features"].items())))
+    lines += [f"spelling: {info['spelling']}"] if "spelling" in info else []
+    lines += [f"left out: {count:,} {reason}" for reason, count in sorted(info["left_out"].items()) if count]
+    lines += [f"feature left out: {name}: {why}" for name, why in sorted(info["left_out_features"].items())]
+    lines += [f"default of no use: {name}: {why}" for name, why in sorted(info.get("lost_defaults", {}).items())]
+    lines += [f"texts cut: {count:,} {reason}" for reason, count in sorted(info["cut_texts"].items()) if count]
+    if "sampling" in info:
+        from shelfrank.prepare.sampling_info import sampling_lines
+
+        lines += sampling_lines(info["sampling"])
+    labels = info.get("relevance", {"counts": {}, "notes": []})
+    lines += [f"relevance labels: {count:,} {what}" for what, count in labels["counts"].items()]
+    lines += [f"relevance labels: {note}" for note in labels["notes"]]
+    return lines
+
+
+def _show(comparison: dict[str, Any], out: Path, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(comparison))
+        return
+    from rich.console import Console
+
+    from shelfrank.report.terminal import MIN_WIDTH, comparison_table
+
+    console = Console()
+    # Lines that a terminal folds are better than names that are cut.
+    console.width = max(console.width, MIN_WIDTH)
+    console.print(comparison_table(comparison, console.width))
+    typer.echo(f"report: {(out / 'report.html').resolve()}")

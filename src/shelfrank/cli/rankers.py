@@ -1,0 +1,118 @@
+"""The commands of rankers: `shelfrank train`, `rankers`, `describe` and `explain`."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, tell
+
+
+def ranker_names() -> list[str]:
+    """The names in `RANKERS`, read from its source: importing the rankers takes longer than a shell should wait."""
+    tree = ast.parse(Path(__file__).with_name("rankers").joinpath("__init__.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == "RANKERS"
+            and isinstance(node.value, ast.Dict)
+        ):
+            return [ast.literal_eval(key) for key in node.value.keys if key is not None]
+    return []
+
+
+Ranker = Annotated[
+    str,
+    typer.Option("--ranker", help="Name of the ranker; `shelfrank rankers` lists them.", autocompletion=ranker_names),
+]
+Preset = Annotated[
+    Literal["default", "paper"], typer.Option(help="Sizes: the ranker's own, or near to the paper's parameter counts.")
+]
+
+rankers_app = typer.Typer()
+
+
+@rankers_app.command()
+def train(
+    prepared: Annotated[Path, typer.Argument(help="A folder of prepared data.")],
+    out: Out,
+    ranker: Ranker,
+    preset: Preset = "default",
+    config: ConfigFile = None,
+    assign: Set = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
+    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="What trains and scores.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")] = False,
+    mlflow: Mlflow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Trains one ranker; several processes that `torchrun` starts share the work."""
+    from shelfrank.core.processes import joined
+    from shelfrank.rankers.run import resolve_experiment
+    from shelfrank.rankers.run import train as run
+
+    settings = [*(assign or []), *([f"train.device={device}"] if device else [])]
+    with joined() as group:
+        changed = run(prepared, ranker, resolve_experiment(ranker, config, settings, seed, preset), out, resume)
+        if group.leads:
+            tell("run", out, changed, as_json, lambda info: info["fitted"]["choices"])
+    if mlflow and group.leads:
+        from shelfrank.tracking import track
+
+        track(out)
+
+
+@rankers_app.command()
+def rankers() -> None:
+    """Lists the rankers that `train` knows."""
+    from shelfrank.rankers import RANKERS
+
+    width = max(map(len, RANKERS))
+    for name, spec in RANKERS.items():
+        typer.echo(f"{name:<{width}}  {spec.label}")
+
+
+@rankers_app.command()
+def describe(
+    ranker: Annotated[str, typer.Argument(help="Name of a network.", autocompletion=ranker_names)],
+    prepared: Annotated[
+        Path | None, typer.Option("--prepared", help="Data that it is sized for; else a schema of the paper's kind.")
+    ] = None,
+    preset: Preset = "default",
+    config: ConfigFile = None,
+    assign: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Counts a network's trainable and frozen parameters, box by box, beside the paper's figure."""
+    from shelfrank.data.prepared import PreparedData
+    from shelfrank.rankers.describe import describe as run
+    from shelfrank.rankers.run import resolve_experiment
+
+    data = None if prepared is None else PreparedData.open(prepared)
+    found = run(ranker, resolve_experiment(ranker, config, assign or [], None, preset), data)
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
+
+
+@rankers_app.command()
+def explain(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    search: Annotated[str, typer.Option("--search", help="Id of the search whose page is explained.")],
+    task: Annotated[
+        str | None, typer.Option(help="Task whose logit is explained; the run's first if not given. JSON has all.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split that has the search: train, valid or test.")] = "test",
+    top: Annotated[int, typer.Option(min=1, help="Most products.")] = 8,
+    baseline: Annotated[
+        Literal["mean", "neutral"],
+        typer.Option(help="What is measured from: the training mean, or the same page for a neutral customer."),
+    ] = "mean",
+    as_json: AsJson = False,
+) -> None:
+    """Tells why a run puts a page's first products first: feature by feature, and the gates."""
+    from shelfrank.explain.search import explain_search
+
+    found = explain_search(run_folder, search, split, top, baseline)
+    lines = found.lines(task)
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(lines))

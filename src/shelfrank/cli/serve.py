@@ -1,0 +1,254 @@
+"""The commands of the service: `export`, `bundles`, `rollback`, `serve` and `bench`."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from shelfrank.cli.options import AsJson
+from shelfrank.core.errors import UserError
+
+BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
+ServedPrecision = Annotated[Literal["fp32", "int8"], typer.Option(help="In which precision graphs compute.")]
+
+serve_app = typer.Typer()
+
+
+@serve_app.command()
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    out: Annotated[Path, typer.Option("--out", help="The bundle's folder; older versions in it are kept.")],
+    evaluation: Annotated[
+        Path | None, typer.Option("--evaluation", help="An evaluation of the run, for the model card.")
+    ] = None,
+    semantic: Annotated[
+        Path | None, typer.Option("--semantic", help="The semantic scores of the data, where they are not beside it.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8/--no-int8", help="Add graphs in 8-bit integers.")] = True,
+    vectors: Annotated[
+        Literal["fp32", "fp16"], typer.Option(help="Numbers in which the products' text vectors are kept.")
+    ] = "fp32",
+    replayed: Annotated[
+        int, typer.Option(min=0, help="Test searches on which each precision is measured; 0 measures none.")
+    ] = 500,
+    better_than: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require-better-than",
+            metavar="shown_order|current",
+            help="Publish nothing unless the run's MRR@10 is above this by its whole interval; may be given twice.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Of MRR@10, by which --require-better-than must be exceeded.", min=0.0, max=1.0)
+    ] = 0.0,
+    compared: Annotated[
+        int,
+        typer.Option(min=0, help="Test searches on which the run is compared with what it replaces; 0 compares none."),
+    ] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """Writes a run as a version of a bundle, checks it and points the bundle at it."""
+    from shelfrank.bundle.export import ExportSettings
+    from shelfrank.bundle.export import export as run
+    from shelfrank.bundle.release import Gate, references
+    from shelfrank.bundle.store import BundleStore
+    from shelfrank.core.progress import console
+
+    required = references(better_than or ())
+    if margin and not required:
+        raise UserError("--margin says by how much a run must be better, so it needs --require-better-than")
+    settings = ExportSettings(int8=int8, vectors=vectors, replayed=replayed)
+    exported = run(run_folder, out, settings, evaluation, semantic, Gate(required, margin, compared))
+    version = BundleStore(out).verified(exported.version)
+    size = sum(entry["bytes"] for entry in version.manifest.files.values())
+    about = {
+        "path": str(version.path),
+        "version": exported.version,
+        "changed": exported.changed,
+        "bytes": size,
+        **version.manifest.info,
+        "comparisons": [each.as_dict() for each in exported.comparisons],
+    }
+    for each in exported.comparisons:
+        if warning := each.warning():
+            console.print(
+                f"warning: {warning}; it was published all the same, see --require-better-than",
+                style="yellow",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
+    if as_json:
+        typer.echo(json.dumps(about))
+        return
+    done = "done" if exported.changed else "unchanged"
+    typer.echo(f"{version.path}: {done}, {size / 1e6:,.1f} MB, {about['label']}")
+    for line in (
+        *_quality_lines(about.get("quality") or {}),
+        *(each.line() for each in exported.comparisons),
+        *_request_lines(about.get("request_features") or []),
+    ):
+        typer.echo(f"  {line}")
+    for missed, why in (about.get("missed") or {}).items():
+        typer.echo(f"  {missed}: float32 will serve in its place, since {why}")
+    if about.get("no_page"):
+        typer.echo(f"  page: left out, since {about['no_page']}")
+
+
+@serve_app.command()
+def bundles(store: BundleFolder, as_json: AsJson = False) -> None:
+    """Lists a bundle's complete versions; the one that serves has a star."""
+    from shelfrank.bundle.store import BundleStore
+
+    opened = BundleStore(store)
+    current = opened.open().name
+    rows = [
+        {
+            "version": each.name,
+            "current": each.name == current,
+            **{k: each.manifest.info.get(k) for k in ("label", "run")},
+        }
+        for each in opened.versions()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    for row in rows:
+        typer.echo(f"{'*' if row['current'] else ' '} {row['version']}  {row['label']}  {row['run']}")
+
+
+@serve_app.command()
+def rollback(
+    store: BundleFolder,
+    to: Annotated[
+        str | None, typer.Option("--to", help="The version; the one before the current if not given.")
+    ] = None,
+) -> None:
+    """Points a bundle at an older version; running services follow within seconds."""
+    from shelfrank.bundle.store import BundleStore
+
+    typer.echo(f"{store}: {BundleStore(store).rollback(to)} serves now")
+
+
+@serve_app.command()
+def serve(
+    store: BundleFolder,
+    host: Annotated[str, typer.Option(help="Address; any but the machine's own needs an API key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; one per core.")] = 1,
+    precision: ServedPrecision = "fp32",
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="File of accepted API keys, one a line; else the variable SHELFRANK_API_KEY.")
+    ] = None,
+    deadline_ms: Annotated[float, typer.Option(min=1, help="After it, the engine's own order comes back.")] = 200.0,
+    max_body_kb: Annotated[int, typer.Option(min=1, help="Most kilobytes of a body.")] = 2000,
+    poll_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for another version.")] = 2.0,
+    drain_s: Annotated[
+        float, typer.Option(min=0, help="On SIGTERM, seconds of answering while /readyz says no.")
+    ] = 0.0,
+    state: Annotated[Path | None, typer.Option(help="Folder of recent events, which outlive a restart there.")] = None,
+    page: Annotated[
+        bool | None,
+        typer.Option("--page/--no-page", help="The page at /; served by default on this machine's own address."),
+    ] = None,
+) -> None:
+    """Serves a bundle over HTTP until SIGTERM."""
+    from shelfrank.serve.limits import is_loopback
+    from shelfrank.serve.worker import ServeSettings
+    from shelfrank.serve.worker import serve as run
+
+    run(
+        ServeSettings(
+            store=store,
+            host=host,
+            port=port,
+            workers=workers,
+            precision=precision,
+            keys=_keys(api_key_file),
+            deadline_s=deadline_ms / 1e3,
+            most_body_bytes=max_body_kb * 1000,
+            poll_s=poll_s,
+            drain_s=drain_s,
+            state=state,
+            has_page=is_loopback(host) if page is None else page,
+        )
+    )
+
+
+@serve_app.command()
+def bench(
+    store: BundleFolder,
+    candidates: Annotated[
+        list[int] | None, typer.Option(min=1, max=1000, help="Candidates of a page; may be given again.")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second.")] = 20.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each load.")] = 20.0,
+    precision: Annotated[
+        Literal["fp32", "int8"] | None, typer.Option(help="What is measured; both if not given.")
+    ] = None,
+    soak: Annotated[int, typer.Option(min=0, help="Requests after which memory must be what it was.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measures a bundle's service on one core over HTTP: every query is new, and requests come when they are due."""
+    from shelfrank.serve.bench import BenchSettings
+    from shelfrank.serve.bench import bench as run
+
+    defaults = BenchSettings(store)
+    found = run(
+        BenchSettings(
+            store=store,
+            candidates=tuple(candidates) if candidates else defaults.candidates,
+            rate=rate,
+            seconds=seconds,
+            precisions=(precision,) if precision else defaults.precisions,
+            soak=soak,
+        )
+    )
+    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
+
+
+def _keys(file: Path | None) -> tuple[str, ...]:
+    if file is None:
+        key = os.environ.get("SHELFRANK_API_KEY", "").strip()
+        return (key,) if key else ()
+    try:
+        keys = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} must hold API keys, one a line, but it is no text") from error
+    if not keys:
+        raise UserError(f"{file} must hold API keys, one a line, but it is empty")
+    return keys
+
+
+def _quality_lines(quality: dict[str, Any]) -> list[str]:
+    lines = []
+    for precision, found in quality.items():
+        figures = [
+            f"{measure} {task} {value:.4f}"
+            for measure in ("auc", "mrr@10")
+            for task, value in found[measure].items()
+            if value is not None
+        ]
+        lines.append(
+            f"{precision}: {', '.join(figures)} over {found['searches']} searches; "
+            f"scores within {found['largest_gap']:.2g} of the run's"
+        )
+    return lines
+
+
+def _request_lines(features: list[dict[str, Any]]) -> list[str]:
+    lines = []
+    for needed, when in (
+        ("always", "a request must bring"),
+        ("unknown product", "for a product that the bundle does not know, also"),
+        ("unknown customer", "for a customer that it does not know, also"),
+    ):
+        named = [
+            f"{each['name']} ({each['kind']}, in {each['place']})" for each in features if each["needed"] == needed
+        ]
+        if named:
+            lines.append(f"{when}: {', '.join(named)}")
+    return lines

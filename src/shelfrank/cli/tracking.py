@@ -1,0 +1,55 @@
+"""What is told of a finished run: `shelfrank track` to MLflow, `shelfrank card` to whoever may use the model."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shelfrank.cli.options import AsJson, Out
+from shelfrank.core.progress import console
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")]
+
+
+def track(
+    run_folder: RunFolder,
+    evaluations: Annotated[
+        list[Path] | None, typer.Argument(metavar="[EVALUATION]...", help="Finished evaluations of it.")
+    ] = None,
+    uri: Annotated[
+        str | None, typer.Option(help="Address of MLflow, or a folder; MLFLOW_TRACKING_URI if not given.")
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="Experiment in MLflow; MLFLOW_EXPERIMENT_NAME or shelfrank if not given.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Logs a run and its evaluations to MLflow: parameters, metrics by epoch, figures, files."""
+    from shelfrank.tracking import track as run
+
+    run_id = run(run_folder, evaluations or [], uri, experiment)
+    if as_json:
+        typer.echo(json.dumps({"path": str(run_folder), "mlflow_run_id": run_id}))
+    else:
+        console.print(f"{run_folder}: logged to MLflow as run {run_id}", highlight=False)
+
+
+def card(
+    run_folder: RunFolder,
+    evaluation: Annotated[Path, typer.Argument(help="A finished evaluation of it.")],
+    out: Out,
+    license_name: Annotated[
+        str, typer.Option("--license", help="Licence of the weights, as the card shall name it.")
+    ] = "unknown",
+    as_json: AsJson = False,
+) -> None:
+    """Writes the model card of a run: data, use, figures by segment, limits."""
+    from shelfrank.report.model_card import PAGE, write_model_card
+
+    changed = write_model_card(run_folder, evaluation, out, license_name)
+    if as_json:
+        typer.echo(json.dumps({"path": str(out), "changed": changed}))
+    else:
+        console.print(f"{out}: {'done' if changed else 'unchanged, nothing to do'}", highlight=False)
+        typer.echo(f"page: {(out / PAGE).resolve()}")

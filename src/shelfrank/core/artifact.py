@@ -1,0 +1,280 @@
+"""Folders on disk that are either complete or absent.
+
+Every step of the pipeline writes one folder with a `manifest.json`. The folder is written under a temporary
+name, its files are hashed and synced, and it is renamed into place; the manifest names the step's inputs, so that a
+finished step that is run again can be recognised and skipped.
+"""
+
+import contextlib
+import ctypes
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shelfrank import __version__
+from shelfrank.core.errors import UserError
+
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a folder holds and where it came from.
+
+    Attributes:
+        kind: What the folder is, for example `search_log`.
+        inputs: Everything that decides the content: parents' fingerprints, resolved config, seeds.
+        info: Facts about the content: row counts, left-out rows, cost of the step.
+        files: For every file, its size in bytes and its sha256.
+        fingerprint: Hash over kind, inputs and files.
+    """
+
+    kind: str
+    inputs: dict[str, Any]
+    info: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+    fingerprint: str
+
+
+@contextlib.contextmanager
+def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
+    """Opens a temporary folder that becomes `path` when the block ends without an error.
+
+    Args:
+        path: Where the finished folder goes; an older one there is replaced.
+        kind: What the folder is.
+        inputs: Plain data that decides the content.
+
+    Yields:
+        The draft: write files under `draft.path` and facts into `draft.info`.
+
+    Raises:
+        UserError: Where `path` holds something that no step of this kind wrote, or another process is writing it.
+    """
+    refuse_foreign(path, kind)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writer_lock(path):
+        _clear_after_a_crash(path)
+        draft = Draft(path=path.parent / f".{path.name}.tmp-{os.getpid()}", info={})
+        draft.path.mkdir()
+        try:
+            yield draft
+            files = _hash_files(draft.path)
+            stand_ins = {name: _entry(content) for name, content in draft.stand_ins.items()}
+            manifest = {
+                "format": FORMAT_VERSION,
+                "kind": kind,
+                "shelfrank": __version__,
+                "fingerprint": fingerprint({"kind": kind, "inputs": inputs, "files": files | stand_ins}),
+                "inputs": inputs,
+                "info": draft.info,
+                "files": files,
+            }
+            write_atomic(draft.path / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+            _swap_into_place(draft.path, path)
+        except BaseException:
+            shutil.rmtree(draft.path, ignore_errors=True)
+            raise
+
+
+@dataclass
+class Draft:
+    """A folder that is being written.
+
+    Attributes:
+        path: Where its files are written.
+        info: Facts for the manifest.
+        stand_ins: Content by file name that the fingerprint hashes instead of the file's own, so that a file can be
+            written in another form without changing the fingerprint.
+    """
+
+    path: Path
+    info: dict[str, Any]
+    stand_ins: dict[str, bytes] = field(default_factory=dict)
+
+
+def read_manifest(path: Path, kind: str) -> Manifest:
+    """Reads and checks the manifest of a finished folder.
+
+    Args:
+        path: The folder.
+        kind: What the folder must be.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: Where the folder is missing, of another kind, or a file of it is missing or has another size.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        what = "is not a finished folder of shelfrank" if path.exists() else "does not exist"
+        raise UserError(f"{path} must be a finished {_spoken(kind)}, but it {what}; run the step that writes it first")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        fields = {name: data[name] for name in ("kind", "inputs", "info", "files", "fingerprint")}
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError) as error:
+        raise UserError(
+            f"{file} must be a manifest of shelfrank, but it cannot be read; remove {path} and write it again"
+        ) from error
+    if data["kind"] != kind:
+        raise UserError(f"{path} must be a {_spoken(kind)}, but it is a {_spoken(data['kind'])}")
+    for name, entry in data["files"].items():
+        size = (path / name).stat().st_size if (path / name).is_file() else None
+        if size != entry["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise UserError(
+                f"{path / name} must have {entry['bytes']} bytes as its manifest says, but it {found}; "
+                f"write {path} again"
+            )
+    return Manifest(**fields)
+
+
+def verify_files(path: Path, manifest: Manifest) -> None:
+    """Compares every file's sha256 with the manifest; a difference is a `UserError`."""
+    for name, entry in manifest.files.items():
+        if _sha256(path / name) != entry["sha256"]:
+            raise UserError(
+                f"{path / name} must have the sha256 its manifest says, but its bytes have changed; write {path} again"
+            )
+
+
+def is_current(path: Path, kind: str, inputs: dict[str, Any]) -> bool:
+    """Whether `path` already holds the finished result of the same inputs."""
+    try:
+        manifest = read_manifest(path, kind)
+    except UserError:
+        return False
+    return manifest.inputs == json.loads(json.dumps(inputs))
+
+
+def refuse_foreign(path: Path, kind: str) -> None:
+    """Raises a `UserError` where `path` holds anything but an older folder of this kind, which may be replaced."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not _is_ours(path):
+        raise UserError(
+            f"{path} must be new or a folder that shelfrank wrote, but it holds something else; choose another --out"
+        )
+    found = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["kind"]
+    if found != kind:
+        raise UserError(
+            f"{path} must be new or an older {_spoken(kind)}, but it is a {_spoken(found)}; choose another --out"
+        )
+
+
+def fingerprint(data: Any) -> str:
+    """Hash of plain data, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Writes a file under a temporary name, syncs it and renames it into place."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _writer_lock(path: Path) -> Iterator[None]:
+    lock = path.parent / f".{path.name}.lock"
+    busy = f"only one process may write {path}, but another is writing it; wait for it or choose another --out"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(busy) from error
+        # The last writer may have removed the file after it was opened here; a lock on it would hold nobody off.
+        if not lock.exists() or not os.path.samestat(lock.stat(), os.fstat(file.fileno())):
+            raise UserError(busy)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _swap_into_place(draft: Path, path: Path) -> None:
+    for folder in (draft, *(found for found in draft.rglob("*") if found.is_dir())):
+        _sync_folder(folder)
+    if not path.exists():
+        draft.rename(path)
+    elif not _exchange(draft, path):
+        # Between these two renames there is no `path`; the next writer puts the old folder back.
+        old = path.with_name(f".{path.name}.old-{os.getpid()}")
+        path.rename(old)
+        draft.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    _sync_folder(path.parent)
+    shutil.rmtree(draft, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Swaps two folders in one step; False where the system or the file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    at_working_folder, exchange = -100, 2
+    if renameat2 is None:
+        return False
+    return renameat2(at_working_folder, os.fsencode(one), at_working_folder, os.fsencode(other), exchange) == 0
+
+
+def _clear_after_a_crash(path: Path) -> None:
+    for old in path.parent.glob(f".{path.name}.old-*"):
+        if not path.exists():
+            old.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    for stale in path.parent.glob(f".{path.name}.tmp-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _is_ours(path: Path) -> bool:
+    # Other programs write a manifest.json too: browser extensions, web apps, build tools.
+    try:
+        data = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and {"format", "kind", "shelfrank", "fingerprint"} <= data.keys()
+
+
+def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    entries = {}
+    for file in files:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+        entries[file.relative_to(folder).as_posix()] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+    return entries
+
+
+def _entry(content: bytes) -> dict[str, Any]:
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _spoken(kind: str) -> str:
+    return kind.replace("_", " ")

@@ -1,0 +1,1 @@
+"""The paper's experiments, which nothing else uses."""

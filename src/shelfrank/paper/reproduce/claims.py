@@ -1,0 +1,186 @@
+"""The paper's claims C1-C8: the inequalities that each consists of, and what the figures say of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shelfrank.metrics.interval import too_few
+from shelfrank.paper.reproduce.measure import Pair
+from shelfrank.paper.reproduce.rows import BY_NAME, ROWS
+
+Verdict = Literal["holds", "does not hold", "cannot be told"]
+
+SIGNIFICANCE = 0.05
+NOT_WORSE_PERCENT = 1.0
+"""A figure that falls by no more than this, in percent, counts as kept (C5); fixed before anything was measured."""
+
+TABLE_2 = [row.name for row in ROWS if row.table == 2]
+CARTS_AND_PURCHASES = ("add_to_cart", "purchase")
+ALL_TASKS = ("click", "add_to_cart", "purchase")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One inequality of a claim.
+
+    Attributes:
+        pair: What is to be above what.
+        paper: The paper's difference; None where it prints none.
+        margin_percent: How far below, in percent, still counts; 0 asks for more.
+    """
+
+    pair: Pair
+    paper: float | None
+    margin_percent: float = 0.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the paper.
+
+    Attributes:
+        id: C1 to C8.
+        statement: What it says.
+        where: Where the paper says it.
+        checks: The inequalities that must all hold.
+    """
+
+    id: str
+    statement: str
+    where: str
+    checks: tuple[Check, ...]
+
+
+def _above(more: str, less: str, tasks: Sequence[str]) -> tuple[Check, ...]:
+    own, its = BY_NAME[more].printed.mrr, BY_NAME[less].printed.mrr
+    return tuple(Check(Pair(more, less, "mrr", task), round(own[task] - its[task], 3)) for task in tasks)
+
+
+def _degree(more: str | None, less: str) -> Check:
+    own, its = (1.0 if more is None else BY_NAME[more].printed.pd), BY_NAME[less].printed.pd
+    return Check(Pair(more, less, "pd"), None if own is None or its is None else round(own - its, 2))
+
+
+_WITHOUT = "-no_semantic_score"
+_CROSS = "mmoe_dcn_v2_tinybert_cross"
+_BEST = "mmoe_ftt_tinybert_cross"
+_NEURAL = [name for name in TABLE_2 if name not in ("xgboost", "mmoe")]
+_WITH_DEGREE = [name for name in TABLE_2 if BY_NAME[name].printed.pd is not None]
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        "C1",
+        "Learning all tasks together beats learning carts alone, for the same backbone.",
+        "Table 2, MRR@1 of carts and purchases",
+        (
+            *_above("mmoe_dcn_v2", "dcn_v2_single", CARTS_AND_PURCHASES),
+            *_above("ftt", "ftt_single", CARTS_AND_PURCHASES),
+        ),
+    ),
+    Claim(
+        "C2",
+        "MMoE alone is the weakest model.",
+        "Table 2, MRR@1",
+        tuple(check for name in TABLE_2 if name != "mmoe" for check in _above(name, "mmoe", ALL_TASKS)),
+    ),
+    Claim(
+        "C3",
+        "MMoE + FT-T + TinyBERT cross is the best model on carts and purchases.",
+        "Table 2, MRR@1",
+        tuple(check for name in TABLE_2 if name != _BEST for check in _above(_BEST, name, CARTS_AND_PURCHASES)),
+    ),
+    Claim(
+        "C4",
+        "XGBoost lies below every network but MMoE alone on purchases.",
+        "Table 2, MRR@1 of purchases",
+        tuple(check for name in _NEURAL for check in _above(name, "xgboost", ("purchase",))),
+    ),
+    Claim(
+        "C5",
+        "Without the semantic score TabNet and MMoE + DCN-V2 lose clicks, the model with TinyBERT does not.",
+        f"Table 3, MRR@1 of clicks; kept means no more than {NOT_WORSE_PERCENT:g} % lost",
+        (
+            *_above("tabnet", f"tabnet{_WITHOUT}", ("click",)),
+            *_above("mmoe_dcn_v2", f"mmoe_dcn_v2{_WITHOUT}", ("click",)),
+            *(
+                Check(check.pair, check.paper, NOT_WORSE_PERCENT)
+                for check in _above(f"{_CROSS}{_WITHOUT}", _CROSS, ("click",))
+            ),
+        ),
+    ),
+    Claim(
+        "C6",
+        "Cross matching beats dot.",
+        "Table 4, MRR@1",
+        _above(_CROSS, "mmoe_dcn_v2_tinybert_dot", ALL_TASKS),
+    ),
+    Claim(
+        "C7",
+        "The relevance task helps all three tasks.",
+        "Table 5, MRR@1; the text of Sec. 5.2 quotes Table 4's figures and +1.22 / +0.57 / +0.86 % for this",
+        _above("mmoe_dcn_v2-relevance", "mmoe_dcn_v2", ALL_TASKS),
+    ),
+    Claim(
+        "C8",
+        "PD@10 lies below 1, and the models with text personalise more than MMoE + DCN-V2 alone.",
+        "Table 2, PD@10",
+        (
+            *(_degree(None, name) for name in _WITH_DEGREE),
+            _degree("mmoe_dcn_v2", _CROSS),
+            _degree("mmoe_dcn_v2", _BEST),
+        ),
+    ),
+)
+"""The claims, each with the paper's direction."""
+
+
+def pairs() -> list[Pair]:
+    """Every difference that a claim or a table needs, once."""
+    of_claims = [check.pair for claim in CLAIMS for check in claim.checks]
+    of_tables = [Pair(row.name, row.base, "mrr", task) for row in ROWS if row.base is not None for task in ALL_TASKS]
+    return list({pair.key: pair for pair in [*of_claims, *of_tables]}.values())
+
+
+def judge_check(check: Check, found: Mapping[str, Any] | None, n_checks: int) -> Verdict:
+    """What the figures say of one inequality.
+
+    It holds where the interval lies above 0, or above the margin, and no seed says otherwise. It does not hold where
+    the interval lies below, no seed says otherwise, and `p` stays below 5 % divided by the claim's number of checks: of
+    many true inequalities one may look false by chance.
+
+    Args:
+        check: The inequality.
+        found: The difference with its interval, `p` and seeds; None, or without an interval, where it could not be
+            measured.
+        n_checks: Checks of the claim.
+
+    Returns:
+        The verdict.
+    """
+    if found is None or found["low"] is None or too_few(found["n"]):
+        return "cannot be told"
+    margin = check.margin_percent / 100 * found["base"]
+    if found["low"] > -margin and (margin or found["low"] > 0) and all(seed > -margin for seed in found["seeds"]):
+        return "holds"
+    unlikely = found["p"] < SIGNIFICANCE / n_checks
+    if found["high"] < -margin and unlikely and all(seed < -margin for seed in found["seeds"]):
+        return "does not hold"
+    return "cannot be told"
+
+
+def judge(claim: Claim, differences: Mapping[str, Mapping[str, Any] | None]) -> tuple[Verdict, list[Verdict]]:
+    """What the figures say of a claim and of each of its checks.
+
+    Args:
+        claim: The claim.
+        differences: By `Pair.key`, what was found.
+
+    Returns:
+        The claim's verdict: it holds where every check does, and does not hold where one does not; then each check's.
+    """
+    each: list[Verdict] = [
+        judge_check(check, differences.get(check.pair.key), len(claim.checks)) for check in claim.checks
+    ]
+    if all(verdict == "holds" for verdict in each):
+        return "holds", each
+    return ("does not hold" if "does not hold" in each else "cannot be told"), each

@@ -1,0 +1,247 @@
+"""Trains and measures every row from every seed, several at once, each a run folder that is made once."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from shelfrank.config import EvaluateConfig, ExperimentConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.parallel import end_with_parent
+from shelfrank.core.progress import console
+from shelfrank.data.prepared import PreparedData
+from shelfrank.evaluate.evaluation import Evaluation, evaluate
+from shelfrank.paper.reproduce.budgets import Budget
+from shelfrank.paper.reproduce.rows import Figures, Row, printed_weights
+from shelfrank.rankers.paper import PAPER_ROWS
+from shelfrank.rankers.run import Run, problem, resolve_experiment, train
+from shelfrank.rankers.texts import ProblemTexts
+from shelfrank.report.formats import duration
+
+UNTOLD = ("cost", "fingerprint", "calibration", "uses_features", "learned")
+"""Parts of a report that are times, that hold times, or that no table shows."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """One row from one seed.
+
+    Attributes:
+        row: What is trained.
+        seed: From which seed.
+        config: How, resolved.
+        out: Folder of the reproduction.
+    """
+
+    row: Row
+    seed: int
+    config: ExperimentConfig
+    out: Path
+
+    @property
+    def name(self) -> str:
+        """The name of its folders."""
+        return f"{self.row.name}-seed{self.seed}"
+
+    @property
+    def run(self) -> Path:
+        """Its run folder."""
+        return self.out / "runs" / self.name
+
+    @property
+    def evaluation(self) -> Path:
+        """Its evaluation."""
+        return self.out / "evaluations" / self.name
+
+
+def plan(
+    rows: Sequence[Row],
+    budget: Budget,
+    out: Path,
+    tuned: dict[str, Figures],
+    overrides: Sequence[str] = (),
+) -> list[Training]:
+    """Every training of some rows.
+
+    Args:
+        rows: The rows.
+        budget: Sizes, seeds and settings.
+        out: Folder of the reproduction.
+        tuned: Task weights by row, in place of those that the paper prints.
+        overrides: Settings of every run on top of all others.
+
+    Returns:
+        The trainings, row by row.
+    """
+    return [
+        Training(row, seed, resolve_row(row, budget, seed, tuned.get(row.name), overrides), out)
+        for row in rows
+        for seed in range(budget.n_seeds if row.seeds else 1)
+    ]
+
+
+def resolve_row(
+    row: Row, budget: Budget, seed: int, weights: Figures | None = None, overrides: Sequence[str] = ()
+) -> ExperimentConfig:
+    """How a row is trained from a seed, with the given task weights in place of those that the paper prints."""
+    # Numerics: one thread, so that the figures are the same however many cores there are.
+    settings = ["train.threads=1", *budget.settings]
+    if row.is_ft_transformer:
+        settings += budget.ft_transformer_settings
+    if row.reads_text:
+        settings += [f"neural.text.model={json.dumps(budget.text_model)}", *budget.text_settings]
+    # Table 5 is the only one with the relevance task.
+    settings.append(f"relevance_weight={0.1 if row.table == 5 else 0}")
+    weights = weights or printed_weights(row)
+    if weights is not None:
+        settings.append(f"task_weights={json.dumps(dict(weights))}")
+    is_sized = row.ranker in PAPER_ROWS and bool(PAPER_ROWS[row.ranker].sizes)
+    preset = budget.preset if is_sized else "default"
+    return resolve_experiment(row.ranker, None, [*settings, *row.settings, *overrides], seed, preset)
+
+
+def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfig, n_workers: int) -> list[Training]:
+    """Trains and measures, `n_workers` at a time; what is finished is not done again.
+
+    A training that fails does not stop the others. A killed one goes on from its checkpoint at the next call.
+
+    Args:
+        trainings: What to train.
+        prepared: The prepared data.
+        config: How to measure.
+        n_workers: Processes, of one thread each.
+
+    Returns:
+        The trainings that were done now.
+
+    Raises:
+        UserError: Where a training failed, after all others have ended.
+    """
+    order = sorted(trainings, key=_expected_cost, reverse=True)
+    done: list[Training] = []
+    failed: dict[str, str] = {}
+    started = time.monotonic()
+    expected = {training.name: _expected_cost(training) for training in order}
+    _encode_texts(trainings, prepared)
+    with (
+        _one_thread_each(),
+        ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), end_with_parent) as pool,
+    ):
+        waiting: dict[Future[bool], Training] = {}
+        left = list(order)
+        spent = 0.0
+        while left or waiting:
+            while left and len(waiting) < n_workers:
+                training = left.pop(0)
+                waiting[pool.submit(_run, training, prepared, config)] = training
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                training = waiting.pop(future)
+                try:
+                    changed = future.result()
+                except UserError as error:
+                    failed[training.name] = str(error)
+                    _tell(training, f"failed: {error}")
+                    continue
+                except BrokenProcessPool as error:
+                    raise UserError(
+                        f"a worker must live until its training ends, but the one of {training.name} or beside it was "
+                        "killed, perhaps for want of memory; run the same command again, with fewer --workers"
+                    ) from error
+                if changed:
+                    done.append(training)
+                    spent += expected[training.name]
+                unfinished = sum(expected[each.name] for each in (*left, *waiting.values()))
+                rate = spent / max(time.monotonic() - started, 1e-9)
+                remaining = f", about {duration(unfinished / rate)} left" if rate and unfinished else ""
+                count = len(order) - len(left) - len(waiting)
+                _tell(training, f"{'done' if changed else 'unchanged'} ({count} of {len(order)}{remaining})")
+    if failed:
+        name, error = next(iter(failed.items()))
+        raise UserError(f"{len(failed)} of {len(order)} trainings failed, {name} first: {error}")
+    return done
+
+
+def pure_report(training: Training) -> dict[str, Any]:
+    """What a run and its evaluation say that the same seed says again bit for bit: no times.
+
+    Args:
+        training: A finished training.
+
+    Returns:
+        The evaluation's report without times, with the run's inputs: resolved config, data and text model.
+    """
+    evaluation, run = Evaluation.open(training.evaluation), Run.open(training.run)
+    report = {name: value for name, value in evaluation.report.items() if name not in UNTOLD}
+    report["name"] = training.name
+    report["curves"] = [
+        {name: value for name, value in record.items() if name != "seconds"} for record in report["curves"] or []
+    ]
+    inputs = {name: value for name, value in run.manifest.inputs.items() if name != "config"}
+    return {**report, "inputs": inputs, "rows": run.manifest.info["rows"]}
+
+
+def _run(training: Training, prepared: Path, config: EvaluateConfig) -> bool:
+    folder = training.out / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{training.name}.log").open("ab") as log, _standard_error_to(log.fileno()):
+        trained = train(prepared, training.row.ranker, training.config, training.run, resume=True, ignore_foreign=True)
+        return evaluate(training.run, training.evaluation, config) or trained
+
+
+@contextlib.contextmanager
+def _standard_error_to(descriptor: int) -> Iterator[None]:
+    """Sends this process's standard error elsewhere: the progress of several workers would mix."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    os.dup2(descriptor, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Lets processes that are started within use one thread each; numerical libraries read it when they load."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _encode_texts(trainings: Sequence[Training], path: Path) -> None:
+    """Fills the cache of the frozen layers' output once, on every core, before several processes want it."""
+    reading = [each for each in trainings if each.row.reads_text and not (each.run / "manifest.json").exists()]
+    if reading:
+        prepared = PreparedData.open(path)
+        texts = ProblemTexts(problem(prepared, reading[0].config))
+        texts.feed(torch.device("cpu"), prepared.split("train"))
+        console.print(f"encode texts: {texts.told()[1]}", highlight=False)
+
+
+def _expected_cost(training: Training) -> float:
+    """About how long a training takes beside the others, to start the long ones first and to guess what is left."""
+    if not training.row.seeds:
+        return 0.1
+    return 1.0 + 8.0 * training.row.reads_text + 4.0 * training.row.is_ft_transformer
+
+
+def _tell(training: Training, what: str) -> None:
+    console.print(f"{training.name}: {what}", highlight=False, markup=False, soft_wrap=True)

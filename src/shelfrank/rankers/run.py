@@ -1,0 +1,223 @@
+"""One ranker trained once: from prepared data and a config to a run folder, and back."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from shelfrank.config import ExperimentConfig, merge, normalised_weights, resolve
+from shelfrank.core.artifact import Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
+from shelfrank.core.errors import UserError
+from shelfrank.core.processes import processes
+from shelfrank.core.progress import measured
+from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.rankers import RankerSpec, ranker_spec, read_settings
+from shelfrank.rankers.base import Problem, Ranker, TextTables
+from shelfrank.rankers.paper import PAPER_ROWS
+from shelfrank.text.encoder import find_model, model_fingerprint
+from shelfrank.train.distributed import publish_once
+from shelfrank.train.loop import Checkpoints
+
+KIND = "run"
+RUN_VERSION = 5
+"""Part of every run's inputs: raise it when the same data and config give another model."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run on disk.
+
+    Attributes:
+        path: Its folder.
+        manifest: Its manifest.
+        name: The ranker's name in `RANKERS`.
+        config: The resolved config.
+    """
+
+    path: Path
+    manifest: Manifest
+    name: str
+    config: ExperimentConfig
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Opens a finished run; a missing, half-written or damaged one is a `UserError`."""
+        manifest = read_manifest(path, KIND)
+        # Small beside its data, so every byte is checked: a damaged model may load and score.
+        verify_files(path, manifest)
+        # The file holds what the ranker reads; the manifest has the rest, which fingerprints depend on.
+        config = resolve(ExperimentConfig, path / "config.yaml", base=manifest.inputs["config"])
+        return cls(path, manifest, str(manifest.inputs["ranker"]), config)
+
+    @property
+    def label(self) -> str:
+        """How tables name it."""
+        excluded = ", ".join(side.value for side in self.config.exclude_sides)
+        return ranker_spec(self.name).label + (f" without {excluded} features" if excluded else "")
+
+    def prepared(self) -> PreparedData:
+        """The data it was trained on; a `UserError` where that has changed since."""
+        prepared = PreparedData.open(Path(self.manifest.info["prepared"]))
+        if prepared.manifest.fingerprint != self.manifest.inputs["prepared"]:
+            raise UserError(
+                f"{prepared.path} must hold the data that {self.path} was trained on, but it has changed; train again"
+            )
+        return prepared
+
+    def ranker(self, prepared: PreparedData) -> Ranker:
+        """The fitted ranker."""
+        ranker = ranker_spec(self.name).build(problem(prepared, self.config))
+        ranker.load(self.path)
+        return ranker
+
+    def select(self, split: Split) -> Split:
+        """A split with only the features that the ranker may see."""
+        return split.select(self.config.exclude_sides, self.config.exclude_features)
+
+
+def train(
+    prepared_path: Path,
+    name: str,
+    config: ExperimentConfig,
+    out: Path,
+    resume: bool = False,
+    ignore_foreign: bool = False,
+) -> bool:
+    """Trains one ranker.
+
+    A checkpoint lies beside `out` until the run is finished, so that a killed training can be resumed. Processes that
+    share a training all call this; the first one writes.
+
+    Args:
+        prepared_path: A finished folder of prepared data.
+        name: A name in `RANKERS`.
+        config: The resolved config.
+        out: The run's folder.
+        resume: Go on from the last complete checkpoint of the same data and config, if there is one.
+        ignore_foreign: Start afresh where the checkpoint is of other data or another config, instead of refusing.
+
+    Returns:
+        False where `out` already holds the result of the same inputs, and nothing was done.
+
+    Raises:
+        UserError: Where the ranker is unknown, the data cannot be read, or the config does not fit the data.
+    """
+    spec = ranker_spec(name)
+    prepared = PreparedData.open(prepared_path)
+    settings = config.model_dump(mode="json")
+    inputs = {"prepared": prepared.manifest.fingerprint, "ranker": name, "config": settings, "version": RUN_VERSION}
+    if config.neural.text.matching != "none":
+        # A local folder may hold another model by now.
+        inputs["text_model"] = model_fingerprint(find_model(config.neural.text.model))
+    group = processes()
+    group.agree(fingerprint(inputs), "data and config")
+    if group.from_lead(is_current(out, KIND, inputs)):
+        return False
+    checkpoint_folder = out.with_name(f".{out.name}.checkpoint")
+    if group.leads:
+        # Hours of training on damaged arrays cost more than reading every byte once.
+        verify_files(prepared_path, prepared.manifest)
+    with publish_once(out, KIND, inputs) as draft, measured() as cost:
+        # Until the folder is ours to write, the checkpoint may be that of a training under way.
+        if draft is not None and not resume:
+            shutil.rmtree(checkpoint_folder, ignore_errors=True)
+        splits = [
+            prepared.split(part).select(config.exclude_sides, config.exclude_features) for part in ("train", "valid")
+        ]
+        ranker = spec.build(problem(prepared, config))
+        checkpoints = Checkpoints(checkpoint_folder, fingerprint(inputs), resume, ignore_foreign)
+        if draft is None:
+            if ranker.learns_together:
+                ranker.fit(splits[0], splits[1], checkpoints)
+            group.wait()
+            return True
+        fitted = ranker.fit(splits[0], splits[1], checkpoints)
+        ranker.save(draft.path)
+        write_config(draft, name, config)
+        lines = "".join(json.dumps(record) + "\n" for record in fitted.curve)
+        (draft.path / "metrics.jsonl").write_text(lines, encoding="utf-8")
+        draft.info.update(
+            prepared=str(prepared_path),
+            fitted=_plain(asdict(fitted)),
+            cost=cost.stop().as_dict(),
+            rows=splits[0].n_rows,
+            processes=group.n,
+        )
+    shutil.rmtree(checkpoint_folder, ignore_errors=True)
+    group.wait()
+    return True
+
+
+def write_config(draft: Draft, name: str, config: ExperimentConfig) -> None:
+    """Writes `config.yaml` of a run: the settings that its ranker reads.
+
+    The run's fingerprint hashes all settings, as in runs whose `config.yaml` has them all.
+    """
+    read, every = (
+        yaml.safe_dump(settings, sort_keys=False).encode()
+        for settings in (read_settings(name, config), config.model_dump(mode="json"))
+    )
+    (draft.path / "config.yaml").write_bytes(read)
+    draft.stand_ins["config.yaml"] = every
+
+
+def resolve_experiment(
+    name: str,
+    file: Path | None,
+    overrides: list[str],
+    seed: int | None,
+    preset: Literal["default", "paper"] = "default",
+    settings: Mapping[str, Any] | None = None,
+) -> ExperimentConfig:
+    """Resolves the config of a named ranker: its preset, then a file, nested settings, assignments, then the seed.
+
+    Args:
+        name: A name in `RANKERS`.
+        file: YAML with any keys of the config.
+        overrides: Assignments such as `train.epochs=3`.
+        seed: Seed of every draw; None leaves it to the others.
+        preset: `paper` takes sizes near to those of the ranker's row in the paper's Table 2.
+        settings: Nested values; see `resolve`.
+
+    Returns:
+        The config.
+
+    Raises:
+        UserError: Where the ranker is unknown or has no such preset, or a setting is not as it must be.
+    """
+    spec: RankerSpec = ranker_spec(name)
+    base = dict(spec.preset)
+    if preset == "paper":
+        if name not in PAPER_ROWS or not PAPER_ROWS[name].sizes:
+            raise UserError(f"the preset paper needs a network of the paper's Table 2, which {name} is not")
+        base = merge(base, {"neural": PAPER_ROWS[name].sizes})
+    seeds = [] if seed is None else [f"seed={seed}"]
+    return resolve(ExperimentConfig, file, [*overrides, *seeds], base=base, settings=settings)
+
+
+def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
+    """What a ranker must be built for, given the data and the config."""
+    left = [
+        column
+        for column in (*prepared.numerical_columns, *prepared.categorical_columns)
+        if column.side not in config.exclude_sides and column.name not in config.exclude_features
+    ]
+    weights = normalised_weights(config.task_weights, prepared.tasks)
+    return Problem(
+        config=config,
+        tasks=prepared.tasks,
+        task_weights=tuple(weights[task] for task in prepared.tasks),
+        columns=tuple(column.name for column in left),
+        n_numerical=sum(column.size == 0 for column in left),
+        category_sizes=tuple(column.size for column in left if column.size),
+        relevance_classes=prepared.relevance_classes if config.relevance_weight > 0 else 0,
+        texts=TextTables(prepared, prepared.path.parent / f".{prepared.path.name}.text_states"),
+    )
+
+
+def _plain(data: dict[str, Any]) -> dict[str, Any]:
+    return json.loads(json.dumps(data))

@@ -1,0 +1,20 @@
+import pytest
+
+from shelfrank.core.errors import UserError, unknown_name
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("xgbost", "unknown ranker 'xgbost': choose one of mmoe, popularity, xgboost; did you mean 'xgboost'?"),
+        ("zzz", "unknown ranker 'zzz': choose one of mmoe, popularity, xgboost"),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(given: str, message: str) -> None:
+    error = unknown_name("ranker", given, {"xgboost": 1, "popularity": 2, "mmoe": 3})
+    assert isinstance(error, UserError)
+    assert str(error) == message
+
+
+def test_a_user_error_is_a_value_error() -> None:
+    assert issubclass(UserError, ValueError)
