@@ -12,7 +12,7 @@ from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, tell
 
 def ranker_names() -> list[str]:
     """The names in `RANKERS`, read from its source: importing the rankers takes longer than a shell should wait."""
-    tree = ast.parse(Path(__file__).with_name("rankers").joinpath("__init__.py").read_text(encoding="utf-8"))
+    tree = ast.parse((Path(__file__).parents[1] / "rankers" / "__init__.py").read_text(encoding="utf-8"))
     for node in tree.body:
         if (
             isinstance(node, ast.AnnAssign)
