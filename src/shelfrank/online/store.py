@@ -29,7 +29,7 @@ from shelfrank.online.requests import RequestCheck, request_features
 from shelfrank.online.spelling import spell_event, spell_page
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding
 from shelfrank.prepare.measures import PRICE, HistoryPlan
-from shelfrank.prepare.page import computed_features, totals_by_key
+from shelfrank.prepare.page import computed_features, numerical_columns, totals_by_key
 from shelfrank.prepare.textual import ProductTexts, QueryTexts
 from shelfrank.text.scores import cosines_of_query
 
@@ -281,7 +281,7 @@ class FeatureStore:
 
     def _open_encoder(self, path: Path) -> None:
         encoder = Encoder.load(path / "encoder.json")
-        self.numerical_columns: tuple[Column, ...] = tuple(c for each in encoder.numerical for c in each.columns())
+        self.numerical_columns: tuple[Column, ...] = tuple(numerical_columns(encoder, self._made))
         self.categorical_columns: tuple[Column, ...] = tuple(each.column() for each in encoder.categorical)
         place = {column.name: index for index, column in enumerate(self.numerical_columns)}
         place |= {column.name: index for index, column in enumerate(self.categorical_columns)}

@@ -3,7 +3,7 @@
 Every formula sees whole pages: rows lie grouped by search.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float64, Int64, Num
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.schema import Feature, Kind, Side
+from shelfrank.data.prepared import Column
+from shelfrank.prepare.encode import Encoder
 from shelfrank.prepare.history import Columns, Made, history_features
 from shelfrank.prepare.measures import HistoryPlan, Total
 
@@ -23,6 +25,19 @@ def computed_features(plan: HistoryPlan, config: PrepareConfig) -> list[Made]:
     if config.upstream_order:
         made += upstream_features(plan, config.history.session)
     return made
+
+
+def numerical_columns(encoder: Encoder, made: Sequence[Made]) -> list[Column]:
+    """The columns of the numerical features, those that are computed of declared ones with these."""
+    computed = {each.feature.name: each for each in made if each.declared}
+    columns: list[Column] = []
+    for encoding in encoder.numerical:
+        some = encoding.columns()
+        if (each := computed.get(encoding.name)) is not None:
+            missing = float(encoding.transform(np.array([each.unknown]))[0, 0])
+            some[0] = replace(some[0], missing=missing, made_of=tuple(sorted(each.declared)))
+        columns += some
+    return columns
 
 
 def totals_by_key(made: Iterable[Made]) -> dict[str, list[Total]]:

@@ -13,12 +13,10 @@ import contextlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,15 +24,14 @@ from shelfrank.config import PrepareConfig
 from shelfrank.core.artifact import is_current, publish
 from shelfrank.core.progress import measured
 from shelfrank.core.schema import AS_WRITTEN
-from shelfrank.data.prepared import KIND, Column, save_columns
+from shelfrank.data.prepared import KIND, save_columns
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.arrays import write_arrays
-from shelfrank.prepare.encode import Encoder, lost_defaults
+from shelfrank.prepare.encode import lost_defaults
 from shelfrank.prepare.features import unread_texts
 from shelfrank.prepare.fit import fit_encoder
-from shelfrank.prepare.history import Made
 from shelfrank.prepare.leaks import find_suspects
-from shelfrank.prepare.page import computed_features
+from shelfrank.prepare.page import computed_features, numerical_columns
 from shelfrank.prepare.reading import Reading, read
 from shelfrank.prepare.relevance import PAIRS_FILE
 from shelfrank.prepare.sampling_info import sampling_info
@@ -123,7 +120,7 @@ def _write(out: Path, log: SearchLog, reading: Reading, config: PrepareConfig) -
     statistics = write_arrays(out, reader, reading.entities, encoder, reading.searches, sizes, plan, relevance)
     encoder.save(out / "encoder.json")
     log.schema.save(out / "schema.yaml")
-    columns = _numerical_columns(encoder, computed_features(plan.history, config))
+    columns = numerical_columns(encoder, computed_features(plan.history, config))
     codes = [encoding.column() for encoding in encoder.categorical]
     n_classes = config.relevance.n_classes if config.relevance else 0
     save_columns(out, plan.tasks, columns, codes, n_classes)
@@ -149,19 +146,6 @@ def _write(out: Path, log: SearchLog, reading: Reading, config: PrepareConfig) -
         labels.save(out / PAIRS_FILE, pairs, config.relevance)
         info["relevance"] = {"counts": dict(labels.counts), "notes": list(labels.notes)}
     return info
-
-
-def _numerical_columns(encoder: Encoder, made: Sequence[Made]) -> list[Column]:
-    """The columns of the numerical features, those that are computed of declared ones with these."""
-    computed = {each.feature.name: each for each in made if each.declared}
-    columns: list[Column] = []
-    for encoding in encoder.numerical:
-        some = encoding.columns()
-        if (each := computed.get(encoding.name)) is not None:
-            missing = float(encoding.transform(np.array([each.unknown]))[0, 0])
-            some[0] = replace(some[0], missing=missing, made_of=tuple(sorted(each.declared)))
-        columns += some
-    return columns
 
 
 def _write_texts(out: Path, reading: Reading) -> None:
