@@ -129,7 +129,9 @@ def train(
             prepared.split(part).select(config.exclude_sides, config.exclude_features) for part in ("train", "valid")
         ]
         ranker = spec.build(problem(prepared, config))
-        checkpoints = Checkpoints(checkpoint_folder, fingerprint(inputs), resume, ignore_foreign)
+        # A run's own config.yaml, which lacks what its ranker does not read, goes on from the same checkpoint.
+        owner = fingerprint({**inputs, "config": read_settings(name, config)})
+        checkpoints = Checkpoints(checkpoint_folder, owner, resume, ignore_foreign)
         if draft is None:
             if ranker.learns_together:
                 ranker.fit(splits[0], splits[1], checkpoints)

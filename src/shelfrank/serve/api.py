@@ -24,7 +24,7 @@ _NONE = Field(default_factory=dict)
 
 def _id_text(given: Any) -> Any:
     """An id that is a number, as an import spells it; anything else is left to the check that follows."""
-    if isinstance(given, int | float) and not isinstance(given, bool):
+    if isinstance(given, int | float) and not isinstance(given, bool) and -_INT64 <= given < _INT64:
         return IdSpelling().of(given) or given
     return given
 
