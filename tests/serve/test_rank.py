@@ -378,3 +378,9 @@ def test_draining_turns_requests_away_but_answers_them(client: TestClient, bundl
     client.app.state.service.draining = True  # pyright: ignore
     assert (client.get("/readyz").status_code, client.get("/readyz").text) == (503, "draining\n")
     assert not rank(client, body_of(golden_page(bundle_path)))["degraded"]
+
+
+@pytest.mark.parametrize("number", [2**64, -(2**64), 1e300])
+def test_a_number_beyond_64_bits_is_no_id(client: TestClient, number: float) -> None:
+    assert client.post("/v1/rank", json={"query": "sofa", "candidates": [number]}).status_code == 422
+    assert client.post("/v1/rank", json={"query": "sofa", "candidates": [2**63 - 1]}).status_code == 200

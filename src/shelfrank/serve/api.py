@@ -24,7 +24,8 @@ _NONE = Field(default_factory=dict)
 
 def _id_text(given: Any) -> Any:
     """An id that is a number, as an import spells it; anything else is left to the check that follows."""
-    if isinstance(given, int | float) and not isinstance(given, bool) and -_INT64 <= given < _INT64:
+    # Numerics: callers that keep numbers as floats round the ends of the range by up to 1,024.
+    if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) <= _INT64 + 1024:
         return IdSpelling().of(given) or given
     return given
 
