@@ -1,6 +1,5 @@
 """The commands of rankers: `shelfrank train`, `rankers`, `describe` and `explain`."""
 
-import ast
 import json
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,19 +7,12 @@ from typing import Annotated, Literal
 import typer
 
 from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, tell
+from shelfrank.config.rankers import RANKER_NAMES
 
 
 def ranker_names() -> list[str]:
-    """The names in `RANKERS`, read from its source: importing the rankers takes longer than a shell should wait."""
-    tree = ast.parse((Path(__file__).parents[1] / "rankers" / "__init__.py").read_text(encoding="utf-8"))
-    for node in tree.body:
-        if (
-            isinstance(node, ast.AnnAssign)
-            and ast.unparse(node.target) == "RANKERS"
-            and isinstance(node.value, ast.Dict)
-        ):
-            return [ast.literal_eval(key) for key in node.value.keys if key is not None]
-    return []
+    """The names that a shell completes."""
+    return list(RANKER_NAMES)
 
 
 Ranker = Annotated[

@@ -104,7 +104,7 @@ class TextConfig(Strict):
         trained_layers: Encoder layers that are trained, counted from the last; the others and the embeddings stay as
             they are.
         max_tokens: Tokens that are read of a text.
-        learning_rate: Adam's rate for these layers; None takes that of the rest.
+        learning_rate: Adam's rate for these layers; None is the rate of the rest of the network.
         normalise_vectors: Batch normalisation of both vectors before they are multiplied.
         dropout: Share of units dropped in the trained layers; None keeps what the encoder was made with.
         cache_mb: Most megabytes on disk for the output of one encoder's frozen layers; texts beyond it are encoded anew

@@ -13,6 +13,25 @@ MAX_GRADE = 31
 MAX_LEAVES = 131_072
 """Leaves of a tree, at most, that LightGBM takes."""
 
+RANKER_NAMES = (
+    "shown_order",
+    "popularity",
+    "xgboost",
+    "lambdamart",
+    "dcn_v2_single",
+    "ftt_single",
+    "dcn_v2",
+    "tabnet",
+    "ftt",
+    "mmoe",
+    "mmoe_dcn_v2",
+    "mmoe_ftt",
+    "mmoe_dcn_v2_tinybert_cross",
+    "mmoe_dcn_v2_tinybert_dot",
+    "mmoe_ftt_tinybert_cross",
+)
+"""The rankers, in the order of `shelfrank.rankers.RANKERS`: here too, as that loads what trains them."""
+
 Shrinkage = Annotated[float, Field(ge=1e-9, le=1)]
 """Share of a tree's step that is taken."""
 

@@ -123,7 +123,7 @@ class RankingParameters(_Parameters):
         default=0.08, ge=0, le=1, description="share of queries for which it takes the wrong type"
     )
     speller: float = Field(default=0.55, ge=0, le=1, description="share of misspelt words that the engine corrects")
-    text: float = Field(default=1.6, ge=0, description="weight of the text match, which lies between 0 and 1")
+    text: float = Field(default=1.6, ge=0, description="weight of the text match, which is between 0 and 1")
     popularity: float = Field(
         default=0.35, ge=0, description="weight of past sales, which a new product has yet to make"
     )
