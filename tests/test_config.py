@@ -9,6 +9,7 @@ from shelfrank.config import (
     EngineConfig,
     EvaluateConfig,
     ExperimentConfig,
+    NeuralConfig,
     PrepareConfig,
     SplitConfig,
     TuneConfig,
@@ -244,3 +245,8 @@ def test_a_setting_has_its_values_in_words_and_its_default(
 ) -> None:
     found = [(setting.values, setting.default) for setting in settings_of(model) if setting.path == path]
     assert found == [(values, default)]
+
+
+def test_of_a_config_object_only_what_was_set_counts() -> None:
+    merged = config.merge({"neural": {"bottom": "none", "d_embedding": 8}}, {"neural": NeuralConfig(d_embedding=4)})
+    assert merged == {"neural": {"bottom": "none", "d_embedding": 4}}

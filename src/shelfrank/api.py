@@ -339,6 +339,15 @@ class Bundle(Artifact):
         from shelfrank.serve.pages import ranked_page, wanted_page
         from shelfrank.serve.service import rank_page
 
+        if (
+            isinstance(candidates, str | Mapping)
+            or not isinstance(candidates, Iterable)
+            or hasattr(candidates, "columns")
+        ):
+            raise UserError(
+                "candidates must be a list of product ids or of products as dictionaries, but it is "
+                f"of type {type(candidates).__name__}; give a list"
+            )
         started = time.perf_counter()
         body = {
             "query": query,

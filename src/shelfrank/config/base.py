@@ -133,7 +133,9 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> di
         UserError: Where keys are to be set in what an earlier value made no mapping; that value would be lost.
     """
     merged = dict(base)
-    for key, value in top.items():
+    for key, given in top.items():
+        # Of a config object only what was set counts, else its defaults would replace a ranker's preset.
+        value = given.model_dump(mode="json", exclude_unset=True) if isinstance(given, BaseModel) else given
         earlier, where = merged.get(key), f"{path}{key}"
         replaces = key in {"task_weights", "score_weights"}
         if not isinstance(value, Mapping) or earlier is None or replaces:

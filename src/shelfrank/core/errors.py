@@ -1,4 +1,4 @@
-"""Errors that a user can cause, each told in one sentence."""
+"""Errors that a user can cause, each one sentence."""
 
 import difflib
 from collections.abc import Iterable
@@ -20,6 +20,6 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> UserError:
         The error, to be raised by the caller.
     """
     names = sorted(known)
-    near = difflib.get_close_matches(given, names, n=1)
+    near = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return UserError(f"unknown {kind} {given!r}: choose one of {', '.join(names)}{hint}")

@@ -83,7 +83,7 @@ class XGBoost(TreeRanker):
                 verbose_eval=False,
             )
         best = int(self.booster.best_iteration)
-        self.booster = self._cover_by_rows(self.booster[: best + 1], train, hiding)
+        self.booster = self._cover_by_rows(self.booster[: best + 1], train)
         curve = [
             {"epoch": i + 1, "train_loss": a, "valid_loss": b, "best": i == best}
             for i, (a, b) in enumerate(zip(curves["train"]["logloss"], curves["valid"]["logloss"], strict=True))
@@ -173,11 +173,12 @@ class XGBoost(TreeRanker):
             enable_categorical=True,
         )
 
-    def _cover_by_rows(self, booster: xgb.Booster, train: Split, hiding: Hiding) -> xgb.Booster:
+    def _cover_by_rows(self, booster: xgb.Booster, train: Split) -> xgb.Booster:
         """The same trees, each node with the number of training rows that reach it as its cover.
 
         Then the library's TreeSHAP starts from the mean margin of these rows, and its contributions are those of a
-        background that weighs each of them equally.
+        background that weighs each of them equally. They are counted as they are: what was hidden of them to train
+        would move the mean.
         """
         model = json.loads(booster.save_raw("json"))
         trees = model["learner"]["gradient_booster"]["model"]["trees"]
@@ -185,7 +186,7 @@ class XGBoost(TreeRanker):
         known = self._known(train)
         for start in range(0, len(known), BLOCK_ROWS):
             block = xgb.DMatrix(
-                training_matrix(train, known[start : start + BLOCK_ROWS], hiding),
+                feature_matrix(train, known[start : start + BLOCK_ROWS]),
                 feature_names=booster.feature_names,
                 feature_types=self._types(),
                 enable_categorical=True,
