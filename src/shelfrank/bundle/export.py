@@ -46,8 +46,9 @@ from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.evaluation import Evaluation, score_weights
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.online.build import STORE_FILE, build_store
+from shelfrank.online.build import build_store
 from shelfrank.online.requests import RequestFeature, made_of_declared, read_by, request_features
+from shelfrank.online.store import STORE_FILE, STORE_VERSION
 from shelfrank.prepare.encode import Encoder
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import Run
@@ -136,6 +137,7 @@ def export(
         "evaluation": evaluation and evaluation.manifest.fingerprint,
         "settings": vars(settings),
         "version": EXPORT_VERSION,
+        "features": STORE_VERSION,
     }
 
     store = BundleStore(out)

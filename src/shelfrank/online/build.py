@@ -25,6 +25,7 @@ from shelfrank.engine.base import ROW, Engine, whole_groups
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.online.ids import save_ids
 from shelfrank.online.past import NEVER, KeyTotals
+from shelfrank.online.store import STORE_FILE, STORE_VERSION
 from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding, numbers
 from shelfrank.prepare.features import Plan, entity_tables, plan_features, product_documents
 from shelfrank.prepare.index import IndexedLog
@@ -35,8 +36,6 @@ from shelfrank.prepare.texts import TEXT_ATTRIBUTES
 from shelfrank.prepare.totals import happened, timeline
 from shelfrank.text.scores import SemanticScores
 
-STORE_FILE = "store.json"
-STORE_VERSION = 4
 ROWS_AT_ONCE = 1_048_576
 
 
