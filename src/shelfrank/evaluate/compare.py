@@ -15,18 +15,18 @@ from shelfrank.core.artifact import is_current, publish, read_manifest
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.bounds import truth_bounds
 from shelfrank.evaluate.data_facts import data_facts
 from shelfrank.evaluate.differences import differences
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.evaluate.moves import moves
 from shelfrank.evaluate.segmentations import segmentations
 from shelfrank.evaluate.segments import segment_figures
+from shelfrank.evaluate.truth import Truth
 from shelfrank.logs import search_log
 from shelfrank.metrics import left_out_searches
 
 KIND = "comparison"
-COMPARE_VERSION = 3
+COMPARE_VERSION = 4
 """Part of every comparison's inputs: raise it when the same evaluations give other figures."""
 
 
@@ -111,7 +111,8 @@ def _comparison(
 ) -> dict[str, Any]:
     split = prepared.split(split_name)
     log = Path(prepared.manifest.info["log"])
-    bounds = truth_bounds(log, prepared, config, split_name)
+    truth = Truth.open(prepared, split_name)
+    bounds = truth and truth.bounds(config)
     rankers = [{**evaluation.report, "name": name} for name, evaluation in evaluations.items()]
     for ranker in rankers:
         ranker["share_of_possible"] = share_of_possible(ranker, evaluations[baseline].report, bounds, config)
@@ -128,6 +129,7 @@ def _comparison(
         "counts": _counts(split),
         "rankers": rankers,
         "differences": differences(evaluations, split, config, baseline),
+        "expected_differences": truth and _expected_differences(truth, evaluations, config, baseline),
         "segments": segment_figures(
             segmentations(log, prepared, split_name),
             {name: np.asarray(evaluation.array("fused")) for name, evaluation in evaluations.items()},
@@ -143,6 +145,18 @@ def _comparison(
         }
         or None,
         "steps": _steps(log, prepared, evaluations),
+    }
+
+
+def _expected_differences(
+    truth: Truth, evaluations: dict[str, Evaluation], config: EvaluateConfig, baseline: str
+) -> dict[str, Any]:
+    """By ranker, what `Truth.differences` says of it against the baseline."""
+    base = np.asarray(evaluations[baseline].array("fused"))
+    return {
+        name: truth.differences(np.asarray(evaluation.array("fused")), base, config)
+        for name, evaluation in evaluations.items()
+        if name != baseline
     }
 
 
