@@ -26,9 +26,10 @@ import pyarrow.parquet as pq
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.artifact import publish
+from shelfrank.features.build_store import build_store
+from shelfrank.features.request import Asked, Event
+from shelfrank.features.store import FeatureStore
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.online import Asked, Event, FeatureStore
-from shelfrank.online.build import build_store
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate

@@ -22,8 +22,8 @@ from shelfrank.config import PrepareConfig, SemanticConfig
 from shelfrank.core.artifact import MANIFEST, read_manifest, verify_files
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Schema
+from shelfrank.features.request import Asked
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.online import Asked
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.prepare.semantic import score_semantic
 from shelfrank.rankers.run import Run, train

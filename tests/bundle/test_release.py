@@ -29,9 +29,10 @@ from shelfrank.config import PrepareConfig
 from shelfrank.core.artifact import publish, read_manifest
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import KIND, PreparedData
+from shelfrank.features.request import Asked, Event
+from shelfrank.features.store import FeatureStore
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import mean_over_searches, reciprocal_rank
-from shelfrank.online import Asked, Event, FeatureStore
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.rankers.run import Run, train
 from small_log import small_tables, write_small_log

@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from random_log import SCHEMA, Tables, one_thread, random_tables, write_log
 
+from random_log import SCHEMA, Tables, one_thread, random_tables, write_log
 from shelfrank.cli.commands import _prepared_facts
 from shelfrank.config import EngineConfig, PrepareConfig, SamplingConfig, SplitConfig
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import SPLITS, PreparedData
-from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding, numbers
+from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalEncoding, numbers
 from shelfrank.prepare.pipeline import prepare, raw_features
 
 OPTIONS: dict[str, Any] = {"seed": 21, "n_searches": 60, "n_moments": 50, "some_unlabelled": True}

@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from shelfrank.bundle.golden import load_requests
 from shelfrank.bundle.store import BundleStore
 from shelfrank.core.artifact import Draft
-from shelfrank.online import Asked
+from shelfrank.features.request import Asked
 from shelfrank.serve.app import create_app
 from shelfrank.serve.service import Service
 

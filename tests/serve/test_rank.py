@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.store import BundleStore
-from shelfrank.online import Asked
+from shelfrank.features.request import Asked
 from shelfrank.serve.journal import Journal
 from shelfrank.serve.metrics import MOST_NAMES, OTHER
 from shelfrank.serve.ranking import blend, engine_ranks, explained_in_time

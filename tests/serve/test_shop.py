@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.shop import LATEST, LEAST_CLICKS
 from shelfrank.bundle.store import BundleStore
+from shelfrank.features.request import Asked
 from shelfrank.metrics import personalization_degree
-from shelfrank.online import Asked
 from shelfrank.serve.service import Service
 from shelfrank.serve.shop import ShopQuery, kept_shift_us
 

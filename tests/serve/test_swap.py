@@ -17,7 +17,7 @@ from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.store import CURRENT, BundleStore
 from shelfrank.core.artifact import Draft, write_atomic
-from shelfrank.online import Asked
+from shelfrank.features.request import Asked
 from shelfrank.rankers.run import train
 from shelfrank.serve.service import Answer, Service, Wanted
 from tiny import tiny

@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
 from shelfrank.bundle.spec import GOLDEN, Precision, Spec
 from shelfrank.core.errors import UserError
-from shelfrank.online import Asked
+from shelfrank.features.request import Asked
 
 TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 2e-2}
 """How far a score may be from the same graphs' score at export. Sums of 8-bit products are exact on every processor,

@@ -19,7 +19,8 @@ from shelfrank.bundle.spec import (
 )
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import Neutral
-from shelfrank.online import Asked, FeatureStore, Page
+from shelfrank.features.request import Asked, Page
+from shelfrank.features.store import FeatureStore
 from shelfrank.text.scores import widened
 
 CACHED_QUERIES = 4096

@@ -13,10 +13,10 @@ from jaxtyping import Float, Int64
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.core.schema import Schema, Side
 from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.features.request import Asked
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import auc_roc, mean_over_searches, reciprocal_rank
 from shelfrank.metrics.order import fuse
-from shelfrank.online import Asked
 
 MRR_AT = 10
 OF_ROWS = (Side.PRODUCT, Side.INTERACTION)

@@ -10,8 +10,8 @@ from jaxtyping import Float32, Int8, Int32, Int64
 
 from shelfrank.core.schema import Feature
 from shelfrank.data.prepared import SPLITS, id_hashes, tie_keys
-from shelfrank.prepare.encode import Encoder, NumericalEncoding, numbers
-from shelfrank.prepare.features import EntityTables, Plan
+from shelfrank.features.encoder import Encoder, NumericalEncoding, numbers
+from shelfrank.features.plan import EntityTables, Plan
 from shelfrank.prepare.relevance import RelevanceLabels
 from shelfrank.prepare.rows import Batch, RowReader
 from shelfrank.prepare.statistics import SplitCounter

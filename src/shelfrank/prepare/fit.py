@@ -9,7 +9,7 @@ from jaxtyping import Bool
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.schema import Feature, Kind
-from shelfrank.prepare.encode import (
+from shelfrank.features.encoder import (
     CategoricalEncoding,
     Encoder,
     Moments,
@@ -20,9 +20,9 @@ from shelfrank.prepare.encode import (
     numbers,
     squash,
 )
-from shelfrank.prepare.features import EntityTables, Plan
+from shelfrank.features.plan import EntityTables, Plan
+from shelfrank.features.texts import SEMANTIC_SCORE
 from shelfrank.prepare.rows import Batch, RowReader
-from shelfrank.prepare.texts import SEMANTIC_SCORE
 
 
 def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: PrepareConfig) -> Encoder:

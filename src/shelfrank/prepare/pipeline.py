@@ -25,13 +25,13 @@ from shelfrank.core.artifact import is_current, publish
 from shelfrank.core.progress import measured
 from shelfrank.core.schema import AS_WRITTEN
 from shelfrank.data.prepared import KIND, save_columns
+from shelfrank.features.encoder import lost_defaults
+from shelfrank.features.page_features import computed_features, numerical_columns
+from shelfrank.features.plan import unread_texts
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.arrays import write_arrays
-from shelfrank.prepare.encode import lost_defaults
-from shelfrank.prepare.features import unread_texts
 from shelfrank.prepare.fit import fit_encoder
 from shelfrank.prepare.leaks import find_suspects
-from shelfrank.prepare.page import computed_features, numerical_columns
 from shelfrank.prepare.reading import Reading, read
 from shelfrank.prepare.relevance import PAIRS_FILE
 from shelfrank.prepare.sampling_info import sampling_info

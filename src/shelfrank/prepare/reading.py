@@ -11,7 +11,6 @@ from typing import Any
 import ibis
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from jaxtyping import Bool, Num
 
 from shelfrank.config import PrepareConfig, SamplingConfig
@@ -21,21 +20,21 @@ from shelfrank.core.schema import TASKS
 from shelfrank.core.values import CategorySpelling
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Advance, Engine, Kept
+from shelfrank.features.encoder import numbers
+from shelfrank.features.history_offline import TotalsOfGroups, product_codes, timeline, with_price
+from shelfrank.features.history_stats import PRICE, Total, columns_of, measures_of
+from shelfrank.features.index import IndexedLog, index_and_collect
+from shelfrank.features.page_features import computed_features, totals_by_key
+from shelfrank.features.plan import EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
+from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, Texts
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.columns import ColumnFiles
-from shelfrank.prepare.encode import numbers
-from shelfrank.prepare.features import EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
-from shelfrank.prepare.index import IndexedLog, index_log
-from shelfrank.prepare.measures import PRICE, Total, columns_of, measures_of
-from shelfrank.prepare.page import computed_features, totals_by_key
 from shelfrank.prepare.pairs import PairTable, pair_counts
 from shelfrank.prepare.relevance import RelevanceLabels, label
 from shelfrank.prepare.rows import RowFiles, RowReader
 from shelfrank.prepare.sampling import keys as sampling_keys
 from shelfrank.prepare.sampling import sample
 from shelfrank.prepare.split import assign_splits
-from shelfrank.prepare.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, Texts
-from shelfrank.prepare.totals import TotalsOfGroups, timeline
 from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_voters
 from shelfrank.text.scores import SemanticScores
 
@@ -78,7 +77,7 @@ def read(
         by_key = totals_by_key(made)
         steps = 2 + len(by_key) + (config.sampling is not None) + (config.relevance is not None)
         with progress("Reading the log", total=n_rows * steps, unit="rows") as advance:
-            indexed, searches = index(log, engine, config, split)
+            indexed, searches = _index(log, engine, config, split)
             advance(n_rows)
             entities = entity_tables(indexed, engine)
             texts = Texts(log, entities, config, scores)
@@ -120,20 +119,22 @@ def read(
     return Reading(reader, searches, entities, texts, plan, bins, relevance)
 
 
-def index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
-    """Integer keys; the searches with their split are computed here once and handed back to the engine."""
+def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
+    """Integer keys, and the searches with their split."""
     also = (*SHOWN_PRODUCT_COLUMNS, *TEXT_ATTRIBUTES)
     also += () if config.sampling is None else (config.sampling.category,)
-    indexed = index_log(log, engine, also=also)
-    searches = engine.collect(indexed.searches.order_by("search_idx"))
-    ids = searches["search_id"].to_pylist()
-    splits = np.zeros(len(ids), dtype=np.int8)
-    if split:
-        splits = assign_splits(searches["ts_us"].to_numpy(), ids, config.split)
-    searches = searches.append_column("split", pa.array(splits, pa.int8()))
-    if config.sampling is not None:
-        searches = searches.append_column("search_key", pa.array(sampling_keys(ids, config.sampling.seed, "search")))
-    return index_log(log, engine, engine.share(searches, "searches"), also), searches
+
+    def complete(searches: pa.Table) -> pa.Table:
+        ids = searches["search_id"].to_pylist()
+        splits = np.zeros(len(ids), dtype=np.int8)
+        if split:
+            splits = assign_splits(searches["ts_us"].to_numpy(), ids, config.split)
+        searches = searches.append_column("split", pa.array(splits, pa.int8()))
+        if config.sampling is None:
+            return searches
+        return searches.append_column("search_key", pa.array(sampling_keys(ids, config.sampling.seed, "search")))
+
+    return index_and_collect(log, engine, also, complete)
 
 
 def _rows(
@@ -193,32 +194,6 @@ def _relevance(
         voters.append(SemanticVoter(texts.semantic.cosine, config.relevance.semantic_scale))
     voters += load_voters(config.relevance.voters, PairTexts(texts.queries, texts.table(entities.products)))
     return label(pairs, voters, config.relevance), pairs
-
-
-def with_price(rows: ibis.Table, indexed: IndexedLog, plan: Plan) -> ibis.Table:
-    """The rows with `price` as a float, where the log has prices."""
-    if not plan.history.has_price:
-        return rows
-    if plan.price_in_rows:
-        return rows.mutate(price=rows.price.cast("float64"))
-    prices = indexed.products.select("product_idx", price=indexed.products.price.cast("float64"))
-    return rows.left_join(prices, "product_idx").drop("product_idx_right")
-
-
-def product_codes(indexed: IndexedLog, engine: Engine, plan: Plan) -> ibis.Table:
-    """`product_idx` with an integer code of its value of each affinity feature, `<name>_code`."""
-    names = plan.history.affinity
-    products = engine.collect(indexed.products.select("product_idx", *names).order_by("product_idx"))
-    spellings = {feature.name: feature.spelling for feature in plan.product_features}
-    codes = {f"{name}_code": _codes(spellings[name].column(products[name])) for name in names}
-    return engine.share(pa.table({"product_idx": products["product_idx"], **codes}), "codes")
-
-
-def _codes(categories: pa.ChunkedArray) -> pa.Array:
-    """A number for each category in their order; the missing one, if there is one, has the last."""
-    known = pc.unique(categories.drop_null()).sort()
-    codes = pc.index_in(categories, value_set=known)
-    return pc.fill_null(codes, len(known)).combine_chunks().cast(pa.int32())
 
 
 def _told(by_key: dict[str, list[Total]], advance: Advance, n_rows: int) -> Iterator[tuple[str, list[Total]]]:

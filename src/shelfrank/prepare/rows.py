@@ -2,38 +2,26 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Num
+from jaxtyping import Bool, Float64, Int8, Int32, Int64, Num
 
 from shelfrank.core.parallel import ordered_map
 from shelfrank.core.processor import usable_cores
 from shelfrank.core.progress import progress
 from shelfrank.core.schema import Feature, Kind
 from shelfrank.engine.base import ROW, Kept
+from shelfrank.features.encoder import numbers
+from shelfrank.features.history_features import Made
+from shelfrank.features.history_stats import PRICE
+from shelfrank.features.texts import PairFeatures
 from shelfrank.prepare.columns import ColumnFiles
-from shelfrank.prepare.encode import numbers
-from shelfrank.prepare.history import Made
-from shelfrank.prepare.measures import PRICE
 
 BATCH_ROWS = 131_072
 
 Result = TypeVar("Result")
-
-
-@runtime_checkable
-class PairFeatures(Protocol):
-    """Features that only the query and the product decide."""
-
-    features: tuple[Feature, ...]
-
-    def compute(
-        self, query_idx: Int32[np.ndarray, " rows"], product_idx: Int32[np.ndarray, " rows"]
-    ) -> Float32[np.ndarray, "rows n"]:
-        """The features' values for pairs."""
-        ...
 
 
 @dataclass(frozen=True)

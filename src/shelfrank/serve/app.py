@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from shelfrank import __version__
 from shelfrank.core.errors import UserError
 from shelfrank.core.values import IdSpelling
-from shelfrank.online import Asked
+from shelfrank.features.request import Asked
 from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from shelfrank.online import Asked
+from shelfrank.features.request import Asked
 from shelfrank.serve.api import RankRequest, microseconds
 from shelfrank.serve.service import Answer, Wanted
 

@@ -20,7 +20,7 @@ from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
 from shelfrank.bundle.spec import PRECISIONS, Precision
 from shelfrank.bundle.store import BundleStore, Version
 from shelfrank.core.errors import UserError
-from shelfrank.online import Asked, Event
+from shelfrank.features.request import Asked, Event
 from shelfrank.serve.journal import Journal, JournalReader
 from shelfrank.serve.metrics import Metrics
 from shelfrank.serve.ranking import (

@@ -19,8 +19,8 @@ from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EvaluateConfig
 from shelfrank.core.artifact import write_atomic
+from shelfrank.features.request import Asked
 from shelfrank.metrics import personalization_degree
-from shelfrank.online import Asked
 from shelfrank.serve.ranking import blend, explanations, fused_scores, task_weights
 from shelfrank.serve.retrieval import Retrieval
 

@@ -1,0 +1,194 @@
+"""What a request must bring of the declared features, and what it left out or named in vain."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Int64
+
+from shelfrank.config import PrepareConfig
+from shelfrank.core.schema import Kind, Side
+from shelfrank.features.encoder import Encoder
+from shelfrank.features.history_stats import PRICE, HistoryPlan
+from shelfrank.features.page_features import computed_features
+from shelfrank.features.request import Asked
+
+Home = Literal["product", "customer", "row"]
+Place = Literal["candidates", "customer", "context"]
+Needed = Literal["always", "unknown product", "unknown customer"]
+NEEDED: Mapping[Home, Needed] = {"row": "always", "product": "unknown product", "customer": "unknown customer"}
+"""When a request must bring a feature, by the table that holds it."""
+
+
+@dataclass(frozen=True)
+class RequestFeature:
+    """A declared feature that a request may bring.
+
+    Attributes:
+        name: The feature, spelled as requests must spell it.
+        kind: `numerical` or `categorical`.
+        side: Whom it describes.
+        place: Where a request puts it: in the `features` of each of the `candidates`, or in `customer` or `context`.
+        needed: When the bundle has no value of its own: `always`, or for an `unknown product` or `unknown customer`.
+    """
+
+    name: str
+    kind: str
+    side: str
+    place: Place
+    needed: Needed
+
+
+def request_features(facts: Mapping[str, Any], encoder: Encoder) -> tuple[RequestFeature, ...]:
+    """The declared features that a store reads from requests.
+
+    Args:
+        facts: The store's `store.json`.
+        encoder: Its encoder.
+
+    Returns:
+        Those that are encoded, and those that only computed features are made of, in the order of the log's schema.
+    """
+    kinds = {each.name: (Kind.NUMERICAL, each.side) for each in encoder.numerical}
+    kinds |= {each.name: (Kind.CATEGORICAL, each.side) for each in encoder.categorical}
+    if facts["history"]["has_price"]:
+        kinds.setdefault(PRICE, (Kind.NUMERICAL, Side.PRODUCT))
+    for name in facts["history"]["affinity"]:
+        kinds.setdefault(name, (Kind.CATEGORICAL, Side.PRODUCT))
+    return tuple(
+        _request_feature(name, *kinds[name], home)
+        for home in ("row", "product", "customer")
+        for name in facts["features"][home]
+        if name in kinds
+    )
+
+
+def made_of_declared(facts: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+    """By computed feature of a store, the declared features that it is made of.
+
+    Args:
+        facts: The store's `store.json`.
+
+    Returns:
+        The names.
+    """
+    plan = facts["history"]
+    plan = HistoryPlan(**{**plan, **{name: tuple(plan[name]) for name in ("tasks", "partly", "affinity")}})
+    config = PrepareConfig.model_validate(facts["config"])
+    return {each.feature.name: each.declared for each in computed_features(plan, config)}
+
+
+def read_by(
+    features: Sequence[RequestFeature], columns: Iterable[str], made_of: Mapping[str, frozenset[str]]
+) -> tuple[RequestFeature, ...]:
+    """Those that a ranker's score can depend on.
+
+    Args:
+        features: What the store reads.
+        columns: The columns that the ranker sees.
+        made_of: By computed column, the declared features that it is made of.
+
+    Returns:
+        Those with a column of their own, and those that a computed column is made of, such as `page_price_rank` of
+        `price`.
+    """
+    seen = set(columns)
+    read = seen.union(*(made_of.get(column, ()) for column in seen))
+    return tuple(each for each in features if each.name in read)
+
+
+class RequestCheck:
+    """Compares requests with what a store reads.
+
+    Args:
+        features: What the store reads.
+        homes: By declared feature, also of those that are left out, the table that holds it.
+        is_missing: Whether a given value of a feature, by its name, is read as missing.
+
+    Attributes:
+        features: What the store reads.
+    """
+
+    def __init__(
+        self,
+        features: tuple[RequestFeature, ...],
+        homes: Mapping[str, Home],
+        is_missing: Callable[[str, Any], bool],
+    ) -> None:
+        self.features, self._is_missing = features, is_missing
+        self._of_rows = [each.name for each in features if homes[each.name] == "row"]
+        self._of_visitors = {each.name for each in features if each.side == Side.CUSTOMER.value}
+        self._of_products = [each.name for each in features if homes[each.name] == "product"]
+        self._of_customers = [each.name for each in features if homes[each.name] == "customer"]
+        # What may differ from row to row may be given with the page, the customer or a candidate.
+        self._read = {
+            place: frozenset(name for name, home in homes.items() if home in ("row", own))
+            for place, own in (("context", None), ("customer", "customer"), ("candidates", "product"))
+        }
+
+    def missing(self, asked: Asked, product: Int64[np.ndarray, " rows"], customer: int) -> dict[str, int]:
+        """Counts the candidates for which a feature has no value that the request could have brought.
+
+        Args:
+            asked: The request.
+            product: Each candidate's place in the catalogue, -1 where it is not there.
+            customer: The customer's place among the known ones, -1 where there is none.
+
+        Returns:
+            By feature, how many candidates lack it: of a product's features those of unknown products, of a
+            customer's all candidates of a customer who is named but unknown, and in both cases where null is given.
+            Features that no candidate lacks are left out.
+        """
+        n_rows = len(product)
+        counts = Counter[str]()
+        for name in self._of_rows:
+            # Of an anonymous visitor nothing can be known; what is given as null is missing all the same.
+            is_given = name in asked.customer or name in asked.context or any(name in given for given in asked.products)
+            if name in self._of_visitors and asked.customer_id is None and not is_given:
+                continue
+            page = asked.context.get(name, asked.customer.get(name))
+            rows = [given.get(name, page) for given in asked.products] or [page] * n_rows
+            counts[name] = sum(self._is_missing(name, value) for value in rows)
+        unknown = product < 0
+        given_rows: Sequence[Mapping[str, Any]] = asked.products or [{}] * n_rows
+        for row in np.flatnonzero(unknown).tolist():
+            given = given_rows[row]
+            counts.update(name for name in self._of_products if self._is_missing(name, given.get(name)))
+        for row, given in enumerate(asked.products):
+            if given and not unknown[row]:
+                counts.update(
+                    name for name in self._of_products if name in given and self._is_missing(name, given[name])
+                )
+        is_unknown = asked.customer_id is not None and customer < 0
+        for name in self._of_customers:
+            if (is_unknown or name in asked.customer) and self._is_missing(name, asked.customer.get(name)):
+                counts[name] = n_rows
+        return {name: count for name, count in counts.items() if count}
+
+    def unknown(self, asked: Asked) -> dict[str, int]:
+        """Counts the names that a request gives where nothing reads them.
+
+        Args:
+            asked: The request.
+
+        Returns:
+            By name, how often it was given: names that the log does not declare, spelled otherwise, or in the wrong
+            place, such as a product's feature in `context`.
+        """
+        counts = Counter(asked.context.keys() - self._read["context"])
+        counts.update(asked.customer.keys() - self._read["customer"])
+        for given in asked.products:
+            if given:
+                counts.update(given.keys() - self._read["candidates"])
+        return dict(sorted(counts.items()))
+
+
+def _request_feature(name: str, kind: Kind, side: Side, home: Home) -> RequestFeature:
+    place: Place = "candidates"
+    if home == "customer" or (home == "row" and side is Side.CUSTOMER):
+        place = "customer"
+    elif home == "row" and side in (Side.QUERY, Side.CONTEXT):
+        place = "context"
+    return RequestFeature(name, kind.value, side.value, place, NEEDED[home])

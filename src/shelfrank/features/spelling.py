@@ -1,0 +1,60 @@
+"""Spells the ids and the query of a page or an event as the log has them."""
+
+from dataclasses import replace
+
+from shelfrank.core.schema import Spelling
+from shelfrank.features.request import Asked, Event
+
+
+def spell_page(asked: Asked, spelling: Spelling) -> Asked:
+    """The same page, spelled; spelling it again changes nothing.
+
+    Args:
+        asked: What was asked; an id that is a null word or blank is none.
+        spelling: The log's.
+
+    Returns:
+        The page.
+    """
+    query = spelling.query(asked.query)
+    if spelling.ids == "as_written":
+        return asked if query == asked.query else replace(asked, query=query)
+    product = spelling.of_id("product_id")
+    return replace(
+        asked,
+        query=query,
+        product_ids=[product.of(each) or "" for each in asked.product_ids],
+        customer_id=spelling.of_id("customer_id").of(asked.customer_id),
+        session_id=spelling.of_id("session_id").of(asked.session_id),
+        search_id=spelling.of_id("search_id").of(asked.search_id),
+    )
+
+
+def spell_event(event: Event, spelling: Spelling) -> Event:
+    """The same event, spelled; see `spell_page`.
+
+    Args:
+        event: The event.
+        spelling: The log's, which says for each id which words mean that there is none.
+
+    Returns:
+        The event, of its client where it has no customer; a missing product or action is empty.
+    """
+    if event.ordinal is not None:
+        event = replace(event, position=event.ordinal + 1 - spelling.first_ordinal, ordinal=None)
+    query = None if event.query is None else spelling.query(event.query)
+    if spelling.ids == "as_written":
+        if event.client_id is not None:
+            event = replace(event, customer_id=event.customer_id or event.client_id, client_id=None)
+        return event if query == event.query else replace(event, query=query)
+    customer = spelling.of_id("customer_id")
+    return replace(
+        event,
+        product_id=spelling.of_id("product_id").of(event.product_id) or "",
+        action=spelling.of_id("action").of(event.action) or "",
+        query=query,
+        customer_id=customer.of(event.customer_id) or customer.of(event.client_id),
+        client_id=None,
+        session_id=spelling.of_id("session_id").of(event.session_id),
+        search_id=spelling.of_id("search_id").of(event.search_id),
+    )
