@@ -13,7 +13,7 @@ DAY_US = 24 * HOUR_US
 
 
 @dataclass
-class Happening:
+class PastEvent:
     us: int
     search: str | None
     product: str
@@ -42,11 +42,11 @@ def expected_features(tables: Tables, config: PrepareConfig, affinity: tuple[str
     """The computed features of each impression, with its `search_id` and `product_id`."""
     rows, products = tables["impressions"], {row["product_id"]: row for row in tables["products"]}
     tasks = tuple(task for task in TASKS if any(row[task] is not None for row in rows))
-    happenings = _happenings(tables, tasks, config)
+    events = _events(tables, tasks, config)
     made = []
     for row in rows:
         now = _impression(row, products)
-        past = [h for h in happenings if h.us < now.us and h.search != now.search]
+        past = [h for h in events if h.us < now.us and h.search != now.search]
         values: dict[str, Any] = {"search_id": row["search_id"], "product_id": row["product_id"]}
         values |= _rates_and_shares(now, past, products, tasks, config, affinity)
         for key, wanted in (("customer", config.history.customer), ("session", config.history.session)):
@@ -63,9 +63,9 @@ def expected_features(tables: Tables, config: PrepareConfig, affinity: tuple[str
     return made
 
 
-def _impression(row: dict[str, Any], products: dict[str, dict[str, Any]]) -> Happening:
+def _impression(row: dict[str, Any], products: dict[str, dict[str, Any]]) -> PastEvent:
     alone = ("nobody", row["search_id"])
-    return Happening(
+    return PastEvent(
         us=microseconds(row),
         search=row["search_id"],
         product=row["product_id"],
@@ -82,7 +82,7 @@ def _impression(row: dict[str, Any], products: dict[str, dict[str, Any]]) -> Hap
     )
 
 
-def _happenings(tables: Tables, tasks: tuple[str, ...], config: PrepareConfig) -> list[Happening]:
+def _events(tables: Tables, tasks: tuple[str, ...], config: PrepareConfig) -> list[PastEvent]:
     products = {row["product_id"]: row for row in tables["products"]}
     delay_us = round(config.history.outcome_delay_s * 1e6)
     made = []
@@ -95,14 +95,14 @@ def _happenings(tables: Tables, tasks: tuple[str, ...], config: PrepareConfig) -
     for index, row in enumerate(tables["events"]):
         customer, session = row.get("customer_id") or ("event", index), row.get("session_id") or ("event", index)
         made.append(
-            Happening(microseconds(row), None, row["product_id"], None, customer, session, None, 0, 0, 1, {}, (), "")
+            PastEvent(microseconds(row), None, row["product_id"], None, customer, session, None, 0, 0, 1, {}, (), "")
         )
     return made
 
 
 def _rates_and_shares(
-    now: Happening,
-    past: list[Happening],
+    now: PastEvent,
+    past: list[PastEvent],
     products: dict[str, dict[str, Any]],
     tasks: tuple[str, ...],
     config: PrepareConfig,
@@ -147,14 +147,14 @@ def _rates_and_shares(
     return values
 
 
-def _rate(some: list[Happening], task: str, config: PrepareConfig, prior: float) -> float:
+def _rate(some: list[PastEvent], task: str, config: PrepareConfig, prior: float) -> float:
     strength = config.history.prior_strength
     count, shown = sum(h.outcomes.get(task, 0) for h in some), sum(h.impression for h in some if task in h.known)
     return (count + strength * prior) / (shown + strength)
 
 
 def _personal(
-    key: str, now: Happening, past: list[Happening], tasks: tuple[str, ...], has_events: bool
+    key: str, now: PastEvent, past: list[PastEvent], tasks: tuple[str, ...], has_events: bool
 ) -> dict[str, float]:
     own = [h for h in past if getattr(h, key) == getattr(now, key)]
     pair = [h for h in own if h.product == now.product]
@@ -177,21 +177,21 @@ def _personal(
     return values
 
 
-def _last_us(some: list[Happening]) -> int | None:
+def _last_us(some: list[PastEvent]) -> int | None:
     return max((h.us for h in some if h.engaged), default=None)
 
 
-def _recency(now: Happening, last: int | None) -> float:
+def _recency(now: PastEvent, last: int | None) -> float:
     return 0.0 if last is None else 1 / (1 + (now.us - last) / HOUR_US)
 
 
-def _price_distance(now: Happening, past: list[Happening]) -> float:
+def _price_distance(now: PastEvent, past: list[PastEvent]) -> float:
     clicks = [h.price or 0.0 for h in past if h.customer == now.customer and h.outcomes.get("click")]
     clicked, price = [math.log(price) for price in clicks if price > 0], now.price or 0.0
     return math.log(price) - sum(clicked) / len(clicked) if clicked and price > 0 else 0.0
 
 
-def _page(now: Happening, prices: list[float | None]) -> dict[str, float]:
+def _page(now: PastEvent, prices: list[float | None]) -> dict[str, float]:
     known = [price for price in prices if price is not None]
     values = {"page_size": len(prices), "page_price_rank": 0.5, "page_price_to_mean": 1.0, "page_price_to_least": 1.0}
     if now.price is not None:
@@ -204,7 +204,7 @@ def _page(now: Happening, prices: list[float | None]) -> dict[str, float]:
 
 
 def _upstream(
-    row: dict[str, Any], now: Happening, page: list[dict[str, Any]], past: list[Happening], with_session: bool
+    row: dict[str, Any], now: PastEvent, page: list[dict[str, Any]], past: list[PastEvent], with_session: bool
 ) -> dict[str, float]:
     position = row["position"]
     values: dict[str, float] = {"upstream_position": position, "upstream_reciprocal_position": 1 / position}

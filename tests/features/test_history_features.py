@@ -145,6 +145,6 @@ def test_what_is_computed_of_unknown_features_comes_to_what_hiding_them_writes()
     assert {"query_brand_share", "customer_brand_engaged", "customer_price_distance", "page_price_to_mean"} <= names
     for each in made:
         # Two products of one search: the first of no known brand and without a price, the customer and query known.
-        columns = {total.column: np.array([0 if "|" in total.key else 5, 5]) for total in each.totals}
+        columns = {stat.column: np.array([0 if "|" in stat.key else 5, 5]) for stat in each.stats}
         columns |= {"price": np.array([np.nan, 8.0]), "search_idx": np.array([0, 0]), "position": np.array([1, 2])}
         assert each.compute(columns)[0] == each.unknown, each.feature.name

@@ -1,4 +1,4 @@
-"""Totals of groups equal plain loops, whatever the span of time and the way the rows are cut."""
+"""Statistics of groups equal plain loops, whatever the span of time and the way the rows are cut."""
 
 import numpy as np
 import pyarrow as pa
@@ -7,13 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shelfrank.engine.base import ROW, whole_groups
-from shelfrank.features.history_offline import DAY_US, Total, TotalsOfGroups
+from shelfrank.features.history_offline import StatsOfGroups
+from shelfrank.features.history_stats import DAY_US, KeyPlan, KeyStat, history_stats
 
 TASKS = ("click", "purchase")
 SUMMED = ("impression", "click", "purchase", "engaged", "event", "attention")
-TOTALS = (
-    *(Total("query_product", of, days) for days in (0.0, 1.0, 30.0) for of in SUMMED),
-    Total("query_product", "last_us"),
+TABLE = history_stats(TASKS)
+STATS = (
+    *(KeyStat("query_product", TABLE[name], days) for days in (0.0, 1.0, 30.0) for name in SUMMED),
+    KeyStat("query_product", TABLE["last_us"]),
 )
 KEYS = ("query_idx", "product_idx")
 
@@ -33,6 +35,7 @@ def batch(rows: list[Moment]) -> pa.RecordBatch:
         {
             ROW: pa.array([-1 if row[4] else i for i, row in enumerate(rows)], pa.int64()),
             "ts_us": pa.array([row[1] * DAY_US // 4 for row in rows], pa.int64()),
+            "impression": pa.array([1 - row[4] for row in rows], pa.int8()),
             "query_idx": pa.array([row[0] // 2 for row in rows], pa.int32()),
             "product_idx": pa.array([row[0] % 2 for row in rows], pa.int32()),
             "click": pa.array([0 if row[4] else row[2] for row in rows], pa.int8()),
@@ -58,10 +61,9 @@ def expected(groups: pa.RecordBatch, delay_us: int) -> dict[int, dict[str, int]]
         def total(of: str, days: float, same: list[dict[str, int]] = same, known=known_before) -> int:
             if of == "engaged":
                 return total("click", days) + total("event", days)
-            values = [(row, int(row[ROW] >= 0) if of == "impression" else row[of]) for row in same]
-            return sum(value for row, value in values if known(row, of, days))
+            return sum(row[of] for row in same if known(row, of, days))
 
-        made[now[ROW]] = {each.column: total(each.of, each.days) for each in TOTALS if each.of != "last_us"}
+        made[now[ROW]] = {each.column: total(each.stat.name, each.days) for each in STATS[:-1]}
         clicks = [row["ts_us"] + delay_us for row in same if row["click"] and known_before(row, "click", 0)]
         events = [row["ts_us"] for row in same if row["event"] and known_before(row, "event", 0)]
         made[now[ROW]]["query_product.last_us"] = max([*clicks, *events], default=0)
@@ -69,13 +71,13 @@ def expected(groups: pa.RecordBatch, delay_us: int) -> dict[int, dict[str, int]]
 
 
 def computed(groups: pa.RecordBatch, delay_us: int) -> dict[int, dict[str, int]]:
-    rows = TotalsOfGroups(KEYS, TOTALS, TASKS, delay_us)(groups).to_pylist()
+    rows = StatsOfGroups(KeyPlan("query_product", STATS, delay_us))(groups).to_pylist()
     return {row.pop(ROW): row for row in rows}
 
 
 @settings(max_examples=60, deadline=None)
 @given(rows=moments, delay_days=st.sampled_from([0, 0.25, 3, 400]))
-def test_totals_equal_the_plain_loops(rows: list[Moment], delay_days: float) -> None:
+def test_statistics_equal_the_plain_loops(rows: list[Moment], delay_days: float) -> None:
     groups = batch(rows)
     delay_us = int(delay_days * DAY_US)
     assert computed(groups, delay_us) == expected(groups, delay_us)
@@ -91,10 +93,10 @@ def test_a_span_that_leaves_room_for_one_group_at_a_time() -> None:
     assert made[3]["query_product.purchase.30d"] == 0
 
 
-def test_no_rows_have_no_totals() -> None:
-    made = TotalsOfGroups(KEYS, TOTALS, TASKS, 0)(batch([(0, 0, 0, 0, 0)]).slice(0, 0))
+def test_no_rows_have_no_statistics() -> None:
+    made = StatsOfGroups(KeyPlan("query_product", STATS, 0))(batch([(0, 0, 0, 0, 0)]).slice(0, 0))
     assert made.num_rows == 0
-    assert made.schema.names == [ROW, *(total.column for total in TOTALS)]
+    assert made.schema.names == [ROW, *(each.column for each in STATS)]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])

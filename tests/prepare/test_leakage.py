@@ -66,7 +66,7 @@ def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     strict = history_offline._Past._before
 
     def leaking(past: history_offline._Past, back_us: int) -> np.ndarray:
-        return strict(past, back_us) if back_us else np.searchsorted(past._time, past._asked_time, side="right")
+        return strict(past, back_us) if back_us else np.searchsorted(past._time, past._row_time, side="right")
 
     monkeypatch.setattr(history_offline._Past, "_before", leaking)
     with pytest.raises(AssertionError):

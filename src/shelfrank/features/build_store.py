@@ -18,17 +18,18 @@ from jaxtyping import Int64, Num
 from shelfrank.config import EngineConfig, PrepareConfig
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
-from shelfrank.core.schema import AS_WRITTEN, Feature, Kind
+from shelfrank.core.schema import AS_WRITTEN, PRICE, Feature, Kind
+from shelfrank.data.npy import NpyWriter
 from shelfrank.data.prepared import PreparedData
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Engine, whole_groups
 from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalEncoding, numbers
-from shelfrank.features.history_offline import happened, product_codes, timeline, with_price
-from shelfrank.features.history_stats import PRICE, columns_of, measures_of
-from shelfrank.features.history_table import NEVER, KeyTotals
+from shelfrank.features.history_offline import product_codes, timeline, with_price
+from shelfrank.features.history_stats import KeyPlan, key_plans
+from shelfrank.features.history_table import NEVER
 from shelfrank.features.ids import save_ids
 from shelfrank.features.index import IndexedLog, index_and_collect
-from shelfrank.features.page_features import computed_features, totals_by_key
+from shelfrank.features.page_features import computed_features
 from shelfrank.features.plan import Plan, entity_tables, plan_features, product_documents
 from shelfrank.features.store import STORE_FILE, STORE_VERSION
 from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES
@@ -93,9 +94,8 @@ def _write(
     engine: Engine,
 ) -> None:
     plan = plan_features(log, engine, config)
-    by_key = totals_by_key(computed_features(plan.history, config))
-    delay_us = round(config.history.outcome_delay_s * 1e6)
-    keys = {key: KeyTotals(key, tuple(totals), plan.tasks[0], delay_us) for key, totals in by_key.items()}
+    stats = (stat for each in computed_features(plan.history, config) for stat in each.stats)
+    keys = key_plans(stats, config.history.outcome_delay_s)
     with progress("Writing online features", total=len(keys) + 2, unit="tables") as advance:
         indexed, _ = index_and_collect(log, engine, (*SHOWN_PRODUCT_COLUMNS, *TEXT_ATTRIBUTES))
         entities = entity_tables(indexed, engine)
@@ -113,10 +113,10 @@ def _write(
         )
         advance(1)
         rows = with_price(indexed.rows.mutate(**{ROW: ibis.literal(0, "int64")}), indexed, plan)
-        moments = timeline(indexed, rows, product_codes(indexed, engine, plan), plan.history)
-        # A kept table numbers its rows under the name that tells impressions from other happenings here.
-        kept = engine.keep(moments.rename(shown=ROW), "moments", ("ts_us",), lambda _: None, 0.0)
-        moments = kept.table.drop(ROW).rename({ROW: "shown"})
+        measures = (measure for key in keys.values() for measure in key.measures)
+        moments = timeline(indexed, rows, product_codes(indexed, engine, plan), plan.history, measures)
+        kept = engine.keep(moments.drop(ROW), "moments", ("ts_us",), lambda _: None, 0.0)
+        moments = kept.table
         times = np.unique(np.concatenate([np.empty(0, np.int64), *_column(engine, moments.select("ts_us").distinct())]))
         np.save(out / "times.npy", times)
         advance(1)
@@ -125,10 +125,8 @@ def _write(
             "query": entities.queries.num_rows,
             "customer": entities.customers.num_rows,
         }
-        for number, (key, totals) in enumerate(keys.items()):
-            _write_past(
-                out / "past" / str(number), _sorted(engine, moments, totals, plan), totals, times, n_groups.get(key)
-            )
+        for number, key in enumerate(keys.values()):
+            _write_history(out / "past" / str(number), _sorted(engine, moments, key), key, times, n_groups.get(key.key))
             advance(1)
     _write_facts(out, log, prepared, config, plan, list(keys), scores is not None)
 
@@ -204,30 +202,30 @@ def _write_embeddings(out: Path, scores: SemanticScores | None, queries: list[st
         made.flush()
 
 
-def _sorted(engine: Engine, moments: ibis.Table, totals: KeyTotals, plan: Plan) -> Iterator[dict[str, np.ndarray]]:
+def _sorted(engine: Engine, moments: ibis.Table, plan: KeyPlan) -> Iterator[dict[str, np.ndarray]]:
     """The moments of a key's groups in order of key and time, all of one time together."""
-    names = columns_of(totals.key)
-    # A visitor without a name has no past that another search could share.
+    names = plan.key_columns
+    # An anonymous visitor has no past that another search could share.
     moments = moments.filter(*(moments[name] >= 0 for name in names))
-    moments = moments.select(ROW, "ts_us", *names, *measures_of(totals.totals, plan.tasks))
+    moments = moments.select("ts_us", *names, *(measure.name for measure in plan.measures))
     order = (*names, "ts_us")
     for part in whole_groups(engine.stream(moments.order_by(*order)), order):
         yield {name: part[name].to_numpy(zero_copy_only=False) for name in part.schema.names}
 
 
-def _write_past(
+def _write_history(
     folder: Path,
     parts: Iterable[dict[str, np.ndarray]],
-    totals: KeyTotals,
+    plan: KeyPlan,
     times: Int64[np.ndarray, " times"],
     n_groups: int | None,
 ) -> None:
-    names = columns_of(totals.key)
+    names = plan.key_columns
     folder.mkdir(parents=True)
-    keys = _GrowingArray(folder / "keys.npy", np.int64) if len(names) == 2 else None
-    moments = _GrowingArray(folder / "moments.npy", np.int64)
-    sums = _GrowingArray(folder / "sums.npy", np.int64, len(totals.summed))
-    running = np.zeros((1, len(totals.summed)), np.int64)
+    keys = NpyWriter(folder / "keys.npy", np.int64) if len(names) == 2 else None
+    moments = NpyWriter(folder / "moments.npy", np.int64)
+    sums = NpyWriter(folder / "sums.npy", np.int64, (len(plan.measures),))
+    running = np.zeros((1, len(plan.measures)), np.int64)
     sums.append(running)
     last_key, group = -1, -1
     for columns in parts:
@@ -248,7 +246,7 @@ def _write_past(
             keys.append(key[new])
         last_key, group = int(key[-1]), int(groups[-1])
         moments.append(groups << 32 | rank)
-        added = [np.add.reduceat(happened(columns, of).astype(np.int64), starts) for of in totals.summed]
+        added = [np.add.reduceat(columns[measure.name].astype(np.int64), starts) for measure in plan.measures]
         running = running[-1:] + np.cumsum(np.stack(added, axis=1), axis=0)
         sums.append(running)
     n_moments = moments.finish()
@@ -260,29 +258,29 @@ def _write_past(
     numbered = np.load(folder / "moments.npy", mmap_mode="r" if n_moments else None)
     starts = np.searchsorted(numbered, np.arange(n_groups + 1, dtype=np.int64) << 32)
     np.save(folder / "starts.npy", starts.astype(np.int64))
-    if totals.has_last:
-        _write_last(folder, numbered, starts, totals, times)
+    if plan.latest:
+        _write_last(folder, numbered, starts, plan, times)
 
 
 def _write_last(
     folder: Path,
     moments: Int64[np.ndarray, " moments"],
     starts: Int64[np.ndarray, " groups_plus_1"],
-    totals: KeyTotals,
+    plan: KeyPlan,
     times: Int64[np.ndarray, " times"],
 ) -> None:
-    """The time of each group's latest engagement up to each moment, by task and by event."""
+    """The latest time up to each moment at which a measure of its group was above 0, for each of the plan's latest."""
     sums = np.load(folder / "sums.npy", mmap_mode="r")
-    of = [totals.summed.index(name) for name in (totals.task, "event")]
-    last = _GrowingArray(folder / "last.npy", np.int64, 2)
-    latest = [-1, -1]
+    of = [plan.measures.index(measure) for measure in plan.latest]
+    last = NpyWriter(folder / "last.npy", np.int64, (len(plan.latest),))
+    latest = [-1] * len(of)
     for start in range(0, len(moments), ROWS_AT_ONCE):
         some = moments[start : start + ROWS_AT_ONCE]
-        known = np.full((len(some), 2), NEVER)
+        known = np.full((len(some), len(of)), NEVER)
         at = np.arange(start, start + len(some))
         for place, column in enumerate(of):
-            happening = np.diff(sums[start : start + len(some) + 1, column]) > 0
-            newest = np.maximum(np.maximum.accumulate(np.where(happening, at, -1)), latest[place])
+            counts = np.diff(sums[start : start + len(some) + 1, column]) > 0
+            newest = np.maximum(np.maximum.accumulate(np.where(counts, at, -1)), latest[place])
             latest[place] = int(newest[-1])
             own = newest >= starts[some >> 32]
             known[own, place] = times[moments[newest[own]] & 0xFFFFFFFF]
@@ -322,32 +320,3 @@ def _write_facts(
         },
     }
     (out / STORE_FILE).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
-
-
-class _GrowingArray:
-    """Appends rows to a `.npy` file whose length is written at the end."""
-
-    def __init__(self, file: Path, dtype: type[np.generic], width: int | None = None) -> None:
-        self._dtype, self._width, self._n_rows = np.dtype(dtype), width, 0
-        self._stream = file.open("wb")
-        self._write_header()
-        self._header_bytes = self._stream.tell()
-
-    def append(self, rows: np.ndarray) -> None:
-        """Appends rows."""
-        self._stream.write(np.ascontiguousarray(rows, self._dtype).data)
-        self._n_rows += len(rows)
-
-    def finish(self) -> int:
-        """Closes the file; the number of its rows."""
-        self._stream.seek(0)
-        self._write_header()
-        # NumPy leaves room in the header for the first axis to grow.
-        assert self._stream.tell() == self._header_bytes
-        self._stream.close()
-        return self._n_rows
-
-    def _write_header(self) -> None:
-        shape = (self._n_rows,) if self._width is None else (self._n_rows, self._width)
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._stream, header)

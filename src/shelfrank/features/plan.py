@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.errors import UserError
-from shelfrank.core.schema import TASKS, Feature, Kind, Schema, Side
+from shelfrank.core.schema import PRICE, TASKS, Feature, Kind, Schema, Side
 from shelfrank.data.prepared import MISSING_SUFFIX
 from shelfrank.engine.base import Engine
-from shelfrank.features.history_stats import PRICE, HistoryPlan
+from shelfrank.features.history_stats import HistoryPlan
 from shelfrank.features.index import KEYS, IndexedLog, tasks_with_labels
 from shelfrank.logs.search_log import SearchLog
 

@@ -1,6 +1,5 @@
-"""What happened since the log was read, in memory, added to the running sums of the mapped tables."""
+"""Events since the log was read, in memory, added to the running sums of the mapped tables."""
 
-import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,44 +8,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int64
 
-from shelfrank.features.history_stats import MILLIONTHS
-from shelfrank.features.history_table import KeyTotals
-
-
-@dataclass(frozen=True)
-class Happening:
-    """An event with its keys.
-
-    Attributes:
-        ts_us: When.
-        product_idx: The product.
-        codes: Codes of the product's affinity features, by name.
-        query: The query of the results page; None where there is none.
-        customer_id: None is an anonymous visitor.
-        session_id: None says nothing about the visit.
-        happened: What it adds to which sums.
-    """
-
-    ts_us: int
-    product_idx: int
-    codes: Mapping[str, int]
-    query: str | None
-    customer_id: str | None
-    session_id: str | None
-    happened: Mapping[str, int]
+from shelfrank.features.history_stats import HistoryEvent, KeyPlan
 
 
 class _Series:
-    """Running sums of one group in order of time; late arrivals are put where they belong."""
+    """Running sums of one group in order of time; late arrivals are inserted at their time."""
 
-    __slots__ = ("engaged_us", "events_us", "sums", "times_us", "width")
+    __slots__ = ("latest_us", "sums", "times_us", "width")
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, n_measures: int, n_latest: int) -> None:
+        self.width = n_measures
         self.times_us, self.sums = array("q"), array("q")
-        self.engaged_us, self.events_us = array("q"), array("q")
+        self.latest_us = [array("q") for _ in range(n_latest)]
 
-    def add(self, ts_us: int, values: Sequence[int], engaged: bool, event: bool) -> None:
+    def add(self, ts_us: int, values: Sequence[int], latest: Sequence[bool]) -> None:
         width, times_us, sums = self.width, self.times_us, self.sums
         at = bisect_left(times_us, ts_us)
         if at == len(times_us) or times_us[at] != ts_us:
@@ -56,8 +31,8 @@ class _Series:
         for start in range(at * width, len(sums), width):
             for place, value in enumerate(values):
                 sums[start + place] += value
-        for some, kept in ((engaged, self.engaged_us), (event, self.events_us)):
-            if some:
+        for counts, kept in zip(latest, self.latest_us, strict=True):
+            if counts:
                 kept.insert(bisect_right(kept, ts_us), ts_us)
 
 
@@ -79,19 +54,20 @@ class _Generation:
         self.of: dict[str, dict[str, _Visitor]] = {"query": {}, "customer": {}, "session": {}}
 
 
-class Recent:
+class RecentEvents:
     """The latest events by every key of history.
 
-    Memory is bounded: events are kept in two halves, and when the newer one is full the older one is forgotten. An
-    event takes about 2 KB.
+    Memory is bounded: events are kept in two halves, and when the newer one is full the older one is dropped. An event
+    takes about 2 KB.
 
     Args:
-        plans: The totals of every key.
-        most: Events that are kept at most; at least half as many are.
+        plans: The statistics of every key.
+        max_events: Number of events that are kept at most; at least half as many are.
     """
 
-    def __init__(self, plans: Mapping[str, KeyTotals], most: int) -> None:
-        self._plans, self._half = plans, max(most // 2, 1)
+    def __init__(self, plans: Mapping[str, KeyPlan], max_events: int) -> None:
+        self._plans, self._half = plans, max(max_events // 2, 1)
+        self._measures = tuple(dict.fromkeys(measure for plan in plans.values() for measure in plan.measures))
         self._generations = [_Generation()]
         self._parts: dict[str, list[str]] = {}
         for key in plans:
@@ -101,71 +77,72 @@ class Recent:
 
     @property
     def n_events(self) -> int:
-        """Events that are kept."""
+        """Number of events that are kept."""
         return sum(generation.n for generation in self._generations)
 
     def knows(self, side: str, name: str | None) -> bool:
-        """Whether anything recent may be of products, or of this query, customer or session."""
+        """Whether recent events may add to the products, or to this query, customer or session."""
         if side == "product":
             return self.n_events > 0
         return name is not None and any(name in generation.of[side] for generation in self._generations)
 
-    def add(self, happening: Happening) -> None:
-        """Takes in one event."""
+    def add(self, event: HistoryEvent) -> None:
+        """Adds one event."""
+        values = {measure.name: measure.of_event(event) for measure in self._measures}
         newest = self._generations[-1]
         if newest.n >= self._half:
             newest = _Generation()
             self._generations = [self._generations[-1], newest]
         newest.n += 1
         if "product" in self._plans:
-            self._put(newest.products, happening.product_idx, "product", happening)
+            self._put(newest.products, event.product_idx, "product", event, values)
         for side, name in (
-            ("query", happening.query),
-            ("customer", happening.customer_id),
-            ("session", happening.session_id),
+            ("query", event.query),
+            ("customer", event.customer_id),
+            ("session", event.session_id),
         ):
             if name is not None:
-                self._add_to_visitor(newest.of[side], side, name, happening)
+                self._add_to_visitor(newest.of[side], side, name, event, values)
 
     def add_to(
         self,
         key: str,
-        moment_us: int,
+        ts_us: int,
         name: str | None,
         rows: Sequence[int],
-        sums: Int64[np.ndarray, "backs_plus_1 rows n_summed"],
-        last: Int64[np.ndarray, "2 rows"],
+        sums: Int64[np.ndarray, "offsets_plus_1 rows n_measures"],
+        latest_us: Int64[np.ndarray, "n_latest rows"],
     ) -> None:
-        """Adds to what the mapped tables say of a key.
+        """Adds the recent events to the running sums of the mapped tables.
 
         Args:
             key: The key.
-            moment_us: The moment asked for.
+            ts_us: Time of the search.
             name: The query, customer or session; None for none.
-            rows: The product or its code in each row; for a query, customer or session alone, one row of anything.
-            sums: What `PastTable.before` found; changed in place.
-            last: The same of the latest engagement.
+            rows: The product or its code in each row; for a query, customer or session alone, one row of any value.
+            sums: The sums of `HistoryTable.before`; changed in place.
+            latest_us: Its latest times; changed in place.
         """
         plan = self._plans[key]
         wheres: list[tuple[int, int]] = []
         pieces: list[array[int]] = []
         for generation in self._generations:
             for row, series in self._series(generation, key, name, rows):
-                for place, back_us in enumerate(plan.backs_us):
-                    end = bisect_left(series.times_us, moment_us - back_us)
+                for place, offset_us in enumerate(plan.offsets_us):
+                    end = bisect_left(series.times_us, ts_us - offset_us)
                     if not end:
                         break
                     wheres.append((place, row))
                     pieces.append(series.sums[(end - 1) * series.width : end * series.width])
-                if plan.has_last:
-                    for place, kept, back_us in ((0, series.engaged_us, plan.delay_us), (1, series.events_us, 0)):
-                        end = bisect_left(kept, moment_us - back_us)
-                        if end:
-                            last[place, row] = max(int(last[place, row]), kept[end - 1] + back_us)
+                for place, (measure, kept) in enumerate(zip(plan.latest, series.latest_us, strict=True)):
+                    known_after_us = plan.known_after_us(measure)
+                    end = bisect_left(kept, ts_us - known_after_us)
+                    if end:
+                        latest_us[place, row] = max(int(latest_us[place, row]), kept[end - 1] + known_after_us)
         if pieces:
-            backs, places = np.array(wheres, np.intp).T
+            offsets, places = np.array(wheres, np.intp).T
             values = np.frombuffer(b"".join(pieces), np.int64).reshape(len(pieces), -1)
-            np.add.at(sums, (backs, places), values)
+            np.add.at(sums, (offsets, places), values)
 
     def _series(
         self, generation: _Generation, key: str, name: str | None, rows: Sequence[int]
@@ -188,37 +165,34 @@ class Recent:
             if series is not None:
                 yield row, series
 
-    def _add_to_visitor(self, of: dict[str, _Visitor], side: str, name: str, happening: Happening) -> None:
+    def _add_to_visitor(
+        self, of: dict[str, _Visitor], side: str, name: str, event: HistoryEvent, values: Mapping[str, int]
+    ) -> None:
         if name not in of:
-            of[name] = _Visitor(_Series(len(self._plans[side].summed) if side in self._plans else 0))
+            of[name] = _Visitor(self._new_series(side))
         visitor = of[name]
         if side in self._plans:
-            self._add(visitor.own, side, happening)
+            self._add(visitor.own, side, event.ts_us, values)
         if f"{side}_product" in self._plans:
-            self._put(visitor.products, happening.product_idx, f"{side}_product", happening)
+            self._put(visitor.products, event.product_idx, f"{side}_product", event, values)
         for feature in self._parts.get(side, ()):
-            if feature in happening.codes:
+            if feature in event.codes:
                 codes = visitor.codes.setdefault(feature, {})
-                self._put(codes, happening.codes[feature], f"{side}|{feature}", happening)
+                self._put(codes, event.codes[feature], f"{side}|{feature}", event, values)
 
-    def _put(self, series: dict[int, _Series], idx: int, key: str, happening: Happening) -> None:
+    def _put(
+        self, series: dict[int, _Series], idx: int, key: str, event: HistoryEvent, values: Mapping[str, int]
+    ) -> None:
         if idx not in series:
-            series[idx] = _Series(len(self._plans[key].summed))
-        self._add(series[idx], key, happening)
+            series[idx] = self._new_series(key)
+        self._add(series[idx], key, event.ts_us, values)
 
-    def _add(self, series: _Series, key: str, happening: Happening) -> None:
-        plan, happened = self._plans[key], happening.happened
-        values = [happened.get(of, 0) for of in plan.summed]
-        engaged, event = plan.has_last and happened.get(plan.task, 0) > 0, plan.has_last and "event" in happened
-        if any(values) or engaged or event:
-            series.add(happening.ts_us, values, engaged, event)
+    def _new_series(self, key: str) -> _Series:
+        plan = self._plans.get(key)
+        return _Series(0, 0) if plan is None else _Series(len(plan.measures), len(plan.latest))
 
-
-def attention(position: int | None) -> int:
-    """Millionths of the attention that a position gets; see `history_offline`."""
-    return round(MILLIONTHS / math.log2(1.0 + position)) if position else 0
-
-
-def log_price(price: float | None) -> int | None:
-    """Millionths of ln price; None where there is none."""
-    return round(math.log(price) * MILLIONTHS) if price is not None and price > 0 else None
+    def _add(self, series: _Series, key: str, ts_us: int, values: Mapping[str, int]) -> None:
+        plan = self._plans[key]
+        summed = [values[measure.name] for measure in plan.measures]
+        if any(summed):
+            series.add(ts_us, summed, [values[measure.name] > 0 for measure in plan.latest])

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from shelfrank.config import PrepareConfig
-from shelfrank.core.schema import Kind, Side
+from shelfrank.core.schema import PRICE, Kind, Side
 from shelfrank.features.encoder import Encoder
-from shelfrank.features.history_stats import PRICE, HistoryPlan
+from shelfrank.features.history_stats import HistoryPlan
 from shelfrank.features.page_features import computed_features
 from shelfrank.features.request import Asked
 

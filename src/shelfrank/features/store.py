@@ -15,17 +15,17 @@ from jaxtyping import Bool, Float, Float32, Float64, Int32, Int64, Num
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.errors import UserError
-from shelfrank.core.schema import Side, Spelling
+from shelfrank.core.schema import PRICE, Side, Spelling
 from shelfrank.core.values import CategorySpelling, NumberSpelling
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
 from shelfrank.features.declared import EntityTable, GivenCategories, GivenNumbers
 from shelfrank.features.deduplication import MOST_KEYS, Repeats
 from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding
-from shelfrank.features.history_stats import PRICE, HistoryPlan
-from shelfrank.features.history_table import KeyTotals, PastTable
+from shelfrank.features.history_stats import OUTSIDE, HistoryEvent, HistoryPlan, key_plans
+from shelfrank.features.history_table import HistoryTable
 from shelfrank.features.ids import Ids
-from shelfrank.features.page_features import computed_features, numerical_columns, totals_by_key
-from shelfrank.features.recent_events import Happening, Recent, attention, log_price
+from shelfrank.features.page_features import computed_features, numerical_columns
+from shelfrank.features.recent_events import RecentEvents
 from shelfrank.features.request import Asked, Event, Page
 from shelfrank.features.request_check import RequestCheck, request_features
 from shelfrank.features.spelling import spell_event, spell_page
@@ -82,14 +82,14 @@ class FeatureStore:
         config = PrepareConfig.model_validate(facts["config"])
         plan = facts["history"]
         self._plan = HistoryPlan(**{**plan, **{name: tuple(plan[name]) for name in ("tasks", "partly", "affinity")}})
-        self._made = computed_features(self._plan, config)
+        self._computed_features = computed_features(self._plan, config)
         self._products, self._queries, self._customers = (
             Ids(path / name) for name in ("products", "queries", "customers")
         )
         self._sessions = Ids(path / "sessions") if (path / "sessions").is_dir() else None
         self._open_catalogue(path)
         self._open_encoder(path)
-        self._open_totals(path, config, most_recent)
+        self._open_history(path, config, most_recent)
         self._texts = _product_texts(path / "products" / "texts.parquet") if config.text else None
         self._read = None if self._texts is None else _remembering(self._texts)
         self._embeddings = None
@@ -210,11 +210,11 @@ class FeatureStore:
             events: In any order.
         """
         events = [spell_event(event, self.spelling) for event in events]
-        happenings = [(event, self._happening(event)) for event in events if self.passed_over(event) is None]
+        additions = [(event, self._history_event(event)) for event in events if self.passed_over(event) is None]
         with self._lock:
-            for event, happening in happenings:
+            for event, addition in additions:
                 if self._taken.is_new(event):
-                    self._recent.add(happening)
+                    self._recent.add(addition)
 
     def knows(self, product_ids: Sequence[str]) -> Bool[np.ndarray, " products"]:
         """Which of some products the catalogue has; events of others change no feature."""
@@ -281,7 +281,7 @@ class FeatureStore:
 
     def _open_encoder(self, path: Path) -> None:
         encoder = Encoder.load(path / "encoder.json")
-        self.numerical_columns: tuple[Column, ...] = tuple(numerical_columns(encoder, self._made))
+        self.numerical_columns: tuple[Column, ...] = tuple(numerical_columns(encoder, self._computed_features))
         self.categorical_columns: tuple[Column, ...] = tuple(each.column() for each in encoder.categorical)
         place = {column.name: index for index, column in enumerate(self.numerical_columns)}
         place |= {column.name: index for index, column in enumerate(self.categorical_columns)}
@@ -314,18 +314,18 @@ class FeatureStore:
         self.requests = RequestCheck(request_features(self._facts, encoder), homes, self._missing_reader())
         self._row_categories = [each.name for each in categorical["row"]]
 
-    def _open_totals(self, path: Path, config: PrepareConfig, most_recent: int) -> None:
-        delay_us = round(config.history.outcome_delay_s * 1e6)
+    def _open_history(self, path: Path, config: PrepareConfig, most_recent: int) -> None:
         self._times = np.asarray(map_array(path / "times.npy"))
         self.until_us = int(self._times[-1]) if len(self._times) else 0
-        by_key = totals_by_key(self._made)
-        assert list(by_key) == self._facts["keys"], "the store must hold the keys that its config asks for"
-        self._past: dict[str, PastTable] = {}
-        for folder, (key, totals) in enumerate(by_key.items()):
-            plan = KeyTotals(key, tuple(totals), self._plan.tasks[0], delay_us)
-            self._past[key] = PastTable(path / "past" / str(folder), plan, len(self._times))
+        stats = (stat for each in self._computed_features for stat in each.stats)
+        plans = key_plans(stats, config.history.outcome_delay_s)
+        assert list(plans) == self._facts["keys"], "the store must hold the keys that its config needs"
+        self._history = {
+            key: HistoryTable(path / "past" / str(folder), plan, len(self._times))
+            for folder, (key, plan) in enumerate(plans.items())
+        }
         self._lock = threading.Lock()
-        self._recent = Recent({key: table.plan for key, table in self._past.items()}, most_recent)
+        self._recent = RecentEvents(plans, most_recent)
         self._taken, self._told = Repeats(MOST_KEYS * most_recent), Repeats(MOST_KEYS * most_recent)
 
     def _open_catalogue(self, path: Path) -> None:
@@ -379,7 +379,7 @@ class FeatureStore:
         columns = self._columns(candidates)
         computed: dict[str, Num[np.ndarray, " _"]] = {
             each.feature.name: each.compute(columns)
-            for each in self._made
+            for each in self._computed_features
             if wanted is None or each.feature.name in wanted
         }
         if self._texts is not None:
@@ -390,7 +390,7 @@ class FeatureStore:
         return computed
 
     def _columns(self, candidates: _Candidates) -> dict[str, Num[np.ndarray, " _"]]:
-        """The columns that formulas read: those of the rows, and the totals, one value where all rows share it."""
+        """The columns that formulas read: of the rows and their history, one value where all rows share it."""
         asked, n_rows = candidates.asked, len(candidates.product)
         columns: dict[str, Num[np.ndarray, " _"]] = {
             "ts_us": np.full(n_rows, asked.ts_us, np.int64),
@@ -402,12 +402,12 @@ class FeatureStore:
             columns[PRICE] = price
         ranks: dict[int, int] = {}
         with self._lock:
-            for key, table in self._past.items():
-                columns |= self._totals(candidates, key, table, ranks)
+            for key, table in self._history.items():
+                columns |= self._statistics(candidates, key, table, ranks)
         return columns
 
-    def _totals(
-        self, candidates: _Candidates, key: str, table: PastTable, ranks: dict[int, int]
+    def _statistics(
+        self, candidates: _Candidates, key: str, table: HistoryTable, ranks: dict[int, int]
     ) -> dict[str, Num[np.ndarray, " _"]]:
         asked = candidates.asked
         side, _, feature = key.partition("|")
@@ -422,14 +422,14 @@ class FeatureStore:
             groups = table.group(idx) if alone else table.groups(own, idx)
         recent = self._recent.knows(side, name)
         if not recent and groups.max() < 0:
-            return table.plan.nothing
-        for back_us in table.plan.backs_us:
-            if back_us not in ranks:
-                ranks[back_us] = int(np.searchsorted(self._times, asked.ts_us - back_us))
-        sums, last = table.before(groups, [ranks[back_us] for back_us in table.plan.backs_us])
+            return table.no_history
+        for offset_us in table.plan.offsets_us:
+            if offset_us not in ranks:
+                ranks[offset_us] = int(np.searchsorted(self._times, asked.ts_us - offset_us))
+        sums, latest_us = table.before(groups, [ranks[offset_us] for offset_us in table.plan.offsets_us])
         if recent:
-            self._recent.add_to(key, asked.ts_us, name, [0] if alone else own.tolist(), sums, last)
-        return table.plan.columns(sums, last)
+            self._recent.add_to(key, asked.ts_us, name, [0] if alone else own.tolist(), sums, latest_us)
+        return table.statistics(sums, latest_us)
 
     def _price(self, candidates: _Candidates) -> Float64[np.ndarray, " rows"] | None:
         if not self._plan.has_price:
@@ -530,24 +530,20 @@ class FeatureStore:
             return [page]
         return [given.get(name, page) for given in asked.products]
 
-    def _happening(self, event: Event) -> Happening:
+    def _history_event(self, event: Event) -> HistoryEvent:
         product = self._products.row(event.product_id)
-        happened: dict[str, int]
-        if event.query is None:
-            happened = {"event": 1}
-        elif event.action == "impression":
-            happened = {"impression": 1, "attention": attention(event.position)}
-            happened |= {f"known_{task}": 1 for task in self._plan.partly}
-        else:
-            happened = {event.action: 1}
-            price = event.price if self._prices is None else float(self._prices[product])
-            logarithm = log_price(price)
-            if event.action == "click" and logarithm is not None:
-                happened |= {"clicked_price": logarithm, "clicked_priced": 1}
-        codes = (
-            {} if self._codes is None else dict(zip(self._plan.affinity, self._codes[product].tolist(), strict=True))
+        codes = [] if self._codes is None else self._codes[product].tolist()
+        return HistoryEvent(
+            ts_us=event.ts_us,
+            kind=OUTSIDE if event.query is None else event.action,
+            product_idx=product,
+            codes=dict(zip(self._plan.affinity if codes else (), codes, strict=True)),
+            query=event.query,
+            customer_id=event.customer_id,
+            session_id=event.session_id,
+            position=event.position,
+            price=event.price if self._prices is None else float(self._prices[product]),
         )
-        return Happening(event.ts_us, product, codes, event.query, event.customer_id, event.session_id, happened)
 
 
 def _plain(spelling: Mapping[str, Any]) -> dict[str, Any]:

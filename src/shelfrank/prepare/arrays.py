@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Int8, Int32, Int64
 
 from shelfrank.core.schema import Feature
+from shelfrank.data.npy import NpyWriter
 from shelfrank.data.prepared import SPLITS, id_hashes, tie_keys
 from shelfrank.features.encoder import Encoder, NumericalEncoding, numbers
 from shelfrank.features.plan import EntityTables, Plan
@@ -74,7 +75,7 @@ def write_arrays(
 
 
 class _SplitWriter:
-    """Appends rows to one split's `.npy` files, whose headers are written when their length is known."""
+    """Appends rows to one split's `.npy` files."""
 
     def __init__(
         self, folder: Path, searches: pa.Table, sizes: Int64[np.ndarray, " searches"], chosen: np.ndarray
@@ -87,26 +88,20 @@ class _SplitWriter:
         known = searches.take(of_split).select(["search_id", "timestamp", "customer_id"])
         pq.write_table(known, folder / "searches.parquet")
         self.n_rows, self._written = int(offsets[-1]), 0
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, NpyWriter] = {}
 
     def append(self, arrays: dict[str, np.ndarray]) -> None:
         """Appends rows to every array."""
         for name, values in arrays.items():
             if name not in self._files:
-                self._files[name] = (self.folder / f"{name}.npy").open("wb")
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(values.dtype),
-                    "fortran_order": False,
-                    "shape": (self.n_rows, *values.shape[1:]),
-                }
-                np.lib.format.write_array_header_1_0(self._files[name], header)
-            self._files[name].write(np.ascontiguousarray(values).data)
+                self._files[name] = NpyWriter(self.folder / f"{name}.npy", values.dtype, values.shape[1:])
+            self._files[name].append(values)
         self._written += len(arrays["labels"])
 
     def finish(self) -> None:
         """Closes the files."""
         for file in self._files.values():
-            file.close()
+            file.finish()
         assert self._written == self.n_rows, f"{self.folder.name} must have {self.n_rows} rows, not {self._written}"
 
 

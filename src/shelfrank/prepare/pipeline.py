@@ -1,7 +1,7 @@
 """`prepare`: from a search log to PreparedData.
 
 engine   integer keys, splits, sampling  -> rows      keys, labels and declared columns, by search and position
-         each key's rows by time         -> totals    columns over the same rows, in the same order
+         each key's rows by time         -> history   statistics of the same rows, in the same order
          pairs of the training rows      -> relevance labels
 NumPy    whole pages at a time: features, encoder fitted on the kept training rows, arrays
 """
@@ -97,7 +97,7 @@ def raw_features(log_path: Path, config: PrepareConfig) -> pa.Table:
                 {
                     "search_id": reading.searches["search_id"].take(batch.rows["search_idx"]),
                     "product_id": reading.entities.products["product_id"].take(batch.rows["product_idx"]),
-                    **batch.made,
+                    **batch.computed,
                 }
             ),
         )

@@ -3,7 +3,6 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 # ibis's own annotations reject its operators and column methods.
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,15 @@ from jaxtyping import Bool, Num
 from shelfrank.config import PrepareConfig, SamplingConfig
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
-from shelfrank.core.schema import TASKS
+from shelfrank.core.schema import PRICE, TASKS
 from shelfrank.core.values import CategorySpelling
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Advance, Engine, Kept
 from shelfrank.features.encoder import numbers
-from shelfrank.features.history_offline import TotalsOfGroups, product_codes, timeline, with_price
-from shelfrank.features.history_stats import PRICE, Total, columns_of, measures_of
+from shelfrank.features.history_offline import StatsOfGroups, product_codes, timeline, with_price
+from shelfrank.features.history_stats import KeyPlan, key_plans
 from shelfrank.features.index import IndexedLog, index_and_collect
-from shelfrank.features.page_features import computed_features, totals_by_key
+from shelfrank.features.page_features import computed_features
 from shelfrank.features.plan import EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
 from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, Texts
 from shelfrank.logs.search_log import SearchLog
@@ -73,9 +72,9 @@ def read(
     n_rows = int(log.manifest.info["rows"]["impressions"])
     with open_engine(config.engine, scratch, log.path) as engine:
         plan = plan_features(log, engine, config)
-        made = computed_features(plan.history, config)
-        by_key = totals_by_key(made)
-        steps = 2 + len(by_key) + (config.sampling is not None) + (config.relevance is not None)
+        computed = computed_features(plan.history, config)
+        keys = key_plans((stat for each in computed for stat in each.stats), config.history.outcome_delay_s)
+        steps = 2 + len(keys) + (config.sampling is not None) + (config.relevance is not None)
         with progress("Reading the log", total=n_rows * steps, unit="rows") as advance:
             indexed, searches = _index(log, engine, config, split)
             advance(n_rows)
@@ -84,7 +83,7 @@ def read(
             refuse_taken_names(
                 plan,
                 [
-                    *(each.feature for each in made),
+                    *(each.feature for each in computed),
                     *(feature for source in texts.pairs for feature in source.features),
                 ],
             )
@@ -102,20 +101,25 @@ def read(
                 relevance = _relevance(rows, engine, plan, config, texts, entities)
                 advance(n_rows)
             moments = timeline(
-                indexed, with_price(rows.table, indexed, plan), product_codes(indexed, engine, plan), plan.history
+                indexed,
+                with_price(rows.table, indexed, plan),
+                product_codes(indexed, engine, plan),
+                plan.history,
+                (measure for key in keys.values() for measure in key.measures),
             )
             everything = np.ones(rows.n_rows, dtype=bool)
-            whole = frozenset(total.key for each in made if each.whole_pages for total in each.totals)
-            files = {
-                key: _totals(engine, moments, key, totals, plan, config, everything if key in whole else kept, scratch)
-                for key, totals in _told(by_key, advance, n_rows)
-            }
+            whole = frozenset(stat.key for each in computed if each.whole_pages for stat in each.stats)
+            files: dict[str, ColumnFiles] = {}
+            for key in keys.values():
+                chosen = everything if key.key in whole else kept
+                files[key.key] = _history(engine, moments, key, chosen, scratch / "history" / str(len(files)))
+                advance(n_rows)
     splits = searches["split"].to_numpy()
     in_products = plan.history.has_price and not plan.price_in_rows
     prices = numbers(entities.products[PRICE]) if in_products else None
     in_rows = plan.history.has_price and plan.price_in_rows
     row_files = RowFiles(rows, kept, files, whole)
-    reader = RowReader(row_files, splits, made, texts.pairs, prices, in_rows, config.engine.threads)
+    reader = RowReader(row_files, splits, computed, texts.pairs, prices, in_rows, config.engine.threads)
     return Reading(reader, searches, entities, texts, plan, bins, relevance)
 
 
@@ -196,31 +200,17 @@ def _relevance(
     return label(pairs, voters, config.relevance), pairs
 
 
-def _told(by_key: dict[str, list[Total]], advance: Advance, n_rows: int) -> Iterator[tuple[str, list[Total]]]:
-    for key, totals in by_key.items():
-        yield key, totals
-        advance(n_rows)
-
-
-def _totals(
-    engine: Engine,
-    moments: ibis.Table,
-    key: str,
-    totals: list[Total],
-    plan: Plan,
-    config: PrepareConfig,
-    kept: Bool[np.ndarray, " rows"],
-    scratch: Path,
+def _history(
+    engine: Engine, moments: ibis.Table, plan: KeyPlan, kept: Bool[np.ndarray, " rows"], folder: Path
 ) -> ColumnFiles:
-    keys = columns_of(key)
+    keys = plan.key_columns
     if "query_idx" in keys:
-        # Nothing outside the result pages has a query.
+        # Nothing outside the results pages has a query.
         moments = moments.filter(moments[ROW] >= 0)
-    moments = moments.select(ROW, "ts_us", *keys, *measures_of(totals, plan.tasks))
-    compute = TotalsOfGroups(keys, tuple(totals), plan.tasks, round(config.history.outcome_delay_s * 1e6))
+    moments = moments.select(ROW, "ts_us", *keys, *(measure.name for measure in plan.measures))
+    compute = StatsOfGroups(plan)
     place = np.cumsum(kept) - 1
-    dtypes = {total.column: total.dtype for total in totals}
-    folder = scratch / "totals" / str(len(list((scratch / "totals").glob("*"))))
+    dtypes = {each.column: each.stat.dtype for each in plan.stats}
     columns = ColumnFiles(folder, dtypes, int(kept.sum()))
     for part in engine.map_groups(moments, keys, "ts_us", compute, compute.schema):
         rows = part[ROW].to_numpy()
