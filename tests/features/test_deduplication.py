@@ -12,7 +12,7 @@ from replay import assert_raw, pages
 from shop import open_store
 
 from random_log import START, one_thread
-from shelfrank.features.deduplication import Repeats
+from shelfrank.features.deduplication import EventDeduplicator
 from shelfrank.features.request import Event
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.logs.ubi import import_ubi
@@ -131,13 +131,13 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_page_is_told_once(case: str) -> None:
     first, second, is_new = CASES[case]
-    repeats = Repeats(100)
+    repeats = EventDeduplicator(100)
     assert repeats.is_new(first)
     assert repeats.is_new(second) == is_new
 
 
 def test_memory_is_bounded_and_the_latest_stay() -> None:
-    repeats = Repeats(10)
+    repeats = EventDeduplicator(10)
     clicks = [replace(CLICK, search_id=f"q{number}") for number in range(57)]
     for click in clicks:
         assert repeats.is_new(click)

@@ -9,20 +9,15 @@ from hypothesis import strategies as st
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.schema import Feature, Kind, Side
-from shelfrank.features.encoder import (
-    CategoricalEncoding,
-    Encoder,
+from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding, numbers, squash
+from shelfrank.features.encoder_fit import (
     Moments,
-    NumericalBlock,
-    NumericalEncoding,
     count_values,
     fit_categorical,
+    fit_features,
     fit_numerical,
     lost_defaults,
-    numbers,
-    squash,
 )
-from shelfrank.prepare.fit import fit_features
 
 NAN = math.nan
 

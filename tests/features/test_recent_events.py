@@ -158,7 +158,7 @@ def test_words_for_no_product_and_no_action_are_the_logs_own(store: FeatureStore
 
 
 def test_memory_is_bounded_and_the_latest_stay(folder: Path) -> None:
-    small = FeatureStore.open(folder, most_recent=10)
+    small = FeatureStore.open(folder, max_recent=10)
     now_us = small.until_us + 10_000_000
     for number in range(57):
         event = Event(product_id="p1", action="view", ts_us=small.until_us + 1 + number, customer_id=f"n{number}")

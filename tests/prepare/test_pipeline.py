@@ -326,13 +326,13 @@ import os, signal, sys
 from pathlib import Path
 from random_log import one_thread
 from shelfrank.core import artifact
-from shelfrank.prepare import arrays, pipeline, reading
+from shelfrank.prepare import arrays, log_pass, pipeline
 
 def die(*arguments, **settings):
     os.kill(os.getpid(), signal.SIGKILL)
 
 POINTS = {
-    "totals": (reading.ColumnFiles, "put"),
+    "totals": (log_pass.ColumnFiles, "put"),
     "half_the_arrays": (arrays.SplitCounter, "add"),
     "hashing": (artifact, "_hash_files"),
     "swap": (artifact, "_swap_into_place"),

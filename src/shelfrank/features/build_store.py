@@ -1,4 +1,4 @@
-"""Writes what `FeatureStore` reads: every key's running sums, and the catalogue and the customers as encoded."""
+"""Writes the files of a `FeatureStore`: the running sums of every key, and the encoded catalogue and customers."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 # ibis's own annotations reject its operators and column methods.
@@ -23,7 +23,7 @@ from shelfrank.data.npy import NpyWriter
 from shelfrank.data.prepared import PreparedData
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Engine, whole_groups
-from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalEncoding, numbers
+from shelfrank.features.encoder import Encoder, encode_entities, numbers
 from shelfrank.features.history_offline import product_codes, timeline, with_price
 from shelfrank.features.history_stats import KeyPlan, key_plans
 from shelfrank.features.history_table import NEVER
@@ -48,15 +48,15 @@ def build_store(
 ) -> None:
     """Writes the tables behind `FeatureStore` into a new folder, which another artifact may hold.
 
-    Everything is a plain `.npy`, Parquet or JSON file. The store knows what the log knows; a page at any moment of
-    the log is what prepared data says of it.
+    Everything is a plain `.npy`, Parquet or JSON file. A page at the time of a search of the log equals its rows in
+    prepared data.
 
     Args:
         log_path: The log.
-        prepared_path: What was prepared of it: its encoder, and which features there are.
+        prepared_path: The data prepared from it, which decides the encoder and the features.
         out: The folder; it must not exist.
-        semantic_scores: The scores that the data was prepared with; None where it was prepared without.
-        engine: Limits of the embedded engine, which does the sorting.
+        semantic_scores: The semantic scores of the prepared data; None where it has none.
+        engine: Limits of the embedded engine, which sorts.
 
     Raises:
         UserError: Where log, prepared data and scores do not belong together.
@@ -139,21 +139,13 @@ def _column(engine: Engine, table: ibis.Table) -> Iterator[Num[np.ndarray, " row
 def _write_entities(
     folder: Path, table: pa.Table, id_column: str, features: tuple[Feature, ...], encoder: Encoder
 ) -> None:
-    """Ids, and the encoded values of a table's features; the last row is that of one who is not in the table."""
+    """Ids and encoded features of a table; the last row is that of an unknown entity."""
     save_ids(folder, table[id_column].to_pylist())
     names = {feature.name for feature in features}
     for kind, encodings in (("numerical", encoder.numerical), ("categorical", encoder.categorical)):
-        blocks = [_encoded(encoding, table) for encoding in encodings if encoding.name in names]
+        blocks = [encode_entities(encoding, table) for encoding in encodings if encoding.name in names]
         if blocks:
-            np.save(folder / f"{kind}.npy", np.concatenate(blocks, axis=1))
-
-
-def _encoded(encoding: NumericalEncoding | CategoricalEncoding, table: pa.Table) -> np.ndarray:
-    column = table[encoding.name].combine_chunks()
-    column = pa.concat_arrays([column, pa.nulls(1, column.type)])
-    if isinstance(encoding, NumericalEncoding):
-        return encoding.transform(numbers(column))
-    return encoding.transform(column)[:, None]
+            np.save(folder / f"{kind}.npy", np.column_stack(blocks))
 
 
 def _write_products(

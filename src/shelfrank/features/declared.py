@@ -14,13 +14,13 @@ from shelfrank.features.encoder import CategoricalEncoding, NumericalEncoding
 
 
 class EntityTable:
-    """The encoded values of one entity's features; row -1 is of one who is not in the table.
+    """The encoded values of one entity's features; row -1 is that of an unknown entity.
 
     Args:
-        folder: What `build` wrote.
+        folder: The folder that `build_store` wrote.
         numerical: The encodings of its numerical features, in order.
         categorical: The encodings of its categorical features, in order.
-        places: Where each feature's first column is among all numerical, or all categorical, columns.
+        places: Index of each feature's first column among all numerical, or all categorical, columns.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class GivenCategories:
         self._codes = {value: index + 1 for index, value in enumerate(encoding.values)}
 
     def find(self, value: Any) -> tuple[int, bool]:
-        """The code of a value, the default's where it is missing, and whether one is given that has none: 0."""
+        """The code of a value, the default's if it is missing, and whether it is an unknown category: code 0."""
         spelled = self._spelling.of(value)
         if spelled is None:
             return self._default, False
@@ -88,16 +88,16 @@ class GivenNumbers:
         self._name, self._spelling, self._is_log1p = name, spelling, is_log1p
 
     def of(self, value: Any) -> float:
-        """A given number; NaN where it is missing, also in a word.
+        """A given number; NaN where it is missing or a word for missing.
 
         Args:
-            value: What was given: a number, or a text of one.
+            value: A number or the text of one.
 
         Returns:
             The number.
 
         Raises:
-            UserError: Where it is none, or one that the data contract refuses in a log.
+            UserError: Where it is not a number, or one that the data contract refuses in a log.
         """
         try:
             found = self._spelling.of(value)

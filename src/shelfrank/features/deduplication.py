@@ -1,43 +1,43 @@
-"""Tells events of a results page that say again what was said before, as an import does."""
+"""Drops repeated events of a results page, as an import of a log does."""
 
 from collections.abc import Iterable, Iterator
 
 from shelfrank.features.request import Event
 
-MOST_KEYS = 2
-"""Keys of an event."""
+MAX_KEYS = 2
+"""Number of keys of an event at most."""
 
 
-class Repeats:
-    """What results pages were told to show, and which of their labels were set.
+class EventDeduplicator:
+    """Remembers which products each results page showed, and which of their labels were set.
 
     In a log, a label of an impression is 0 or 1 however often its event came, and a page shows a product once and one
-    product at a position. Events outside results pages are no labels: each of them counts.
+    product at a position. Events outside the results pages are not labels: each of them counts.
 
-    Memory is bounded: keys are kept in two halves, and when the newer one is full the older one is forgotten. A key
-    takes about 100 bytes: its hash stands for it, by which one event in 10^13 is taken for another's repeat.
+    Memory is bounded: keys are kept in two halves, and when the newer one is full the older one is dropped. A key
+    takes about 100 bytes: only its hash is kept, so that one event in 10^13 is mistaken for a repeat.
 
     Args:
-        most: Keys that are kept at most; at least half as many are.
+        max_keys: Number of keys that are kept at most; at least half as many are.
     """
 
-    def __init__(self, most: int) -> None:
-        self._half = max(most // 2, 1)
+    def __init__(self, max_keys: int) -> None:
+        self._half = max(max_keys // 2, 1)
         self._older: set[int] = set()
         self._newer: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._older) + len(self._newer)
 
-    def is_new(self, event: Event, others: Iterable["Repeats"] = ()) -> bool:
-        """Whether nothing before says the same; the event is then remembered.
+    def is_new(self, event: Event, others: Iterable["EventDeduplicator"] = ()) -> bool:
+        """Whether an event repeats none before it; a new one is remembered.
 
         Args:
             event: The event.
-            others: Where it may have been said before too; these remember nothing of it.
+            others: Further deduplicators to look in; they do not remember the event.
 
         Returns:
-            False where it repeats.
+            False for a repeat.
         """
         for key in _keys(event):
             if any(key in each for each in (self, *others)):
@@ -55,7 +55,7 @@ class Repeats:
 
 
 def _keys(event: Event) -> Iterator[int]:
-    """What an event says of its page: the label it sets, or the product and then the position that it shows."""
+    """The keys of an event on its page: the label that it sets, or the product and the position that it shows."""
     if event.query is None:
         return
     page = (event.search_id,)

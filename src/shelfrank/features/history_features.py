@@ -94,7 +94,7 @@ def _rates(
 
 
 def _known(key: str, task: str, days: float, plan: HistoryPlan) -> KeyStat:
-    """Impressions that tell something about a task: those whose label is known."""
+    """Impressions whose label of the task is known."""
     return plan.stat(key, f"known_{task}" if task in plan.partly else "impression", days)
 
 
@@ -121,14 +121,14 @@ def _smoothed_rate(count: KeyStat, shown: KeyStat, strength: float, prior: float
 
 
 def _smoothed_lift(count: KeyStat, attention: KeyStat, strength: float, prior: float) -> Formula:
-    """Clicks per unit of attention: what is shown low is clicked less, however good it is."""
+    """Clicks per unit of attention, which corrects for low positions being clicked less."""
     return lambda columns: (
         (columns[count.column] + strength * prior) / (columns[attention.column] / MILLIONTHS + strength)
     )
 
 
 def _shares(key: str, side: Side, plan: HistoryPlan) -> list[ComputedFeature]:
-    """How much of the key's past engagement went to products like this one."""
+    """Share of the key's past engagement with products of the same category."""
     every = plan.stat(key, "engaged")
     features: list[ComputedFeature] = []
     for feature in plan.affinity:
@@ -144,7 +144,7 @@ def _share(same: KeyStat, every: KeyStat) -> Formula:
 
 
 def _personal(key: str, plan: HistoryPlan) -> list[ComputedFeature]:
-    """What this customer or session did before, and did with this product; 0 always means no history."""
+    """The past of the customer or session, in all and with this product; 0 always means no history."""
     pair = f"{key}_product"
     last, last_pair = plan.stat(key, "last_us"), plan.stat(pair, "last_us")
     side = Side.CUSTOMER
@@ -194,15 +194,15 @@ def _price_distance(plan: HistoryPlan) -> ComputedFeature:
 
 
 def _count(name: str, side: Side, stat: KeyStat) -> ComputedFeature:
-    feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=True, default=_nothing_known(side))
+    feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, log1p=True, default=_no_history(side))
     return ComputedFeature(feature, (stat,), lambda columns: columns[stat.column])
 
 
 def _number(name: str, side: Side, stats: tuple[KeyStat, ...], compute: Formula) -> ComputedFeature:
-    feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, default=_nothing_known(side))
+    feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, default=_no_history(side))
     return ComputedFeature(feature, stats, compute)
 
 
-def _nothing_known(side: Side) -> float | None:
-    """What a feature is for a visitor without a past, which is what a neutral customer has."""
+def _no_history(side: Side) -> float | None:
+    """The value for a visitor without a past, which is also that of the neutral customer."""
     return 0.0 if side is Side.CUSTOMER else None

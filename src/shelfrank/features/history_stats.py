@@ -219,6 +219,11 @@ class HistoryPlan:
     has_sessions: bool
     has_price: bool
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "HistoryPlan":
+        """Reads the fields of a plan that were written as JSON."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+
     def stat(self, key: str, name: str, days: float = 0.0) -> KeyStat:
         """A statistic of the table for one key and window."""
         return KeyStat(key, history_stats(self.tasks)[name], days)

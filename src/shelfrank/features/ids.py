@@ -9,14 +9,14 @@ from jaxtyping import Int64, UInt64
 from shelfrank.data.prepared import id_hashes, map_array
 
 REMEMBERED = 200_000
-"""Ids whose places in a table are kept in memory."""
+"""Number of ids whose rows are kept in memory."""
 
 
 class Ids:
-    """Where ids are in a table; two ids share a 64-bit hash once in billions of tables.
+    """Rows of ids in a table; two ids share a 64-bit hash once in billions of tables.
 
     Args:
-        folder: What `save_ids` wrote.
+        folder: The folder that `save_ids` wrote.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +30,7 @@ class Ids:
         return len(self._rows)
 
     def row(self, wanted: str | None) -> int:
-        """The row of an id; -1 where there is none."""
+        """The row of an id; -1 for None or an unknown one."""
         return -1 if wanted is None else int(self.find([wanted])[0][0])
 
     def find(self, wanted: Sequence[str]) -> tuple[Int64[np.ndarray, " ids"], UInt64[np.ndarray, " ids"]]:
@@ -59,7 +59,7 @@ class Ids:
 
 
 def save_ids(folder: Path, ids: Sequence[str]) -> None:
-    """Writes ids for `Ids`; row i is the i-th one's."""
+    """Writes ids for `Ids`, each with its index as its row."""
     folder.mkdir(parents=True)
     hashes = id_hashes(ids)
     order = np.argsort(hashes, kind="stable")

@@ -18,7 +18,7 @@ from shelfrank.features.history_stats import HistoryPlan, KeyStat
 
 
 def computed_features(plan: HistoryPlan, config: PrepareConfig) -> list[ComputedFeature]:
-    """Every feature that a config makes of the history and the page, offline and online."""
+    """Every feature that a config computes from history and page, offline and online."""
     features = history_features(plan, config.history)
     if config.page:
         features += page_features(plan)
@@ -28,7 +28,7 @@ def computed_features(plan: HistoryPlan, config: PrepareConfig) -> list[Computed
 
 
 def numerical_columns(encoder: Encoder, features: Sequence[ComputedFeature]) -> list[Column]:
-    """The columns of the numerical features, those that are computed of declared ones with these."""
+    """The columns of the numerical features; a computed one names the declared features that it is computed from."""
     computed = {each.feature.name: each for each in features if each.declared}
     columns: list[Column] = []
     for encoding in encoder.numerical:
@@ -55,7 +55,7 @@ def page_features(plan: HistoryPlan) -> list[ComputedFeature]:
 
 
 def upstream_features(plan: HistoryPlan, with_session: bool) -> list[ComputedFeature]:
-    """The engine's order before re-ranking, and where it puts a product next to the one the visitor last touched."""
+    """Positions in the engine's order, and their distance from the product that the session touched last."""
     features = [
         _number("upstream_position", Side.CONTEXT, lambda columns: columns["position"], log1p=True),
         _number("upstream_reciprocal_position", Side.CONTEXT, lambda columns: 1.0 / columns["position"]),

@@ -1,4 +1,4 @@
-"""Which features a log allows under a config: the declared ones by where they live, and what history can be made."""
+"""The features that a log allows under a config: the declared ones by table, and the possible history."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from shelfrank.features.history_stats import HistoryPlan
 from shelfrank.features.index import KEYS, IndexedLog, tasks_with_labels
 from shelfrank.logs.search_log import SearchLog
 
-MOST_AFFINITIES = 6
+MAX_AFFINITIES = 6
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be made.
+    """The features of a log.
 
     Attributes:
         tasks: Tasks whose labels the log has.
-        product_features: Declared features that live in `products`.
-        customer_features: Declared features that live in `customers`.
-        row_features: Declared features that live in `impressions`.
-        history: What history can be made.
+        product_features: Declared features in `products`.
+        customer_features: Declared features in `customers`.
+        row_features: Declared features in `impressions`.
+        history: The history that the log allows.
         price_in_rows: Whether `price` is a column of `impressions` rather than of `products`.
     """
 
@@ -48,12 +48,12 @@ class EntityTables:
 
 
 def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan:
-    """Decides what is made of a log.
+    """Decides the features of a log.
 
     Args:
         log: The log.
         engine: The engine.
-        config: Which features are wanted.
+        config: Which features to compute.
 
     Returns:
         The plan.
@@ -74,7 +74,7 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
     possible = tuple(feature.name for feature in homes["products"] if feature.kind is Kind.CATEGORICAL)
     affinity = config.history.affinity
     if affinity is None:
-        affinity = possible[:MOST_AFFINITIES]
+        affinity = possible[:MAX_AFFINITIES]
     elif set(affinity) - set(possible):
         raise UserError(
             "history.affinity must name categorical features of the products table "
@@ -101,7 +101,7 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
 
 
 def refuse_taken_names(plan: Plan, computed: Sequence[Feature]) -> None:
-    """Raises a `UserError` where a declared feature goes by the name of a computed feature or of an engine's key."""
+    """Raises a `UserError` where a declared feature has the name of a computed feature or of an engine's key."""
     declared = {feature.name for feature in (*plan.product_features, *plan.customer_features, *plan.row_features)}
     flags = {name + MISSING_SUFFIX for name in declared}
     # Engines take names for one that differ by case only.
@@ -117,7 +117,7 @@ def refuse_taken_names(plan: Plan, computed: Sequence[Feature]) -> None:
 def declared_features(log: SearchLog, engine: Engine) -> dict[str, tuple[Feature, ...]]:
     """The declared categorical and numerical features by the table that holds them.
 
-    A product's or customer's feature lives in its own table, or, where a source states it per impression, there.
+    A feature of products or customers is in their own table, or in `impressions` where a source states it per row.
     """
     columns = {
         table: set(engine.read(log.files(table)).columns) if log.has(table) else set()
@@ -133,7 +133,7 @@ def declared_features(log: SearchLog, engine: Engine) -> dict[str, tuple[Feature
 
 
 def unread_texts(schema: Schema, products: pa.Table) -> dict[str, str]:
-    """Declared texts that no feature is made of, with the reason: only columns of the products are read as texts."""
+    """Declared texts that no feature reads, with the reason: only columns of the products are read as texts."""
     why = "a text is read only where it is a column of the products, and this one is not"
     return {
         feature.name: why

@@ -1,4 +1,4 @@
-"""What a service is asked, what it is told, and the encoded page that comes of it."""
+"""A page to rank, an event, and the encoded page."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -20,17 +20,17 @@ class Asked:
     """One page to rank.
 
     Attributes:
-        query: The query, spelled as a log would have it.
+        query: The query, as the user typed it.
         product_ids: Candidates in the engine's order.
-        customer_id: Who asks; None is an anonymous visitor.
-        session_id: The visit; None says nothing about it.
-        ts_us: Time of the search in microseconds since 1970, UTC; only what happened strictly before counts.
-        positions: The engine's order, from 1; None is the order given.
+        customer_id: The customer; None is an anonymous visitor.
+        session_id: The visit; None where it is unknown.
+        ts_us: Time of the search in microseconds since 1970, UTC; only strictly earlier events count.
+        positions: Position of each candidate in the engine's order, from 1; None is the order of `product_ids`.
         context: Declared features of the page by name, such as `device`.
         customer: Declared features of the customer that replace the table's.
         products: For each candidate, declared features that replace the table's or are known per row only, such as
             `price`; empty replaces nothing.
-        search_id: The page's id, from which its tie keys follow as offline; None takes the query's text.
+        search_id: The page's id, which decides its tie keys as offline; None uses the text of the query.
     """
 
     query: str
@@ -47,26 +47,26 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened after the log was read.
+    """An impression or an action after the log was read.
 
-    With a `query` it happened on a results page: `impression` shows a product, a task's name says that its label
-    became 1. Without one it is what a log's `events` hold, whatever its action: an engagement with the product
-    elsewhere, such as a view of its page.
+    With a `query` it belongs to a results page: `impression` shows a product, and the name of a task sets its label to
+    1. Without one it is an event as in a log's `events`, whatever its action: an engagement with the product elsewhere,
+    such as a view of its page.
 
-    An outcome or impression that its page was told of before changes nothing; see `Repeats`.
+    A repeated impression or outcome of a page changes nothing; see `EventDeduplicator`.
 
     Attributes:
-        product_id: The product; one that the catalogue lacks is passed over.
-        action: What happened.
-        ts_us: When, in microseconds since 1970, UTC; of an outcome, as in a log, when its page was shown.
-        customer_id: Whose doing; None is an anonymous visitor.
-        session_id: In which visit; None says nothing about it.
+        product_id: The product; an event of one that the catalogue lacks is skipped.
+        action: `impression`, a task, or the name of any other action.
+        ts_us: Time in microseconds since 1970, UTC; of an outcome, as in a log, the time at which its page was shown.
+        customer_id: The customer; None is an anonymous visitor.
+        session_id: The visit; None where it is unknown.
         query: The query of the results page.
-        position: Where an impression stood on its page, from 1; None gives it no attention.
+        position: Position of an impression on its page, from 1; None gives it no attention.
         price: The price shown, for a log that has prices in its impressions.
-        search_id: The results page; None takes the events of one visitor, visit, query and moment for one page's.
-        client_id: Who did it where `customer_id` is a word for nobody; `spell_event` makes `customer_id` of it.
-        ordinal: The position as the source counts it, from 0 or 1; `spell_event` makes `position` of it.
+        search_id: The results page; None groups events by customer, visit, query and time.
+        client_id: The visitor where `customer_id` means nobody; `spell_event` moves it to `customer_id`.
+        ordinal: The position as the source counts it, from 0 or 1; `spell_event` turns it into `position`.
     """
 
     product_id: str
@@ -84,22 +84,22 @@ class Event:
 
 @dataclass(frozen=True)
 class Page:
-    """The candidates of one page, encoded as prepared data is, in the order in which they were given.
+    """The candidates of one page in the order of the request, encoded as prepared data is.
 
     Attributes:
         numerical: Standardised numbers.
         categorical: Codes; 0 is unknown or default.
-        product_idx: Row of each product in the catalogue; -1 where it is not there.
-        query_idx: Row of the query in the log's queries; -1 where it was never seen.
-        tie_keys: Fixed hash of (search, product), by which metrics order equal scores; a page that is served keeps the
-            engine's order there.
-        unknown: How much was cold: `products` that the catalogue lacks, `customer` and `query` (1 or 0), and given
-            `categories` that have no code.
-        missing_features: By declared feature that the store reads, for how many candidates a request that could have
-            brought it did not; see `RequestCheck.missing`.
-        unknown_features: By name, how often a request gave it where nothing reads it.
-        numerical_columns: What each column of `numerical` is.
-        categorical_columns: What each column of `categorical` is.
+        product_idx: Row of each product in the catalogue; -1 for an unknown product.
+        query_idx: Row of the query in the log's queries; -1 for a new query.
+        tie_keys: Fixed hash of (search, product), by which metrics order equal scores; a served page keeps the
+            engine's order of them.
+        unknown: Counts of what is unknown: `products` that the catalogue lacks, `customer` and `query` (1 or 0), and
+            `categories` of the request that have no code.
+        missing_features: By declared feature, the number of candidates for which the request lacks a value that it
+            should give; see `RequestCheck.missing`.
+        unknown_features: By name, how often the request gave a feature that is not read there.
+        numerical_columns: The columns of `numerical`.
+        categorical_columns: The columns of `categorical`.
     """
 
     numerical: Float32[np.ndarray, "rows n_num"]

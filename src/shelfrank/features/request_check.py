@@ -1,4 +1,4 @@
-"""What a request must bring of the declared features, and what it left out or named in vain."""
+"""The declared features that a request must give, those that it lacks, and those that are not read."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,19 +19,19 @@ Home = Literal["product", "customer", "row"]
 Place = Literal["candidates", "customer", "context"]
 Needed = Literal["always", "unknown product", "unknown customer"]
 NEEDED: Mapping[Home, Needed] = {"row": "always", "product": "unknown product", "customer": "unknown customer"}
-"""When a request must bring a feature, by the table that holds it."""
+"""When a request must give a feature, by the table that holds it."""
 
 
 @dataclass(frozen=True)
 class RequestFeature:
-    """A declared feature that a request may bring.
+    """A declared feature that a request may give.
 
     Attributes:
-        name: The feature, spelled as requests must spell it.
+        name: The feature, as requests must spell it.
         kind: `numerical` or `categorical`.
-        side: Whom it describes.
-        place: Where a request puts it: in the `features` of each of the `candidates`, or in `customer` or `context`.
-        needed: When the bundle has no value of its own: `always`, or for an `unknown product` or `unknown customer`.
+        side: What it describes.
+        place: Where a request gives it: in the `features` of each of the `candidates`, or in `customer` or `context`.
+        needed: When a request must give it: `always`, or for an `unknown product` or `unknown customer`.
     """
 
     name: str
@@ -49,7 +49,7 @@ def request_features(facts: Mapping[str, Any], encoder: Encoder) -> tuple[Reques
         encoder: Its encoder.
 
     Returns:
-        Those that are encoded, and those that only computed features are made of, in the order of the log's schema.
+        The encoded ones, and those that only computed features read, in the order of the log's schema.
     """
     kinds = {each.name: (Kind.NUMERICAL, each.side) for each in encoder.numerical}
     kinds |= {each.name: (Kind.CATEGORICAL, each.side) for each in encoder.categorical}
@@ -66,16 +66,15 @@ def request_features(facts: Mapping[str, Any], encoder: Encoder) -> tuple[Reques
 
 
 def made_of_declared(facts: Mapping[str, Any]) -> dict[str, frozenset[str]]:
-    """By computed feature of a store, the declared features that it is made of.
+    """The declared features that each computed feature of a store is computed from.
 
     Args:
         facts: The store's `store.json`.
 
     Returns:
-        The names.
+        Names of declared features by computed feature.
     """
-    plan = facts["history"]
-    plan = HistoryPlan(**{**plan, **{name: tuple(plan[name]) for name in ("tasks", "partly", "affinity")}})
+    plan = HistoryPlan.from_json(facts["history"])
     config = PrepareConfig.model_validate(facts["config"])
     return {each.feature.name: each.declared for each in computed_features(plan, config)}
 
@@ -83,15 +82,15 @@ def made_of_declared(facts: Mapping[str, Any]) -> dict[str, frozenset[str]]:
 def read_by(
     features: Sequence[RequestFeature], columns: Iterable[str], made_of: Mapping[str, frozenset[str]]
 ) -> tuple[RequestFeature, ...]:
-    """Those that a ranker's score can depend on.
+    """Selects the features on which a ranker's score can depend.
 
     Args:
-        features: What the store reads.
-        columns: The columns that the ranker sees.
-        made_of: By computed column, the declared features that it is made of.
+        features: The features that the store reads.
+        columns: The columns that the ranker reads.
+        made_of: By computed column, the declared features that it is computed from.
 
     Returns:
-        Those with a column of their own, and those that a computed column is made of, such as `page_price_rank` of
+        Those with a column of their own, and those from which a column is computed, as `page_price_rank` is from
         `price`.
     """
     seen = set(columns)
@@ -100,15 +99,15 @@ def read_by(
 
 
 class RequestCheck:
-    """Compares requests with what a store reads.
+    """Compares requests with the features that a store reads.
 
     Args:
-        features: What the store reads.
-        homes: By declared feature, also of those that are left out, the table that holds it.
-        is_missing: Whether a given value of a feature, by its name, is read as missing.
+        features: The features that the store reads.
+        homes: The table that holds each declared feature, of those that are left out too.
+        is_missing: Whether a value of the feature of this name is read as missing.
 
     Attributes:
-        features: What the store reads.
+        features: The features that the store reads.
     """
 
     def __init__(
@@ -129,22 +128,21 @@ class RequestCheck:
         }
 
     def missing(self, asked: Asked, product: Int64[np.ndarray, " rows"], customer: int) -> dict[str, int]:
-        """Counts the candidates for which a feature has no value that the request could have brought.
+        """Counts the candidates for which the request lacks a value that it should give.
 
         Args:
             asked: The request.
-            product: Each candidate's place in the catalogue, -1 where it is not there.
-            customer: The customer's place among the known ones, -1 where there is none.
+            product: Row of each candidate in the catalogue, -1 for an unknown one.
+            customer: Row of the customer among the known ones, -1 for an unknown one or none.
 
         Returns:
-            By feature, how many candidates lack it: of a product's features those of unknown products, of a
-            customer's all candidates of a customer who is named but unknown, and in both cases where null is given.
-            Features that no candidate lacks are left out.
+            The number of candidates by feature, those without any left out. A feature of products counts for unknown
+            products, one of customers for all candidates of an unknown customer, and both where the request gives null.
         """
         n_rows = len(product)
         counts = Counter[str]()
         for name in self._of_rows:
-            # Of an anonymous visitor nothing can be known; what is given as null is missing all the same.
+            # An anonymous visitor has no features; one that is given as null is missing all the same.
             is_given = name in asked.customer or name in asked.context or any(name in given for given in asked.products)
             if name in self._of_visitors and asked.customer_id is None and not is_given:
                 continue
@@ -168,14 +166,14 @@ class RequestCheck:
         return {name: count for name, count in counts.items() if count}
 
     def unknown(self, asked: Asked) -> dict[str, int]:
-        """Counts the names that a request gives where nothing reads them.
+        """Counts the features of a request that are not read.
 
         Args:
             asked: The request.
 
         Returns:
-            By name, how often it was given: names that the log does not declare, spelled otherwise, or in the wrong
-            place, such as a product's feature in `context`.
+            Counts by name: of names that the log does not declare, of other spellings, and of features in the wrong
+            place, such as a product's in `context`.
         """
         counts = Counter(asked.context.keys() - self._read["context"])
         counts.update(asked.customer.keys() - self._read["customer"])

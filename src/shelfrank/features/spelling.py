@@ -7,10 +7,10 @@ from shelfrank.features.request import Asked, Event
 
 
 def spell_page(asked: Asked, spelling: Spelling) -> Asked:
-    """The same page, spelled; spelling it again changes nothing.
+    """Spells a page as the log would; spelling it again changes nothing.
 
     Args:
-        asked: What was asked; an id that is a null word or blank is none.
+        asked: The page; a blank id or a null word is no id.
         spelling: The log's.
 
     Returns:
@@ -31,14 +31,14 @@ def spell_page(asked: Asked, spelling: Spelling) -> Asked:
 
 
 def spell_event(event: Event, spelling: Spelling) -> Event:
-    """The same event, spelled; see `spell_page`.
+    """Spells an event as the log would; see `spell_page`.
 
     Args:
         event: The event.
-        spelling: The log's, which says for each id which words mean that there is none.
+        spelling: The log's, with the words for a missing id.
 
     Returns:
-        The event, of its client where it has no customer; a missing product or action is empty.
+        The event, with its client as customer where it has none; a missing product or action is empty.
     """
     if event.ordinal is not None:
         event = replace(event, position=event.ordinal + 1 - spelling.first_ordinal, ordinal=None)

@@ -1,4 +1,4 @@
-"""Encoded pages at any moment: totals from mapped tables and recent events, formulas and encoder as offline."""
+"""Encoded pages at any time: statistics from mapped tables and recent events, formulas and encoder as offline."""
 
 import json
 import math
@@ -19,7 +19,7 @@ from shelfrank.core.schema import PRICE, Side, Spelling
 from shelfrank.core.values import CategorySpelling, NumberSpelling
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
 from shelfrank.features.declared import EntityTable, GivenCategories, GivenNumbers
-from shelfrank.features.deduplication import MOST_KEYS, Repeats
+from shelfrank.features.deduplication import MAX_KEYS, EventDeduplicator
 from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalBlock, NumericalEncoding
 from shelfrank.features.history_stats import OUTSIDE, HistoryEvent, HistoryPlan, key_plans
 from shelfrank.features.history_table import HistoryTable
@@ -31,19 +31,18 @@ from shelfrank.features.request_check import RequestCheck, request_features
 from shelfrank.features.spelling import spell_event, spell_page
 from shelfrank.features.textual import ProductTexts, QueryTexts
 from shelfrank.logs.ubi_live import NO_ORDINAL, NO_PRODUCT, NOBODY, UNREADABLE
-from shelfrank.text.scores import cosines_of_query
+from shelfrank.text.scores import SEMANTIC_SCORE, cosines_of_query
 
 STORE_FILE = "store.json"
 STORE_VERSION = 4
-SEMANTIC = "semantic_score"
-MOST_RECENT = 100_000
+MAX_RECENT = 100_000
 REMEMBERED_QUERIES = 2_000
 REPEATED = "repeated"
 
 
 @dataclass(frozen=True)
 class _Candidates:
-    """A page's products and visitor by their places in the tables."""
+    """A page's products and visitor by their rows in the tables."""
 
     asked: Asked
     product: Int64[np.ndarray, " rows"]
@@ -54,25 +53,25 @@ class _Candidates:
 
 
 class FeatureStore:
-    """The features of any page at any moment, equal to what `prepare` makes of the log.
+    """The features of any page at any time, equal to those that `prepare` computes from the log.
 
     Tables are mapped into memory, not loaded; the texts of the products are read when the store is opened, about 20
-    seconds a million products. Pages may be asked for, and events added, from several threads. Made by `open`.
+    seconds per million products. Several threads may compute pages and add events. Use `open` to create one.
 
     Args:
-        path: What `build_store` wrote.
-        facts: Its `store.json`.
-        most_recent: Recent events that are kept at most.
+        path: The folder that `build_store` wrote.
+        facts: Its `STORE_FILE`.
+        max_recent: Number of recent events that are kept at most.
 
     Attributes:
-        numerical_columns: What each column of a page's `numerical` is.
-        categorical_columns: What each column of a page's `categorical` is.
-        spelling: How the log's ids and queries are spelled, and so those of pages and events.
-        until_us: The log's last moment; events up to it are in the tables already and are not added again.
-        requests: Which declared features requests bring.
+        numerical_columns: The columns of a page's `numerical`.
+        categorical_columns: The columns of a page's `categorical`.
+        spelling: How the log spells ids and queries, and so pages and events do.
+        until_us: Time of the log's last row; earlier events are in the tables and are not added again.
+        requests: The declared features that requests give.
     """
 
-    def __init__(self, path: Path, facts: Mapping[str, Any], most_recent: int) -> None:
+    def __init__(self, path: Path, facts: Mapping[str, Any], max_recent: int) -> None:
         self._facts = facts
         self.spelling = Spelling.model_validate(facts["spelling"])
         self._read_numbers = {
@@ -80,8 +79,7 @@ class FeatureStore:
             for name, read in facts["numbers"].items()
         }
         config = PrepareConfig.model_validate(facts["config"])
-        plan = facts["history"]
-        self._plan = HistoryPlan(**{**plan, **{name: tuple(plan[name]) for name in ("tasks", "partly", "affinity")}})
+        self._plan = HistoryPlan.from_json(facts["history"])
         self._computed_features = computed_features(self._plan, config)
         self._products, self._queries, self._customers = (
             Ids(path / name) for name in ("products", "queries", "customers")
@@ -89,7 +87,7 @@ class FeatureStore:
         self._sessions = Ids(path / "sessions") if (path / "sessions").is_dir() else None
         self._open_catalogue(path)
         self._open_encoder(path)
-        self._open_history(path, config, most_recent)
+        self._open_history(path, config, max_recent)
         self._texts = _product_texts(path / "products" / "texts.parquet") if config.text else None
         self._read = None if self._texts is None else _remembering(self._texts)
         self._embeddings = None
@@ -99,18 +97,18 @@ class FeatureStore:
             ]
 
     @classmethod
-    def open(cls, path: Path, most_recent: int = MOST_RECENT) -> "FeatureStore":
-        """Opens what `build_store` wrote.
+    def open(cls, path: Path, max_recent: int = MAX_RECENT) -> "FeatureStore":
+        """Opens a folder that `build_store` wrote.
 
         Args:
             path: The folder.
-            most_recent: Recent events that are kept in memory at most, about 2 KB each.
+            max_recent: Number of recent events that are kept in memory at most, about 2 KB each.
 
         Returns:
             The store.
 
         Raises:
-            UserError: Where the folder is none, or one of another version.
+            UserError: Where the folder holds no features, or those of another version.
         """
         try:
             facts = json.loads((path / STORE_FILE).read_text(encoding="utf-8"))
@@ -121,7 +119,7 @@ class FeatureStore:
                 f"{path} must hold online features of version {STORE_VERSION}, but it is of {facts.get('version')}; "
                 "export again"
             )
-        return cls(path, facts, most_recent)
+        return cls(path, facts, max_recent)
 
     @property
     def product_embeddings(self) -> Float[np.ndarray, "products d"] | None:
@@ -129,13 +127,13 @@ class FeatureStore:
         return None if self._embeddings is None else self._embeddings[1]
 
     def query_embedding(self, query: str) -> Float[np.ndarray, " d"] | None:
-        """The semantic model's embedding of a query, at length 1; None of one that the log has not."""
+        """The semantic model's embedding of a query, at length 1; None for a query that the log lacks."""
         row = self._queries.row(self.spelling.query(query))
         return None if self._embeddings is None or row < 0 else self._embeddings[0][row]
 
     @property
     def n_recent(self) -> int:
-        """Recent events that are kept."""
+        """Number of recent events that are kept."""
         return self._recent.n_events
 
     def page(self, asked: Asked, query_vector: Float[np.ndarray, " d"] | None = None) -> Page:
@@ -145,14 +143,14 @@ class FeatureStore:
 
         Args:
             asked: The page.
-            query_vector: The semantic model's embedding of the query, at length 1; of a query that the log has, the
-                log's is taken. None leaves the semantic score of a new query missing.
+            query_vector: The semantic model's embedding of the query, at length 1; a query of the log uses the log's.
+                None leaves the semantic score of a new query missing.
 
         Returns:
             The encoded candidates in their order.
 
         Raises:
-            UserError: Where positions or overrides are not one per candidate, or a number is none.
+            UserError: Where positions or overrides are not one per candidate, or a value is not a number.
         """
         asked = spell_page(asked, self.spelling)
         candidates, hashes = self._candidates(asked)
@@ -188,7 +186,7 @@ class FeatureStore:
     def computed(
         self, asked: Asked, query_vector: Float[np.ndarray, " d"] | None = None
     ) -> dict[str, Num[np.ndarray, " _"]]:
-        """The computed features of a page before encoding, as `prepare.pipeline.raw_features` has them.
+        """The computed features of a page before encoding, equal to `prepare.pipeline.raw_features`.
 
         Args:
             asked: The page, of at least one candidate.
@@ -201,10 +199,10 @@ class FeatureStore:
         return {name: np.broadcast_to(values, len(asked.product_ids)) for name, values in made.items()}
 
     def add_events(self, events: Iterable[Event]) -> None:
-        """Adds what happened since the log was read; later pages see it as if the log had it.
+        """Adds events since the log was read; later pages see them as if the log had them.
 
-        Memory is bounded: the oldest of too many events are forgotten. Events that `passed_over` gives a reason for
-        are passed over, and so are those that say of a results page what was said before.
+        Memory is bounded: the oldest of too many events are dropped. Events for which `passed_over` gives a reason are
+        skipped, and so are repeated events of a results page.
 
         Args:
             events: In any order.
@@ -217,20 +215,20 @@ class FeatureStore:
                     self._recent.add(addition)
 
     def knows(self, product_ids: Sequence[str]) -> Bool[np.ndarray, " products"]:
-        """Which of some products the catalogue has; events of others change no feature."""
+        """Which products are in the catalogue; events of others change no feature."""
         product = self.spelling.of_id("product_id")
         return self._products.find([product.of(each) or "" for each in product_ids])[0] >= 0
 
     def passed_over(self, event: Event) -> str | None:
-        """Why an event, whatever was told before it, changes no feature; None where it does.
+        """Why an event changes no feature, whatever came before it; None where it does.
 
         Args:
             event: The event.
 
         Returns:
             `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NOBODY` without a
-            visitor, `unknown action` or, for a position before the first one, `NO_ORDINAL`; outside a results page any
-            action is known.
+            visitor, `unknown action` or, for a position below 1, `NO_ORDINAL`; any action is known outside a results
+            page.
         """
         event = spell_event(event, self.spelling)
         if not event.action:
@@ -253,14 +251,14 @@ class FeatureStore:
         """Why each of some events changes no feature, after those that were added or announced before.
 
         Args:
-            events: Events that are about to be told, in their order.
+            events: Events that are about to be added, in order.
 
         Returns:
-            What `passed_over` says, or `repeated`; None where an event changes features.
+            The reason of `passed_over`, or `repeated`; None where an event changes features.
         """
         events = [spell_event(event, self.spelling) for event in events]
         reasons = [self.passed_over(event) for event in events]
-        here = Repeats(2 * MOST_KEYS * len(events))
+        here = EventDeduplicator(2 * MAX_KEYS * len(events))
         with self._lock:
             return [
                 reason if reason or here.is_new(event, (self._taken, self._told)) else REPEATED
@@ -268,10 +266,10 @@ class FeatureStore:
             ]
 
     def announce(self, events: Iterable[Event]) -> None:
-        """Lets `reasons` know of events that will be added.
+        """Announces events that will be added, so that `reasons` counts them as known.
 
         Args:
-            events: The events, once nothing can hinder that they are added.
+            events: Events that are certain to be added.
         """
         spelled = [spell_event(event, self.spelling) for event in events]
         usable = [event for event in spelled if self.passed_over(event) is None]
@@ -314,7 +312,7 @@ class FeatureStore:
         self.requests = RequestCheck(request_features(self._facts, encoder), homes, self._missing_reader())
         self._row_categories = [each.name for each in categorical["row"]]
 
-    def _open_history(self, path: Path, config: PrepareConfig, most_recent: int) -> None:
+    def _open_history(self, path: Path, config: PrepareConfig, max_recent: int) -> None:
         self._times = np.asarray(map_array(path / "times.npy"))
         self.until_us = int(self._times[-1]) if len(self._times) else 0
         stats = (stat for each in self._computed_features for stat in each.stats)
@@ -325,8 +323,8 @@ class FeatureStore:
             for folder, (key, plan) in enumerate(plans.items())
         }
         self._lock = threading.Lock()
-        self._recent = RecentEvents(plans, most_recent)
-        self._taken, self._told = Repeats(MOST_KEYS * most_recent), Repeats(MOST_KEYS * most_recent)
+        self._recent = RecentEvents(plans, max_recent)
+        self._taken, self._told = EventDeduplicator(MAX_KEYS * max_recent), EventDeduplicator(MAX_KEYS * max_recent)
 
     def _open_catalogue(self, path: Path) -> None:
         prices, codes = path / "products" / "prices.npy", path / "products" / "codes.npy"
@@ -386,7 +384,7 @@ class FeatureStore:
             values = self._text_values(candidates)
             computed |= {feature.name: values[:, i] for i, feature in enumerate(self._texts.features)}
         if self._embeddings is not None:
-            computed[SEMANTIC] = self._cosines(candidates, query_vector)
+            computed[SEMANTIC_SCORE] = self._cosines(candidates, query_vector)
         return computed
 
     def _columns(self, candidates: _Candidates) -> dict[str, Num[np.ndarray, " _"]]:

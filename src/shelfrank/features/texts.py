@@ -11,10 +11,7 @@ from shelfrank.core.schema import Feature, Kind, Side
 from shelfrank.features.plan import EntityTables, product_documents
 from shelfrank.features.textual import TextFeatures
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.text.scores import AlignedScores, SemanticScores
-
-SEMANTIC_SCORE = "semantic_score"
-"""The one computed feature that a row may come without: a text that is blank or new has no embedding."""
+from shelfrank.text.scores import SEMANTIC_SCORE, AlignedScores, SemanticScores
 
 SHOWN_PRODUCT_COLUMNS = ("brand", "price", "category")
 """Product columns that pages show beside the title."""
@@ -25,7 +22,7 @@ TEXT_ATTRIBUTES = ("brand", "color", "age_group")
 
 @runtime_checkable
 class PairFeatures(Protocol):
-    """Features that only the query and the product decide."""
+    """Features that depend on the query and the product only."""
 
     features: tuple[Feature, ...]
 
@@ -52,7 +49,7 @@ class SemanticFeature:
 
 
 class Texts:
-    """The texts of queries and products, and what pairs of them are worth."""
+    """The texts of queries and products, and the features of their pairs."""
 
     def __init__(
         self, log: SearchLog, entities: EntityTables, config: PrepareConfig, scores: SemanticScores | None
@@ -76,7 +73,7 @@ class Texts:
         return [source for source in (self.textual, self.semantic) if source is not None]
 
     def table(self, products: pa.Table) -> pa.Table:
-        """`product_id`, what the pages show of products, and their documents."""
+        """`product_id`, the product columns that pages show, and the documents."""
         shown = [name for name in SHOWN_PRODUCT_COLUMNS if name in products.column_names]
         table = products.select(["product_id", *shown])
         table = table.append_column("title", pa.array(self.titles, pa.string()))

@@ -11,10 +11,10 @@ from jaxtyping import Float32, Int8, Int32, Int64
 from shelfrank.core.schema import Feature
 from shelfrank.data.npy import NpyWriter
 from shelfrank.data.prepared import SPLITS, id_hashes, tie_keys
-from shelfrank.features.encoder import Encoder, NumericalEncoding, numbers
+from shelfrank.features.encoder import Encoder, encode_entities
 from shelfrank.features.plan import EntityTables, Plan
 from shelfrank.prepare.relevance import RelevanceLabels
-from shelfrank.prepare.rows import Batch, RowReader
+from shelfrank.prepare.rows import PageBatch, RowReader
 from shelfrank.prepare.statistics import SplitCounter
 
 
@@ -47,7 +47,7 @@ def write_arrays(
     search_hashes = id_hashes(searches["search_id"].to_pylist())
     product_hashes = id_hashes(entities.products["product_id"].to_pylist())
 
-    def encode(batch: Batch) -> tuple[Int8[np.ndarray, " rows"], dict[str, np.ndarray]]:
+    def encode(batch: PageBatch) -> tuple[Int8[np.ndarray, " rows"], dict[str, np.ndarray]]:
         encoded: dict[str, np.ndarray] = {
             name: batch.ints(name) for name in ("query_idx", "product_idx", "customer_idx", "position")
         }
@@ -119,16 +119,9 @@ class _Assembler:
             names = {feature.name for feature in features}
             for encoding in (*encoder.numerical, *encoder.categorical):
                 if encoding.name in names:
-                    column = table[encoding.name].combine_chunks()
-                    # A last row of null: index -1, the anonymous customer, finds it.
-                    column = pa.concat_arrays([column, pa.nulls(1, column.type)])
-                    if isinstance(encoding, NumericalEncoding):
-                        encoded = encoding.transform(numbers(column))
-                    else:
-                        encoded = encoding.transform(column)
-                    self.tables[encoding.name] = (key, encoded)
+                    self.tables[encoding.name] = (key, encode_entities(encoding, table))
 
-    def numerical(self, batch: Batch) -> Float32[np.ndarray, "rows n_num"]:
+    def numerical(self, batch: PageBatch) -> Float32[np.ndarray, "rows n_num"]:
         """The encoded numbers."""
         blocks = []
         for encoding in self.encoder.numerical:
@@ -141,7 +134,7 @@ class _Assembler:
                 blocks.append(encoding.transform(raw))
         return np.concatenate(blocks, axis=1) if blocks else np.empty((batch.rows.num_rows, 0), np.float32)
 
-    def categorical(self, batch: Batch) -> Int32[np.ndarray, "rows n_cat"]:
+    def categorical(self, batch: PageBatch) -> Int32[np.ndarray, "rows n_cat"]:
         """The category codes."""
         blocks = []
         for encoding in self.encoder.categorical:

@@ -41,7 +41,7 @@ class RowFiles:
 
 
 @dataclass(frozen=True)
-class Batch:
+class PageBatch:
     """Kept rows of some whole pages.
 
     Attributes:
@@ -105,7 +105,7 @@ class RowReader:
             start += len(part)
         return sizes
 
-    def map(self, title: str, function: Callable[[Batch], Result | None]) -> Iterator[Result]:
+    def map(self, title: str, function: Callable[[PageBatch], Result | None]) -> Iterator[Result]:
         """A function of some whole pages at a time, several at once; the results come in the rows' order.
 
         Args:
@@ -127,7 +127,7 @@ class RowReader:
                     yield result
                 advance(n_rows)
 
-    def _batch(self, start: int, rows: pa.Table) -> Batch | None:
+    def _batch(self, start: int, rows: pa.Table) -> PageBatch | None:
         kept = self.files.kept[start : start + rows.num_rows]
         if not kept.any():
             return None
@@ -150,7 +150,7 @@ class RowReader:
         for source in self.pairs:
             values = source.compute(columns["query_idx"], columns["product_idx"])
             computed |= {feature.name: values[:, index] for index, feature in enumerate(source.features)}
-        return Batch(rows, self.splits[rows["search_idx"].to_numpy()], computed)
+        return PageBatch(rows, self.splits[rows["search_idx"].to_numpy()], computed)
 
     def _whole_page_features(
         self, start: int, columns: dict[str, Num[np.ndarray, " rows"]], kept: Bool[np.ndarray, " rows"]

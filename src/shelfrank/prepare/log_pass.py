@@ -1,4 +1,4 @@
-"""What the engine makes of a log: rows in order, their history, the sample, the pairs behind relevance labels."""
+"""The pass of the engine over a log: rows in order, their history, the sample, the pairs behind relevance labels."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 # ibis's own annotations reject its operators and column methods.
@@ -39,8 +39,8 @@ from shelfrank.text.scores import SemanticScores
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What the engine left: the row files behind a reader, and the small tables in memory."""
+class LogPass:
+    """The result of the pass: the row files behind a reader, and the small tables in memory."""
 
     reader: RowReader
     searches: pa.Table
@@ -51,15 +51,15 @@ class Reading:
     relevance: tuple[RelevanceLabels, PairTable] | None
 
 
-def read(
+def read_log(
     log: SearchLog, config: PrepareConfig, scratch: Path, scores: SemanticScores | None, split: bool = True
-) -> Reading:
-    """Lets the engine do what takes joins, sorts and aggregates.
+) -> LogPass:
+    """Runs the joins, sorts and aggregates of an engine over a log.
 
     Args:
         log: The log.
-        config: What to make of it.
-        scratch: An empty folder for as long as the reading is used.
+        config: Which features, sample and labels to compute.
+        scratch: An empty folder that must exist as long as the result is used.
         scores: Semantic scores of this log.
         split: Whether searches are split; where they are not, all are training searches.
 
@@ -67,7 +67,7 @@ def read(
         The rows with their history behind a reader, and the small tables.
 
     Raises:
-        UserError: Where the log is unusable or a setting names something that the log has not.
+        UserError: Where the log is unusable or a setting names something that the log lacks.
     """
     n_rows = int(log.manifest.info["rows"]["impressions"])
     with open_engine(config.engine, scratch, log.path) as engine:
@@ -120,7 +120,7 @@ def read(
     in_rows = plan.history.has_price and plan.price_in_rows
     row_files = RowFiles(rows, kept, files, whole)
     reader = RowReader(row_files, splits, computed, texts.pairs, prices, in_rows, config.engine.threads)
-    return Reading(reader, searches, entities, texts, plan, bins, relevance)
+    return LogPass(reader, searches, entities, texts, plan, bins, relevance)
 
 
 def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
