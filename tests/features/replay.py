@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shelfrank.data.prepared import PreparedData
-from shelfrank.features.request import Asked
+from shelfrank.features.request import PageRequest
 from shelfrank.features.store import FeatureStore
 from shelfrank.logs.search_log import SearchLog
 
@@ -17,7 +17,7 @@ Rows = list[dict[str, Any]]
 KEYS = {"search_id", "timestamp", "customer_id", "session_id", "query", "product_id", "position"}
 
 
-def pages(log: Path) -> Iterator[tuple[str, Asked]]:
+def pages(log: Path) -> Iterator[tuple[str, PageRequest]]:
     """Every search of a log in no particular order."""
     tables = [pq.read_table(file) for file in SearchLog.open(log).files("impressions")]
     table = pa.concat_tables(tables)
@@ -32,12 +32,12 @@ def pages(log: Path) -> Iterator[tuple[str, Asked]]:
         yield search_id, page_of(search_id, sorted(rows, key=lambda row: row["position"]), declared)
 
 
-def page_of(search_id: str, rows: Rows, declared: list[str]) -> Asked:
+def page_of(search_id: str, rows: Rows, declared: list[str]) -> PageRequest:
     """One search's rows as a page."""
     first = rows[0]
     given = [{name: row[name] for name in declared if name in row} for row in rows]
     same = {name: value for name, value in given[0].items() if all(each[name] == value for each in given)}
-    return Asked(
+    return PageRequest(
         query=first["query"],
         product_ids=[row["product_id"] for row in rows],
         customer_id=first["customer_id"],
@@ -67,7 +67,7 @@ def assert_prepared(store: FeatureStore, log: Path, prepared: PreparedData, spli
     return len(ids)
 
 
-def assert_raw(store: FeatureStore, asked: dict[str, Asked], raw: pa.Table) -> None:
+def assert_raw(store: FeatureStore, asked: dict[str, PageRequest], raw: pa.Table) -> None:
     """Compares the computed features of pages with those of the log, bit for bit."""
     columns = {name: raw[name].to_numpy() for name in raw.column_names}
     starts = np.flatnonzero(np.append(True, columns["search_id"][1:] != columns["search_id"][:-1]))

@@ -14,7 +14,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Side
 from shelfrank.data.prepared import PreparedData
 from shelfrank.features import ids
-from shelfrank.features.request import Asked, Page
+from shelfrank.features.request import Page, PageRequest
 from shelfrank.features.store import FeatureStore
 
 
@@ -41,7 +41,7 @@ def code(page: Page, name: str) -> list[int]:
 
 
 def test_everything_unknown_is_cold(store: FeatureStore) -> None:
-    asked = Asked("zzz", ["p1", "new", "p2"], "nobody", "nowhere", context={"device": "watch", "weather": "rain"})
+    asked = PageRequest("zzz", ["p1", "new", "p2"], "nobody", "nowhere", context={"device": "watch", "weather": "rain"})
     page = store.page(asked)
     assert page.unknown == {"products": 1, "customer": 1, "query": 1, "categories": 1}
     assert page.query_idx == -1
@@ -58,19 +58,19 @@ def test_everything_unknown_is_cold(store: FeatureStore) -> None:
 
 
 def test_an_anonymous_visitor_is_no_unknown_customer(store: FeatureStore) -> None:
-    page = store.page(Asked("red", ["p1"], ts_us=store.until_us))
+    page = store.page(PageRequest("red", ["p1"], ts_us=store.until_us))
     assert page.unknown == {"products": 0, "customer": 0, "query": 0, "categories": 0}
 
 
 def test_no_candidates_are_an_empty_page(store: FeatureStore) -> None:
-    page = store.page(Asked("red", []))
+    page = store.page(PageRequest("red", []))
     assert page.numerical.shape == (0, len(store.numerical_columns))
     assert page.categorical.shape == (0, len(store.categorical_columns))
     assert len(page.tie_keys) == len(page.product_idx) == 0
 
 
 def test_given_features_replace_the_tables(store: FeatureStore) -> None:
-    asked = Asked("red", ["p1", "p2"], "c1", ts_us=store.until_us)
+    asked = PageRequest("red", ["p1", "p2"], "c1", ts_us=store.until_us)
     plain = store.page(asked)
     given = store.page(replace(asked, customer={"loyalty": 3}, products=[{}, {"brand": "B", "price": 5.0}]))
     of_c3 = store.page(replace(asked, customer_id="c3"))
@@ -88,7 +88,7 @@ def test_given_features_replace_the_tables(store: FeatureStore) -> None:
 
 
 def test_a_new_product_has_what_is_given_of_it(store: FeatureStore) -> None:
-    made = store.computed(Asked("red", ["new", "p1"], "c1", products=[{"brand": "B", "price": 20.0}, {}]))
+    made = store.computed(PageRequest("red", ["new", "p1"], "c1", products=[{"brand": "B", "price": 20.0}, {}]))
     assert made["query_brand_engaged"][0] == made["query_brand_engaged"][1] > 0
     assert made["page_price_to_least"].min() == 1.0
     assert made["product_impressions"][0] == 0
@@ -96,7 +96,7 @@ def test_a_new_product_has_what_is_given_of_it(store: FeatureStore) -> None:
 
 def test_a_new_query_is_scored_by_its_vector(store: FeatureStore, folder: Path) -> None:
     vector = np.load(folder / "store" / "queries" / "embeddings.npy")[0]
-    asked = Asked("blue", ["p1", "p2", "p0"])
+    asked = PageRequest("blue", ["p1", "p2", "p0"])
     known = store.computed(asked)["semantic_score"]
     np.testing.assert_array_equal(store.computed(asked, np.ones_like(vector))["semantic_score"], known)
     new = store.computed(replace(asked, query="azure"), vector.astype(np.float32))["semantic_score"]
@@ -139,7 +139,7 @@ def test_a_neutral_page_is_a_neutral_split(mode: Any, store: FeatureStore, folde
 )
 def test_a_malformed_request_is_told(changes: dict[str, Any], told: str, store: FeatureStore) -> None:
     with pytest.raises(UserError, match=told):
-        store.page(replace(Asked("red", ["p1", "p2"]), **changes))
+        store.page(replace(PageRequest("red", ["p1", "p2"]), **changes))
 
 
 def test_ids_are_found_however_many_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_ids_are_found_however_many_are_remembered(tmp_path: Path, monkeypatch: 
 
 
 def test_an_anonymous_visitor_is_the_neutral_customer(folder: Path, store: FeatureStore) -> None:
-    asked = Asked("red", ["p1", "p2", "p3"], "c1", "s1", ts_us=store.until_us, context={"device": "phone"})
+    asked = PageRequest("red", ["p1", "p2", "p3"], "c1", "s1", ts_us=store.until_us, context={"device": "phone"})
     known, anonymous = store.page(asked), store.page(replace(asked, customer_id=None, session_id=None))
     neutral = known.neutral("anonymous")
     assert not np.array_equal(known.numerical, anonymous.numerical)

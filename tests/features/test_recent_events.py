@@ -13,7 +13,7 @@ from shop import open_store
 from random_log import Tables, one_thread, random_tables, write_log
 from shelfrank.config import HistoryConfig
 from shelfrank.core.schema import TASKS, Side, Spelling
-from shelfrank.features.request import Asked, Event
+from shelfrank.features.request import Event, PageRequest
 from shelfrank.features.store import FeatureStore
 from shelfrank.prepare.pipeline import raw_features
 
@@ -92,7 +92,7 @@ def store(folder: Path) -> FeatureStore:
     return FeatureStore.open(folder)
 
 
-def changed(store: FeatureStore, asked: Asked, events: list[Event]) -> dict[str, Side]:
+def changed(store: FeatureStore, asked: PageRequest, events: list[Event]) -> dict[str, Side]:
     """The columns of the next page that events change, with whom they describe."""
     before = store.page(asked)
     store.add_events(events)
@@ -103,22 +103,22 @@ def changed(store: FeatureStore, asked: Asked, events: list[Event]) -> dict[str,
 
 def test_a_view_in_a_session_changes_that_visitors_next_page_only(store: FeatureStore) -> None:
     now_us = store.until_us + 60_000_000
-    asked = Asked("red", ["p1", "p2"], session_id="today", ts_us=now_us)
+    asked = PageRequest("red", ["p1", "p2"], session_id="today", ts_us=now_us)
     view = Event(product_id="p2", action="view", ts_us=now_us - 1, session_id="today")
     moved = changed(store, asked, [view])
     assert {"session_engaged", "session_product_recency"} <= moved.keys()
     assert set(moved.values()) == {Side.CUSTOMER}
-    other = Asked("red", ["p1", "p2"], session_id="another", ts_us=now_us)
+    other = PageRequest("red", ["p1", "p2"], session_id="another", ts_us=now_us)
     assert not changed(store, other, [view])
     np.testing.assert_array_equal(
-        store.page(other).numerical, store.page(Asked("red", ["p1", "p2"], ts_us=now_us)).numerical
+        store.page(other).numerical, store.page(PageRequest("red", ["p1", "p2"], ts_us=now_us)).numerical
     )
 
 
 def test_a_click_on_a_page_moves_product_and_query_too(store: FeatureStore) -> None:
     now_us = store.until_us + 60_000_000
     click = Event(product_id="p1", action="click", ts_us=now_us - 5, customer_id="c1", query="red")
-    moved = changed(store, Asked("red", ["p1", "p2"], "c1", ts_us=now_us), [click])
+    moved = changed(store, PageRequest("red", ["p1", "p2"], "c1", ts_us=now_us), [click])
     assert {"product_clicks", "query_click_rate", "query_product_clicks_1d", "customer_engaged"} <= moved.keys()
 
 
@@ -164,6 +164,8 @@ def test_memory_is_bounded_and_the_latest_stay(folder: Path) -> None:
         event = Event(product_id="p1", action="view", ts_us=small.until_us + 1 + number, customer_id=f"n{number}")
         small.add_events([event])
         assert small.n_recent <= 10
-    values = [small.computed(Asked("red", ["p1"], f"n{n}", ts_us=now_us))["customer_engaged"][0] for n in range(57)]
+    values = [
+        small.computed(PageRequest("red", ["p1"], f"n{n}", ts_us=now_us))["customer_engaged"][0] for n in range(57)
+    ]
     assert sum(values) == small.n_recent >= 5
     assert values[-5:] == [1] * 5

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shelfrank.features.request import Asked
+from shelfrank.features.request import PageRequest
 from shelfrank.features.request_check import Home, RequestCheck, RequestFeature, read_by
 
 HOMES: dict[str, Home] = {"device": "row", "discount": "row", "brand": "product", "age": "customer", "constant": "row"}
@@ -19,9 +19,9 @@ CHECK = RequestCheck(FEATURES, HOMES, lambda name, value: value in (None, f"no {
 WHOLE = [{"discount": 1}, {"discount": 0, "brand": "acme"}]
 
 
-def asked(**more: Any) -> Asked:
+def asked(**more: Any) -> PageRequest:
     given = {"products": WHOLE, "context": {"device": "phone"}, **more}
-    return Asked("q", ["known", "new"], ts_us=0, **given)
+    return PageRequest("q", ["known", "new"], ts_us=0, **given)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_names_that_nothing_reads_are_counted(more: dict[str, Any], unknown: dic
 
 
 def test_an_empty_page_lacks_nothing() -> None:
-    assert CHECK.missing(Asked("q", [], ts_us=0), np.empty(0, np.int64), -1) == {}
+    assert CHECK.missing(PageRequest("q", [], ts_us=0), np.empty(0, np.int64), -1) == {}
 
 
 def test_a_ranker_reads_what_its_computed_columns_are_made_of() -> None:
@@ -97,7 +97,7 @@ def test_an_anonymous_visitor_lacks_no_customer_feature_that_the_rows_hold() -> 
     check = RequestCheck(features, {"tier": "row"}, lambda _name, value: value is None)
 
     def missing(**more: Any) -> dict[str, int]:
-        return check.missing(Asked("q", ["a", "b"], ts_us=0, **more), np.array([0, 1]), -1)
+        return check.missing(PageRequest("q", ["a", "b"], ts_us=0, **more), np.array([0, 1]), -1)
 
     assert missing() == {}
     assert missing(customer_id="c1") == {"tier": 2}

@@ -6,7 +6,7 @@ import pytest
 
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import AS_WRITTEN, Spelling
-from shelfrank.features.request import Asked, Event
+from shelfrank.features.request import Event, PageRequest
 from shelfrank.features.spelling import spell_event, spell_page
 from shelfrank.features.store import STORE_FILE, FeatureStore
 
@@ -14,7 +14,7 @@ LOG = Spelling(whole_number_ids=("customer_id",))
 
 
 def test_a_page_is_spelled_as_the_log_is() -> None:
-    asked = Asked(query=" RED\u00a0shoe", product_ids=["1", " 1 ", "1.0"], customer_id="412.0", session_id="NULL")
+    asked = PageRequest(query=" RED\u00a0shoe", product_ids=["1", " 1 ", "1.0"], customer_id="412.0", session_id="NULL")
     spelled = spell_page(asked, LOG)
     assert spelled.query == "red shoe"
     assert spelled.product_ids == ["1", "1", "1.0"]
@@ -23,7 +23,7 @@ def test_a_page_is_spelled_as_the_log_is() -> None:
 
 
 def test_a_pages_search_is_spelled_as_an_events_is() -> None:
-    asked = Asked(query="q", product_ids=["1"], search_id=" s1 ")
+    asked = PageRequest(query="q", product_ids=["1"], search_id=" s1 ")
     event = Event(product_id="1", action="click", ts_us=1, search_id=" s1 ")
     assert spell_page(asked, LOG).search_id == spell_event(event, LOG).search_id == "s1"
 
@@ -60,7 +60,7 @@ def test_every_id_has_the_null_words_that_the_log_declares(given: dict[str, str]
     spelled = spell_event(event, WORDS)
     assert {name: getattr(spelled, name) for name in expected} == expected
     assert spelled.client_id is None
-    page = spell_page(Asked(query="q", product_ids=[event.product_id], search_id=event.search_id), WORDS)
+    page = spell_page(PageRequest(query="q", product_ids=[event.product_id], search_id=event.search_id), WORDS)
     assert (page.product_ids, page.search_id) == ([spelled.product_id], spelled.search_id)
 
 
@@ -81,7 +81,7 @@ def test_ordinals_count_from_where_the_logs_lists_begin(first: Literal[0, 1], id
 
 @pytest.mark.parametrize("customer", [" c1", "NA"])
 def test_a_log_that_declares_nothing_is_asked_as_written(customer: str) -> None:
-    asked = Asked(query="Red ", product_ids=[" 1"], customer_id=customer)
+    asked = PageRequest(query="Red ", product_ids=[" 1"], customer_id=customer)
     event = Event(product_id=" 1", action="click", ts_us=1, query="Red ", customer_id=customer)
     assert spell_page(asked, AS_WRITTEN) is asked
     assert spell_event(event, AS_WRITTEN) is event

@@ -16,7 +16,7 @@ def _now_us() -> int:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PageRequest:
     """One page to rank.
 
     Attributes:
@@ -113,10 +113,10 @@ class Page:
     numerical_columns: tuple[Column, ...]
     categorical_columns: tuple[Column, ...]
 
-    def unknown_ids(self, asked: Asked) -> list[str]:
+    def unknown_ids(self, request: PageRequest) -> list[str]:
         """The candidates that the catalogue lacks, each once, in the order of the request."""
         rows = np.flatnonzero(self.product_idx < 0).tolist()
-        return list(dict.fromkeys(asked.product_ids[row] for row in rows))
+        return list(dict.fromkeys(request.product_ids[row] for row in rows))
 
     def neutral(self, mode: Neutral) -> "Page":
         """The same page with every customer feature at its neutral value; see `Split.neutral`."""

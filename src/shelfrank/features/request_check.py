@@ -13,7 +13,7 @@ from shelfrank.core.schema import PRICE, Kind, Side
 from shelfrank.features.encoder import Encoder
 from shelfrank.features.history_stats import HistoryPlan
 from shelfrank.features.page_features import computed_features
-from shelfrank.features.request import Asked
+from shelfrank.features.request import PageRequest
 
 Home = Literal["product", "customer", "row"]
 Place = Literal["candidates", "customer", "context"]
@@ -127,11 +127,11 @@ class RequestCheck:
             for place, own in (("context", None), ("customer", "customer"), ("candidates", "product"))
         }
 
-    def missing(self, asked: Asked, product: Int64[np.ndarray, " rows"], customer: int) -> dict[str, int]:
+    def missing(self, request: PageRequest, product: Int64[np.ndarray, " rows"], customer: int) -> dict[str, int]:
         """Counts the candidates for which the request lacks a value that it should give.
 
         Args:
-            asked: The request.
+            request: The request.
             product: Row of each candidate in the catalogue, -1 for an unknown one.
             customer: Row of the customer among the known ones, -1 for an unknown one or none.
 
@@ -143,41 +143,43 @@ class RequestCheck:
         counts = Counter[str]()
         for name in self._of_rows:
             # An anonymous visitor has no features; one that is given as null is missing all the same.
-            is_given = name in asked.customer or name in asked.context or any(name in given for given in asked.products)
-            if name in self._of_visitors and asked.customer_id is None and not is_given:
+            is_given = (
+                name in request.customer or name in request.context or any(name in given for given in request.products)
+            )
+            if name in self._of_visitors and request.customer_id is None and not is_given:
                 continue
-            page = asked.context.get(name, asked.customer.get(name))
-            rows = [given.get(name, page) for given in asked.products] or [page] * n_rows
+            page = request.context.get(name, request.customer.get(name))
+            rows = [given.get(name, page) for given in request.products] or [page] * n_rows
             counts[name] = sum(self._is_missing(name, value) for value in rows)
         unknown = product < 0
-        given_rows: Sequence[Mapping[str, Any]] = asked.products or [{}] * n_rows
+        given_rows: Sequence[Mapping[str, Any]] = request.products or [{}] * n_rows
         for row in np.flatnonzero(unknown).tolist():
             given = given_rows[row]
             counts.update(name for name in self._of_products if self._is_missing(name, given.get(name)))
-        for row, given in enumerate(asked.products):
+        for row, given in enumerate(request.products):
             if given and not unknown[row]:
                 counts.update(
                     name for name in self._of_products if name in given and self._is_missing(name, given[name])
                 )
-        is_unknown = asked.customer_id is not None and customer < 0
+        is_unknown = request.customer_id is not None and customer < 0
         for name in self._of_customers:
-            if (is_unknown or name in asked.customer) and self._is_missing(name, asked.customer.get(name)):
+            if (is_unknown or name in request.customer) and self._is_missing(name, request.customer.get(name)):
                 counts[name] = n_rows
         return {name: count for name, count in counts.items() if count}
 
-    def unknown(self, asked: Asked) -> dict[str, int]:
+    def unknown(self, request: PageRequest) -> dict[str, int]:
         """Counts the features of a request that are not read.
 
         Args:
-            asked: The request.
+            request: The request.
 
         Returns:
             Counts by name: of names that the log does not declare, of other spellings, and of features in the wrong
             place, such as a product's in `context`.
         """
-        counts = Counter(asked.context.keys() - self._read["context"])
-        counts.update(asked.customer.keys() - self._read["customer"])
-        for given in asked.products:
+        counts = Counter(request.context.keys() - self._read["context"])
+        counts.update(request.customer.keys() - self._read["customer"])
+        for given in request.products:
             if given:
                 counts.update(given.keys() - self._read["candidates"])
         return dict(sorted(counts.items()))

@@ -3,30 +3,30 @@
 from dataclasses import replace
 
 from shelfrank.core.schema import Spelling
-from shelfrank.features.request import Asked, Event
+from shelfrank.features.request import Event, PageRequest
 
 
-def spell_page(asked: Asked, spelling: Spelling) -> Asked:
+def spell_page(request: PageRequest, spelling: Spelling) -> PageRequest:
     """Spells a page as the log would; spelling it again changes nothing.
 
     Args:
-        asked: The page; a blank id or a null word is no id.
+        request: The page; a blank id or a null word is no id.
         spelling: The log's.
 
     Returns:
         The page.
     """
-    query = spelling.query(asked.query)
+    query = spelling.query(request.query)
     if spelling.ids == "as_written":
-        return asked if query == asked.query else replace(asked, query=query)
+        return request if query == request.query else replace(request, query=query)
     product = spelling.of_id("product_id")
     return replace(
-        asked,
+        request,
         query=query,
-        product_ids=[product.of(each) or "" for each in asked.product_ids],
-        customer_id=spelling.of_id("customer_id").of(asked.customer_id),
-        session_id=spelling.of_id("session_id").of(asked.session_id),
-        search_id=spelling.of_id("search_id").of(asked.search_id),
+        product_ids=[product.of(each) or "" for each in request.product_ids],
+        customer_id=spelling.of_id("customer_id").of(request.customer_id),
+        session_id=spelling.of_id("session_id").of(request.session_id),
+        search_id=spelling.of_id("search_id").of(request.search_id),
     )
 
 

@@ -26,7 +26,7 @@ from shelfrank.features.history_table import HistoryTable
 from shelfrank.features.ids import Ids
 from shelfrank.features.page_features import computed_features, numerical_columns
 from shelfrank.features.recent_events import RecentEvents
-from shelfrank.features.request import Asked, Event, Page
+from shelfrank.features.request import Event, Page, PageRequest
 from shelfrank.features.request_check import RequestCheck, request_features
 from shelfrank.features.spelling import spell_event, spell_page
 from shelfrank.features.textual import ProductTexts, QueryTexts
@@ -44,7 +44,7 @@ REPEATED = "repeated"
 class _Candidates:
     """A page's products and visitor by their rows in the tables."""
 
-    asked: Asked
+    request: PageRequest
     product: Int64[np.ndarray, " rows"]
     query: int
     customer: int
@@ -136,13 +136,13 @@ class FeatureStore:
         """Number of recent events that are kept."""
         return self._recent.n_events
 
-    def page(self, asked: Asked, query_vector: Float[np.ndarray, " d"] | None = None) -> Page:
+    def page(self, request: PageRequest, query_vector: Float[np.ndarray, " d"] | None = None) -> Page:
         """Encodes a page.
 
         Whatever is unknown is cold: a product without history, a customer without features, a category of code 0.
 
         Args:
-            asked: The page.
+            request: The page.
             query_vector: The semantic model's embedding of the query, at length 1; a query of the log uses the log's.
                 None leaves the semantic score of a new query missing.
 
@@ -152,9 +152,9 @@ class FeatureStore:
         Raises:
             UserError: Where positions or overrides are not one per candidate, or a value is not a number.
         """
-        asked = spell_page(asked, self.spelling)
-        candidates, hashes = self._candidates(asked)
-        n_rows = len(asked.product_ids)
+        request = spell_page(request, self.spelling)
+        candidates, hashes = self._candidates(request)
+        n_rows = len(request.product_ids)
         numerical = np.empty((n_rows, len(self.numerical_columns)), np.float32)
         categorical = np.empty((n_rows, len(self.categorical_columns)), np.int32)
         cold = 0
@@ -163,8 +163,8 @@ class FeatureStore:
             self._put_numbers(candidates, computed, numerical)
             self._product_table.put(candidates.product, numerical, categorical)
             self._customer_table.put(np.array([candidates.customer]), numerical, categorical)
-            cold = self._put_given(asked, numerical, categorical)
-        search = asked.search_id if asked.search_id is not None else asked.query
+            cold = self._put_given(request, numerical, categorical)
+        search = request.search_id if request.search_id is not None else request.query
         return Page(
             numerical=numerical,
             categorical=categorical,
@@ -173,30 +173,30 @@ class FeatureStore:
             tie_keys=tie_keys(np.broadcast_to(id_hashes([search]), n_rows), hashes),
             unknown={
                 "products": int((candidates.product < 0).sum()),
-                "customer": int(asked.customer_id is not None and candidates.customer < 0),
+                "customer": int(request.customer_id is not None and candidates.customer < 0),
                 "query": int(candidates.query < 0),
                 "categories": cold,
             },
-            missing_features=self.requests.missing(asked, candidates.product, candidates.customer),
-            unknown_features=self.requests.unknown(asked),
+            missing_features=self.requests.missing(request, candidates.product, candidates.customer),
+            unknown_features=self.requests.unknown(request),
             numerical_columns=self.numerical_columns,
             categorical_columns=self.categorical_columns,
         )
 
     def computed(
-        self, asked: Asked, query_vector: Float[np.ndarray, " d"] | None = None
+        self, request: PageRequest, query_vector: Float[np.ndarray, " d"] | None = None
     ) -> dict[str, Num[np.ndarray, " _"]]:
         """The computed features of a page before encoding, equal to `prepare.pipeline.raw_features`.
 
         Args:
-            asked: The page, of at least one candidate.
+            request: The page, of at least one candidate.
             query_vector: See `page`.
 
         Returns:
             Each feature's values.
         """
-        made = self._compute(self._candidates(spell_page(asked, self.spelling))[0], query_vector, None)
-        return {name: np.broadcast_to(values, len(asked.product_ids)) for name, values in made.items()}
+        made = self._compute(self._candidates(spell_page(request, self.spelling))[0], query_vector, None)
+        return {name: np.broadcast_to(values, len(request.product_ids)) for name, values in made.items()}
 
     def add_events(self, events: Iterable[Event]) -> None:
         """Adds events since the log was read; later pages see them as if the log had them.
@@ -338,34 +338,34 @@ class FeatureStore:
                 name = row["feature"]
                 self._code_of[name].setdefault(self._affinity_spelling[name].of(row["value"]), row["code"])
 
-    def _candidates(self, asked: Asked) -> tuple[_Candidates, np.ndarray]:
-        n_rows = len(asked.product_ids)
-        for name, values in (("positions", asked.positions), ("products", asked.products or None)):
+    def _candidates(self, request: PageRequest) -> tuple[_Candidates, np.ndarray]:
+        n_rows = len(request.product_ids)
+        for name, values in (("positions", request.positions), ("products", request.products or None)):
             if values is not None and len(values) != n_rows:
                 raise UserError(
                     f"{name} must be one per candidate, but there are {len(values)} for {n_rows} candidates"
                 )
-        if asked.positions is not None and min(asked.positions, default=1) < 1:
-            raise UserError(f"positions must begin at 1, but one is {min(asked.positions)}")
-        product, hashes = self._products.find(asked.product_ids)
+        if request.positions is not None and min(request.positions, default=1) < 1:
+            raise UserError(f"positions must begin at 1, but one is {min(request.positions)}")
+        product, hashes = self._products.find(request.product_ids)
         candidates = _Candidates(
-            asked=asked,
+            request=request,
             product=product,
-            query=self._queries.row(asked.query),
-            customer=self._customers.row(asked.customer_id),
-            session=self._sessions.row(asked.session_id) if self._sessions is not None else -1,
-            codes=self._candidate_codes(asked, product),
+            query=self._queries.row(request.query),
+            customer=self._customers.row(request.customer_id),
+            session=self._sessions.row(request.session_id) if self._sessions is not None else -1,
+            codes=self._candidate_codes(request, product),
         )
         return candidates, hashes
 
     def _candidate_codes(
-        self, asked: Asked, product: Int64[np.ndarray, " rows"]
+        self, request: PageRequest, product: Int64[np.ndarray, " rows"]
     ) -> dict[str, Int64[np.ndarray, " rows"]]:
         if self._codes is None:
             return {}
         table = self._codes[product].astype(np.int64)
         codes = {name: table[:, i] for i, name in enumerate(self._plan.affinity)}
-        for row, given in enumerate(asked.products):
+        for row, given in enumerate(request.products):
             for name in codes.keys() & given.keys():
                 codes[name][row] = self._code_of[name].get(self._affinity_spelling[name].of(given[name]), -1)
         return codes
@@ -389,10 +389,12 @@ class FeatureStore:
 
     def _columns(self, candidates: _Candidates) -> dict[str, Num[np.ndarray, " _"]]:
         """The columns that formulas read: of the rows and their history, one value where all rows share it."""
-        asked, n_rows = candidates.asked, len(candidates.product)
+        request, n_rows = candidates.request, len(candidates.product)
         columns: dict[str, Num[np.ndarray, " _"]] = {
-            "ts_us": np.full(n_rows, asked.ts_us, np.int64),
-            "position": np.arange(1, n_rows + 1) if asked.positions is None else np.array(asked.positions, np.int64),
+            "ts_us": np.full(n_rows, request.ts_us, np.int64),
+            "position": np.arange(1, n_rows + 1)
+            if request.positions is None
+            else np.array(request.positions, np.int64),
             "search_idx": np.zeros(n_rows, np.int64),
         }
         price = self._price(candidates)
@@ -407,7 +409,7 @@ class FeatureStore:
     def _statistics(
         self, candidates: _Candidates, key: str, table: HistoryTable, ranks: dict[int, int]
     ) -> dict[str, Num[np.ndarray, " _"]]:
-        asked = candidates.asked
+        request = candidates.request
         side, _, feature = key.partition("|")
         alone = key in ("query", "customer", "session")
         own = candidates.codes[feature] if feature else candidates.product
@@ -415,7 +417,7 @@ class FeatureStore:
             name, groups = None, own
         else:
             side = side.removesuffix("_product")
-            name = {"query": asked.query, "customer": asked.customer_id, "session": asked.session_id}[side]
+            name = {"query": request.query, "customer": request.customer_id, "session": request.session_id}[side]
             idx = {"query": candidates.query, "customer": candidates.customer, "session": candidates.session}[side]
             groups = table.group(idx) if alone else table.groups(own, idx)
         recent = self._recent.knows(side, name)
@@ -423,10 +425,10 @@ class FeatureStore:
             return table.no_history
         for offset_us in table.plan.offsets_us:
             if offset_us not in ranks:
-                ranks[offset_us] = int(np.searchsorted(self._times, asked.ts_us - offset_us))
+                ranks[offset_us] = int(np.searchsorted(self._times, request.ts_us - offset_us))
         sums, latest_us = table.before(groups, [ranks[offset_us] for offset_us in table.plan.offsets_us])
         if recent:
-            self._recent.add_to(key, asked.ts_us, name, [0] if alone else own.tolist(), sums, latest_us)
+            self._recent.add_to(key, request.ts_us, name, [0] if alone else own.tolist(), sums, latest_us)
         return table.statistics(sums, latest_us)
 
     def _price(self, candidates: _Candidates) -> Float64[np.ndarray, " rows"] | None:
@@ -434,17 +436,17 @@ class FeatureStore:
             return None
         if self._prices is None:
             return np.broadcast_to(
-                self._read_numbers[PRICE].column(self._given(candidates.asked, PRICE)), len(candidates.product)
+                self._read_numbers[PRICE].column(self._given(candidates.request, PRICE)), len(candidates.product)
             )
         prices = self._prices[candidates.product]
-        for row, given in enumerate(candidates.asked.products):
+        for row, given in enumerate(candidates.request.products):
             if PRICE in given:
                 prices[row] = self._read_numbers[PRICE].of(given[PRICE])
         return prices
 
     def _text_values(self, candidates: _Candidates) -> Float32[np.ndarray, "rows n"]:
         assert self._read is not None
-        query = self._read(candidates.asked.query)
+        query = self._read(candidates.request.query)
         known = candidates.product >= 0
         products = np.where(known, candidates.product, 0).astype(np.int32)
         values = query.compute(np.zeros(len(products), np.int32), products)
@@ -474,7 +476,7 @@ class FeatureStore:
         computed: Mapping[str, Num[np.ndarray, " _"]],
         numerical: Float32[np.ndarray, "rows n_num"],
     ) -> None:
-        given = {name: self._read_numbers[name].column(self._given(candidates.asked, name)) for name in self._in_rows}
+        given = {name: self._read_numbers[name].column(self._given(candidates.request, name)) for name in self._in_rows}
         raw = np.empty((len(self._block_names), len(numerical)), np.float64)
         for place, name in enumerate(self._block_names):
             raw[place] = given[name] if name in given else computed[name]
@@ -482,17 +484,20 @@ class FeatureStore:
             numerical[:, self._block_columns] = self._block.transform(raw)
 
     def _put_given(
-        self, asked: Asked, numerical: Float32[np.ndarray, "rows n_num"], categorical: Int32[np.ndarray, "rows n_cat"]
+        self,
+        request: PageRequest,
+        numerical: Float32[np.ndarray, "rows n_num"],
+        categorical: Int32[np.ndarray, "rows n_cat"],
     ) -> int:
         """Sets what is given with the page; the number of given categories without a code."""
         cold = 0
         for name in self._row_categories:
             categories, place = self._categories[name]
-            found = [categories.find(value) for value in self._given(asked, name)]
+            found = [categories.find(value) for value in self._given(request, name)]
             categorical[:, place] = [code for code, _ in found]
             cold += sum(is_cold for _, is_cold in found)
-        replaced = [(slice(None), asked.customer, "customer")]
-        replaced += [(slice(row, row + 1), given, "product") for row, given in enumerate(asked.products)]
+        replaced = [(slice(None), request.customer, "customer")]
+        replaced += [(slice(row, row + 1), given, "product") for row, given in enumerate(request.products)]
         for rows, given, home in replaced:
             for name, value in given.items():
                 if self._home.get(name) != home:
@@ -521,12 +526,12 @@ class FeatureStore:
 
         return is_missing
 
-    def _given(self, asked: Asked, name: str) -> list[Any]:
+    def _given(self, request: PageRequest, name: str) -> list[Any]:
         """A feature's value in each row, or one for all: the row's own, the page's or the customer's."""
-        page = asked.context.get(name, asked.customer.get(name))
-        if not any(name in given for given in asked.products):
+        page = request.context.get(name, request.customer.get(name))
+        if not any(name in given for given in request.products):
             return [page]
-        return [given.get(name, page) for given in asked.products]
+        return [given.get(name, page) for given in request.products]
 
     def _history_event(self, event: Event) -> HistoryEvent:
         product = self._products.row(event.product_id)
