@@ -26,9 +26,10 @@ import pyarrow.parquet as pq
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.artifact import publish
+from shelfrank.features.build_store import build_store
+from shelfrank.features.request import Event, PageRequest
+from shelfrank.features.store import FeatureStore
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.online import Asked, Event, FeatureStore
-from shelfrank.online.build import build_store
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
@@ -118,8 +119,8 @@ def measure(folder: Path, args: argparse.Namespace) -> None:
     report("every product and pair with recent events", store, later)
 
 
-def asked(row: dict[str, object], product_ids: Sequence[str], ts_us: int) -> Asked:
-    return Asked(
+def asked(row: dict[str, object], product_ids: Sequence[str], ts_us: int) -> PageRequest:
+    return PageRequest(
         query=str(row["query"]),
         product_ids=product_ids,
         customer_id=row["customer_id"],  # pyright: ignore[reportArgumentType]
@@ -133,7 +134,7 @@ def at_us(row: dict[str, object]) -> int:
     return int(row["timestamp"].timestamp() * 1e6)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def shown(page: Asked) -> list[Event]:
+def shown(page: PageRequest) -> list[Event]:
     return [
         Event(
             product_id=product,
@@ -148,7 +149,7 @@ def shown(page: Asked) -> list[Event]:
     ]
 
 
-def report(title: str, store: FeatureStore, pages: list[Asked], profile: bool = False) -> None:
+def report(title: str, store: FeatureStore, pages: list[PageRequest], profile: bool = False) -> None:
     profiler = cProfile.Profile()
     seconds = []
     for page in pages:

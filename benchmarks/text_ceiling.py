@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from shelfrank.core.schema import Side
 from shelfrank.data.prepared import Column, PreparedData, Split
 from shelfrank.evaluate.segmentations import query_kinds
+from shelfrank.features.textual.comparison import WORD_FEATURES
 from shelfrank.metrics import bootstrap_difference, ndcg, reciprocal_rank
-from shelfrank.prepare.textual.comparison import WORD_FEATURES
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.run import problem, resolve_experiment
 

@@ -18,7 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from shelfrank.prepare.textual import TextFeatures
+from shelfrank.features.textual import TextFeatures
 
 COLORS = ("red", "blue", "navy blue", "black", "white", "light grey", "green", "orange")
 AGE_GROUPS = ("adult", "kids", "baby", "toddler")

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from semantic_homedepot import Judgments, read_judgments
-from shelfrank.prepare.textual import TextFeatures
+from shelfrank.features.textual import TextFeatures
 
 
 def main() -> None:

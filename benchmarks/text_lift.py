@@ -20,9 +20,9 @@ import torch
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.evaluate.segmentations import query_kinds
+from shelfrank.features.textual.comparison import WORD_FEATURES
 from shelfrank.metrics import bootstrap_difference, reciprocal_rank
 from shelfrank.metrics.order import fuse
-from shelfrank.prepare.textual.comparison import WORD_FEATURES
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import Run, resolve_experiment, train
 from text_ceiling import true_grades

@@ -22,8 +22,8 @@ from shelfrank.config import PrepareConfig, SemanticConfig
 from shelfrank.core.artifact import MANIFEST, read_manifest, verify_files
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Schema
+from shelfrank.features.request import PageRequest
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.online import Asked
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.prepare.semantic import score_semantic
 from shelfrank.rankers.run import Run, train
@@ -136,7 +136,7 @@ def test_products_that_a_bundle_does_not_know_have_one_score_on_any_page(
         ids = [f"new {i}" for i in range(n)]
         for place, product in enumerate(known[: n % 4]):
             ids.insert(7 * place % n, product)
-        scores = bundle.score(Asked("never seen", ids, ts_us=1_740_000_000_000_000)).scores
+        scores = bundle.score(PageRequest("never seen", ids, ts_us=1_740_000_000_000_000)).scores
         unknown = [i for i, product in enumerate(ids) if product.startswith("new")]
         assert len(np.unique(scores[unknown], axis=0)) == 1
 

@@ -29,9 +29,10 @@ from shelfrank.config import PrepareConfig
 from shelfrank.core.artifact import publish, read_manifest
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import KIND, PreparedData
+from shelfrank.features.request import Event, PageRequest
+from shelfrank.features.store import FeatureStore
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import mean_over_searches, reciprocal_rank
-from shelfrank.online import Asked, Event, FeatureStore
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.rankers.run import Run, train
 from small_log import small_tables, write_small_log
@@ -179,7 +180,7 @@ def test_a_version_of_other_data_is_replayed_with_what_happened_since(
     newest_us, told_us = [0], []
     score, add_events = Bundle.score, FeatureStore.add_events
 
-    def scored(bundle: Bundle, page: Asked) -> Any:
+    def scored(bundle: Bundle, page: PageRequest) -> Any:
         told_us.append((page.ts_us, newest_us[0]))
         return score(bundle, page)
 

@@ -15,7 +15,7 @@ from shelfrank.data.prepared import PreparedData
 from shelfrank.explain import explain
 from shelfrank.explain import search as module
 from shelfrank.explain.search import explain_search, raw_values
-from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding
+from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalEncoding
 from shelfrank.rankers.run import Run, train
 from small_log import small_tables
 from tiny import hand_split, tiny

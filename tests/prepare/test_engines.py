@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from random_log import random_tables, write_log
 
+from random_log import random_tables, write_log
 from shelfrank.config import EngineConfig, HistoryConfig, PrepareConfig, RelevanceConfig, SamplingConfig
 from shelfrank.prepare.pipeline import prepare
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_log import Tables, one_thread, random_tables, write_log
 
+from random_log import Tables, one_thread, random_tables, write_log
 from shelfrank.config import HistoryConfig, PrepareConfig
 from shelfrank.core.schema import TASKS
-from shelfrank.prepare import totals
+from shelfrank.features import history_offline
 from shelfrank.prepare.pipeline import prepare, raw_features
 
 CONFIG = one_thread(upstream_order=True)
@@ -63,12 +63,12 @@ def test_own_outcomes_move_only_later_rows() -> None:
 
 def test_a_planted_leak_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A window that ends with the row's own moment instead of strictly before it."""
-    strict = totals._Past._before
+    strict = history_offline._Past._before
 
-    def leaking(past: totals._Past, back_us: int) -> np.ndarray:
-        return strict(past, back_us) if back_us else np.searchsorted(past._time, past._asked_time, side="right")
+    def leaking(past: history_offline._Past, back_us: int) -> np.ndarray:
+        return strict(past, back_us) if back_us else np.searchsorted(past._time, past._row_time, side="right")
 
-    monkeypatch.setattr(totals._Past, "_before", leaking)
+    monkeypatch.setattr(history_offline._Past, "_before", leaking)
     with pytest.raises(AssertionError):
         assert_own_outcomes_move_only_later_rows()
 

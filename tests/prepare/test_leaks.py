@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from random_log import SCHEMA, one_thread, random_tables, write_log
 
+from random_log import SCHEMA, one_thread, random_tables, write_log
 from shelfrank.cli.commands import _prepared_facts
 from shelfrank.core.schema import Side
 from shelfrank.data.prepared import Column, PreparedData

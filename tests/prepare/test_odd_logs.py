@@ -5,8 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from random_log import SCHEMA, one_thread, random_tables, write_log
 
+from random_log import SCHEMA, one_thread, random_tables, write_log
 from shelfrank.config import HistoryConfig, PrepareConfig, RelevanceConfig, resolve
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData

@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from random_log import SCHEMA, Tables, one_thread, random_tables, write_log
 
+from random_log import SCHEMA, Tables, one_thread, random_tables, write_log
 from shelfrank.cli.commands import _prepared_facts
 from shelfrank.config import EngineConfig, PrepareConfig, SamplingConfig, SplitConfig
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import SPLITS, PreparedData
-from shelfrank.prepare.encode import CategoricalEncoding, Encoder, NumericalEncoding, numbers
+from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalEncoding, numbers
 from shelfrank.prepare.pipeline import prepare, raw_features
 
 OPTIONS: dict[str, Any] = {"seed": 21, "n_searches": 60, "n_moments": 50, "some_unlabelled": True}
@@ -326,13 +326,13 @@ import os, signal, sys
 from pathlib import Path
 from random_log import one_thread
 from shelfrank.core import artifact
-from shelfrank.prepare import arrays, pipeline, reading
+from shelfrank.prepare import arrays, log_pass, pipeline
 
 def die(*arguments, **settings):
     os.kill(os.getpid(), signal.SIGKILL)
 
 POINTS = {
-    "totals": (reading.ColumnFiles, "put"),
+    "totals": (log_pass.ColumnFiles, "put"),
     "half_the_arrays": (arrays.SplitCounter, "add"),
     "hashing": (artifact, "_hash_files"),
     "swap": (artifact, "_swap_into_place"),

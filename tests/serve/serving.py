@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from shelfrank.bundle.golden import load_requests
 from shelfrank.bundle.store import BundleStore
 from shelfrank.core.artifact import Draft
-from shelfrank.online import Asked
+from shelfrank.features.request import PageRequest
 from shelfrank.serve.app import create_app
 from shelfrank.serve.service import Service
 
@@ -55,7 +55,7 @@ def wait_until(holds: Any) -> None:
         time.sleep(0.02)
 
 
-def golden_page(bundle: Path, number: int = 0) -> Asked:
+def golden_page(bundle: Path, number: int = 0) -> PageRequest:
     """A page of the log with at least six candidates."""
     pages = [each.asked for each in load_requests(BundleStore(bundle).open().path)]
     return pages[number]
@@ -76,7 +76,7 @@ def publish_again(store: BundleStore, number: int, is_wrong: bool = False) -> st
     return store.publish({"number": number}, write)[0]
 
 
-def body_of(asked: Asked, **more: Any) -> dict[str, Any]:
+def body_of(asked: PageRequest, **more: Any) -> dict[str, Any]:
     """A page as the body of `POST /v1/rank`."""
     return {
         "query": asked.query,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from serving import PATIENCE_S
 
-from shelfrank.online import Event
+from shelfrank.features.request import Event
 from shelfrank.serve.journal import READ_BYTES, Journal, JournalReader
 
 

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.store import BundleStore
-from shelfrank.online import Asked
+from shelfrank.features.request import PageRequest
 from shelfrank.serve.journal import Journal
 from shelfrank.serve.metrics import MOST_NAMES, OTHER
 from shelfrank.serve.ranking import blend, engine_ranks, explained_in_time
@@ -346,7 +346,7 @@ def test_past_the_deadline_the_engines_own_order_comes_back(
 def test_an_error_of_the_model_is_no_error_of_the_page(
     client: TestClient, bundle_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(self: Bundle, asked: Asked) -> None:
+    def fail(self: Bundle, asked: PageRequest) -> None:
         raise RuntimeError("the graph is broken")
 
     monkeypatch.setattr(Bundle, "score", fail)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from serving import PATIENCE_S, golden_page
 
-from shelfrank.online import Event, FeatureStore
+from shelfrank.features.request import Event
+from shelfrank.features.store import FeatureStore
 from shelfrank.serve.service import TAKEN_IN, Service, Wanted
 
 BULK = 10 * TAKEN_IN

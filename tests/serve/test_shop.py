@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.shop import LATEST, LEAST_CLICKS
 from shelfrank.bundle.store import BundleStore
+from shelfrank.features.request import PageRequest
 from shelfrank.metrics import personalization_degree
-from shelfrank.online import Asked
 from shelfrank.serve.service import Service
 from shelfrank.serve.shop import ShopQuery, kept_shift_us
 
@@ -47,7 +47,7 @@ def test_the_orders_are_the_bundles_own(page: TestClient, shop_bundle: Path) -> 
     bundle = Bundle.open(BundleStore(shop_bundle).open().path)
     ids = sorted(found["products"], key=lambda product: found["products"][product]["engine_rank"])
     assert len(ids) == found["candidates"] > 10
-    asked = Asked(QUERY, ids, customer_id="c03", ts_us=found["now_us"])
+    asked = PageRequest(QUERY, ids, customer_id="c03", ts_us=found["now_us"])
     own = bundle.score(asked)
     neutral = bundle.score_neutrally(asked, own, "zero")
     weights = np.array([found["task_weights"][task] for task in bundle.spec.tasks])

@@ -17,7 +17,7 @@ from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.store import CURRENT, BundleStore
 from shelfrank.core.artifact import Draft, write_atomic
-from shelfrank.online import Asked
+from shelfrank.features.request import PageRequest
 from shelfrank.rankers.run import train
 from shelfrank.serve.service import Answer, Service, Wanted
 from tiny import tiny
@@ -111,7 +111,7 @@ def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
     old: list[weakref.ref[Any]] = []
     score = Bundle.score
 
-    def held(bundle: Bundle, asked: Asked) -> Scored:
+    def held(bundle: Bundle, asked: PageRequest) -> Scored:
         if not old:
             old.extend(weakref.ref(part) for part in (bundle, bundle.features, bundle.scorer, bundle.matching))
             begun.set()

@@ -45,11 +45,11 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.evaluation import Evaluation, score_weights
+from shelfrank.features.build_store import build_store
+from shelfrank.features.encoder import Encoder
+from shelfrank.features.request_check import RequestFeature, made_of_declared, read_by, request_features
+from shelfrank.features.store import STORE_FILE, STORE_VERSION
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.online.build import build_store
-from shelfrank.online.requests import RequestFeature, made_of_declared, read_by, request_features
-from shelfrank.online.store import STORE_FILE, STORE_VERSION
-from shelfrank.prepare.encode import Encoder
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import Run
 from shelfrank.report.model_card import model_card

@@ -18,7 +18,7 @@ from safetensors.numpy import load, save
 from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
 from shelfrank.bundle.spec import GOLDEN, Precision, Spec
 from shelfrank.core.errors import UserError
-from shelfrank.online import Asked
+from shelfrank.features.request import PageRequest
 
 TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 2e-2}
 """How far a score may be from the same graphs' score at export. Sums of 8-bit products are exact on every processor,
@@ -83,7 +83,7 @@ class GoldenRequest:
         expected: By precision, a score per candidate and task.
     """
 
-    asked: Asked
+    asked: PageRequest
     expected: dict[Precision, list[list[float]]]
 
 
@@ -96,7 +96,7 @@ def save_requests(folder: Path, requests: list[GoldenRequest]) -> None:
 def load_requests(bundle_folder: Path) -> list[GoldenRequest]:
     """Reads a bundle's requests."""
     plain = json.loads((bundle_folder / GOLDEN / REQUESTS).read_text(encoding="utf-8"))
-    return [GoldenRequest(Asked(**each["asked"]), each["expected"]) for each in plain]
+    return [GoldenRequest(PageRequest(**each["asked"]), each["expected"]) for each in plain]
 
 
 def open_checked(

@@ -19,7 +19,8 @@ from shelfrank.bundle.spec import (
 )
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import Neutral
-from shelfrank.online import Asked, FeatureStore, Page
+from shelfrank.features.request import Page, PageRequest
+from shelfrank.features.store import FeatureStore
 from shelfrank.text.scores import widened
 
 CACHED_QUERIES = 4096
@@ -117,7 +118,7 @@ class Bundle:
             product_vectors=vectors,
         )
 
-    def score(self, asked: Asked) -> Scored:
+    def score(self, asked: PageRequest) -> Scored:
         """Features, then scores."""
         page = self.features.page(asked, self.semantic_vector(asked.query))
         read = {each.name for each in self.spec.request_features}
@@ -126,7 +127,7 @@ class Bundle:
         position = np.arange(1, n_rows + 1) if asked.positions is None else np.asarray(asked.positions)
         return self._score(asked.query, page, position)
 
-    def score_neutrally(self, asked: Asked, scored: Scored, mode: Neutral) -> Scored:
+    def score_neutrally(self, asked: PageRequest, scored: Scored, mode: Neutral) -> Scored:
         """The same page for a neutral customer; see `Split.neutral`.
 
         Args:

@@ -24,12 +24,12 @@ from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.differences import paired_difference
 from shelfrank.evaluate.evaluation import score_weights
+from shelfrank.features.request import Event
+from shelfrank.features.store import MAX_RECENT
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import reciprocal_rank
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.metrics.order import fuse
-from shelfrank.online import Event
-from shelfrank.online.store import MOST_RECENT
 from shelfrank.rankers.run import Run
 from shelfrank.report.formats import between, count, plural, signed
 from shelfrank.report.measured import Interval
@@ -237,7 +237,7 @@ def events_before(
     after_us: int,
     moments_us: Int64[np.ndarray, " moments"],
     knows: Callable[[list[str]], Bool[np.ndarray, " products"]],
-    most: int = MOST_RECENT,
+    most: int = MAX_RECENT,
 ) -> Iterator[list[Event]]:
     """What a service would have been told before some moments, but for what it would have forgotten by then.
 

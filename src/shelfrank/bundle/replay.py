@@ -13,10 +13,10 @@ from jaxtyping import Float, Int64
 from shelfrank.bundle.loaded import Bundle
 from shelfrank.core.schema import Schema, Side
 from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.features.request import PageRequest
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.metrics import auc_roc, mean_over_searches, reciprocal_rank
 from shelfrank.metrics.order import fuse
-from shelfrank.online import Asked
 
 MRR_AT = 10
 OF_ROWS = (Side.PRODUCT, Side.INTERACTION)
@@ -25,7 +25,7 @@ OF_ROWS = (Side.PRODUCT, Side.INTERACTION)
 
 def pages_as_asked(
     log: SearchLog, prepared: PreparedData, split_name: str, chosen: Int64[np.ndarray, " chosen"]
-) -> list[Asked]:
+) -> list[PageRequest]:
     """Some searches of a split as a caller would have asked for them.
 
     Args:
@@ -49,7 +49,7 @@ def pages_as_asked(
 
 
 def replay(
-    bundle: Bundle, pages: Sequence[Asked], rows: Split, offline: Float[np.ndarray, "rows n_tasks"]
+    bundle: Bundle, pages: Sequence[PageRequest], rows: Split, offline: Float[np.ndarray, "rows n_tasks"]
 ) -> dict[str, Any]:
     """Ranks pages of a log through a bundle, and measures the ranking as the evaluation does.
 
@@ -83,7 +83,7 @@ def spread(n: int, wanted: int) -> Int64[np.ndarray, " chosen"]:
     return np.unique(np.linspace(0, n - 1, min(n, wanted)).astype(np.int64)) if n else np.empty(0, np.int64)
 
 
-def _asked(rows: list[dict[str, Any]], schema: Schema) -> Asked:
+def _asked(rows: list[dict[str, Any]], schema: Schema) -> PageRequest:
     first = rows[0]
     named = [(feature.name, feature.side) for feature in schema.features if feature.name in first]
     # What differs within a page, such as a discount, is told with each product, whatever its side.
@@ -92,7 +92,7 @@ def _asked(rows: list[dict[str, Any]], schema: Schema) -> Asked:
     def of(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
         return {name: row[name] for name in names if row[name] is not None}
 
-    return Asked(
+    return PageRequest(
         query=first["query"],
         product_ids=[row["product_id"] for row in rows],
         customer_id=first["customer_id"],

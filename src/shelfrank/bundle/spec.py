@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shelfrank.core.errors import UserError
-from shelfrank.online.requests import RequestFeature
+from shelfrank.features.request_check import RequestFeature
 
 KIND = "bundle"
 SPEC = "bundle.json"

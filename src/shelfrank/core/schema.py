@@ -22,6 +22,9 @@ from shelfrank.core.values import (
 TASKS = ("click", "add_to_cart", "purchase")
 """The paper's three labels in their order (Paper: Sec. 3.1)."""
 
+PRICE = "price"
+"""The feature that is the product's price, where a log declares one."""
+
 SCHEMA_VERSION = 1
 
 RESERVED_COLUMNS = frozenset(

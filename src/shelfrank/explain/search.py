@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Int64
 
 from shelfrank.core.errors import UserError, unknown_name
-from shelfrank.data.prepared import ROW_ARRAYS, SPLITS, PreparedData, Split
+from shelfrank.data.prepared import MISSING_SUFFIX, ROW_ARRAYS, SPLITS, PreparedData, Split
 from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.rows import Baseline, explain
+from shelfrank.features.encoder import Encoder
 from shelfrank.metrics import served_order
 from shelfrank.metrics.order import fuse
-from shelfrank.prepare.encode import MISSING_SUFFIX, Encoder
 from shelfrank.rankers.run import Run
 
 Value = str | float | bool | None

@@ -9,11 +9,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32, Int8, Int32, Int64
 
 from shelfrank.core.schema import Feature
+from shelfrank.data.npy import NpyWriter
 from shelfrank.data.prepared import SPLITS, id_hashes, tie_keys
-from shelfrank.prepare.encode import Encoder, NumericalEncoding, numbers
-from shelfrank.prepare.features import EntityTables, Plan
+from shelfrank.features.encoder import Encoder, encode_entities
+from shelfrank.features.plan import EntityTables, Plan
 from shelfrank.prepare.relevance import RelevanceLabels
-from shelfrank.prepare.rows import Batch, RowReader
+from shelfrank.prepare.rows import PageBatch, RowReader
 from shelfrank.prepare.statistics import SplitCounter
 
 
@@ -46,7 +47,7 @@ def write_arrays(
     search_hashes = id_hashes(searches["search_id"].to_pylist())
     product_hashes = id_hashes(entities.products["product_id"].to_pylist())
 
-    def encode(batch: Batch) -> tuple[Int8[np.ndarray, " rows"], dict[str, np.ndarray]]:
+    def encode(batch: PageBatch) -> tuple[Int8[np.ndarray, " rows"], dict[str, np.ndarray]]:
         encoded: dict[str, np.ndarray] = {
             name: batch.ints(name) for name in ("query_idx", "product_idx", "customer_idx", "position")
         }
@@ -74,7 +75,7 @@ def write_arrays(
 
 
 class _SplitWriter:
-    """Appends rows to one split's `.npy` files, whose headers are written when their length is known."""
+    """Appends rows to one split's `.npy` files."""
 
     def __init__(
         self, folder: Path, searches: pa.Table, sizes: Int64[np.ndarray, " searches"], chosen: np.ndarray
@@ -87,26 +88,20 @@ class _SplitWriter:
         known = searches.take(of_split).select(["search_id", "timestamp", "customer_id"])
         pq.write_table(known, folder / "searches.parquet")
         self.n_rows, self._written = int(offsets[-1]), 0
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, NpyWriter] = {}
 
     def append(self, arrays: dict[str, np.ndarray]) -> None:
         """Appends rows to every array."""
         for name, values in arrays.items():
             if name not in self._files:
-                self._files[name] = (self.folder / f"{name}.npy").open("wb")
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(values.dtype),
-                    "fortran_order": False,
-                    "shape": (self.n_rows, *values.shape[1:]),
-                }
-                np.lib.format.write_array_header_1_0(self._files[name], header)
-            self._files[name].write(np.ascontiguousarray(values).data)
+                self._files[name] = NpyWriter(self.folder / f"{name}.npy", values.dtype, values.shape[1:])
+            self._files[name].append(values)
         self._written += len(arrays["labels"])
 
     def finish(self) -> None:
         """Closes the files."""
         for file in self._files.values():
-            file.close()
+            file.finish()
         assert self._written == self.n_rows, f"{self.folder.name} must have {self.n_rows} rows, not {self._written}"
 
 
@@ -124,16 +119,9 @@ class _Assembler:
             names = {feature.name for feature in features}
             for encoding in (*encoder.numerical, *encoder.categorical):
                 if encoding.name in names:
-                    column = table[encoding.name].combine_chunks()
-                    # A last row of null: index -1, the anonymous customer, finds it.
-                    column = pa.concat_arrays([column, pa.nulls(1, column.type)])
-                    if isinstance(encoding, NumericalEncoding):
-                        encoded = encoding.transform(numbers(column))
-                    else:
-                        encoded = encoding.transform(column)
-                    self.tables[encoding.name] = (key, encoded)
+                    self.tables[encoding.name] = (key, encode_entities(encoding, table))
 
-    def numerical(self, batch: Batch) -> Float32[np.ndarray, "rows n_num"]:
+    def numerical(self, batch: PageBatch) -> Float32[np.ndarray, "rows n_num"]:
         """The encoded numbers."""
         blocks = []
         for encoding in self.encoder.numerical:
@@ -146,7 +134,7 @@ class _Assembler:
                 blocks.append(encoding.transform(raw))
         return np.concatenate(blocks, axis=1) if blocks else np.empty((batch.rows.num_rows, 0), np.float32)
 
-    def categorical(self, batch: Batch) -> Int32[np.ndarray, "rows n_cat"]:
+    def categorical(self, batch: PageBatch) -> Int32[np.ndarray, "rows n_cat"]:
         """The category codes."""
         blocks = []
         for encoding in self.encoder.categorical:

@@ -1,7 +1,7 @@
 """Fits the encoder on the training rows."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -9,20 +9,11 @@ from jaxtyping import Bool
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.schema import Feature, Kind
-from shelfrank.prepare.encode import (
-    CategoricalEncoding,
-    Encoder,
-    Moments,
-    NumericalEncoding,
-    count_values,
-    fit_categorical,
-    fit_numerical,
-    numbers,
-    squash,
-)
-from shelfrank.prepare.features import EntityTables, Plan
-from shelfrank.prepare.rows import Batch, RowReader
-from shelfrank.prepare.texts import SEMANTIC_SCORE
+from shelfrank.features.encoder import Encoder, numbers, squash
+from shelfrank.features.encoder_fit import Moments, count_values, fit_features
+from shelfrank.features.plan import EntityTables, Plan
+from shelfrank.prepare.rows import PageBatch, RowReader
+from shelfrank.text.scores import SEMANTIC_SCORE
 
 
 def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: PrepareConfig) -> Encoder:
@@ -43,7 +34,7 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
     row_features = (*plan.row_features, *reader.features)
     fitted = _Counts(row_features, entities)
 
-    def count(batch: Batch) -> _Counts | None:
+    def count(batch: PageBatch) -> _Counts | None:
         train = batch.split == 0
         if not train.any():
             return None
@@ -73,44 +64,6 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
     return fit_features(features, moments, counts, float(fitted.product_rows.sum()), config, computed)
 
 
-def fit_features(
-    features: Sequence[Feature],
-    moments: Mapping[str, Moments],
-    counts: Mapping[str, Mapping[str, int]],
-    n_rows: float,
-    config: PrepareConfig,
-    always_known: Collection[str] = (),
-) -> Encoder:
-    """Fits every feature on what was counted of the training rows.
-
-    Args:
-        features: The features.
-        moments: Of each numerical feature, after `squash` where it is heavy-tailed.
-        counts: Rows by category of each categorical feature.
-        n_rows: Rows in all.
-        config: How rare a category may be.
-        always_known: Numerical features without which no row can come.
-
-    Returns:
-        The encoder, with the features that it leaves out and why.
-    """
-    numerical: list[NumericalEncoding] = []
-    categorical: list[CategoricalEncoding] = []
-    left_out: dict[str, str] = {}
-    for feature in features:
-        if feature.kind is Kind.NUMERICAL:
-            fitted = fit_numerical(feature, moments[feature.name], feature.name in always_known)
-        else:
-            fitted = fit_categorical(feature, counts[feature.name], n_rows, config.min_count, config.max_categories)
-        if isinstance(fitted, str):
-            left_out[feature.name] = fitted
-        elif isinstance(fitted, NumericalEncoding):
-            numerical.append(fitted)
-        else:
-            categorical.append(fitted)
-    return Encoder(tuple(numerical), tuple(categorical), left_out)
-
-
 class _Counts:
     """What some training rows hold: moments of numbers, counts of categories, rows of products and customers."""
 
@@ -121,7 +74,7 @@ class _Counts:
         self.product_rows = np.zeros(entities.products.num_rows)
         self.customer_rows = np.zeros(entities.customers.num_rows + 1)
 
-    def add(self, batch: Batch, train: Bool[np.ndarray, " rows"]) -> None:
+    def add(self, batch: PageBatch, train: Bool[np.ndarray, " rows"]) -> None:
         """Counts a batch's training rows."""
         everything = bool(train.all())
         products, customers = batch.ints("product_idx")[train], batch.ints("customer_idx")[train] + 1

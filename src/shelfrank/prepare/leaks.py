@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, Num
 
-from shelfrank.data.prepared import Column, map_array
-from shelfrank.prepare.encode import MISSING_SUFFIX
+from shelfrank.data.prepared import MISSING_SUFFIX, Column, map_array
 
 MIN_AUC = 0.85
 """No feature of the honest logs that this was calibrated on comes near it; a label of which 10 % is flipped has 0.9."""

@@ -1,7 +1,7 @@
 """`prepare`: from a search log to PreparedData.
 
 engine   integer keys, splits, sampling  -> rows      keys, labels and declared columns, by search and position
-         each key's rows by time         -> totals    columns over the same rows, in the same order
+         each key's rows by time         -> history   statistics of the same rows, in the same order
          pairs of the training rows      -> relevance labels
 NumPy    whole pages at a time: features, encoder fitted on the kept training rows, arrays
 """
@@ -25,14 +25,14 @@ from shelfrank.core.artifact import is_current, publish
 from shelfrank.core.progress import measured
 from shelfrank.core.schema import AS_WRITTEN
 from shelfrank.data.prepared import KIND, save_columns
+from shelfrank.features.encoder_fit import lost_defaults
+from shelfrank.features.page_features import computed_features, numerical_columns
+from shelfrank.features.plan import unread_texts
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.arrays import write_arrays
-from shelfrank.prepare.encode import lost_defaults
-from shelfrank.prepare.features import unread_texts
 from shelfrank.prepare.fit import fit_encoder
 from shelfrank.prepare.leaks import find_suspects
-from shelfrank.prepare.page import computed_features, numerical_columns
-from shelfrank.prepare.reading import Reading, read
+from shelfrank.prepare.log_pass import LogPass, read_log
 from shelfrank.prepare.relevance import PAIRS_FILE
 from shelfrank.prepare.sampling_info import sampling_info
 from shelfrank.prepare.voters import voter_sources
@@ -71,8 +71,8 @@ def prepare(log_path: Path, out: Path, config: PrepareConfig) -> bool:
         return False
     log.verify()
     with publish(out, KIND, inputs) as draft, measured() as cost, _scratch(out) as scratch:
-        reading = read(log, config, scratch, scores)
-        info = _write(draft.path, log, reading, config)
+        log_pass = read_log(log, config, scratch, scores)
+        info = _write(draft.path, log, log_pass, config)
         draft.info.update(info, log=str(log_path), log_name=log.schema.name, cost=cost.stop().as_dict())
     return True
 
@@ -90,14 +90,14 @@ def raw_features(log_path: Path, config: PrepareConfig) -> pa.Table:
     log = SearchLog.open(log_path)
     config = config.model_copy(update={"sampling": None, "relevance": None})
     with tempfile.TemporaryDirectory() as folder:
-        reading = read(log, config, Path(folder), _semantic_scores(log, config), split=False)
-        parts = reading.reader.map(
+        log_pass = read_log(log, config, Path(folder), _semantic_scores(log, config), split=False)
+        parts = log_pass.reader.map(
             "Computing features",
             lambda batch: pa.table(
                 {
-                    "search_id": reading.searches["search_id"].take(batch.rows["search_idx"]),
-                    "product_id": reading.entities.products["product_id"].take(batch.rows["product_idx"]),
-                    **batch.made,
+                    "search_id": log_pass.searches["search_id"].take(batch.rows["search_idx"]),
+                    "product_id": log_pass.entities.products["product_id"].take(batch.rows["product_idx"]),
+                    **batch.computed,
                 }
             ),
         )
@@ -112,47 +112,47 @@ def _semantic_scores(log: SearchLog, config: PrepareConfig) -> SemanticScores | 
     return scores
 
 
-def _write(out: Path, log: SearchLog, reading: Reading, config: PrepareConfig) -> dict[str, Any]:
-    reader, plan = reading.reader, reading.plan
-    encoder = fit_encoder(reader, reading.entities, plan, config)
-    sizes = reader.page_sizes(reading.searches.num_rows)
-    relevance = reading.relevance[0] if reading.relevance else None
-    statistics = write_arrays(out, reader, reading.entities, encoder, reading.searches, sizes, plan, relevance)
+def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) -> dict[str, Any]:
+    reader, plan = log_pass.reader, log_pass.plan
+    encoder = fit_encoder(reader, log_pass.entities, plan, config)
+    sizes = reader.page_sizes(log_pass.searches.num_rows)
+    relevance = log_pass.relevance[0] if log_pass.relevance else None
+    statistics = write_arrays(out, reader, log_pass.entities, encoder, log_pass.searches, sizes, plan, relevance)
     encoder.save(out / "encoder.json")
     log.schema.save(out / "schema.yaml")
     columns = numerical_columns(encoder, computed_features(plan.history, config))
     codes = [encoding.column() for encoding in encoder.categorical]
     n_classes = config.relevance.n_classes if config.relevance else 0
     save_columns(out, plan.tasks, columns, codes, n_classes)
-    _write_texts(out, reading)
+    _write_texts(out, log_pass)
     declared = [feature.name for feature in (*plan.product_features, *plan.customer_features, *plan.row_features)]
     suspects = find_suspects(out / "train", columns, codes, plan.tasks, declared)
     info = {
         "splits": statistics,
         "features": dict(Counter(column.side.value for column in (*columns, *codes))),
-        "left_out_features": encoder.left_out | unread_texts(log.schema, reading.entities.products),
+        "left_out_features": encoder.left_out | unread_texts(log.schema, log_pass.entities.products),
         "suspect_features": {each.feature: each.as_dict() for each in suspects},
         "lost_defaults": lost_defaults(log.schema.features, encoder),
         "spelling": (log.schema.spelling or AS_WRITTEN).sentence(),
         "left_out": dict(log.manifest.info["left_out"]),
-        "cut_texts": dict(reading.texts.textual.truncated) if reading.texts.textual else {},
+        "cut_texts": dict(log_pass.texts.textual.truncated) if log_pass.texts.textual else {},
     }
-    if reading.bins is not None and config.sampling is not None:
-        pq.write_table(reading.bins, out / "sampling_bins.parquet")
-        info["sampling"] = sampling_info(reading.bins, config.sampling)
+    if log_pass.bins is not None and config.sampling is not None:
+        pq.write_table(log_pass.bins, out / "sampling_bins.parquet")
+        info["sampling"] = sampling_info(log_pass.bins, config.sampling)
         info["left_out"]["training searches of which sampling kept no row"] = int((sizes == 0).sum())
-    if reading.relevance and config.relevance:
-        labels, pairs = reading.relevance
+    if log_pass.relevance and config.relevance:
+        labels, pairs = log_pass.relevance
         labels.save(out / PAIRS_FILE, pairs, config.relevance)
         info["relevance"] = {"counts": dict(labels.counts), "notes": list(labels.notes)}
     return info
 
 
-def _write_texts(out: Path, reading: Reading) -> None:
+def _write_texts(out: Path, log_pass: LogPass) -> None:
     (out / "texts").mkdir()
-    entities = reading.entities
+    entities = log_pass.entities
     pq.write_table(entities.queries.select(["query"]), out / "texts" / "queries.parquet")
-    pq.write_table(reading.texts.table(entities.products), out / "texts" / "products.parquet")
+    pq.write_table(log_pass.texts.table(entities.products), out / "texts" / "products.parquet")
     pq.write_table(entities.customers, out / "customers.parquet")
 
 

@@ -2,70 +2,57 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Num
+from jaxtyping import Bool, Float64, Int8, Int32, Int64, Num
 
 from shelfrank.core.parallel import ordered_map
 from shelfrank.core.processor import usable_cores
 from shelfrank.core.progress import progress
-from shelfrank.core.schema import Feature, Kind
+from shelfrank.core.schema import PRICE, Feature, Kind
 from shelfrank.engine.base import ROW, Kept
+from shelfrank.features.encoder import numbers
+from shelfrank.features.history_features import ComputedFeature
+from shelfrank.features.texts import PairFeatures
 from shelfrank.prepare.columns import ColumnFiles
-from shelfrank.prepare.encode import numbers
-from shelfrank.prepare.history import Made
-from shelfrank.prepare.measures import PRICE
 
 BATCH_ROWS = 131_072
 
 Result = TypeVar("Result")
 
 
-@runtime_checkable
-class PairFeatures(Protocol):
-    """Features that only the query and the product decide."""
-
-    features: tuple[Feature, ...]
-
-    def compute(
-        self, query_idx: Int32[np.ndarray, " rows"], product_idx: Int32[np.ndarray, " rows"]
-    ) -> Float32[np.ndarray, "rows n"]:
-        """The features' values for pairs."""
-        ...
-
-
 @dataclass(frozen=True)
 class RowFiles:
-    """The log's rows by search, then position, and the totals of their history.
+    """The log's rows by search, then position, and their history statistics.
 
     Attributes:
         rows: Integer keys, position, labels, and the declared columns of the impressions, of every row.
         kept: Which rows are kept; the others only complete their pages.
-        totals: By key of history, columns over the kept rows or, for the keys of `whole`, over all.
-        whole: Keys whose totals cover every row.
+        history: By key, the statistics of the kept rows or, for the keys of `whole`, of all rows.
+        whole: Keys whose statistics cover every row.
     """
 
     rows: Kept
     kept: Bool[np.ndarray, " rows"]
-    totals: Mapping[str, ColumnFiles]
+    history: Mapping[str, ColumnFiles]
     whole: frozenset[str]
 
 
 @dataclass(frozen=True)
-class Batch:
+class PageBatch:
     """Kept rows of some whole pages.
 
     Attributes:
         rows: Their columns.
         split: Each row's split.
-        made: The computed features' values.
+        computed: The computed features' values.
     """
 
     rows: pa.Table
     split: Int8[np.ndarray, " rows"]
-    made: dict[str, Num[np.ndarray, " rows"]]
+    computed: dict[str, Num[np.ndarray, " rows"]]
 
     def ints(self, name: str) -> Int32[np.ndarray, " rows"]:
         """An integer column."""
@@ -77,26 +64,26 @@ class Batch:
 
     def raw(self, feature: Feature) -> pa.ChunkedArray | Float64[np.ndarray, " rows"]:
         """A row-level feature's raw values: numbers as floats, categories as Arrow values."""
-        if feature.name in self.made:
-            return np.asarray(self.made[feature.name], dtype=np.float64)
+        if feature.name in self.computed:
+            return np.asarray(self.computed[feature.name], dtype=np.float64)
         column = self.rows[feature.name]
         return numbers(column) if feature.kind is Kind.NUMERICAL else column
 
 
 class RowReader:
-    """Reads the rows page by page and computes what is made of them."""
+    """Reads the rows page by page and computes their features."""
 
     def __init__(
         self,
         files: RowFiles,
         splits: Int8[np.ndarray, " searches"],
-        made: Sequence[Made],
+        computed: Sequence[ComputedFeature],
         pairs: Sequence[PairFeatures],
         product_prices: Float64[np.ndarray, " products"] | None,
         price_in_rows: bool,
         threads: int | None = None,
     ) -> None:
-        self.files, self.splits, self.made, self.pairs = files, splits, tuple(made), tuple(pairs)
+        self.files, self.splits, self.computed, self.pairs = files, splits, tuple(computed), tuple(pairs)
         self.product_prices, self.price_in_rows = product_prices, price_in_rows
         self.threads = threads or usable_cores()
         self._kept_before = np.concatenate([[0], np.cumsum(files.kept, dtype=np.int64)])
@@ -104,7 +91,10 @@ class RowReader:
     @property
     def features(self) -> tuple[Feature, ...]:
         """The computed features."""
-        return (*(made.feature for made in self.made), *(feature for pair in self.pairs for feature in pair.features))
+        return (
+            *(each.feature for each in self.computed),
+            *(feature for pair in self.pairs for feature in pair.features),
+        )
 
     def page_sizes(self, n_searches: int) -> Int64[np.ndarray, " searches"]:
         """Kept rows of each search."""
@@ -115,7 +105,7 @@ class RowReader:
             start += len(part)
         return sizes
 
-    def map(self, title: str, function: Callable[[Batch], Result | None]) -> Iterator[Result]:
+    def map(self, title: str, function: Callable[[PageBatch], Result | None]) -> Iterator[Result]:
         """A function of some whole pages at a time, several at once; the results come in the rows' order.
 
         Args:
@@ -137,40 +127,40 @@ class RowReader:
                     yield result
                 advance(n_rows)
 
-    def _batch(self, start: int, rows: pa.Table) -> Batch | None:
+    def _batch(self, start: int, rows: pa.Table) -> PageBatch | None:
         kept = self.files.kept[start : start + rows.num_rows]
         if not kept.any():
             return None
         columns = self._columns(rows)
-        made = self._whole_page_features(start, columns, kept)
+        computed = self._whole_page_features(start, columns, kept)
         everything = bool(kept.all())
         if not everything:
             columns = {name: values[kept] for name, values in columns.items()}
             rows = rows.filter(pa.array(kept))
         first, last = int(self._kept_before[start]), int(self._kept_before[start + len(kept)])
-        for key, totals in self.files.totals.items():
+        for key, history in self.files.history.items():
             if key in self.files.whole:
-                some = totals.read(start, start + len(kept))
+                some = history.read(start, start + len(kept))
                 columns |= {name: values[kept] for name, values in some.items()}
             else:
-                columns |= totals.read(first, last)
-        for each in self.made:
+                columns |= history.read(first, last)
+        for each in self.computed:
             if not each.whole_pages:
-                made[each.feature.name] = np.asarray(each.compute(columns), dtype=np.float64)
+                computed[each.feature.name] = np.asarray(each.compute(columns), dtype=np.float64)
         for source in self.pairs:
             values = source.compute(columns["query_idx"], columns["product_idx"])
-            made |= {feature.name: values[:, index] for index, feature in enumerate(source.features)}
-        return Batch(rows, self.splits[rows["search_idx"].to_numpy()], made)
+            computed |= {feature.name: values[:, index] for index, feature in enumerate(source.features)}
+        return PageBatch(rows, self.splits[rows["search_idx"].to_numpy()], computed)
 
     def _whole_page_features(
         self, start: int, columns: dict[str, Num[np.ndarray, " rows"]], kept: Bool[np.ndarray, " rows"]
     ) -> dict[str, Num[np.ndarray, " kept"]]:
         whole = dict(columns)
         for key in self.files.whole:
-            whole |= self.files.totals[key].read(start, start + len(kept))
+            whole |= self.files.history[key].read(start, start + len(kept))
         return {
             each.feature.name: np.asarray(each.compute(whole), dtype=np.float64)[kept]
-            for each in self.made
+            for each in self.computed
             if each.whole_pages
         }
 

@@ -17,7 +17,7 @@ COUNTS = (
     "taken_positive",
     "taken_negative",
 )
-MOST_NAMED = 3
+MAX_NAMED = 3
 
 
 def sampling_info(bins: pa.Table, config: SamplingConfig) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def _sums(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 def _most_short(by_category: Sequence[dict[str, Any]]) -> str:
     named = []
-    for sums in by_category[:MOST_NAMED]:
+    for sums in by_category[:MAX_NAMED]:
         short = sums["short_positive"] + sums["short_negative"]
         if short:
             name = "products without a category" if sums["category"] is None else sums["category"]

@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from shelfrank import __version__
 from shelfrank.core.errors import UserError
 from shelfrank.core.values import IdSpelling
-from shelfrank.online import Asked
+from shelfrank.features.request import PageRequest
 from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events
@@ -115,7 +115,7 @@ def _ranking_routes() -> APIRouter:
     @router.post("/rerank", response_model=api.RerankResponse)
     async def rerank(body: api.RerankRequest, request: Request) -> Response:
         """The same in the shape that search engines call: Cohere's `rerank`."""
-        asked = Asked(
+        asked = PageRequest(
             query=body.query,
             product_ids=[_document_id(place, document) for place, document in enumerate(body.documents)],
             customer_id=body.customer_id,

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from shelfrank.online import Event
+from shelfrank.features.request import Event
 
 log = logging.getLogger("shelfrank.serve")
 SEGMENT_BYTES = 16_000_000

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from shelfrank.online import Asked
+from shelfrank.features.request import PageRequest
 from shelfrank.serve.api import RankRequest, microseconds
 from shelfrank.serve.service import Answer, Wanted
 
@@ -14,7 +14,7 @@ def wanted_page(body: RankRequest) -> Wanted:
     """Reads a validated request; without a timestamp, the page is ranked as of now."""
     candidates = body.candidates
     given = [{} if isinstance(each, str) else each.features for each in candidates]
-    asked = Asked(
+    asked = PageRequest(
         query=body.query,
         product_ids=[each if isinstance(each, str) else each.id for each in candidates],
         customer_id=body.customer_id,

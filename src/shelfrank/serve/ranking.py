@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.scorers import Rows
 from shelfrank.config import normalised_weights
+from shelfrank.data.prepared import MISSING_SUFFIX
 from shelfrank.metrics.order import fuse
 
 N_REASONS = 12
@@ -240,7 +241,7 @@ def _groups(bundle: Bundle) -> list[tuple[str, str, list[int]]]:
     features: dict[str, tuple[str, list[int]]] = {}
     for index, (name, side, _) in enumerate(columns):
         # The flag of a missing value belongs to its feature.
-        features.setdefault(name.removesuffix("__missing"), (side, []))[1].append(index)
+        features.setdefault(name.removesuffix(MISSING_SUFFIX), (side, []))[1].append(index)
     if bundle.matching is not None:
         features[TEXT_MATCH] = ("interaction", [len(columns)])
     sides: dict[str, list[int]] = {}

@@ -20,7 +20,7 @@ from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
 from shelfrank.bundle.spec import PRECISIONS, Precision
 from shelfrank.bundle.store import BundleStore, Version
 from shelfrank.core.errors import UserError
-from shelfrank.online import Asked, Event
+from shelfrank.features.request import Event, PageRequest
 from shelfrank.serve.journal import Journal, JournalReader
 from shelfrank.serve.metrics import Metrics
 from shelfrank.serve.ranking import (
@@ -57,7 +57,7 @@ class Wanted:
         explain: Results that are explained, as far as the deadline allows.
     """
 
-    asked: Asked
+    asked: PageRequest
     engine_scores: Sequence[float | None]
     weight: float = 1.0
     task_weights: Mapping[str, float] | None = None

@@ -19,8 +19,8 @@ from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EvaluateConfig
 from shelfrank.core.artifact import write_atomic
+from shelfrank.features.request import PageRequest
 from shelfrank.metrics import personalization_degree
-from shelfrank.online import Asked
 from shelfrank.serve.ranking import blend, explanations, fused_scores, task_weights
 from shelfrank.serve.retrieval import Retrieval
 
@@ -66,7 +66,7 @@ class _TwoOrders:
         neutral_fused: What the second is sorted by.
     """
 
-    asked: Asked
+    asked: PageRequest
     found: Mapping[str, int]
     own: Scored
     neutral: Scored
@@ -235,7 +235,7 @@ class Shop:
         found = self._retrieval.find(wanted.query, self.bundle.semantic_vector(wanted.query), N_CANDIDATES)
         if not len(found.rows):
             return None
-        asked = Asked(
+        asked = PageRequest(
             query=wanted.query,
             product_ids=self._products["product_id"].take(pa.array(found.rows)).to_pylist(),
             customer_id=wanted.customer_id,

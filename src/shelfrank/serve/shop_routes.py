@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from shelfrank.online import Event
+from shelfrank.features.request import Event
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.api import MOST_TEXT, AsWhole, EventsResponse, Id, Problem, Task, TaskWeights, Text
 from shelfrank.serve.service import Service

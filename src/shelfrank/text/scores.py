@@ -15,6 +15,8 @@ from shelfrank.core.artifact import Manifest, read_manifest, verify_files
 from shelfrank.core.errors import UserError
 
 KIND = "semantic_scores"
+SEMANTIC_SCORE = "semantic_score"
+"""The feature: the only computed one that may be missing, as a blank or new text has no embedding."""
 QUERIES = "queries.parquet"
 PRODUCTS = "products.parquet"
 PAIRS = "pairs.parquet"

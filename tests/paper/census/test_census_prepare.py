@@ -14,9 +14,9 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Side
 from shelfrank.data.prepared import SPLITS, PreparedData
 from shelfrank.evaluate.evaluation import evaluate
+from shelfrank.features.encoder import Encoder
 from shelfrank.paper.census.columns import COLUMNS, GROUPS
 from shelfrank.paper.census.prepare import prepare_census
-from shelfrank.prepare.encode import Encoder
 from shelfrank.rankers.run import Run, train
 from tiny import tiny
 

@@ -16,11 +16,11 @@ from shelfrank.core.errors import unknown_name
 from shelfrank.core.progress import measured
 from shelfrank.core.schema import Feature, Kind, Schema
 from shelfrank.data.prepared import KIND, SPLITS, id_hashes, save_columns, tie_keys
+from shelfrank.features.encoder import Encoder, numbers, squash
+from shelfrank.features.encoder_fit import Moments, count_values, fit_features
 from shelfrank.logs.raw_files import sha256
 from shelfrank.paper.census.columns import GROUPS, TARGETS, group_features, left_out_columns
 from shelfrank.paper.census.read import PARTS, census_file, read_people
-from shelfrank.prepare.encode import Encoder, Moments, count_values, numbers, squash
-from shelfrank.prepare.fit import fit_features
 from shelfrank.prepare.statistics import SplitCounter
 
 CENSUS_VERSION = 1

@@ -1,0 +1,1 @@
+"""Every feature once, offline and online: history, page, text; the plan, the encoder, the store and its requests."""

@@ -1,0 +1,223 @@
+"""The pass of the engine over a log: rows in order, their history, the sample, the pairs behind relevance labels."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
+# ibis's own annotations reject its operators and column methods.
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ibis
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Num
+
+from shelfrank.config import PrepareConfig, SamplingConfig
+from shelfrank.core.errors import UserError
+from shelfrank.core.progress import progress
+from shelfrank.core.schema import PRICE, TASKS
+from shelfrank.core.values import CategorySpelling
+from shelfrank.engine import open_engine
+from shelfrank.engine.base import ROW, Advance, Engine, Kept
+from shelfrank.features.encoder import numbers
+from shelfrank.features.history_offline import StatsOfGroups, product_codes, timeline, with_price
+from shelfrank.features.history_stats import KeyPlan, key_plans
+from shelfrank.features.index import IndexedLog, index_and_collect
+from shelfrank.features.page_features import computed_features
+from shelfrank.features.plan import EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
+from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, Texts
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.prepare.columns import ColumnFiles
+from shelfrank.prepare.pairs import PairTable, pair_counts
+from shelfrank.prepare.relevance import RelevanceLabels, label
+from shelfrank.prepare.rows import RowFiles, RowReader
+from shelfrank.prepare.sampling import keys as sampling_keys
+from shelfrank.prepare.sampling import sample
+from shelfrank.prepare.split import assign_splits
+from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_voters
+from shelfrank.text.scores import SemanticScores
+
+
+@dataclass(frozen=True)
+class LogPass:
+    """The result of the pass: the row files behind a reader, and the small tables in memory."""
+
+    reader: RowReader
+    searches: pa.Table
+    entities: EntityTables
+    texts: "Texts"
+    plan: Plan
+    bins: pa.Table | None
+    relevance: tuple[RelevanceLabels, PairTable] | None
+
+
+def read_log(
+    log: SearchLog, config: PrepareConfig, scratch: Path, scores: SemanticScores | None, split: bool = True
+) -> LogPass:
+    """Runs the joins, sorts and aggregates of an engine over a log.
+
+    Args:
+        log: The log.
+        config: Which features, sample and labels to compute.
+        scratch: An empty folder that must exist as long as the result is used.
+        scores: Semantic scores of this log.
+        split: Whether searches are split; where they are not, all are training searches.
+
+    Returns:
+        The rows with their history behind a reader, and the small tables.
+
+    Raises:
+        UserError: Where the log is unusable or a setting names something that the log lacks.
+    """
+    n_rows = int(log.manifest.info["rows"]["impressions"])
+    with open_engine(config.engine, scratch, log.path) as engine:
+        plan = plan_features(log, engine, config)
+        computed = computed_features(plan.history, config)
+        keys = key_plans((stat for each in computed for stat in each.stats), config.history.outcome_delay_s)
+        steps = 2 + len(keys) + (config.sampling is not None) + (config.relevance is not None)
+        with progress("Reading the log", total=n_rows * steps, unit="rows") as advance:
+            indexed, searches = _index(log, engine, config, split)
+            advance(n_rows)
+            entities = entity_tables(indexed, engine)
+            texts = Texts(log, entities, config, scores)
+            refuse_taken_names(
+                plan,
+                [
+                    *(each.feature for each in computed),
+                    *(feature for source in texts.pairs for feature in source.features),
+                ],
+            )
+            rows = _rows(indexed, engine, plan, config, advance, n_rows)
+            if rows.n_rows != n_rows:
+                raise UserError(
+                    f"every impression must have a product and a search of the log, but {n_rows - rows.n_rows:,} of "
+                    f"{n_rows:,} have not; run `shelfrank validate`"
+                )
+            kept, bins, relevance = np.ones(rows.n_rows, dtype=bool), None, None
+            if config.sampling is not None:
+                kept, bins = _sample(rows, indexed, engine, plan, config.sampling)
+                advance(n_rows)
+            if config.relevance is not None:
+                relevance = _relevance(rows, engine, plan, config, texts, entities)
+                advance(n_rows)
+            moments = timeline(
+                indexed,
+                with_price(rows.table, indexed, plan),
+                product_codes(indexed, engine, plan),
+                plan.history,
+                (measure for key in keys.values() for measure in key.measures),
+            )
+            everything = np.ones(rows.n_rows, dtype=bool)
+            whole = frozenset(stat.key for each in computed if each.whole_pages for stat in each.stats)
+            files: dict[str, ColumnFiles] = {}
+            for key in keys.values():
+                chosen = everything if key.key in whole else kept
+                files[key.key] = _history(engine, moments, key, chosen, scratch / "history" / str(len(files)))
+                advance(n_rows)
+    splits = searches["split"].to_numpy()
+    in_products = plan.history.has_price and not plan.price_in_rows
+    prices = numbers(entities.products[PRICE]) if in_products else None
+    in_rows = plan.history.has_price and plan.price_in_rows
+    row_files = RowFiles(rows, kept, files, whole)
+    reader = RowReader(row_files, splits, computed, texts.pairs, prices, in_rows, config.engine.threads)
+    return LogPass(reader, searches, entities, texts, plan, bins, relevance)
+
+
+def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
+    """Integer keys, and the searches with their split."""
+    also = (*SHOWN_PRODUCT_COLUMNS, *TEXT_ATTRIBUTES)
+    also += () if config.sampling is None else (config.sampling.category,)
+
+    def complete(searches: pa.Table) -> pa.Table:
+        ids = searches["search_id"].to_pylist()
+        splits = np.zeros(len(ids), dtype=np.int8)
+        if split:
+            splits = assign_splits(searches["ts_us"].to_numpy(), ids, config.split)
+        searches = searches.append_column("split", pa.array(splits, pa.int8()))
+        if config.sampling is None:
+            return searches
+        return searches.append_column("search_key", pa.array(sampling_keys(ids, config.sampling.seed, "search")))
+
+    return index_and_collect(log, engine, also, complete)
+
+
+def _rows(
+    indexed: IndexedLog, engine: Engine, plan: Plan, config: PrepareConfig, advance: Advance, n_rows: int
+) -> Kept:
+    declared = [feature.name for feature in plan.row_features]
+    price = [PRICE] if plan.history.has_price and plan.price_in_rows else []
+    keys = ["search_idx", "ts_us", "product_idx", "query_idx", "customer_idx", "session_idx", "position", "split"]
+    keys += ["search_key"] if config.sampling is not None else []
+    rows = indexed.rows.select(*keys, *TASKS, *dict.fromkeys([*declared, *price]))
+    return engine.keep(rows, "rows", ("search_idx", "position"), advance, n_rows)
+
+
+def _sample(
+    rows: Kept, indexed: IndexedLog, engine: Engine, plan: Plan, config: SamplingConfig
+) -> tuple[Bool[np.ndarray, " rows"], pa.Table]:
+    narrow = ("search_idx", "product_idx", "position", "split", "search_key", *plan.tasks)
+    products = engine.share(_sampling_products(indexed, engine, plan, config), "sampling_products")
+    sampled = sample(rows.table.select(ROW, *narrow), products, config, plan.tasks)
+    kept = np.zeros(rows.n_rows, dtype=bool)
+    for part in engine.stream(sampled.rows.filter(sampled.rows.kept).select(ROW)):
+        kept[part[ROW].to_numpy()] = True
+    if not kept[_column(rows, "split") == 0].any():
+        raise UserError("sampling must keep training rows, but it keeps none; raise sampling.beta")
+    return kept, sampled.bins
+
+
+def _sampling_products(indexed: IndexedLog, engine: Engine, plan: Plan, config: SamplingConfig) -> pa.Table:
+    if config.category not in indexed.products.columns:
+        raise UserError(
+            f"sampling.category must name a column of the products table, but {config.category!r} is none of "
+            f"{', '.join(sorted(set(indexed.products.columns) - {'product_idx'}))}"
+        )
+    products = indexed.products.select("product_idx", "product_id", category=indexed.products[config.category])
+    products = engine.collect(products)
+    declared = [feature.spelling for feature in plan.product_features if feature.name == config.category]
+    categories = (declared or [CategorySpelling()])[0].column(products["category"])
+    products = products.set_column(products.schema.get_field_index("category"), "category", categories)
+    keys = sampling_keys(products["product_id"].to_pylist(), config.seed, "product")
+    return products.drop_columns("product_id").append_column("product_key", pa.array(keys))
+
+
+def _column(rows: Kept, name: str) -> Num[np.ndarray, " rows"]:
+    return np.concatenate([part[name].to_numpy(zero_copy_only=False) for part in rows.batches([name])])
+
+
+def _relevance(
+    rows: Kept, engine: Engine, plan: Plan, config: PrepareConfig, texts: Texts, entities: EntityTables
+) -> tuple[RelevanceLabels, PairTable]:
+    assert config.relevance is not None
+    if "click" not in plan.tasks:
+        raise UserError("relevance labels must come from clicks, but the log has none; set relevance to null")
+    counts, clicked = pair_counts(rows.table.filter(rows.table.split == 0), plan.tasks)
+    pairs = PairTable.from_arrow(engine.collect(counts), engine.collect(clicked))
+    voters: list[Any] = [CTRVoter(config.relevance.position_weight)]
+    if texts.semantic is not None:
+        voters.append(SemanticVoter(texts.semantic.cosine, config.relevance.semantic_scale))
+    voters += load_voters(config.relevance.voters, PairTexts(texts.queries, texts.table(entities.products)))
+    return label(pairs, voters, config.relevance), pairs
+
+
+def _history(
+    engine: Engine, moments: ibis.Table, plan: KeyPlan, kept: Bool[np.ndarray, " rows"], folder: Path
+) -> ColumnFiles:
+    keys = plan.key_columns
+    if "query_idx" in keys:
+        # Nothing outside the results pages has a query.
+        moments = moments.filter(moments[ROW] >= 0)
+    moments = moments.select(ROW, "ts_us", *keys, *(measure.name for measure in plan.measures))
+    compute = StatsOfGroups(plan)
+    place = np.cumsum(kept) - 1
+    dtypes = {each.column: each.stat.dtype for each in plan.stats}
+    columns = ColumnFiles(folder, dtypes, int(kept.sum()))
+    for part in engine.map_groups(moments, keys, "ts_us", compute, compute.schema):
+        rows = part[ROW].to_numpy()
+        values = {name: part[name].to_numpy() for name in dtypes}
+        chosen = kept[rows]
+        if not chosen.all():
+            rows, values = rows[chosen], {name: column[chosen] for name, column in values.items()}
+        columns.put(place[rows], values)
+    columns.finish()
+    return columns
