@@ -19,7 +19,7 @@ from shelfrank.config import PrepareConfig
 from shelfrank.core.errors import UserError
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.sources import SOURCES
-from shelfrank.logs.ubi import import_ubi
+from shelfrank.logs.ubi.importer import import_ubi
 from shelfrank.logs.validate import validate
 from shelfrank.prepare.pipeline import prepare
 

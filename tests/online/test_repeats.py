@@ -13,7 +13,7 @@ from replay import assert_raw, pages
 from shop import open_store
 
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.ubi import import_ubi
+from shelfrank.logs.ubi.importer import import_ubi
 from shelfrank.online import Event
 from shelfrank.online.repeats import Repeats
 from shelfrank.prepare.pipeline import raw_features

@@ -15,7 +15,6 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.core.values import NULL_WORDS, CategorySpelling, IdSpelling
-from shelfrank.logs.cells import is_whole_day
 from shelfrank.logs.engine import Table, Value, keep, open_engine, rows_of
 from shelfrank.logs.negatives import sample_negatives
 from shelfrank.logs.raw_files import (
@@ -29,6 +28,7 @@ from shelfrank.logs.raw_files import (
     write_rows,
 )
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.time_columns import is_whole_day
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.logs.whole_days import SEARCHES, note_whole_days
 from shelfrank.logs.whole_ids import spell_whole_numbers

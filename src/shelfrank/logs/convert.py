@@ -9,8 +9,8 @@ from ibis.backends.duckdb import Backend
 
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS, Kind
-from shelfrank.logs.cells import is_without_zone, number_hints, number_of_cells, time_hints, time_of
 from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.time_columns import is_without_zone, number_hints, number_of_cells, time_hints, time_of
 from shelfrank.logs.violation import Violation
 
 LONGEST_CELL = 60

@@ -10,7 +10,6 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS, Kind, Schema, Side
 from shelfrank.core.values import CategorySpelling, IdSpelling
-from shelfrank.logs.cells import is_whole_day, known_zone, time_of, unit_of
 from shelfrank.logs.convert import (
     Converted,
     convert_feature,
@@ -21,6 +20,17 @@ from shelfrank.logs.convert import (
     whole_numbers,
 )
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
+from shelfrank.logs.id_columns import (
+    ID_ROLES,
+    RawIdColumn,
+    cells_without,
+    convert_category,
+    convert_id,
+    id_spelling,
+    note_missing,
+    note_spaces,
+    without_null_words,
+)
 from shelfrank.logs.mapping import REQUIRED_ROLES, SourceMapping, TableName
 from shelfrank.logs.raw_files import (
     column_names,
@@ -32,19 +42,9 @@ from shelfrank.logs.raw_files import (
     write_rows,
     zone_of,
 )
-from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.spelled_columns import (
-    ID_ROLES,
-    RawIdColumn,
-    cells_without,
-    convert_category,
-    convert_id,
-    id_spelling,
-    note_missing,
-    note_spaces,
-    without_null_words,
-)
+from shelfrank.logs.time_columns import is_whole_day, known_zone, time_of, unit_of
+from shelfrank.logs.time_precision import require_whole_times
 from shelfrank.logs.times import is_in_future
 from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
 

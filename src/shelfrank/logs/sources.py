@@ -9,7 +9,7 @@ from shelfrank.logs.custom import import_custom
 from shelfrank.logs.homedepot import import_homedepot
 from shelfrank.logs.kuaisearch import import_kuaisearch
 from shelfrank.logs.trivago import import_trivago
-from shelfrank.logs.ubi import import_ubi
+from shelfrank.logs.ubi.importer import import_ubi
 
 Importer = Callable[[Path, Path], bool]
 """Reads the first path (a file or folder of the source, or a mapping) and writes the log at the second.

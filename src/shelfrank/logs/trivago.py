@@ -11,10 +11,10 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.schema import Feature, Kind, Schema, Side
-from shelfrank.logs.cells import starts_a_day
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
 from shelfrank.logs.raw_files import column_names, count, read_raw, readable, require_columns, sha256, write_rows
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.time_columns import starts_a_day
 from shelfrank.logs.trivago_rows import COLUMNS, EVENT, ITEM, KEPT_AS_EVENTS, LOST_CLICKS, SEARCH, classify
 from shelfrank.logs.whole_days import SEARCHES, note_whole_days
 

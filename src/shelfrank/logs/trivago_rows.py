@@ -10,7 +10,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.values import NULL_WORDS, IdSpelling
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.raw_files import read_raw, readable
-from shelfrank.logs.rounded_times import require_whole_times
+from shelfrank.logs.time_precision import require_whole_times
 from shelfrank.logs.times import EARLIEST, LATEST
 
 COLUMNS = (

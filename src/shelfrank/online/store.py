@@ -18,7 +18,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Side, Spelling
 from shelfrank.core.values import CategorySpelling, NumberSpelling
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
-from shelfrank.logs.ubi_live import NO_ORDINAL, NO_PRODUCT, NOBODY, UNREADABLE
+from shelfrank.logs.ubi.live import NO_ORDINAL, NO_PRODUCT, NOBODY, UNREADABLE
 from shelfrank.online.asked import Asked, Event, Page
 from shelfrank.online.declared import EntityTable, GivenCategories, GivenNumbers
 from shelfrank.online.ids import Ids

@@ -15,9 +15,9 @@ from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.logs.engine import Table, Value, open_engine, read_parquet, rows_of
 from shelfrank.logs.json_lines import find_json_lines, keep_json_lines, require_json_lines
 from shelfrank.logs.raw_files import count, sha256, write_rows
-from shelfrank.logs.rounded_times import require_whole_times
 from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.ubi_rows import (
+from shelfrank.logs.time_precision import require_whole_times
+from shelfrank.logs.ubi.documents import (
     EVENT_COLUMNS,
     PRODUCT_COLUMNS,
     PRODUCT_NAMES,
@@ -26,7 +26,7 @@ from shelfrank.logs.ubi_rows import (
     product_row,
     query_row,
 )
-from shelfrank.logs.ubi_searches import Searches, make_searches
+from shelfrank.logs.ubi.searches import Searches, make_searches
 from shelfrank.logs.whole_ids import spell_whole_numbers
 
 FEATURES = (

@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.ubi import import_ubi
-from shelfrank.logs.ubi_live import (
+from shelfrank.logs.ubi.documents import event_row
+from shelfrank.logs.ubi.importer import import_ubi
+from shelfrank.logs.ubi.live import (
     NO_ORDINAL,
     NO_PRODUCT,
     NO_QUERY,
@@ -20,7 +21,6 @@ from shelfrank.logs.ubi_live import (
     live_row,
     why_unused,
 )
-from shelfrank.logs.ubi_rows import event_row
 
 ASKED, LATER = "2025-03-01T10:00:00Z", "2025-03-01T10:01:00Z"
 LABEL, HISTORY, SHOWN = "label", "history", "shown"

@@ -12,8 +12,8 @@ import pytest
 
 from shelfrank.core.errors import UserError
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.ubi import import_ubi
-from shelfrank.logs.ubi_rows import event_row, product_row, query_row, read_time
+from shelfrank.logs.ubi.documents import event_row, product_row, query_row, read_time
+from shelfrank.logs.ubi.importer import import_ubi
 from shelfrank.logs.validate import validate
 
 ASKED = datetime(2025, 3, 1, 10, tzinfo=UTC)

@@ -15,7 +15,7 @@ from shelfrank.logs.custom import import_custom
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.logs.trivago import import_trivago
 from shelfrank.logs.trivago_rows import COLUMNS
-from shelfrank.logs.ubi import import_ubi
+from shelfrank.logs.ubi.importer import import_ubi
 
 USES = {
     "page": "search_id",

@@ -12,8 +12,8 @@ from shelfrank.logs.engine import Table, Value, keep, rows_of
 from shelfrank.logs.raw_files import count
 from shelfrank.logs.search_log import MOST_LOST, SearchLogWriter
 from shelfrank.logs.times import LATEST
-from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF, NEEDS_QUERY
-from shelfrank.logs.ubi_people import name_customers, name_sessions
+from shelfrank.logs.ubi.actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF, NEEDS_QUERY
+from shelfrank.logs.ubi.visitors import name_customers, name_sessions
 from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
 
 NO_QUERY_ID = "queries without a query_id"
