@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from shelfrank.core.errors import UserError
-from shelfrank.logs.file_formats import require_text_table
+from shelfrank.logs.csv_files import require_text_table
 from shelfrank.logs.raw_files import column_names
 
 PLAIN = b"sku,name\n1,shoe\n"

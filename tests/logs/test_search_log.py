@@ -11,15 +11,8 @@ import pytest
 from shelfrank.core.artifact import publish
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Schema, Spelling
-from shelfrank.logs.search_log import (
-    COLUMN_TYPES,
-    KIND,
-    SCHEMA_FILE,
-    SearchLog,
-    cast_reserved,
-    log_is_current,
-    write_search_log,
-)
+from shelfrank.logs.search_log import COLUMN_TYPES, KIND, SCHEMA_FILE, SearchLog
+from shelfrank.logs.writer import cast_reserved, log_is_current, write_search_log
 from small_log import SMALL_SCHEMA, small_tables, write_small_log
 
 TABLES = small_tables(8)

@@ -13,8 +13,7 @@ import yaml
 from shelfrank.core.errors import UserError
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.trivago import import_trivago
-from shelfrank.logs.trivago_rows import COLUMNS
+from shelfrank.logs.trivago import COLUMNS, import_trivago
 from shelfrank.logs.ubi.importer import import_ubi
 
 USES = {

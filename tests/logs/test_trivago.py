@@ -15,8 +15,7 @@ import pytest
 
 from shelfrank.core.errors import UserError
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.trivago import import_trivago
-from shelfrank.logs.trivago_rows import COLUMNS, ITEM_ACTIONS
+from shelfrank.logs.trivago import COLUMNS, ITEM_ACTIONS, import_trivago
 from shelfrank.logs.validate import validate
 
 EXCERPT = Path(__file__).resolve().parents[2] / "../shared/data/trivago/train.csv.gz"

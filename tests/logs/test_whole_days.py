@@ -13,8 +13,7 @@ import yaml
 from shelfrank.logs.bestbuy import import_bestbuy
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.trivago import import_trivago
-from shelfrank.logs.trivago_rows import COLUMNS
+from shelfrank.logs.trivago import COLUMNS, import_trivago
 from shelfrank.logs.ubi.importer import import_ubi
 
 NIGHT, NEXT_NIGHT = datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 3, 2, tzinfo=UTC)

@@ -5,33 +5,28 @@ category that were not clicked, in an order that is made up.
 """
 
 import gzip
+import hashlib
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import ibis
+import numpy as np
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
+from jaxtyping import UInt64
 
 from shelfrank.core.errors import UserError
+from shelfrank.core.hashing import mixed_bits
 from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.core.values import NULL_WORDS, CategorySpelling, IdSpelling
-from shelfrank.logs.engine import Table, Value, keep, open_engine, rows_of
-from shelfrank.logs.negatives import sample_negatives
-from shelfrank.logs.raw_files import (
-    column_names,
-    count,
-    raw_files,
-    read_raw,
-    readable,
-    require_columns,
-    sha256,
-    write_rows,
-)
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.engine import Table, Value, count, keep, open_engine, rows_of
+from shelfrank.logs.id_columns import spell_whole_numbers
+from shelfrank.logs.raw_files import column_names, raw_files, read_raw, readable, require_columns, sha256
 from shelfrank.logs.time_columns import is_whole_day
+from shelfrank.logs.time_precision import SEARCHES, note_whole_days
 from shelfrank.logs.times import EARLIEST, LATEST
-from shelfrank.logs.whole_days import SEARCHES, note_whole_days
-from shelfrank.logs.whole_ids import spell_whole_numbers
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 COLUMNS = ("user", "sku", "category", "query", "click_time", "query_time")
 NAME_FILES = ("sku_name.tsv", "sku_name.tsv.gz")
@@ -39,12 +34,10 @@ N_NEGATIVES = 9
 """Products sampled for a search, beside the clicked ones."""
 
 FEATURES = (Feature(name="category", side=Side.PRODUCT, kind=Kind.CATEGORICAL),)
-
 UNREADABLE = "clicks without a user, a product, a category, a query and a readable query_time"
 EARLY = "clicks whose click_time is missing or before the query"
 REPEATED = "clicks on a product that the same search clicked already"
 NO_TITLE = "titles of products that sku_name.tsv lacks"
-
 NOTES = {
     "impressions": "only clicks are published: the products that were not clicked are sampled from the category",
     "position": "made up from a hash, and without meaning: the shown order is not published",
@@ -171,6 +164,49 @@ def _impressions(engine: Backend, clicks: Table, n_negatives: int) -> Table:
         n_sampled=(rows["click"] == 0).sum().over(page),
     )
     return keep(engine, "impressions", impressions.order_by("timestamp", "search_id", "position"))
+
+
+def sample_negatives(clicks: Iterable[tuple[str, str, str]], n_negatives: int) -> pa.Table:
+    """Draws products of the clicked categories that the search did not click.
+
+    Every product of the categories is as likely as any other. There is no seed: the products of the least hashes of
+    (search, product) are drawn, so that the sample of a search stays when other searches come or go.
+
+    Args:
+        clicks: Search, product and category of each click.
+        n_negatives: How many products each search gets, where its categories have as many.
+
+    Returns:
+        The drawn pairs, as `search_id` and `product_id`.
+    """
+    clicked: dict[str, set[str]] = {}
+    categories_of: dict[str, set[str]] = {}
+    products_of: dict[str, set[str]] = {}
+    for search, product, category in clicks:
+        clicked.setdefault(search, set()).add(product)
+        categories_of.setdefault(search, set()).add(category)
+        products_of.setdefault(category, set()).add(product)
+    pools: dict[frozenset[str], tuple[list[str], UInt64[np.ndarray, " n_products"]]] = {}
+    searches: list[str] = []
+    drawn: list[str] = []
+    for search, categories in categories_of.items():
+        key = frozenset(categories)
+        if key not in pools:
+            pool = sorted(set[str]().union(*(products_of[category] for category in categories)))
+            pools[key] = pool, np.array([_hash(product) for product in pool], np.uint64)
+        pool, hashes = pools[key]
+        draws = mixed_bits(hashes ^ np.uint64(_hash(search)))
+        n_least = min(n_negatives + len(clicked[search]), len(pool))
+        least = np.argpartition(draws, n_least - 1)[:n_least]
+        order = least[np.argsort(draws[least])]
+        negatives = [pool[i] for i in order if pool[i] not in clicked[search]][:n_negatives]
+        searches += [search] * len(negatives)
+        drawn += negatives
+    return pa.table({"search_id": pa.array(searches, pa.string()), "product_id": pa.array(drawn, pa.string())})
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:8], "big")
 
 
 def _products(engine: Backend, writer: SearchLogWriter, clicks: Table, titles: Table) -> Table:

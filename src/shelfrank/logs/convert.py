@@ -5,12 +5,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ibis
+import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS, Kind
+from shelfrank.core.values import (
+    DECIMAL_ID,
+    TOO_LARGE,
+    WHOLE_BELOW,
+    CategorySpelling,
+    IdSpelling,
+    each_distinct,
+)
 from shelfrank.logs.engine import Table, Value, rows_of
-from shelfrank.logs.time_columns import is_without_zone, number_hints, number_of_cells, time_hints, time_of
+from shelfrank.logs.missing_values import cells_without
+from shelfrank.logs.number_columns import number_hints, number_of_cells, whole_numbers
+from shelfrank.logs.time_columns import time_hints, time_of
 from shelfrank.logs.violation import Violation
 
 LONGEST_CELL = 60
@@ -66,7 +77,7 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
         must = f"must hold {unit}, from 1990 on and before 2100"
         return Converted(column, role, cells, time_of(cells, timestamp_unit), must, time_hints(cells, timestamp_unit))
     if role == "position":
-        position = _whole(cells, "int32", 1 - first_position)
+        position = whole_numbers(cells, "int32", 1 - first_position)
         return Converted(column, role, cells, position, "must hold whole numbers")
     if role in TASKS:
         return Converted(column, role, cells, _label(cells), "must hold 0 or 1 (or true or false)")
@@ -75,6 +86,52 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
         # A customer who browsed without words; a warning of the validation counts them.
         value = value.fill_null("")
     return Converted(column, role, cells, value, "must hold text or whole numbers")
+
+
+def convert_id(role: str, column: str, cells: Value, spelling: IdSpelling) -> Converted:
+    """Converts a column of ids.
+
+    Args:
+        role: The role, which is also the log's column.
+        column: The source's column, for the error.
+        cells: Its cells, of any type, with their null words still in them.
+        spelling: How they are spelled.
+
+    Returns:
+        The converted column.
+    """
+    held = cells.type()
+    if held.is_string():
+        # What becomes null here is missing, not wrong.
+        cells = spelling.expression(cells)
+        return Converted(column, role, cells, cells, "must hold text or whole numbers")
+    cells = cells_without(cells, spelling.null_words)
+    value = _exact(cells)
+    if held.is_floating():
+        is_whole = (value % 1) == 0
+        value = is_whole.ifelse(value, ibis.null("float64")).try_cast("int64").cast("string")
+    return Converted(column, role, cells, value, "must hold text or whole numbers" + _limit(cells))
+
+
+def convert_category(name: str, column: str, cells: Value, spelling: CategorySpelling) -> Converted:
+    """Converts a column of categories; floats stay floats until the log is written, which spells them.
+
+    Args:
+        name: The feature.
+        column: The source's column, for the error.
+        cells: Its cells, of any type, with their null words still in them.
+        spelling: How they are spelled.
+
+    Returns:
+        The converted column.
+    """
+    held = cells.type()
+    if held.is_string():
+        cells = spelling.expression(cells)
+        value = _case_folded(cells) if spelling.fold_case else cells
+        return Converted(column, name, cells, value, "must hold categories")
+    cells = cells_without(cells, spelling.missing)
+    return Converted(column, name, cells, _exact(cells), "must hold categories" + _limit(cells))
 
 
 def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_mark: str | None = None) -> Converted:
@@ -145,22 +202,6 @@ def require_converted(engine: Backend, path: Path, raw: Table, columns: list[Con
         raise UserError(f"{path} must hold what the mapping says, but some cells do not; mend them:\n{listed}")
 
 
-def count_without_zone(engine: Backend, raw: Table, column: str, timestamp_unit: str | None) -> int:
-    """Counts timestamps that name no time zone, and are therefore read as UTC."""
-    cells: Value = raw[column]
-    held = cells.type()
-    if timestamp_unit is not None and (held.is_string() or held.is_numeric()):
-        return 0
-    if not (held.is_string() or held.is_date() or (held.is_timestamp() and held.timezone is None)):
-        return 0
-    return rows_of(engine, raw.aggregate(n=is_without_zone(cells).sum()))[0]["n"] or 0
-
-
-def whole_numbers(cells: Value) -> Value:
-    """The whole numbers of some cells; null where one is none."""
-    return _whole(cells, "int64")
-
-
 def _hint(engine: Backend, raw: Table, column: Converted, n_failed: int) -> str:
     """What to do about most of the cells that do not fit; empty where nothing is known."""
     if not column.hints:
@@ -179,12 +220,26 @@ def _label(cells: Value) -> Value:
     return ibis.cases((words.re_search(_TRUE), 1), (words.re_search(_FALSE), 0), else_=ibis.null("int8")).cast("int8")
 
 
-def _whole(cells: Value, data_type: str, shift: int = 0) -> Value:
-    numbers = number_of_cells(cells, None) if cells.type().is_string() else cells.try_cast("float64")
-    # A cast alone would round 1.5 to 2.
-    return ((numbers % 1) == 0).ifelse(numbers + shift, ibis.null("float64")).try_cast(data_type)
-
-
 def _identifier(cells: Value) -> Value:
     # Tables that met a missing value store whole numbers as floats; 123.0 and 123 are one id.
-    return _whole(cells, "int64").cast("string") if cells.type().is_floating() else cells.cast("string")
+    return whole_numbers(cells, "int64").cast("string") if cells.type().is_floating() else cells.cast("string")
+
+
+def _exact(cells: Value) -> Value:
+    """Cells that are no text, as text; floats stay floats, null where one stands for several whole numbers."""
+    held = cells.type()
+    if held.is_floating():
+        is_exact = (cells.abs() < WHOLE_BELOW[str(held.copy(nullable=True))]) & ~cells.isnan()
+        return is_exact.ifelse(cells, ibis.null(held))
+    text = cells.cast("string")
+    return text.re_replace(r"(\.[0-9]*[1-9])0+$", r"\1").re_replace(DECIMAL_ID, "") if held.is_decimal() else text
+
+
+def _limit(cells: Value) -> str:
+    return f" ({TOO_LARGE})" if cells.type().is_floating() else ""
+
+
+@ibis.udf.scalar.pyarrow(signature=(("string",), "string"))
+def _case_folded(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    # The engine's own lower() leaves Straße and STRASSE apart.
+    return each_distinct(texts, str.casefold)

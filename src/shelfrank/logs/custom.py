@@ -12,41 +12,23 @@ from shelfrank.core.schema import TASKS, Kind, Schema, Side
 from shelfrank.core.values import CategorySpelling, IdSpelling
 from shelfrank.logs.convert import (
     Converted,
+    convert_category,
     convert_feature,
+    convert_id,
     convert_role,
-    count_without_zone,
     require_converted,
     require_single_values,
-    whole_numbers,
 )
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
-from shelfrank.logs.id_columns import (
-    ID_ROLES,
-    RawIdColumn,
-    cells_without,
-    convert_category,
-    convert_id,
-    id_spelling,
-    note_missing,
-    note_spaces,
-    without_null_words,
-)
+from shelfrank.logs.id_columns import ID_ROLES, RawIdColumn, id_spelling
 from shelfrank.logs.mapping import REQUIRED_ROLES, SourceMapping, TableName
-from shelfrank.logs.raw_files import (
-    column_names,
-    is_parquet,
-    read_raw,
-    readable,
-    require_in_all_parts,
-    sha256,
-    write_rows,
-    zone_of,
-)
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.time_columns import is_whole_day, known_zone, time_of, unit_of
-from shelfrank.logs.time_precision import require_whole_times
+from shelfrank.logs.missing_values import cells_without, note_missing, note_spaces, without_null_words
+from shelfrank.logs.number_columns import whole_numbers
+from shelfrank.logs.raw_files import column_names, is_parquet, read_raw, readable, require_in_all_parts, sha256, zone_of
+from shelfrank.logs.time_columns import count_without_zone, is_whole_day, known_zone, time_of, unit_of
+from shelfrank.logs.time_precision import EVENTS, SEARCHES, note_whole_days, require_whole_times
 from shelfrank.logs.times import is_in_future
-from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 
 def import_custom(mapping: Path, out: Path) -> bool:
@@ -184,7 +166,7 @@ def _converted(
                 elif use.kind is not None:
                     columns.append(convert_feature(use.name or column, column, cells, use.kind, source.decimal_mark))
         spelled = [column for column, use in uses if use.role in ID_ROLES or use.kind is Kind.CATEGORICAL]
-        note_missing(engine, writer, file, raw, columns)
+        note_missing(engine, writer, file, raw, {(each.column, each.name): each.cells for each in columns})
         note_spaces(engine, writer, file, raw, list(dict.fromkeys(spelled)))
         require_converted(engine, file, raw, columns)
         without_zone = 0

@@ -81,6 +81,11 @@ def rows_of(engine: Backend, table: Table) -> list[dict[str, Any]]:
     return engine.to_pyarrow(table).to_pylist()
 
 
+def count(engine: Backend, rows: Table) -> int:
+    """Counts the rows of a computed table."""
+    return rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"]
+
+
 def available_bytes() -> int:
     """Memory that this process may use: the machine's, or its container's where that is less."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

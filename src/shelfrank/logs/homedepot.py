@@ -17,24 +17,14 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS, Feature, Kind, Schema, Side
 from shelfrank.core.values import NULL_WORDS, IdSpelling
-from shelfrank.logs.engine import Table, Value, keep, open_engine
-from shelfrank.logs.raw_files import (
-    column_names,
-    count,
-    raw_files,
-    read_raw,
-    readable,
-    require_columns,
-    sha256,
-    write_rows,
-)
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.whole_ids import spell_whole_numbers
+from shelfrank.logs.engine import Table, Value, count, keep, open_engine
+from shelfrank.logs.id_columns import spell_whole_numbers
+from shelfrank.logs.raw_files import column_names, raw_files, read_raw, readable, require_columns, sha256
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 COLUMNS = ("id", "product_uid", "product_title", "search_term", "relevance")
 DESCRIPTION_COLUMNS = ("product_uid", "product_description")
 ATTRIBUTE_COLUMNS = ("product_uid", "name", "value")
-
 TIMESTAMP = datetime(2016, 1, 1, tzinfo=UTC)
 """The time of every search: the set has none, and the contract needs one."""
 
@@ -50,7 +40,6 @@ ATTRIBUTES = {
 UNREADABLE = "judgments without an id, a product, a query and a grade from 1 to 3"
 REPEATED = "judgments of a query and product that were judged already"
 NO_TITLE = "titles that are missing"
-
 NOTES = {
     "grade": "human judgments of relevance from 1 to 3, in truth/impressions; there are no labels of behaviour",
     "position": "the order of the judgments in the file; no such list was shown",

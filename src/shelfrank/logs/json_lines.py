@@ -17,7 +17,6 @@ from shelfrank.logs.raw_files import raw_files, require_columns
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 LINE = pa.field("line", pa.int64())
-
 _ROWS_AT_ONCE = 20_000
 
 

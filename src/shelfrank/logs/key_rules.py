@@ -10,8 +10,8 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.schema import TASKS
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.rules import Checked, Rule
-from shelfrank.logs.structure import Structure, feature_table
-from shelfrank.logs.violation import Severity, Violation
+from shelfrank.logs.structure import Structure
+from shelfrank.logs.violation import Severity
 
 UNIQUE = (
     ("impressions", ("search_id", "product_id"), "must occur once in a search"),
@@ -100,63 +100,6 @@ def _spelled_otherwise(unknown: Table, home: Table, key: str, name: str, engine:
                 f"{first['known']!r}; spell them alike"
             )
     return ""
-
-
-def empty_columns(
-    engine: Backend, tables: Mapping[str, Table], found: Structure, graded: bool = False
-) -> Iterator[Violation]:
-    """Finds what says nothing in any row: labels that are null or never 1, declared features that are null.
-
-    That all labels are null is an error, the rest are warnings.
-
-    Args:
-        engine: Where the tables are counted.
-        tables: The log's tables.
-        found: Its structure.
-        graded: Whether the log holds grades, which make a log without any label usable; that is a warning then.
-
-    Yields:
-        The violations.
-    """
-    declared: dict[str, list[str]] = {table: [] for table in tables}
-    for feature in found.schema.features if found.schema else ():
-        table = feature_table(feature, found.columns)
-        if table is not None:
-            declared[table].append(feature.name)
-    for table, features in declared.items():
-        labels = TASKS if table == "impressions" and set(TASKS) <= set(found.columns[table]) else ()
-        names = (*labels, *features)
-        if not names or not found.n_rows[table]:
-            continue
-        rows = tables[table]
-        counts = [rows[name].count().name(f"n_{place}") for place, name in enumerate(names)]
-        known = dict(zip(names, rows_of(engine, rows.aggregate(counts))[0].values(), strict=True))
-        if labels:
-            yield from _never_positive(engine, rows, [task for task in labels if known[task]])
-        if labels and not any(known[task] for task in labels) and graded:
-            must = f"should have labels, but {', '.join(labels)} are null in every row: nothing but grades can be used"
-            yield Violation(table, None, must, "warning")
-        elif labels and not any(known[task] for task in labels):
-            must = f"must have labels, but {', '.join(labels)} are null in every row; import at least one signal"
-            yield Violation(table, None, must)
-        for name in features:
-            if not known[name]:
-                must = "should have a value somewhere, but the declared feature is null in every row"
-                yield Violation(table, name, must, "warning")
-
-
-def _never_positive(engine: Backend, rows: Table, tasks: list[str]) -> Iterator[Violation]:
-    if not tasks:
-        return
-    positives = rows_of(engine, rows.aggregate([(rows[task] == 1).sum().name(task) for task in tasks]))[0]
-    never = [task for task in tasks if not positives[task]]
-    if never == tasks:
-        verb = "is" if len(never) == 1 else "are"
-        must = f"should have a positive label, but {', '.join(never)} {verb} never 1, so that nothing can be learned"
-        yield Violation("impressions", None, must, "warning")
-        return
-    for task in never:
-        yield Violation("impressions", task, "should be 1 somewhere, but it is 0 in every row that has it", "warning")
 
 
 def _repeated(table: Table, keys: tuple[str, ...]) -> Table:

@@ -13,12 +13,12 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.schema import Feature, Kind, Schema, Side
-from shelfrank.logs.engine import Table, Value, keep, open_engine, read_parquet, rows_of
+from shelfrank.logs.engine import Table, Value, count, keep, open_engine, read_parquet, rows_of
+from shelfrank.logs.id_columns import spell_whole_numbers
 from shelfrank.logs.json_lines import keep_json_lines, require_json_lines
 from shelfrank.logs.json_values import Record, id_of, number_of, text_of, whole_of
-from shelfrank.logs.raw_files import count, sha256, write_rows
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.whole_ids import spell_whole_numbers
+from shelfrank.logs.raw_files import sha256
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 FILES = ("items", "users", "rank")
 KEYS = {"items": "product_id", "users": "customer_id"}
@@ -34,7 +34,6 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 
 # 68 years of steps: every time stays within the contract.
 _LAST_INDEX = 2**31 - 1
-
 PRODUCT_COUNTS = ("item_show_cnt_30d_hist", "item_click_cnt_30d_hist", "item_order_cnt_30d_hist")
 CUSTOMER_COUNTS = (
     "user_show_cnt_30d_hist",
@@ -84,7 +83,6 @@ REPEATED = "rows of rank with the search and product of an earlier row"
 NO_PRODUCT = "texts of products that items lacks"
 NO_CUSTOMER = "attributes of customers that users lacks"
 REPEATED_NAMES = {"items": "rows of items with an id of an earlier row", "users": "rows of users with an earlier id"}
-
 NOTES = {
     "position": "made up from a hash: the shown position is not published, and the file's order tells the clicks",
     "timestamp": "2025-01-01 plus time_index in seconds: only the order is published, neither its unit nor its start",

@@ -13,7 +13,6 @@ from shelfrank.logs.csv_files import look_like_a_row
 from shelfrank.logs.raw_files import alike_names
 
 TableName = Literal["impressions", "products", "customers", "events"]
-
 ROLES: Mapping[str, tuple[str, ...]] = {
     "impressions": (
         *("search_id", "timestamp", "customer_id", "session_id", "query", "product_id", "position", "title"),

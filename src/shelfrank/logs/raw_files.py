@@ -4,6 +4,7 @@ import contextlib
 import csv
 import hashlib
 import itertools
+import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from glob import escape
@@ -17,24 +18,28 @@ import pyarrow.parquet as pq
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.errors import UserError
-from shelfrank.core.progress import progress
 from shelfrank.logs.csv_files import (
     SEPARATORS,
     copy_in_utf8,
     header_of,
     inspect_csv,
     look_like_a_row,
+    require_text_table,
     separator_line,
     suffix_separator,
 )
-from shelfrank.logs.engine import Table, Value, read_parquet, rows_of, scratch_of, stream
-from shelfrank.logs.file_formats import require_text_table
-from shelfrank.logs.search_log import SearchLogWriter
-from shelfrank.logs.unreadable import unreadable
+from shelfrank.logs.engine import Table, Value, read_parquet, scratch_of
 
 _COPIES = itertools.count()
 MAX_FILES_TEXT = 200
 """Characters of a list of files in a note or an error."""
+
+LONGEST_LINE = 80
+"""Characters of a line that an error shows."""
+
+_PLACE = re.compile(r"CSV Error on Line: (\d+)\s*(?:Original Line: ?(.*))?", re.DOTALL)
+_CELLS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
+_ADVICE = re.compile(r"\s*Possible (?:fixes|solution)s?:", re.IGNORECASE)
 
 
 def sha256(path: Path) -> str:
@@ -281,15 +286,48 @@ def readable(path: Path) -> Iterator[None]:
         raise unreadable(path, error, is_parquet(path)) from error
 
 
-def write_rows(writer: SearchLogWriter, table: str, engine: Backend, rows: Table) -> None:
-    """Streams a computed table into a log, in its order."""
-    total = count(engine, rows)
-    with progress(f"Writing {table}", total=total, unit="rows") as advance:
-        for part in stream(engine, rows):
-            writer.write(table, part)
-            advance(part.num_rows)
+def unreadable(path: Path, error: Exception, is_parquet: bool) -> UserError:
+    """Says why a raw file cannot be read, without the advice that its reader gives to programmers.
 
+    Args:
+        path: The file.
+        error: What reading it raised.
+        is_parquet: Whether it was read as Parquet.
 
-def count(engine: Backend, rows: Table) -> int:
-    """Counts the rows of a computed table."""
-    return rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"]
+    Returns:
+        The error, to be raised by the caller.
+    """
+    text = str(error) or type(error).__name__
+    place = None if is_parquet else _PLACE.search(text)
+    if place is None:
+        kind = "a Parquet file" if is_parquet else "a CSV file in UTF-8 with as many cells in each line as its header"
+        reason = " ".join(_ADVICE.split(text)[0].split())
+        return UserError(f"{path} must be {kind}, but it cannot be read: {reason[:300]}; write it again")
+    number, rest = place.groups()
+    cells = _CELLS.search(rest or "")
+    line = _CELLS.split(_ADVICE.split(rest or "")[0])[0].split("\n")[0].rstrip("\r")
+    shown = repr(line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…")
+    if cells is not None:
+        expected, found = map(int, cells.groups())
+        advice = (
+            "put cells that hold the separator in quotes, or write the file with another separator"
+            if found > expected
+            else "remove the line if it is no row, such as a total at the end, or write its missing cells as empty ones"
+        )
+        have = "1 cell" if found == 1 else f"{found} cells"
+        return UserError(
+            f"{path} must have as many cells in each line as its header, which has {expected}, but line {number} has "
+            f"{have}: {shown}; {advice}"
+        )
+    if "quote" in _ADVICE.split(text)[0].replace(line, ""):
+        return UserError(
+            f"{path} must close each quote at the end of the cell that it begins, but line {number} does not: {shown}; "
+            'put a cell that holds quotes in quotes, and write each of its own twice, as in "12"" shoe"'
+        )
+    if "Maximum line size" in text:
+        return UserError(
+            f"{path} must have lines of at most 2 MB, but line {number} is longer: {shown}; look for a quote that is "
+            "never closed"
+        )
+    reason = " ".join(_ADVICE.split(text)[0].split())
+    return UserError(f"{path} must be a CSV file, but line {number} cannot be read: {reason[:300]}; mend the line")

@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Feature, IdColumn, Kind, Schema, Spelling
 from shelfrank.core.values import NULL_WORDS, TOO_LARGE, each_distinct, too_large
+from shelfrank.logs.violation import N_EXAMPLES
 
 SPELLING_VERSION = 3
 """Part of every log's inputs: raise it when the rules of `shelfrank.core.values` give other spellings."""
 
 MOST_LEVELS = 100_000
 """Categories of a feature that are compared with each other."""
-N_SHOWN = 5
 
 
 class LogSpelling:
@@ -73,7 +73,7 @@ class LogSpelling:
                 groups.setdefault(level.casefold(), []).append(level)
             alike = [" / ".join(group) for group in groups.values() if len(group) > 1]
             if alike:
-                shown = ", ".join(alike[:N_SHOWN])
+                shown = ", ".join(alike[:N_EXAMPLES])
                 notes[f"{name}, categories that differ by case only"] = (
                     f"{len(alike):,}, such as {shown}; declare fold_case of the column to make them one"
                 )

@@ -1,4 +1,4 @@
-"""Reads times and numbers of a source's cells, however they are written, and knows why one cannot be read."""
+"""Reads times of a source's cells, however they are written, and knows why one cannot be read."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.engine.embedded import epoch_us
-from shelfrank.logs.engine import Value
+from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.number_columns import plain_number
 from shelfrank.logs.times import COMMA_BEFORE_EXPONENT, EARLIEST, LATEST, PER_SECOND
 
 _DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
@@ -17,6 +18,7 @@ _OFFSET = r"[+-]\d\d(?::?\d\d)?"
 _REGION = r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+"
 _NAMED = r"(?:\[[A-Za-z0-9/_+-]+\])?"
 """The region that Java writes after an offset, which says no more of the moment."""
+
 _ZONE = rf"(?:(Z|z|UTC|GMT){_NAMED}|({_OFFSET}){_NAMED}|\[?({_REGION})\]?)"
 _MIDNIGHT = r"^(?:0?0:00(?::00(?:[.,]0+)?)?)?$"
 _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
@@ -24,13 +26,6 @@ _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
 
 _ABBREVIATED = rf"^\s*{_DATE}[Tt\s]\s*{_CLOCK}\s*\(?(?:[A-Za-z]{{2,5}}|(?:UTC|GMT)[+-]\d+(?::\d\d)?)\)?\s*$"
 _DAY_FIRST = r"^\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
-
-_PLAIN = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-_BY_COMMA = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*$"
-_BY_COMMA_SURELY = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(,\d{3}|\.\d*)\s*$"
-_WITH_COMMA = r"^\s*[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?\s*$"
-_DIGIT = r"\d"
-
 _DAY_US = 86_400 * 1_000_000
 _ZONE_OFFSET = re.compile(r"([+-])(\d\d)(?::?(\d\d))?", re.ASCII)
 
@@ -87,6 +82,17 @@ def unit_of(cells: Value) -> Mapping[str, Value]:
     """By unit, whether a cell is a number that is a time of the data contract in that unit, and in no other."""
     numbers = _number_of_time(cells) if cells.type().is_string() else cells.try_cast("float64")
     return {unit: numbers.between(*_bounds(unit)).fill_null(False) for unit in PER_SECOND}
+
+
+def count_without_zone(engine: Backend, raw: Table, column: str, timestamp_unit: str | None) -> int:
+    """Counts timestamps that name no time zone, and are therefore read as UTC."""
+    cells: Value = raw[column]
+    held = cells.type()
+    if timestamp_unit is not None and (held.is_string() or held.is_numeric()):
+        return 0
+    if not (held.is_string() or held.is_date() or (held.is_timestamp() and held.timezone is None)):
+        return 0
+    return rows_of(engine, raw.aggregate(n=is_without_zone(cells).sum()))[0]["n"] or 0
 
 
 def is_without_zone(cells: Value) -> Value:
@@ -158,47 +164,9 @@ def known_zone(engine: Backend, zone: str | None) -> str | None:
     return zone
 
 
-def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:
-    """Reads numbers that are text, with or without marks between thousands.
-
-    Args:
-        cells: Text.
-        decimal_mark: What stands before the decimals; None reads a point as such, and a comma as a mark of thousands
-            only where it can be nothing else, as in 1,234.5.
-
-    Returns:
-        Numbers; null where a cell is none, or where its marks have two meanings.
-    """
-    if decimal_mark == ",":
-        plain = cells.re_search(_WITH_COMMA)
-        text = cells.replace(".", "").replace(",", ".")
-        return plain.ifelse(text, ibis.null("string")).try_cast("float64")
-    grouped = cells.re_search(_BY_COMMA if decimal_mark == "." else _BY_COMMA_SURELY)
-    return _plain_number(grouped.ifelse(cells.replace(",", ""), cells))
-
-
-def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
-    """What to do about cells that `number_of_cells` does not read, each with the cells for which it helps."""
-    if not cells.type().is_string() or decimal_mark is not None:
-        return {}
-    has_digit = cells.re_search(_DIGIT)
-    both = cells.re_search(_BY_COMMA) & cells.re_search(_WITH_COMMA)
-    return {
-        "they have a comma, so declare `decimal_mark: ','` if it stands before the decimals": (
-            cells.re_search(_WITH_COMMA) & has_digit & ~both
-        ),
-        "a comma may stand before decimals or thousands, so declare `decimal_mark` as ',' or '.'": both,
-    }
-
-
-def _plain_number(cells: Value) -> Value:
-    """The number of a text in digits alone: the engine would read 1_000 as well."""
-    return cells.re_search(_PLAIN).ifelse(cells, ibis.null("string")).try_cast("float64")
-
-
 def _number_of_time(cells: Value) -> Value:
     """The number of a text, where a comma before an exponent, as in 1,709280123456E+12, can only be of decimals."""
-    return _plain_number(cells.re_replace(COMMA_BEFORE_EXPONENT, r"\1.\2"))
+    return plain_number(cells.re_replace(COMMA_BEFORE_EXPONENT, r"\1.\2"))
 
 
 def _bounds(unit: str) -> tuple[float, float]:

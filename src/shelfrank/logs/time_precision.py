@@ -1,4 +1,4 @@
-"""Refuses times that are numbers and lost digits before they were imported, so that different moments became one."""
+"""Checks how precise a source's times are: refuses numbers that lost digits, notes times that are dates."""
 
 from typing import Any
 
@@ -8,13 +8,21 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.times import GREATEST_EXPONENT, IN_FULL, LEAST_EXPONENT, SCIENTIFIC, place_of_second
-
-N_SHOWN = 5
+from shelfrank.logs.violation import N_EXAMPLES
+from shelfrank.logs.writer import SearchLogWriter
 
 MIN_DISTINCT = 3
 """Different times that must all lack the second; one or two may end in zeros by chance."""
+
 MAX_SHARE = 0.5
 """Share of a column's times in scientific notation from which on those in full do not vouch for them."""
+
+MIN_SHARE = 0.5
+"""Share of the times above which they are taken for dates; a shop has some searches at midnight."""
+
+SEARCHES = ("search is", "searches are", "so that history within a day cannot be seen")
+EVENTS = ("event is", "events are", "before all searches of that day")
+"""What one time is of, what several are of, and what follows."""
 
 
 def require_whole_times(
@@ -75,7 +83,7 @@ def _require_seconds(engine: Backend, raw: Table, column: str, place: str, notes
     n = counts["n"]
     if not n:
         return
-    examples = raw.filter(is_short).select(cell=cells.strip()).distinct().order_by("cell").limit(N_SHOWN)
+    examples = raw.filter(is_short).select(cell=cells.strip()).distinct().order_by("cell").limit(N_EXAMPLES)
     shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
     if (
         not counts["n_with_second"]
@@ -90,4 +98,34 @@ def _require_seconds(engine: Backend, raw: Table, column: str, place: str, notes
     if notes is not None:
         notes[f"{place}, numbers whose digits end before the second"] = (
             f"{n:,}, e.g. {shown}: read as if only zeros follow"
+        )
+
+
+def note_whole_days(
+    engine: Backend,
+    writer: SearchLogWriter,
+    place: str,
+    rows: Table,
+    what: tuple[str, str, str],
+    key: str | None = None,
+) -> None:
+    """Notes how many times have no time of day, where more than half of them have none.
+
+    Args:
+        engine: Where the rows are kept.
+        writer: Gets the note.
+        place: What the times are of.
+        rows: Has `whole_day`, whether a time is the start of a day in the zone in which it was written.
+        what: `SEARCHES` or `EVENTS`.
+        key: The column whose values are counted once; None counts rows.
+    """
+    known = rows.filter(rows["whole_day"].notnull())
+    if key is not None:
+        known = known.select("whole_day", key).distinct()
+    counts = rows_of(engine, known.aggregate(n=known.count(), n_days=known["whole_day"].sum()))[0]
+    n, n_days = counts["n"], counts["n_days"] or 0
+    if n_days > MIN_SHARE * n:
+        one, many, effect = what
+        writer.notes[f"timestamps of {place} without a time of day"] = (
+            f"{n_days:,} of {n:,} {one if n == 1 else many} at the start of a day, {effect}; export the time of day too"
         )

@@ -6,7 +6,6 @@ from typing import Any
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LATEST = datetime(2100, 1, 1, tzinfo=UTC)
-
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 """Units of times that are numbers since 1970; no number is a time of the data contract in two of them."""
 

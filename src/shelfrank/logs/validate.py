@@ -13,11 +13,11 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
 from shelfrank.logs.engine import open_engine, read_parquet
-from shelfrank.logs.key_rules import empty_columns, reference_rules, search_rules, uniqueness_rules
+from shelfrank.logs.key_rules import reference_rules, search_rules, uniqueness_rules
 from shelfrank.logs.rules import Checked, row_rules
 from shelfrank.logs.search_log import TABLES, table_files
 from shelfrank.logs.structure import holds_grades, inspect_structure
-from shelfrank.logs.usefulness import usefulness_warnings
+from shelfrank.logs.usefulness import empty_columns, usefulness_warnings
 from shelfrank.logs.violation import Severity, Violation
 
 

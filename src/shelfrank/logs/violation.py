@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
-
 N_EXAMPLES = 5
 _LONGEST_VALUE = 60
 

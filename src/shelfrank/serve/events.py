@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from shelfrank.core.errors import UserError
-from shelfrank.logs.ubi.actions import LABEL_OF
+from shelfrank.logs.ubi.documents import LABEL_OF
 from shelfrank.logs.ubi.live import is_history, live_row, why_unused
 from shelfrank.online import Event
 from shelfrank.serve.api import MOST_ID, MOST_TEXT, microseconds

@@ -8,7 +8,7 @@ import pyarrow as pa
 from jaxtyping import Shaped
 
 from shelfrank.core.progress import progress
-from shelfrank.logs.search_log import log_is_current, write_search_log
+from shelfrank.logs.writer import log_is_current, write_search_log
 from shelfrank.simulator.assortment import read_assortment
 from shelfrank.simulator.behaviour import Panel, act, chances, examination, lasting_taste
 from shelfrank.simulator.catalogue import discount_share, make_catalogue

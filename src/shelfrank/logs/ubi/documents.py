@@ -10,8 +10,18 @@ from shelfrank.core.values import CategorySpelling
 from shelfrank.logs.json_values import Record, id_of, is_null_word, number_of, text_of, whole_of
 from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, number_text, unit_of_number, with_point
 
-TIMESTAMP = pa.timestamp("us", tz="UTC")
+LABEL_OF = {"click": "click", "click_through": "click", "add_to_cart": "add_to_cart", "purchase": "purchase"}
+"""The label that an action on a product of the list sets; it sets no other."""
 
+NEEDS_QUERY = ("add_to_cart", "purchase")
+"""Actions that become labels only with the query that led to them, wherever in the shop they are done."""
+
+IMPRESSION = "impression"
+HISTORY_ONLY = ("watch", "view")
+"""What is history wherever it is done, never a label."""
+
+KNOWN_ACTIONS = (*LABEL_OF, IMPRESSION, *HISTORY_ONLY)
+TIMESTAMP = pa.timestamp("us", tz="UTC")
 QUERY_COLUMNS = pa.schema(
     [
         *((name, pa.string()) for name in ("query_id", "client_id", "user_query")),
@@ -25,6 +35,7 @@ QUERY_COLUMNS = pa.schema(
         ("number_text", pa.string()),
     ]
 )
+
 EVENT_COLUMNS = pa.schema(
     [
         *((name, pa.string()) for name in ("action", "query_id", "client_id", "user_id", "object_id")),
@@ -37,6 +48,7 @@ EVENT_COLUMNS = pa.schema(
         ("number_text", pa.string()),
     ]
 )
+
 PRODUCT_NAMES = ("brand", "color", "age_group", "category")
 PRODUCT_COLUMNS = pa.schema(
     [*((name, pa.string()) for name in ("product_id", "title", *PRODUCT_NAMES)), ("price", pa.float64())]

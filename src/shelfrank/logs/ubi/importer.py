@@ -12,10 +12,10 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.schema import Feature, Kind, Schema, Side
-from shelfrank.logs.engine import Table, Value, open_engine, read_parquet, rows_of
+from shelfrank.logs.engine import Table, Value, count, open_engine, read_parquet, rows_of
+from shelfrank.logs.id_columns import spell_whole_numbers
 from shelfrank.logs.json_lines import find_json_lines, keep_json_lines, require_json_lines
-from shelfrank.logs.raw_files import count, sha256, write_rows
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.raw_files import sha256
 from shelfrank.logs.time_precision import require_whole_times
 from shelfrank.logs.ubi.documents import (
     EVENT_COLUMNS,
@@ -27,7 +27,7 @@ from shelfrank.logs.ubi.documents import (
     query_row,
 )
 from shelfrank.logs.ubi.searches import Searches, make_searches
-from shelfrank.logs.whole_ids import spell_whole_numbers
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 FEATURES = (
     *(Feature(name=name, side=Side.PRODUCT, kind=Kind.CATEGORICAL) for name in PRODUCT_NAMES),
@@ -44,7 +44,6 @@ IDS = {
 NO_TITLE = "titles of products that products.jsonl lacks"
 NO_PRODUCT_ID = "rows of products without an id"
 REPEATED_PRODUCT = "rows of products with an id of an earlier row"
-
 NOTES = {
     "customer_id": "the client_id, or the user_id where the client was only that user in the whole file",
     "session_id": "made of each client's queries, at most 30 minutes apart; that of events is not used",

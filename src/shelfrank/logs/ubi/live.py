@@ -5,8 +5,7 @@ Live, an event tells of its query itself by `user_query`; a file has a document 
 
 from shelfrank.logs.json_values import Record, named_of
 from shelfrank.logs.times import is_short
-from shelfrank.logs.ubi.actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS
-from shelfrank.logs.ubi.documents import event_row, source_of
+from shelfrank.logs.ubi.documents import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, event_row, source_of
 
 # The log of a bundle may read a word as none of these, too.
 UNREADABLE = "no action or no readable time"

@@ -8,13 +8,12 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS
 from shelfrank.engine.embedded import epoch_us
-from shelfrank.logs.engine import Table, Value, keep, rows_of
-from shelfrank.logs.raw_files import count
-from shelfrank.logs.search_log import MOST_LOST, SearchLogWriter
+from shelfrank.logs.engine import Table, Value, count, keep, rows_of
+from shelfrank.logs.time_precision import EVENTS, SEARCHES, note_whole_days
 from shelfrank.logs.times import LATEST
-from shelfrank.logs.ubi.actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF, NEEDS_QUERY
+from shelfrank.logs.ubi.documents import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, LABEL_OF, NEEDS_QUERY
 from shelfrank.logs.ubi.visitors import name_customers, name_sessions
-from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
+from shelfrank.logs.writer import MOST_LOST, SearchLogWriter
 
 NO_QUERY_ID = "queries without a query_id"
 NO_QUERY = "queries without a user_query"
@@ -23,7 +22,6 @@ REPEATED_QUERY = "queries with the query_id of an earlier one"
 NO_LIST = "queries without a shown list"
 NO_HIT_ID = "hits without an id"
 REPEATED_HIT = "hits that stand in the same list again"
-
 MALFORMED = "events without an action_name or a readable timestamp"
 NO_OBJECT = "events on a product that name no object_id"
 EARLY = "events more than a day earlier than their query"
@@ -42,12 +40,10 @@ LABEL, SHOWN, HISTORY = "label", "shown", "history"
 """What becomes of an event that is not left out."""
 
 KEPT_AS_EVENTS = (HISTORY, NOT_SHOWN, UNKNOWN_QUERY, NO_QUERY_OF_ACTION)
-
 SLOW_LABELS = "labels that are earlier than their query by the client's clock, kept as labels of that query"
 MOVED = "events kept as history whose client's clock is behind, moved later by the most that it is known to be behind"
 DECLARED = "counted from 0, as declared"
 FROM_ZERO = "counted from 0, as every list that impression events make begins there"
-
 _TOLERANCE: Value = ibis.interval(days=1)
 """The most by which a client's clock may be behind the server's: a wrong time zone, but no other day."""
 _MOST_BEHIND_US = 10 * 60 * 1_000_000

@@ -3,9 +3,8 @@
 import ibis
 from ibis.backends.duckdb import Backend
 
-from shelfrank.logs.engine import Table, Value, keep
-from shelfrank.logs.raw_files import count
-from shelfrank.logs.search_log import SearchLogWriter
+from shelfrank.logs.engine import Table, Value, count, keep
+from shelfrank.logs.writer import SearchLogWriter
 
 SESSION_GAP_MINUTES = 30
 """The longest time between two queries of one session."""
