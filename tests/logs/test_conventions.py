@@ -71,7 +71,7 @@ def test_times_are_read_as_they_are_meant(name: str, tmp_path: Path) -> None:
     shown, _, info = imported(tmp_path, rows(at=[text] * 4))
     assert {row["timestamp"] for row in shown} == {NOON}
     assert info["notes"].get("timestamps of wide.csv") == (
-        unit and f"numbers of {unit} since 1970, as their size shows"
+        unit and f"numbers of {unit} since 1970, as their size indicates"
     )
     assert "timestamps of wide.csv without a time zone, read as UTC" not in info["notes"]
 
@@ -120,7 +120,7 @@ def test_numbers_are_read_with_their_marks(name: str, tmp_path: Path) -> None:
     content = "\n".join(";".join(row) for row in [HEADER, *rows(cost=[first, second] * 2)])
     _, products, info = imported(tmp_path, content, decimal_mark=mark)
     assert [row["cost"] for row in products] == expected
-    assert info["notes"]["separator of wide.csv"] == "a semicolon, as its line of column names shows"
+    assert info["notes"]["separator of wide.csv"] == "a semicolon, detected in the line of column names"
 
 
 @pytest.mark.parametrize("number", ["1,234", "2,5", "1.234,5", "0,125"])
@@ -133,7 +133,7 @@ def test_a_comma_of_two_meanings_is_refused(number: str, tmp_path: Path) -> None
 def test_positions_from_0_are_recognised_and_told(tmp_path: Path) -> None:
     shown, _, info = imported(tmp_path, rows(rank=["0", "1.0", "0", "1"]))
     assert [row["position"] for row in shown] == [1, 2, 1, 2]
-    assert info["notes"]["positions of wide.csv"] == "counted from 0, as every list begins there"
+    assert info["notes"]["positions of wide.csv"] == "counted from 0, since every list begins there"
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "Latin-1": (PLAIN.replace("X", "K\xf6ln").encode("latin-1"), "line 2 is not; it is probably in Latin-1"),
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "holds a NUL byte; the file is damaged or in UTF-16"),
     "no header": (PLAIN.split("\n", 1)[1].encode(), "its first line looks like a row|the line of names is missing"),
-    "a name twice": (PLAIN.replace("name", "page", 1).encode(), "must name each column once, but page is named again"),
+    "a name twice": (PLAIN.replace("name", "page", 1).encode(), "must name each column once, but page is repeated"),
     "names alike": (
         PLAIN.replace("name", "name,COST", 1).encode(),
         "another whose name differs from 'cost' by case only",
@@ -224,5 +224,5 @@ def test_columns_that_nobody_uses_may_be_alike(tmp_path: Path) -> None:
 def test_a_log_without_a_positive_is_told(tmp_path: Path) -> None:
     info = imported(tmp_path, rows(clicked=["0"] * 4))[2]
     assert info["warnings"][0]["must"] == (
-        "should have a positive label, but click is never 1, so that nothing can be learned"
+        "should have a positive label, but click is never 1, so no ranker can learn from it"
     )

@@ -82,7 +82,7 @@ def test_the_example_of_the_page_runs_as_it_stands(tmp_path: Path) -> None:
     log = SearchLog.open(tmp_path / "log")
     assert log.manifest.info["rows"] == {"impressions": 4, "products": 3, "customers": 2}
     (warning,) = log.manifest.info["warnings"]
-    assert warning["text"] == "impressions.purchase: should be 1 somewhere, but it is 0 in every row that has it"
+    assert warning["text"] == "impressions.purchase: should be 1 in some row, but it is 0 in every row that has it"
     assert table(log.path, "impressions")[0] == {
         "search_id": "77",
         "timestamp": datetime(2024, 5, 31, 18, 4, 5, tzinfo=UTC),
@@ -455,7 +455,7 @@ def test_cells_that_do_not_fit_are_all_listed(name: str, tmp_path: Path) -> None
     with pytest.raises(UserError) as refused:
         import_custom(write_mapping(tmp_path), tmp_path / "log")
     first, *rest = str(refused.value).splitlines()
-    assert first.endswith("clicks.parquet must hold what the mapping says, but some cells do not; mend them:")
+    assert first.endswith("clicks.parquet must match the mapping, but some cells do not; correct them:")
     assert sorted(line.strip() for line in rest) == sorted(lines)
     assert not (tmp_path / "log").exists()
 
@@ -635,7 +635,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no rows": (
         lambda path: pq.write_table(pq.read_table(path).slice(0, 0), path),
-        "must hold at least one search, but none is left",
+        "must hold at least one search, but no search is left",
     ),
 }
 

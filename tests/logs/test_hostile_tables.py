@@ -79,7 +79,7 @@ GOOD: dict[str, tuple[str, Any]] = {
 
 
 TOO_FEW = ("a log must have at least 3 searches to be split, but it has", "every split must get at least one search")
-NONE_LEFT = "the log must hold at least one search, but none is left"
+NONE_LEFT = "the log must hold at least one search, but no search is left"
 PARTS = (" must ", " but ", "; ")
 """What every sentence has: what must hold, what was given, and what to do."""
 

@@ -57,7 +57,7 @@ def test_a_log_without_a_search_is_refused_with_the_reasons(tmp_path: Path) -> N
         with write_search_log(tmp_path / "log", SMALL_SCHEMA, {}) as writer:
             writer.leave_out("searches without products", 1200)
 
-    with pytest.raises(UserError, match=r"at least one search, but none is left \(left out: 1,200 searches with"):
+    with pytest.raises(UserError, match=r"at least one search, but no search is left \(left out: 1,200 searches with"):
         write_nothing()
     assert list(tmp_path.iterdir()) == []
 

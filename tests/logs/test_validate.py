@@ -191,7 +191,7 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
         set_cell("events", 1, session_id=None),
         warning(
             "events", "customer_id",
-            "should be known where session_id is null, or the event is in nobody's history", 1, "row",
+            "should be known where session_id is null, otherwise no history contains the event", 1, "row",
             "customer_id=null session_id=null product_id=b",
         ),
     ),
@@ -336,7 +336,7 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
     "feature null in every row": (
         set_all("products", blurb=None),
         warning(
-            "products", "blurb", "should have a value somewhere, but the declared feature is null in every row"
+            "products", "blurb", "should have a value in some row, but the declared feature is null in every row"
         ),
     ),
     "column missing": (
@@ -469,7 +469,7 @@ def test_every_error_is_listed_and_warnings_are_returned(log: Log, tmp_path: Pat
     with pytest.raises(UserError) as refused:
         require_valid(log.write(tmp_path))
     first, *lines = str(refused.value).split("\n")
-    assert first == "the search log must keep the data contract, but it breaks 4 rules; mend the source and repeat"
+    assert first == "the search log must keep the data contract, but it breaks 4 rules; correct the source and repeat"
     assert [line.split(":")[0].strip() for line in lines] == [
         "impressions.customer_id",
         "impressions.position",

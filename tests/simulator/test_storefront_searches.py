@@ -10,7 +10,7 @@ from shelfrank.simulator.queries import N_CLEAN, N_WORDINGS
 from shelfrank.simulator.ranking import rank_pages
 from shelfrank.simulator.retrieval import Engine, words_of
 from shelfrank.simulator.titles import attribute_words
-from shelfrank.simulator.visits import DAY_S, LONGEST_VISIT, PHONE, day_of
+from shelfrank.simulator.visits import DAY_S, MAX_SEARCHES, PHONE, day_of
 
 CONFIG = StorefrontConfig.model_validate(
     {"searches": 6000, "products": 3000, "customers": 500, "days": 30, "queries": {"intents": 3000}}
@@ -54,7 +54,7 @@ def test_chunks_follow_one_another_in_time_and_number(shop: Storefront, monkeypa
 def test_a_visit_is_one_customer_with_related_searches(shop: Storefront, searches: np.ndarray) -> None:
     rows = searches[np.argsort(searches["visit"], kind="stable")]
     lengths = np.bincount(rows["visit"])
-    assert lengths.max() <= LONGEST_VISIT
+    assert lengths.max() <= MAX_SEARCHES
     assert abs(lengths[lengths > 0].mean() - CONFIG.traffic.mean_searches) < 0.1
     later = np.flatnonzero(np.diff(rows["visit"]) == 0) + 1
     for name in ("customer", "device", "anonymous", "eagerness"):

@@ -1,4 +1,4 @@
-"""Turns a source's columns into the contract's types, and tells which cells do not fit."""
+"""Converts a source's columns to the contract's types, and reports cells that do not fit."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -24,8 +24,8 @@ from shelfrank.logs.number_columns import number_hints, number_of_cells, whole_n
 from shelfrank.logs.time_columns import time_hints, time_of
 from shelfrank.logs.violation import Violation
 
-LONGEST_CELL = 60
-"""Characters of a cell that an error shows."""
+MAX_CELL_LENGTH = 60
+"""Characters of a cell that an error prints."""
 
 _TRUE, _FALSE = r"^(1(\.0*)?|true|t|yes)$", r"^(0(\.0*)?|false|f|no)$"
 
@@ -37,10 +37,10 @@ class Converted:
     Attributes:
         column: The source's column.
         name: The log's column.
-        cells: What the source holds.
-        value: What the log will hold.
+        cells: The source's cells.
+        value: The log's values.
         must: What a cell must hold.
-        hints: What to do, by the cells for which it helps.
+        hints: By advice, the cells for which it helps.
     """
 
     column: str
@@ -52,7 +52,7 @@ class Converted:
 
     @property
     def failed(self) -> Value:
-        """Whether a cell holds something, but nothing that fits."""
+        """Whether a cell has a value that does not fit."""
         held = self.cells.notnull()
         if self.cells.type().is_floating():
             held = held & ~self.cells.isnan()
@@ -66,8 +66,8 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
         role: The role, which is also the log's column.
         column: The source's column, for the error.
         cells: Its cells, of any type.
-        timestamp_unit: What a timestamp that is a number counts since 1970.
-        first_position: The position of the topmost product in the source.
+        timestamp_unit: Unit of numeric timestamps since 1970.
+        first_position: Position of the topmost product in the source.
 
     Returns:
         The converted column.
@@ -83,7 +83,7 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
         return Converted(column, role, cells, _label(cells), "must hold 0 or 1 (or true or false)")
     value = _identifier(cells)
     if role == "query":
-        # A customer who browsed without words; a warning of the validation counts them.
+        # Browsing without a query; the validator warns with the count.
         value = value.fill_null("")
     return Converted(column, role, cells, value, "must hold text or whole numbers")
 
@@ -94,15 +94,15 @@ def convert_id(role: str, column: str, cells: Value, spelling: IdSpelling) -> Co
     Args:
         role: The role, which is also the log's column.
         column: The source's column, for the error.
-        cells: Its cells, of any type, with their null words still in them.
-        spelling: How they are spelled.
+        cells: Its cells, of any type, null words included.
+        spelling: Their spelling.
 
     Returns:
         The converted column.
     """
     held = cells.type()
     if held.is_string():
-        # What becomes null here is missing, not wrong.
+        # A cell that becomes null here is missing, not invalid.
         cells = spelling.expression(cells)
         return Converted(column, role, cells, cells, "must hold text or whole numbers")
     cells = cells_without(cells, spelling.null_words)
@@ -114,13 +114,13 @@ def convert_id(role: str, column: str, cells: Value, spelling: IdSpelling) -> Co
 
 
 def convert_category(name: str, column: str, cells: Value, spelling: CategorySpelling) -> Converted:
-    """Converts a column of categories; floats stay floats until the log is written, which spells them.
+    """Converts a column of categories; floats stay floats until the writer spells them.
 
     Args:
         name: The feature.
         column: The source's column, for the error.
-        cells: Its cells, of any type, with their null words still in them.
-        spelling: How they are spelled.
+        cells: Its cells, of any type, null words included.
+        spelling: Their spelling.
 
     Returns:
         The converted column.
@@ -135,14 +135,14 @@ def convert_category(name: str, column: str, cells: Value, spelling: CategorySpe
 
 
 def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_mark: str | None = None) -> Converted:
-    """Converts a column that is a number or a text.
+    """Converts a column of numbers or texts.
 
     Args:
         name: The feature's name.
         column: The source's column, for the error.
         cells: Its cells, of any type.
-        kind: Whether it is `numerical` or `text`; see `convert_category` for the other.
-        decimal_mark: What stands before the decimals of a number that is text.
+        kind: `numerical` or `text`; for categories see `convert_category`.
+        decimal_mark: Decimal mark of numbers that are text.
 
     Returns:
         The converted column.
@@ -151,7 +151,7 @@ def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_ma
     hints: Mapping[str, Value] = {}
     held = cells.type()
     if kind is Kind.TEXT:
-        # NaN is how a table of floats stores a missing value.
+        # In a column of floats, NaN means missing.
         value = cells.isnan().ifelse(ibis.null("float64"), cells) if held.is_floating() else cells
         value = value.cast("string")
     elif held.is_boolean():
@@ -166,7 +166,7 @@ def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_ma
 
 
 def require_single_values(path: Path, raw: Table, columns: Collection[str]) -> None:
-    """Raises a `UserError` where a column holds lists, bytes or other things that are no single value."""
+    """Raises a `UserError` where a column holds lists, bytes or other types that are not single values."""
     for column in columns:
         held = raw[column].type()
         if not (
@@ -194,16 +194,16 @@ def require_converted(engine: Backend, path: Path, raw: Table, columns: list[Con
     for column, n in zip(columns, counts, strict=True):
         if n:
             cells = raw.filter(column.failed).select(cell=raw[column.column].cast("string")).distinct()
-            shown = [repr(row["cell"][:LONGEST_CELL]) for row in rows_of(engine, cells.order_by("cell").limit(5))]
+            shown = [repr(row["cell"][:MAX_CELL_LENGTH]) for row in rows_of(engine, cells.order_by("cell").limit(5))]
             must = column.must + _hint(engine, raw, column, n)
             problems.append(Violation(column.column, None, must, "error", n, "row", tuple(shown)))
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
-        raise UserError(f"{path} must hold what the mapping says, but some cells do not; mend them:\n{listed}")
+        raise UserError(f"{path} must match the mapping, but some cells do not; correct them:\n{listed}")
 
 
 def _hint(engine: Backend, raw: Table, column: Converted, n_failed: int) -> str:
-    """What to do about most of the cells that do not fit; empty where nothing is known."""
+    """The advice that helps with most of the cells that do not fit; empty if there is none."""
     if not column.hints:
         return ""
     sums = {f"hint_{i}": (column.failed & helped).sum() for i, helped in enumerate(column.hints.values())}
@@ -216,17 +216,17 @@ def _label(cells: Value) -> Value:
     if cells.type().is_boolean():
         return cells.cast("int8")
     words = cells.cast("string").strip().lower()
-    # Patterns rather than isin, which DuckDB runs as a join: that would mix up the order of the rows.
+    # Patterns rather than isin, which DuckDB runs as a join that changes the order of rows.
     return ibis.cases((words.re_search(_TRUE), 1), (words.re_search(_FALSE), 0), else_=ibis.null("int8")).cast("int8")
 
 
 def _identifier(cells: Value) -> Value:
-    # Tables that met a missing value store whole numbers as floats; 123.0 and 123 are one id.
+    # A column with a missing value stores whole numbers as floats; 123.0 and 123 are the same id.
     return whole_numbers(cells, "int64").cast("string") if cells.type().is_floating() else cells.cast("string")
 
 
 def _exact(cells: Value) -> Value:
-    """Cells that are no text, as text; floats stay floats, null where one stands for several whole numbers."""
+    """Converts other cells to text; floats stay floats, and become null if too large to be exact."""
     held = cells.type()
     if held.is_floating():
         is_exact = (cells.abs() < WHOLE_BELOW[str(held.copy(nullable=True))]) & ~cells.isnan()
@@ -241,5 +241,5 @@ def _limit(cells: Value) -> str:
 
 @ibis.udf.scalar.pyarrow(signature=(("string",), "string"))
 def _case_folded(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    # The engine's own lower() leaves Straße and STRASSE apart.
+    # The engine's lower() does not match Straße and STRASSE.
     return each_distinct(texts, str.casefold)

@@ -1,6 +1,6 @@
-"""Imports Home Depot Product Search Relevance: real queries and products, and how people graded the pairs.
+"""Imports Home Depot Product Search Relevance: real queries and products with human relevance grades.
 
-Each query becomes one judged list. Nobody was shown it, and nobody clicked: there are grades and no labels.
+Each query becomes one judged list, which no customer saw: it has grades and no click labels.
 """
 
 import csv
@@ -26,43 +26,43 @@ COLUMNS = ("id", "product_uid", "product_title", "search_term", "relevance")
 DESCRIPTION_COLUMNS = ("product_uid", "product_description")
 ATTRIBUTE_COLUMNS = ("product_uid", "name", "value")
 TIMESTAMP = datetime(2016, 1, 1, tzinfo=UTC)
-"""The time of every search: the set has none, and the contract needs one."""
+"""The time of every search: the data set has none, and the contract requires one."""
 
-LOWEST, HIGHEST = 1.0, 3.0
+MIN_GRADE, MAX_GRADE = 1.0, 3.0
 
 DESCRIPTION = Feature(name="description", side=Side.PRODUCT, kind=Kind.TEXT)
 ATTRIBUTES = {
     "MFG Brand Name": Feature(name="brand", side=Side.PRODUCT, kind=Kind.CATEGORICAL),
     "Color Family": Feature(name="color", side=Side.PRODUCT, kind=Kind.CATEGORICAL),
 }
-"""What is taken of attributes.csv, by the name of the attribute."""
+"""By attribute name in attributes.csv, the feature that it becomes."""
 
 UNREADABLE = "judgments without an id, a product, a query and a grade from 1 to 3"
-REPEATED = "judgments of a query and product that were judged already"
-NO_TITLE = "titles that are missing"
+REPEATED = "judgments that repeat an earlier query and product"
+NO_TITLE = "products without a title"
 NOTES = {
-    "grade": "human judgments of relevance from 1 to 3, in truth/impressions; there are no labels of behaviour",
-    "position": "the order of the judgments in the file; no such list was shown",
-    "timestamp": "the same for every search: the set has no times",
+    "grade": "human relevance judgments from 1 to 3, in truth/impressions; there are no click labels",
+    "position": "the order of the judgments in the file; no list was shown",
+    "timestamp": "the same for every search: the data set has no times",
     "search_id": "the id of the query's first judgment",
-    "title": "the first in the file, where judgments of one product differ in it",
+    "title": "the first in the file if judgments of one product differ",
 }
 
 _ID = IdSpelling(NULL_WORDS)
 
 
 def import_homedepot(path: Path, out: Path) -> bool:
-    """Turns the competition's `train.csv` (or `train.csv.gz`) into a log of judged lists.
+    """Imports the competition's `train.csv` (or `train.csv.gz`) as a log of judged lists.
 
-    Products get their description, brand and color where `product_descriptions.csv` and `attributes.csv` lie
-    beside the file, gzipped or not.
+    Products get their description, brand and color if `product_descriptions.csv` and `attributes.csv` are in the same
+    folder, gzipped or not.
 
     Args:
         path: The file, or the folder that holds it.
         out: The folder of the log.
 
     Returns:
-        Whether the log was written; False where `out` already holds it.
+        Whether the log was written; False if `out` already holds it.
 
     Raises:
         UserError: Where a file is missing, empty, truncated, or of another format.
@@ -97,7 +97,7 @@ def _judgments_file(path: Path) -> Path:
         return path
     found = next((path / name for name in ("train.csv", "train.csv.gz") if (path / name).is_file()), None)
     if found is None:
-        raise UserError(f"{path} must be the competition's train.csv or a folder that holds it, but it holds none")
+        raise UserError(f"{path} must be the competition's train.csv or a folder that holds it, but it does not")
     return found
 
 
@@ -110,7 +110,7 @@ def _beside(judgments: Path, name: str, columns: tuple[str, ...]) -> Path | None
 
 
 def _read_judgments(path: Path) -> pa.Table:
-    """Reads the file, whose text is in Latin-1, with the number of each line's row."""
+    """Reads the judgments, which are in Latin-1, with their row numbers."""
     raw_files(path)
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="latin-1", newline="") as file:
@@ -153,14 +153,14 @@ def _tables(
 
 
 def _judged(engine: Backend, writer: SearchLogWriter, raw: Table) -> Table:
-    """The judgments that are kept, query by query in the file's order."""
+    """The usable judgments, query by query in the file's order."""
     grade = raw["relevance"].try_cast("float64")
     cells = raw.select(
         *("line", "id"),
         product_id=raw["product_uid"],
         title=raw["product_title"].nullif(""),
         query=raw["search_term"].nullif(""),
-        grade=grade.between(LOWEST, HIGHEST).ifelse(grade, ibis.null("float64")),
+        grade=grade.between(MIN_GRADE, MAX_GRADE).ifelse(grade, ibis.null("float64")),
     )
     whole = cells["id"].notnull() & cells["product_id"].notnull() & cells["query"].notnull() & cells["grade"].notnull()
     cells = keep(engine, "judgments", cells.mutate(whole=whole))
@@ -204,7 +204,7 @@ def _products(engine: Backend, writer: SearchLogWriter, judged: Table, tables: M
         products = products.left_join(described, "product_id").drop("product_id_right")
     if "attributes" in tables:
         raw = tables["attributes"]
-        # Of several values of one attribute the same one is taken in every run.
+        # An attribute with several values deterministically takes the smallest.
         taken: dict[str, Value] = {
             feature.name: raw["value"].nullif("").min(where=raw["name"] == name) for name, feature in ATTRIBUTES.items()
         }

@@ -1,4 +1,4 @@
-"""Decides how a source's ids are spelled, over all tables that are joined by them."""
+"""Determines the spelling of a source's ids over all tables that they join."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,9 +30,9 @@ class RawIdColumn:
     """A column of ids.
 
     Attributes:
-        file: Where it stands.
+        file: Its file.
         raw: The file's rows.
-        column: The column.
+        column: Its name.
     """
 
     file: Path
@@ -44,14 +44,14 @@ class RawIdColumn:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a column of ids holds.
+class _IdCounts:
+    """Counts of the ids in a column.
 
     Attributes:
-        known: Cells that hold an id.
-        others: Ids that are no whole numbers.
+        known: Cells with an id.
+        others: Ids that are not whole numbers.
         rounded: Numbers that were rounded.
-        decimals: Texts such as 412.0.
+        decimals: Whole numbers written as 412.0.
     """
 
     known: int
@@ -63,18 +63,17 @@ class _Found:
 def id_spelling(
     engine: Backend, writer: SearchLogWriter, role: str, columns: Sequence[RawIdColumn], words: Sequence[str]
 ) -> IdSpelling:
-    """Looks at all ids of a role: where every one is a whole number, the text 412.0 is 412.
+    """Determines the spelling of a role's ids: if all are whole numbers, the text 412.0 is 412.
 
-    A table that met a missing number writes all its numbers as floats. Where other ids are no numbers, 412.0 may be a
-    name like any other, and is kept; the notes tell how many such ids there are. Tables are joined by their ids, so all
-    that have the role are looked at together.
+    A column with a missing number writes all its numbers as floats. If other ids are not numbers, 412.0 may be a name
+    and is kept; a note counts such ids. Ids join tables, so all columns of the role are considered together.
 
     Args:
-        engine: Where the files are read.
-        writer: Its notes tell what was found.
+        engine: Reads the files.
+        writer: Receives the notes.
         role: The role.
-        columns: Every column that has it.
-        words: The texts that mean that there is none.
+        columns: Every column with this role.
+        words: Texts that mean a missing id.
 
     Returns:
         The spelling.
@@ -83,10 +82,10 @@ def id_spelling(
         UserError: Where ids are numbers that were rounded, such as 1.2e+18.
     """
     spelling = IdSpelling(tuple(words))
-    found = [_look_at(engine, each, spelling, may_be_rounded=role == "action") for each in columns]
-    others = [str(column) for column, each in zip(columns, found, strict=True) if each.others]
-    is_whole = not others and any(each.known for each in found)
-    for column, each in zip(columns, found, strict=True):
+    counts = [_count_ids(engine, each, spelling, may_be_rounded=role == "action") for each in columns]
+    others = [str(column) for column, each in zip(columns, counts, strict=True) if each.others]
+    is_whole = not others and any(each.known for each in counts)
+    for column, each in zip(columns, counts, strict=True):
         if not each.decimals:
             continue
         if is_whole:
@@ -107,10 +106,10 @@ def spell_whole_numbers(
     tables: Mapping[str, Table],
     columns: Mapping[str, Sequence[tuple[str, str]]],
 ) -> dict[str, Table]:
-    """Reads 412.0 as 412 in the columns of an id whose every value, in all tables, is a whole number.
+    """Reads 412.0 as 412 in the columns of an id if all of its values, in all tables, are whole numbers.
 
     Args:
-        engine: Where the tables are kept.
+        engine: Holds the tables.
         writer: Declares these ids, and notes how many end in .0.
         tables: The tables by name.
         columns: By id column of the log, the tables and columns, of texts or lists of texts, that hold it.
@@ -126,9 +125,9 @@ def spell_whole_numbers(
             rows = tables[table].select(id=_flat(tables[table][column]))
             whole, decimal = rows["id"].re_search(WHOLE_ID), rows["id"].re_search(DECIMAL_ID)
             sums = rows.aggregate(known=rows["id"].count(), others=(~whole).sum(), decimals=(whole & decimal).sum())
-            found = rows_of(engine, sums)[0]
-            known, others = known + (found["known"] or 0), others + (found["others"] or 0)
-            decimals += found["decimals"] or 0
+            counts = rows_of(engine, sums)[0]
+            known, others = known + (counts["known"] or 0), others + (counts["others"] or 0)
+            decimals += counts["decimals"] or 0
         if known and not others:
             whole_numbers.append(role)
         if decimals and others:
@@ -143,12 +142,12 @@ def spell_whole_numbers(
     return {name: table.mutate(**changed[name]) if changed[name] else table for name, table in tables.items()}
 
 
-def _look_at(engine: Backend, column: RawIdColumn, spelling: IdSpelling, may_be_rounded: bool) -> _Found:
+def _count_ids(engine: Backend, column: RawIdColumn, spelling: IdSpelling, may_be_rounded: bool) -> _IdCounts:
     cells: Value = column.raw[column.column]
     held = cells.type()
     if held.is_numeric() and not held.is_boolean():
         n_known = rows_of(engine, column.raw.aggregate(n=cells_without(cells, spelling.null_words).count()))[0]["n"]
-        return _Found(known=n_known or 0, others=0, rounded=0, decimals=0)
+        return _IdCounts(known=n_known or 0, others=0, rounded=0, decimals=0)
     text = spelling.expression(cells if held.is_string() else cells.cast("string"))
     whole = text.re_search(WHOLE_ID)
     decimal = whole & text.re_search(DECIMAL_ID)
@@ -161,16 +160,16 @@ def _look_at(engine: Backend, column: RawIdColumn, spelling: IdSpelling, may_be_
         "rounded": rounded.sum(),
         "decimals": decimal.sum(),
     }
-    found = _Found(**{name: n or 0 for name, n in rows_of(engine, column.raw.aggregate(**sums))[0].items()})
-    if found.rounded and not may_be_rounded:
+    counts = _IdCounts(**{name: n or 0 for name, n in rows_of(engine, column.raw.aggregate(**sums))[0].items()})
+    if counts.rounded and not may_be_rounded:
         examples = column.raw.filter(rounded).select(cell=text).limit(N_EXAMPLES)
         shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
-        were = "was" if found.rounded == 1 else "were"
+        were = "was" if counts.rounded == 1 else "were"
         raise UserError(
-            f"{column} must hold ids, but {found.rounded:,} of its numbers {were} rounded, e.g. {shown}: {TOO_LARGE} "
+            f"{column} must hold ids, but {counts.rounded:,} of its numbers {were} rounded, e.g. {shown}: {TOO_LARGE} "
             "where the file is written"
         )
-    return found
+    return counts
 
 
 def _flat(ids: Value) -> Value:

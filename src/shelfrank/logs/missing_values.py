@@ -1,4 +1,4 @@
-"""Reads blanks and words such as NULL as missing values, and notes which of them a source holds."""
+"""Reads blanks and words such as NULL as missing values, and notes which ones a source has."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,15 +17,15 @@ from shelfrank.logs.writer import SearchLogWriter
 
 
 def cells_without(cells: Value, words: Sequence[str], is_number: bool = False) -> Value:
-    """Cells, null where they are one of some words; numbers by their value.
+    """Replaces null words by null; numbers are compared by value.
 
     Args:
         cells: Cells of any type.
         words: Texts that mean missing.
-        is_number: Whether the cells are numbers, also where they are texts.
+        is_number: Whether the cells are numbers, possibly as text.
 
     Returns:
-        The cells; no other one is changed.
+        The cells, otherwise unchanged.
     """
     held = cells.type()
     numbers = number_words(words)
@@ -44,7 +44,7 @@ def cells_without(cells: Value, words: Sequence[str], is_number: bool = False) -
 
 
 def without_null_words(cells: Value, words: Sequence[str]) -> Value:
-    """Cells of numbers or labels, null where they are blank or a word that means missing, or NaN."""
+    """Replaces blanks, null words and NaN by null in cells of numbers or labels."""
     held = cells.type()
     cells = cells_without(cells, words, is_number=True)
     if held.is_string():
@@ -55,22 +55,22 @@ def without_null_words(cells: Value, words: Sequence[str]) -> Value:
 def note_missing(
     engine: Backend, writer: SearchLogWriter, file: Path, raw: Table, uses: Mapping[tuple[str, str], Value]
 ) -> None:
-    """Notes which words and blanks of each column were read as missing; empty cells are the usual way to say so.
+    """Notes which words and blanks of each column were read as missing; empty cells go without saying.
 
     Args:
-        engine: Where the file is read.
-        writer: Gets the notes.
+        engine: Reads the file.
+        writer: Receives the notes.
         file: The file.
         raw: Its rows.
         uses: By column and the name of what it is used as, its cells with missing values as null.
     """
-    missing = [_holds_something(raw[column]) & cells.isnull() for (column, _), cells in uses.items()]
+    missing = [_has_value(raw[column]) & cells.isnull() for (column, _), cells in uses.items()]
     sums = {f"use_{i}": is_missing.sum() for i, is_missing in enumerate(missing)}
     counts = list(rows_of(engine, raw.aggregate(**sums))[0].values())
-    told: dict[str, dict[str, str]] = {}
+    shown_by_use: dict[str, dict[str, str]] = {}
     for (column, name), is_missing, count in zip(uses, missing, counts, strict=True):
-        told.setdefault(column, {})[name] = _words(engine, raw, column, is_missing) if count else ""
-    for column, by_use in told.items():
+        shown_by_use.setdefault(column, {})[name] = _words(engine, raw, column, is_missing) if count else ""
+    for column, by_use in shown_by_use.items():
         place = f"{column} of {file.name}, words or blanks read as missing"
         if len(set(by_use.values())) == 1:
             by_use = {"": next(iter(by_use.values()))}
@@ -78,7 +78,7 @@ def note_missing(
 
 
 def note_spaces(engine: Backend, writer: SearchLogWriter, file: Path, raw: Table, columns: Sequence[str]) -> None:
-    """Notes how many ids and categories have white space around them, which is left out."""
+    """Notes how many ids and categories have white space around them, which is stripped."""
     texts = {f"column_{i}": raw[column] for i, column in enumerate(columns) if raw[column].type().is_string()}
     if not texts:
         return
@@ -92,7 +92,7 @@ def note_spaces(engine: Backend, writer: SearchLogWriter, file: Path, raw: Table
             writer.notes[f"{column} of {file.name}, values with white space around them"] = counts[f"column_{i}"]
 
 
-def _holds_something(cells: Value) -> Value:
+def _has_value(cells: Value) -> Value:
     if cells.type().is_string():
         return cells != ""
     return cells.notnull() & ~cells.isnan() if cells.type().is_floating() else cells.notnull()
@@ -101,6 +101,6 @@ def _holds_something(cells: Value) -> Value:
 def _words(engine: Backend, raw: Table, column: str, missing: Value) -> str:
     cells: Value = raw[column]
     word = trimmed_expression(cells) if cells.type().is_string() else cells.cast("string")
-    found = raw.filter(missing).select(word=word).group_by("word").aggregate(n=ibis._.count())
-    rows = rows_of(engine, found.order_by(ibis.desc("n"), "word").limit(N_EXAMPLES))
+    counts = raw.filter(missing).select(word=word).group_by("word").aggregate(n=ibis._.count())
+    rows = rows_of(engine, counts.order_by(ibis.desc("n"), "word").limit(N_EXAMPLES))
     return ", ".join(f"{row['word'] or 'blank'} ({row['n']:,})" for row in rows)

@@ -1,4 +1,4 @@
-"""Reads numbers of a source's cells, with or without marks between thousands."""
+"""Reads numbers from a source's cells, with or without thousands separators."""
 
 from collections.abc import Mapping
 
@@ -14,15 +14,15 @@ _DIGIT = r"\d"
 
 
 def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:
-    """Reads numbers that are text, with or without marks between thousands.
+    """Reads numbers from text, with or without thousands separators.
 
     Args:
         cells: Text.
-        decimal_mark: What stands before the decimals; None reads a point as such, and a comma as a mark of thousands
-            only where it can be nothing else, as in 1,234.5.
+        decimal_mark: The decimal mark; None takes a point, and reads a comma as a thousands separator only if it
+            cannot be a decimal mark, as in 1,234.5.
 
     Returns:
-        Numbers; null where a cell is none, or where its marks have two meanings.
+        Numbers; null where a cell is not a number or its comma is ambiguous.
     """
     if decimal_mark == ",":
         plain = cells.re_search(_WITH_COMMA)
@@ -33,16 +33,16 @@ def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:
 
 
 def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
-    """What to do about cells that `number_of_cells` does not read, each with the cells for which it helps."""
+    """By advice, the cells that `number_of_cells` cannot read and for which it helps."""
     if not cells.type().is_string() or decimal_mark is not None:
         return {}
     has_digit = cells.re_search(_DIGIT)
     both = cells.re_search(_BY_COMMA) & cells.re_search(_WITH_COMMA)
     return {
-        "they have a comma, so declare `decimal_mark: ','` if it stands before the decimals": (
+        "they have a comma, so declare `decimal_mark: ','` if it is the decimal mark": (
             cells.re_search(_WITH_COMMA) & has_digit & ~both
         ),
-        "a comma may stand before decimals or thousands, so declare `decimal_mark` as ',' or '.'": both,
+        "a comma may be a decimal mark or a thousands separator, so declare `decimal_mark` as ',' or '.'": both,
     }
 
 
@@ -55,7 +55,7 @@ def whole_numbers(cells: Value, data_type: str = "int64", shift: int = 0) -> Val
         shift: Added to each number.
 
     Returns:
-        Whole numbers; null where a cell is none, or does not fit into the type.
+        Whole numbers; null where a cell is not one or does not fit the type.
     """
     numbers = number_of_cells(cells, None) if cells.type().is_string() else cells.try_cast("float64")
     # A cast alone would round 1.5 to 2.
@@ -63,5 +63,5 @@ def whole_numbers(cells: Value, data_type: str = "int64", shift: int = 0) -> Val
 
 
 def plain_number(cells: Value) -> Value:
-    """The number of a text in digits alone: the engine would read 1_000 as well."""
+    """Reads numbers without separators: a plain cast would also accept 1_000."""
     return cells.re_search(_PLAIN).ifelse(cells, ibis.null("string")).try_cast("float64")

@@ -1,4 +1,4 @@
-"""Reads a source's raw CSV and Parquet files, tells what is wrong with them, and streams rows into a log."""
+"""Reads a source's raw CSV and Parquet files; an unreadable file gives one sentence with the line and the advice."""
 
 import contextlib
 import csv
@@ -32,10 +32,10 @@ from shelfrank.logs.engine import Table, Value, read_parquet, scratch_of
 
 _COPIES = itertools.count()
 MAX_FILES_TEXT = 200
-"""Characters of a list of files in a note or an error."""
+"""Characters of a file list in a note or an error."""
 
-LONGEST_LINE = 80
-"""Characters of a line that an error shows."""
+MAX_LINE_LENGTH = 80
+"""Characters of a line that an error prints."""
 
 _PLACE = re.compile(r"CSV Error on Line: (\d+)\s*(?:Original Line: ?(.*))?", re.DOTALL)
 _CELLS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
@@ -43,7 +43,7 @@ _ADVICE = re.compile(r"\s*Possible (?:fixes|solution)s?:", re.IGNORECASE)
 
 
 def sha256(path: Path) -> str:
-    """Hashes a source's files, so that a finished import of the same bytes is recognised."""
+    """Hashes a source's files, to recognise a finished import of the same bytes."""
     whole = hashlib.sha256()
     for file in raw_files(path):
         with file.open("rb") as opened:
@@ -52,16 +52,16 @@ def sha256(path: Path) -> str:
 
 
 def raw_files(path: Path) -> list[Path]:
-    """Lists the files of a table: the path itself, or the Parquet files of the folder that it names.
+    """Lists the files of a table: the path itself, or the Parquet files of a folder.
 
     Args:
         path: A file or a folder.
 
     Returns:
-        The files, none of which is empty.
+        The files, none of them empty.
 
     Raises:
-        UserError: Where there is no such file, or nothing in it.
+        UserError: Where there is no such file, or a file is empty.
     """
     files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     if not files:
@@ -75,7 +75,7 @@ def raw_files(path: Path) -> list[Path]:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a table is Parquet, by its name or because it is a folder."""
+    """Whether a table is Parquet: by its suffix, or because it is a folder."""
     return path.is_dir() or path.suffix in (".parquet", ".pq")
 
 
@@ -84,13 +84,13 @@ def column_names(path: Path, separator: str | None = None) -> list[str]:
 
     Args:
         path: A file or a folder.
-        separator: What stands between the cells of a CSV file's lines; None finds it.
+        separator: Separator of a CSV file; None detects it.
 
     Returns:
-        The names, of which some may differ by case only; a column without a name has the empty one.
+        The names, some of which may differ only by case; a column without a name has an empty one.
 
     Raises:
-        UserError: Where there are none, they cannot be read, or one is there twice.
+        UserError: Where there are none, they cannot be read, or one is repeated.
     """
     files = raw_files(path)
     try:
@@ -105,11 +105,13 @@ def column_names(path: Path, separator: str | None = None) -> list[str]:
     except (OSError, EOFError, zlib.error, csv.Error, pa.ArrowException) as error:
         raise unreadable(path, error, is_parquet(path)) from error
     if not any(names):
-        raise UserError(f"{path} must begin with a line of column names, but its first line is empty")
+        raise UserError(
+            f"{path} must begin with a line of column names, but its first line is empty; add the line of names"
+        )
     if repeated:
         twice = ", ".join(sorted(set(repeated)))
-        row = "; it looks like a row, so the line of names is missing" if look_like_a_row(names) else ""
-        raise UserError(f"{path} must name each column once, but {twice} is named again{row}")
+        row = " (it looks like a row, so the line of names is missing)" if look_like_a_row(names) else ""
+        raise UserError(f"{path} must name each column once, but {twice} is repeated{row}; rename it")
     return names
 
 
@@ -121,7 +123,7 @@ def partly_absent(path: Path, names: Collection[str]) -> dict[str, dict[str, int
         names: The columns to look for.
 
     Returns:
-        By such a column, the rows of each file that lacks it, by the file's name. Files without rows do not count.
+        By column, then by the name of a file that lacks it, the file's rows; files without rows are ignored.
 
     Raises:
         UserError: Where a file cannot be read.
@@ -141,7 +143,7 @@ def partly_absent(path: Path, names: Collection[str]) -> dict[str, dict[str, int
 
 
 def require_in_all_parts(path: Path, roles: Mapping[str, str]) -> None:
-    """Raises a `UserError` where a required column is absent from some of a folder's Parquet files.
+    """Raises a `UserError` where a required column is missing from some of a folder's Parquet files.
 
     Args:
         path: A file or a folder.
@@ -152,12 +154,12 @@ def require_in_all_parts(path: Path, roles: Mapping[str, str]) -> None:
         shown = ", ".join(files)[:MAX_FILES_TEXT]
         raise UserError(
             f"{path} must have the column {name!r}, which has the role `{role}`, in all of its files, but {shown} "
-            f"({sum(files.values()):,} rows) has none; write these files again with it, or remove them"
+            f"({sum(files.values()):,} rows) lacks it; write these files again with it, or remove them"
         )
 
 
 def zone_of(path: Path, column: str) -> str | None:
-    """The time zone of a Parquet table's column, which the engine does not keep; None where it has none."""
+    """The time zone of a Parquet column, which the engine drops; None without one."""
     for file in raw_files(path):
         schema = pq.read_schema(file)
         if column in schema.names:
@@ -166,7 +168,7 @@ def zone_of(path: Path, column: str) -> str | None:
 
 
 def require_columns(path: Path, names: Collection[str], required: Collection[str]) -> None:
-    """Raises a `UserError` where a file lacks columns that its format has."""
+    """Raises a `UserError` where a file lacks columns of its format."""
     missing = [name for name in required if name not in names]
     if missing:
         raise UserError(f"{path} must have the columns {', '.join(missing)}, but it has {', '.join(names)}")
@@ -181,7 +183,7 @@ def _header(path: Path, separator: str | None) -> list[str]:
     try:
         names = header_of(path, separator)[1]
     except UnicodeError as error:
-        # It tells the line, which need not be the first.
+        # Raises an error with the line, which may be a later one.
         inspect_csv(path)
         raise UserError(f"{path} must be text in UTF-8, but it is not; write it again in UTF-8") from error
     if any("\0" in name for name in names):
@@ -190,7 +192,7 @@ def _header(path: Path, separator: str | None) -> list[str]:
 
 
 def alike_names(names: list[str]) -> set[str]:
-    """The names that differ from another by case only, which an engine takes for one."""
+    """The names that differ from another only by case, which the engine treats as equal."""
     lowered = [name.lower() for name in names]
     return {name for name in names if lowered.count(name.lower()) > 1}
 
@@ -202,16 +204,16 @@ def read_raw(
     separator: str | None = None,
     used: Collection[str] | None = None,
 ) -> Table:
-    """Opens a raw file as a table; the cells of a CSV stay text, so that an id keeps its leading zeros.
+    """Opens a raw file as a table; CSV cells stay text, so that ids keep their leading zeros.
 
-    Of columns whose names differ by case only, and of those without a name, the table has none.
+    Columns without a name, and columns whose names differ only by case, are dropped.
 
     Args:
         engine: The engine.
         path: A file or a folder.
-        notes: Told what was recognised of how a CSV file is written.
-        separator: What stands between the cells of a CSV file's lines; None finds it.
-        used: The columns that are read; None for all.
+        notes: Receives facts about a CSV file's format.
+        separator: Separator of a CSV file; None detects it.
+        used: The columns to read; None for all.
 
     Returns:
         The table.
@@ -240,20 +242,20 @@ def _read_csv(
     found, _ = header_of(path, separator)
     declared = separator_line(path)
     if declared is not None:
-        notes[f"first line of {path.name}, which names the separator"] = f"left out; it says {SEPARATORS[declared]}"
+        notes[f"first line of {path.name}, which names the separator"] = f"left out; it names {SEPARATORS[declared]}"
     elif separator is None and found != suffix_separator(path):
-        notes[f"separator of {path.name}"] = f"{SEPARATORS[found]}, as its line of column names shows"
+        notes[f"separator of {path.name}"] = f"{SEPARATORS[found]}, detected in the line of column names"
     try:
-        # The engine takes a truncated archive for a shorter one, and says nothing.
-        writing = inspect_csv(path)
+        # The engine silently reads a truncated archive as a shorter one.
+        csv_format = inspect_csv(path)
     except (OSError, EOFError, zlib.error) as error:
         raise unreadable(path, error, is_parquet(path)) from error
     file = path
-    if writing.needs_copy:
-        notes[f"writing of {path.name}"] = f"{writing.encoding}, lines end in {' and '.join(writing.line_ends)}"
+    if csv_format.needs_copy:
+        notes[f"format of {path.name}"] = f"{csv_format.encoding}, lines end in {' and '.join(csv_format.line_ends)}"
         file = scratch_of(engine) / f"copy-{next(_COPIES)}.csv"
-        copy_in_utf8(path, file, writing.encoding)
-    # Names of any letters may be no names of the engine.
+        copy_in_utf8(path, file, csv_format.encoding)
+    # The engine does not accept every column name.
     places = [f"column {place}" for place in range(len(names))]
     table = engine.read_csv(
         escape(str(file)),
@@ -267,8 +269,8 @@ def _read_csv(
         hive_partitioning=False,
     )
     cells: dict[str, Value] = {name: table[place] for place, name in zip(places, names, strict=True)}
-    if writing.n_headers > 1:
-        notes[f"lines of {path.name} that repeat the column names, left out"] = writing.n_headers - 1
+    if csv_format.n_headers > 1:
+        notes[f"lines of {path.name} that repeat the column names, left out"] = csv_format.n_headers - 1
         again: Value = ibis.and_(*(cell == name for name, cell in cells.items() if name))
         table = table.filter(~again.fill_null(False))
         cells = {name: table[place] for place, name in zip(places, names, strict=True)}
@@ -277,7 +279,7 @@ def _read_csv(
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Tells the engine's errors in this block as a `UserError` about the raw file."""
+    """Turns the engine's errors in this block into a `UserError` about the raw file."""
     try:
         yield
     except duckdb.OutOfMemoryException:
@@ -287,15 +289,15 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def unreadable(path: Path, error: Exception, is_parquet: bool) -> UserError:
-    """Says why a raw file cannot be read, without the advice that its reader gives to programmers.
+    """Explains why a raw file cannot be read, without the engine's advice to programmers.
 
     Args:
         path: The file.
-        error: What reading it raised.
-        is_parquet: Whether it was read as Parquet.
+        error: The engine's error.
+        is_parquet: Whether the file was read as Parquet.
 
     Returns:
-        The error, to be raised by the caller.
+        The error for the caller to raise.
     """
     text = str(error) or type(error).__name__
     place = None if is_parquet else _PLACE.search(text)
@@ -306,13 +308,13 @@ def unreadable(path: Path, error: Exception, is_parquet: bool) -> UserError:
     number, rest = place.groups()
     cells = _CELLS.search(rest or "")
     line = _CELLS.split(_ADVICE.split(rest or "")[0])[0].split("\n")[0].rstrip("\r")
-    shown = repr(line if len(line) <= LONGEST_LINE else line[: LONGEST_LINE - 1] + "…")
+    shown = repr(line if len(line) <= MAX_LINE_LENGTH else line[: MAX_LINE_LENGTH - 1] + "…")
     if cells is not None:
         expected, found = map(int, cells.groups())
         advice = (
             "put cells that hold the separator in quotes, or write the file with another separator"
             if found > expected
-            else "remove the line if it is no row, such as a total at the end, or write its missing cells as empty ones"
+            else "remove the line if it is not a row, such as a total at the end, or add empty cells for the missing ones"
         )
         have = "1 cell" if found == 1 else f"{found} cells"
         return UserError(
@@ -321,13 +323,12 @@ def unreadable(path: Path, error: Exception, is_parquet: bool) -> UserError:
         )
     if "quote" in _ADVICE.split(text)[0].replace(line, ""):
         return UserError(
-            f"{path} must close each quote at the end of the cell that it begins, but line {number} does not: {shown}; "
-            'put a cell that holds quotes in quotes, and write each of its own twice, as in "12"" shoe"'
+            f"{path} must close each quote at the end of its cell, but line {number} does not: {shown}; "
+            'put a cell that contains quotes in quotes and double them, as in "12"" shoe"'
         )
     if "Maximum line size" in text:
         return UserError(
-            f"{path} must have lines of at most 2 MB, but line {number} is longer: {shown}; look for a quote that is "
-            "never closed"
+            f"{path} must have lines of at most 2 MB, but line {number} is longer: {shown}; look for an unclosed quote"
         )
     reason = " ".join(_ADVICE.split(text)[0].split())
-    return UserError(f"{path} must be a CSV file, but line {number} cannot be read: {reason[:300]}; mend the line")
+    return UserError(f"{path} must be a CSV file, but line {number} cannot be read: {reason[:300]}; correct the line")

@@ -7,11 +7,11 @@ A folder with Parquet tables, each a folder of part files:
   the source has no such signal), and context columns.
 - `products`: `product_id`, `title`, and product features.
 - `customers`: `customer_id` and customer features.
-- `events` (optional): what customers did outside the result pages. `timestamp`, `product_id`, `customer_id` and/or
-  `session_id`, `action` (text). Only ever read as history, never as a label.
+- `events` (optional): actions of customers outside the results pages. `timestamp`, `product_id`, `customer_id` and/or
+  `session_id`, `action` (text). They are history, never labels.
 
-`schema.yaml` declares the features and the spelling of ids, categories and queries. A simulator may add `truth/`,
-which no step that makes features reads.
+`schema.yaml` declares the features and the spelling of ids, categories and queries. A simulator may add `truth/`, from
+which no feature is computed.
 """
 
 from collections.abc import Mapping
@@ -70,11 +70,11 @@ class SearchLog:
             The log.
 
         Raises:
-            UserError: Where it is missing, half-written or truncated, or its ids were spelled by other rules than ours.
+            UserError: Where it is missing, incomplete or truncated, or its ids follow another version of the spelling.
         """
         manifest = read_manifest(path, KIND)
         schema = Schema.load(path / SCHEMA_FILE)
-        # The same spelling in schema.yaml meant other ids in each version; a log that declares none keeps its meaning.
+        # Each version gives other ids for the same spelling in schema.yaml; a log without a spelling is unaffected.
         version = manifest.inputs.get("spelling")
         if schema.spelling not in (None, AS_WRITTEN) and version != SPELLING_VERSION:
             raise UserError(
@@ -84,11 +84,11 @@ class SearchLog:
         return cls(path=path, schema=schema, manifest=manifest)
 
     def verify(self) -> None:
-        """Compares the bytes of every file with what was written; a difference is a `UserError`."""
+        """Compares every file with the hash in the manifest; a difference is a `UserError`."""
         verify_files(self.path, self.manifest)
 
     def has(self, table: str) -> bool:
-        """Whether the log holds this table."""
+        """Whether the log has this table."""
         return has_table(self.path, table)
 
     def files(self, table: str) -> list[str]:
@@ -97,7 +97,7 @@ class SearchLog:
 
 
 def has_table(folder: Path, table: str) -> bool:
-    """Whether a log's folder, finished or not, holds this table."""
+    """Whether a log's folder, finished or not, has this table."""
     return (folder / table).is_dir() and any((folder / table).glob("*.parquet"))
 
 

@@ -1,4 +1,4 @@
-"""Reads times of a source's cells, however they are written, and knows why one cannot be read."""
+"""Reads times from a source's cells: ISO 8601 and similar texts, timestamps, and numbers since 1970."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?"
 _OFFSET = r"[+-]\d\d(?::?\d\d)?"
 _REGION = r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+"
 _NAMED = r"(?:\[[A-Za-z0-9/_+-]+\])?"
-"""The region that Java writes after an offset, which says no more of the moment."""
+"""The region that Java appends to an offset, which adds nothing to the time."""
 
 _ZONE = rf"(?:(Z|z|UTC|GMT){_NAMED}|({_OFFSET}){_NAMED}|\[?({_REGION})\]?)"
 _MIDNIGHT = r"^(?:0?0:00(?::00(?:[.,]0+)?)?)?$"
@@ -31,14 +31,14 @@ _ZONE_OFFSET = re.compile(r"([+-])(\d\d)(?::?(\d\d))?", re.ASCII)
 
 
 def time_of(cells: Value, unit: str | None) -> Value:
-    """Reads times of the data contract.
+    """Reads times.
 
     Args:
         cells: Times, text, or numbers since 1970.
-        unit: What numbers count; None where times are no numbers.
+        unit: Unit of numbers; None if times are not numbers.
 
     Returns:
-        Times in UTC; null where a cell is none, or lies outside the data contract.
+        Times in UTC; null where a cell is not a time, or outside the data contract.
     """
     held = cells.type()
     if unit is not None and (held.is_numeric() or held.is_string()):
@@ -56,7 +56,7 @@ def time_of(cells: Value, unit: str | None) -> Value:
 
 
 def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
-    """What to do about cells that `time_of` does not read, each with the cells for which it helps."""
+    """By advice, the cells that `time_of` cannot read and for which it helps."""
     held = cells.type()
     if not (held.is_numeric() or held.is_string()):
         return {}
@@ -69,7 +69,7 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
     if held.is_string():
         dates = cells.re_search(rf"^\s*{_DATE}")
         if unit is not None:
-            hints["they are no numbers, so remove `timestamp_unit`"] = dates
+            hints["they are not numbers, so remove `timestamp_unit`"] = dates
         else:
             hints["a zone must be an offset such as +02:00 or a name such as Europe/Berlin"] = dates & (
                 cells.re_search(_ABBREVIATED) | cells.re_search("/[A-Za-z]")
@@ -79,13 +79,13 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
 
 
 def unit_of(cells: Value) -> Mapping[str, Value]:
-    """By unit, whether a cell is a number that is a time of the data contract in that unit, and in no other."""
+    """By unit, whether a cell is a number that is a valid time in that unit."""
     numbers = _number_of_time(cells) if cells.type().is_string() else cells.try_cast("float64")
     return {unit: numbers.between(*_bounds(unit)).fill_null(False) for unit in PER_SECOND}
 
 
 def count_without_zone(engine: Backend, raw: Table, column: str, timestamp_unit: str | None) -> int:
-    """Counts timestamps that name no time zone, and are therefore read as UTC."""
+    """Counts timestamps without a time zone, which are read as UTC."""
     cells: Value = raw[column]
     held = cells.type()
     if timestamp_unit is not None and (held.is_string() or held.is_numeric()):
@@ -96,7 +96,7 @@ def count_without_zone(engine: Backend, raw: Table, column: str, timestamp_unit:
 
 
 def is_without_zone(cells: Value) -> Value:
-    """Whether a time names no zone, so that it is read as UTC."""
+    """Whether a time has no time zone and is read as UTC."""
     held = cells.type()
     if held.is_string():
         parts = [cells.re_extract(_TIME, group) for group in (3, 4, 5)]
@@ -105,12 +105,12 @@ def is_without_zone(cells: Value) -> Value:
 
 
 def is_whole_day(cells: Value, unit: str | None, zone: str | None = None) -> Value:
-    """Whether a time is a date or the start of a day; null where a cell is no time.
+    """Whether a time is a date or the start of a day; null where a cell is not a time.
 
     Args:
         cells: Times, text, or numbers since 1970.
-        unit: What numbers count; None where times are no numbers.
-        zone: The zone in which times that are no text were written; None is UTC. A text has its own.
+        unit: Unit of numbers; None if times are not numbers.
+        zone: Time zone of cells that are not text; None is UTC. Text has its own time zone.
 
     Returns:
         Truth values.
@@ -125,7 +125,7 @@ def is_whole_day(cells: Value, unit: str | None, zone: str | None = None) -> Val
 
 @ibis.udf.scalar.builtin(name="timezone", signature=(("string", "timestamp('UTC')"), "timestamp"))
 def _local(zone, time):
-    """DuckDB's own function: the clock of a zone."""
+    """DuckDB's function: local time in a time zone."""
 
 
 def starts_a_day(times: Value, zone: str | None = None) -> Value:
@@ -133,8 +133,7 @@ def starts_a_day(times: Value, zone: str | None = None) -> Value:
 
     Args:
         times: Times in UTC.
-        zone: The zone whose days they are, as an offset or a name that the engine knows (see `known_zone`); None is
-            UTC.
+        zone: Time zone of the days, as an offset or a name that the engine knows (see `known_zone`); None is UTC.
 
     Returns:
         Truth values.
@@ -151,9 +150,9 @@ def starts_a_day(times: Value, zone: str | None = None) -> Value:
 
 
 def known_zone(engine: Backend, zone: str | None) -> str | None:
-    """A zone as `starts_a_day` reads it; None, which is UTC, where the engine knows no zone of that name.
+    """A time zone for `starts_a_day`, or None (UTC) if the engine does not know its name.
 
-    A Parquet file may name any zone: its times can be read, whatever it names.
+    A Parquet file may name any time zone; its times are readable nevertheless.
     """
     if zone is None or _ZONE_OFFSET.fullmatch(zone) is not None:
         return zone
@@ -165,12 +164,12 @@ def known_zone(engine: Backend, zone: str | None) -> str | None:
 
 
 def _number_of_time(cells: Value) -> Value:
-    """The number of a text, where a comma before an exponent, as in 1,709280123456E+12, can only be of decimals."""
+    """Reads a number whose comma before an exponent, as in 1,709280123456E+12, is a decimal mark."""
     return plain_number(cells.re_replace(COMMA_BEFORE_EXPONENT, r"\1.\2"))
 
 
 def _bounds(unit: str) -> tuple[float, float]:
-    # The last moment is excluded; a float64 tells microseconds of our time apart, and nanoseconds by their hundreds.
+    # The upper bound is excluded; float64 resolves present times to microseconds, and nanoseconds to hundreds.
     return EARLIEST.timestamp() * PER_SECOND[unit], LATEST.timestamp() * PER_SECOND[unit] * (1 - 2**-52)
 
 

@@ -7,44 +7,44 @@ from ibis.backends.duckdb import Backend
 
 from shelfrank.core.errors import UserError
 from shelfrank.logs.engine import Table, Value, rows_of
-from shelfrank.logs.times import GREATEST_EXPONENT, IN_FULL, LEAST_EXPONENT, SCIENTIFIC, place_of_second
+from shelfrank.logs.times import ALL_DIGITS, MAX_EXPONENT, MIN_EXPONENT, SCIENTIFIC, place_of_second
 from shelfrank.logs.violation import N_EXAMPLES
 from shelfrank.logs.writer import SearchLogWriter
 
 MIN_DISTINCT = 3
-"""Different times that must all lack the second; one or two may end in zeros by chance."""
+"""Distinct times that must all lack the seconds; one or two may end in zeros by chance."""
 
 MAX_SHARE = 0.5
-"""Share of a column's times in scientific notation from which on those in full do not vouch for them."""
+"""Share of times in scientific notation above which times with all digits do not prove them exact."""
 
 MIN_SHARE = 0.5
-"""Share of the times above which they are taken for dates; a shop has some searches at midnight."""
+"""Share of midnight times above which a column probably holds dates; any shop has some searches at midnight."""
 
 SEARCHES = ("search is", "searches are", "so that history within a day cannot be seen")
 EVENTS = ("event is", "events are", "before all searches of that day")
-"""What one time is of, what several are of, and what follows."""
+"""Singular, plural, and the consequence for history."""
 
 
 def require_whole_times(
     engine: Backend, raw: Table, column: str, place: str, notes: dict[str, Any] | None = None
 ) -> None:
-    """Refuses a column of times in which numbers were rounded.
+    """Refuses a column whose numeric times were rounded.
 
-    Programs that write all digits but the zeros at the end write 1709280000000 as 1.70928e+12, as a spreadsheet writes
-    any time of that hour. So the column decides: it was rounded where no number in scientific notation has the digit
-    of its seconds, they are several different times, they are no whole minutes, and most times are such numbers.
-    Others are noted. Those without a sign, such as 1.70928E12, are from programs that write all digits. Floats of 32
-    bits round times to minutes; floats of 64 bits hold every unit down to the microsecond.
+    Programs that drop trailing zeros write 1709280000000 as 1.70928e+12, exactly as a spreadsheet writes any time of
+    that hour. So the column decides: it was rounded if no number in scientific notation has its seconds digit, there
+    are several distinct ones, some are not whole minutes, and they are most of the times. Otherwise they are noted.
+    Exponents without a sign, such as 1.70928E12, come from programs that write all digits. 32-bit floats round times to
+    minutes; 64-bit floats hold every unit down to the microsecond.
 
     Args:
-        engine: Where the file is read.
+        engine: Reads the file.
         raw: The file's rows.
         column: The column.
         place: The column and the file, for the error.
-        notes: Told of numbers that end before the second and are read.
+        notes: Receives a note about accepted numbers whose digits end before the seconds.
 
     Raises:
-        UserError: Where its times were rounded.
+        UserError: Where times were rounded.
     """
     cells: Value = raw[column]
     held = cells.type()
@@ -67,15 +67,15 @@ def _require_seconds(engine: Backend, raw: Table, column: str, place: str, notes
     whole, decimals, exponent = (cells.re_extract(SCIENTIFIC, group) for group in (1, 2, 3))
     power = exponent.try_cast("int64")
     first, last = power + whole.length() - 1, power - decimals.length()
-    is_time = first.between(LEAST_EXPONENT, GREATEST_EXPONENT).fill_null(False)
-    is_short = (is_time & (last > place_of_second(first))).fill_null(False)
+    is_time = first.between(MIN_EXPONENT, MAX_EXPONENT).fill_null(False)
+    may_be_rounded = (is_time & (last > place_of_second(first))).fill_null(False)
     ten: Value = ibis.literal(10.0)
     digits = (whole + decimals).try_cast("int64").cast("float64")
-    seconds = is_short.ifelse(digits * ten.pow(last - place_of_second(first)), ibis.null("float64"))
+    seconds = may_be_rounded.ifelse(digits * ten.pow(last - place_of_second(first)), ibis.null("float64"))
     sums: dict[str, Value] = {
-        "n": is_short.sum(),
-        "n_with_second": (is_time & ~is_short).sum(),
-        "n_in_full": cells.re_search(IN_FULL).sum(),
+        "n": may_be_rounded.sum(),
+        "n_with_second": (is_time & ~may_be_rounded).sum(),
+        "n_in_full": cells.re_search(ALL_DIGITS).sum(),
         "n_distinct": seconds.nunique(),
         "n_not_whole_minutes": (seconds % 60 != 0).sum(),
     }
@@ -83,7 +83,7 @@ def _require_seconds(engine: Backend, raw: Table, column: str, place: str, notes
     n = counts["n"]
     if not n:
         return
-    examples = raw.filter(is_short).select(cell=cells.strip()).distinct().order_by("cell").limit(N_EXAMPLES)
+    examples = raw.filter(may_be_rounded).select(cell=cells.strip()).distinct().order_by("cell").limit(N_EXAMPLES)
     shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
     if (
         not counts["n_with_second"]
@@ -109,15 +109,15 @@ def note_whole_days(
     what: tuple[str, str, str],
     key: str | None = None,
 ) -> None:
-    """Notes how many times have no time of day, where more than half of them have none.
+    """Notes how many times have no time of day, if more than half of them have none.
 
     Args:
-        engine: Where the rows are kept.
-        writer: Gets the note.
-        place: What the times are of.
-        rows: Has `whole_day`, whether a time is the start of a day in the zone in which it was written.
+        engine: Holds the rows.
+        writer: Receives the note.
+        place: The subject of the note.
+        rows: Has `whole_day`, whether a time is the start of a day in its own time zone.
         what: `SEARCHES` or `EVENTS`.
-        key: The column whose values are counted once; None counts rows.
+        key: The column whose distinct values are counted; None counts rows.
     """
     known = rows.filter(rows["whole_day"].notnull())
     if key is not None:

@@ -21,22 +21,22 @@ from shelfrank.logs.spelling import SPELLING_VERSION, LogSpelling
 from shelfrank.logs.validate import require_valid
 from shelfrank.logs.violation import Violation
 
-MOST_LOST = 0.1
-"""Share of a source's labels or impressions of a kind from which on their loss is a warning."""
+MAX_LOST_SHARE = 0.1
+"""Largest share of the source's labels or impressions of a kind that may be lost without a warning."""
 
 
 @dataclass
 class SearchLogWriter:
-    """Collects tables, and what a source leaves out, for one log.
+    """Writes the tables of one log and counts what is left out of it.
 
     Attributes:
         draft: The folder being written.
         schema: The schema that the log will have.
-        rows: Rows written, by table.
-        left_out: Rows or searches left out, by reason; printed and kept in the manifest.
+        rows: By table, the number of rows written.
+        left_out: By reason, the number of rows or searches left out; printed and stored in the manifest.
         notes: Facts that a reader of the log should know.
-        kept: By kind, such as `click labels`, how many of the source's the log holds.
-        lost: By kind, how many it does not hold, by reason.
+        kept: By kind, such as `click labels`, how many of the source's are in the log.
+        lost: By kind and reason, how many are not.
     """
 
     draft: Draft
@@ -53,7 +53,7 @@ class SearchLogWriter:
         self._spelling = LogSpelling(self.schema)
 
     def declare_whole_numbers(self, columns: Collection[str]) -> None:
-        """Declares id columns whose every id is a whole number, before anything is written; see `Spelling`."""
+        """Declares id columns with whole numbers only, before anything is written; see `Spelling`."""
         assert self.schema.spelling is not None
         spelling = self.schema.spelling.model_copy(update={"whole_number_ids": tuple(sorted(columns))})
         self.schema = self.schema.model_copy(update={"spelling": spelling})
@@ -66,14 +66,14 @@ class SearchLogWriter:
         self.schema = self.schema.model_copy(update={"spelling": spelling})
 
     def write(self, table: str, rows: pa.Table) -> None:
-        """Appends rows as one part file; values are spelled, and reserved columns cast to their contract types.
+        """Spells values, casts reserved columns to the contract's types, and appends the rows as one part file.
 
         Args:
             table: One of `TABLES` or `TRUTH_TABLES`.
             rows: The rows.
 
         Raises:
-            UserError: Where a reserved column cannot be cast to its type, or floats cannot be told apart.
+            UserError: Where a reserved column cannot be cast to its type, or float ids are too large to be exact.
         """
         if table not in TABLES + TRUTH_TABLES:
             raise AssertionError(f"no such table: {table}")
@@ -87,16 +87,16 @@ class SearchLogWriter:
         self.rows[table] += rows.num_rows
 
     def spelling_notes(self) -> dict[str, Any]:
-        """What the spelling of the written values was, as far as it changed something."""
+        """The changes that spelling made to the written values."""
         return self._spelling.notes()
 
     def leave_out(self, reason: str, count: int = 1, of: str | None = None) -> None:
-        """Counts something that the log does not hold although the source did.
+        """Counts rows or searches of the source that are not in the log.
 
         Args:
             reason: Why.
             count: How many.
-            of: What kind of labels or impressions they are; None for what is neither.
+            of: Their kind of labels or impressions; None for neither.
         """
         if count:
             self.left_out[reason] += count
@@ -104,20 +104,20 @@ class SearchLogWriter:
                 self.lose(of, reason, count)
 
     def lose(self, kind: str, reason: str, count: int) -> None:
-        """Counts labels or impressions that the log does not hold, for the warning where they are many."""
+        """Counts labels or impressions of the source that are not in the log; many of them give a warning."""
         self.lost.setdefault(kind, Counter())[reason] += count
 
     def loss_warnings(self) -> list[dict[str, Any]]:
-        """A warning for each kind of labels or impressions of which the log holds too few of the source's."""
+        """A warning for each kind of labels or impressions of which too many were lost."""
         warnings: list[dict[str, Any]] = []
         for kind, reasons in sorted(self.lost.items()):
             n_lost = sum(reasons.values())
             n = n_lost + self.kept[kind]
-            if n_lost > MOST_LOST * n:
-                reason, most = max(sorted(reasons.items()), key=lambda item: item[1])
+            if n_lost > MAX_LOST_SHARE * n:
+                reason, n_most = max(sorted(reasons.items()), key=lambda item: item[1])
                 must = (
                     f"should hold nearly all {kind} of the source, but {n_lost:,} of {n:,} ({n_lost / n:.0%}) are "
-                    f"lost, most of them as: {reason} ({most:,})"
+                    f"lost, most of them as: {reason} ({n_most:,})"
                 )
                 warnings.append(Violation("impressions", None, must, "warning").as_dict())
         return warnings
@@ -137,31 +137,31 @@ def cast_reserved(table: str, rows: pa.Table) -> pa.Table:
         UserError: Where a value does not fit its column's type.
     """
     for index, name in enumerate(rows.column_names):
-        wanted = COLUMN_TYPES.get(name)
+        expected = COLUMN_TYPES.get(name)
         if (
-            wanted is None
-            or rows.schema.field(name).type == wanted
+            expected is None
+            or rows.schema.field(name).type == expected
             or (table.startswith("truth/") and name not in ("search_id", "product_id", "customer_id"))
         ):
             continue
         try:
-            rows = rows.set_column(index, name, rows.column(name).cast(wanted))
+            rows = rows.set_column(index, name, rows.column(name).cast(expected))
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            found = rows.schema.field(name).type
+            given = rows.schema.field(name).type
             raise UserError(
-                f"{table}.{name} must hold values of type {wanted}, but it holds {found}: {error}"
+                f"{table}.{name} must hold values of type {expected}, but it holds {given}: {error}"
             ) from error
     return rows
 
 
 @contextlib.contextmanager
 def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Iterator[SearchLogWriter]:
-    """Writes one log: the block fills it, then it is validated as a whole and only then put in place.
+    """Writes one log: the block fills it, then it is validated as a whole and moved into place.
 
     Args:
         out: The folder of the finished log.
         schema: The features that it declares; without a spelling, ids are normalised and queries folded.
-        inputs: Plain data that decides the content (source, its files' hashes, options, seeds).
+        inputs: Plain data that determines the content (source, file hashes, options, seeds).
 
     Yields:
         The writer.
@@ -175,7 +175,8 @@ def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Itera
         yield writer
         if not writer.rows["impressions"]:
             raise UserError(
-                f"the log must hold at least one search, but none is left{_reasons(writer.left_out)}; check the source"
+                f"the log must hold at least one search, but no search is left{_reasons(writer.left_out)}; check the "
+                "source"
             )
         writer.schema.save(draft.path / SCHEMA_FILE)
         warnings = require_valid(draft.path)
@@ -189,12 +190,12 @@ def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Itera
 
 
 def log_is_current(out: Path, inputs: dict[str, Any]) -> bool:
-    """Whether `out` already holds the finished log of the same inputs."""
+    """Whether `out` already holds the finished log of these inputs."""
     return is_current(out, KIND, _versioned(inputs))
 
 
 def write_rows(writer: SearchLogWriter, table: str, engine: Backend, rows: Table) -> None:
-    """Streams a computed table into a log, in its order."""
+    """Streams the rows of an expression into a log, in their order."""
     total = count(engine, rows)
     with progress(f"Writing {table}", total=total, unit="rows") as advance:
         for part in stream(engine, rows):

@@ -18,7 +18,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Side, Spelling
 from shelfrank.core.values import CategorySpelling, NumberSpelling
 from shelfrank.data.prepared import Column, id_hashes, map_array, tie_keys
-from shelfrank.logs.ubi.live import NO_ORDINAL, NO_PRODUCT, NOBODY, UNREADABLE
+from shelfrank.logs.ubi.live import NO_ORDINAL, NO_PRODUCT, NO_VISITOR, UNREADABLE
 from shelfrank.online.asked import Asked, Event, Page
 from shelfrank.online.declared import EntityTable, GivenCategories, GivenNumbers
 from shelfrank.online.ids import Ids
@@ -228,8 +228,8 @@ class FeatureStore:
             event: The event.
 
         Returns:
-            `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NOBODY` without a
-            visitor, `unknown action` or, for a position before the first one, `NO_ORDINAL`; outside a results page any
+            `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NO_VISITOR`,
+            `unknown action` or, for a position before the first one, `NO_ORDINAL`; outside a results page any
             action is known.
         """
         event = spell_event(event, self.spelling)
@@ -242,7 +242,7 @@ class FeatureStore:
         if event.ts_us <= self.until_us:
             return "before the log's end"
         if event.query is None and event.customer_id is None and event.session_id is None:
-            return NOBODY
+            return NO_VISITOR
         if event.query is not None and event.action != "impression" and event.action not in self._plan.tasks:
             return "unknown action"
         if event.action == "impression" and event.position is not None and event.position < 1:

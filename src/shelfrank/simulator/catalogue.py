@@ -14,7 +14,7 @@ from shelfrank.simulator.words import AGE_GROUPS, COLOR_WEIGHTS
 D_STYLE = 4
 LOG_PRICE_UNIT = 0.55
 """One unit of price, as customers feel it, is this much of log USD."""
-OLDEST_MEAN_DAYS = 400.0
+MEAN_AGE_DAYS = 400.0
 DISCOUNT_LEVELS = 3
 DISCOUNT_STEP = 0.1
 AGE_LETTERS = "".join(AGE_GROUPS)
@@ -208,6 +208,6 @@ def _draw_brands(
 def _draw_launches(
     config: StorefrontConfig, new: Float32[np.ndarray, " products"], age: Float32[np.ndarray, " products"]
 ) -> Int32[np.ndarray, " products"]:
-    before = -1 - np.floor(-OLDEST_MEAN_DAYS * log(1 - age * 0.95)).astype(np.int32)
+    before = -1 - np.floor(-MEAN_AGE_DAYS * log(1 - age * 0.95)).astype(np.int32)
     within = (age * config.days).astype(np.int32)
     return np.where(new < config.catalogue.launched_during, within, before).astype(np.int32)

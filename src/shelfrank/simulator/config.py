@@ -7,8 +7,8 @@ was looked at.
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-CATALOGUE_MINIMUM = 100
-CUSTOMERS_MINIMUM = 10
+MIN_PRODUCTS = 100
+MIN_CUSTOMERS = 10
 
 
 class _Parameters(BaseModel):
@@ -186,8 +186,8 @@ class StorefrontConfig(_Parameters):
     """Size and nature of one simulated shop."""
 
     searches: int = Field(default=45_000, gt=0, description="searches to simulate: about a million impressions")
-    products: int = Field(default=12_000, ge=CATALOGUE_MINIMUM, description="products: about fifty of each type")
-    customers: int = Field(default=6_000, ge=CUSTOMERS_MINIMUM, description="customers: the mean one comes a few times")
+    products: int = Field(default=12_000, ge=MIN_PRODUCTS, description="products: about fifty of each type")
+    customers: int = Field(default=6_000, ge=MIN_CUSTOMERS, description="customers: the mean one comes a few times")
     days: int = Field(default=60, ge=2, le=3650, description="days of the log, the last being 2025-06-30 (UTC)")
     seed: int = Field(default=1, ge=0, description="the same seed gives the same bits")
     candidates: int = Field(default=40, ge=2, le=200, description="most products on one page")

@@ -14,11 +14,11 @@ from shelfrank.simulator.words import AGE_GROUPS, COLOR_WEIGHTS
 
 REGIONS = ("north", "south", "east", "west", "midwest", "coast", "lakes", "mountain")
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
-AGE_BAND_ENDS = (25, 35, 45, 55, 65)
+AGE_BAND_EDGES = (25, 35, 45, 55, 65)
 INCOME_BANDS = ("under 30k", "30k-60k", "60k-100k", "100k-150k", "over 150k")
-INCOME_BAND_ENDS = (-1.0, -0.2, 0.6, 1.4)
+INCOME_BAND_EDGES = (-1.0, -0.2, 0.6, 1.4)
 MEMBERSHIPS = ("none", "basic", "plus")
-MEMBERSHIP_ENDS = (0.3, 1.2)
+MEMBERSHIP_EDGES = (0.3, 1.2)
 FAVORITE_SHARES = np.array([0.38, 0.24, 0.15, 0.1, 0.08, 0.05], dtype=np.float32)
 """How visits to a customer's favourite categories spread over them."""
 CHUNK = 50_000
@@ -97,14 +97,14 @@ def make_customers(config: StorefrontConfig, catalogue: Catalogue) -> Customers:
     activity = drawn("activity")
     style = style.astype(np.float32)
     shown = {
-        "age_band": (np.searchsorted(AGE_BAND_ENDS, age_years, side="right"), AGE_BANDS),
+        "age_band": (np.searchsorted(AGE_BAND_EDGES, age_years, side="right"), AGE_BANDS),
         "has_children": (np.any(household[:, 1:], axis=1).astype(np.int64), ("no", "yes")),
         "region": (region, REGIONS),
         "income_band": (
-            np.searchsorted(INCOME_BAND_ENDS, income + 0.4 * drawn("income noise")), INCOME_BANDS
+            np.searchsorted(INCOME_BAND_EDGES, income + 0.4 * drawn("income noise")), INCOME_BANDS
         ),
         "membership": (
-            np.searchsorted(MEMBERSHIP_ENDS, 0.7 * activity + 0.7 * drawn("membership noise")), MEMBERSHIPS
+            np.searchsorted(MEMBERSHIP_EDGES, 0.7 * activity + 0.7 * drawn("membership noise")), MEMBERSHIPS
         ),
     }  # fmt: skip
     size = 1 + (uniform("partner") < 0.6) + np.sum(household[:, 1:], axis=1) + (uniform("more") < 0.15)

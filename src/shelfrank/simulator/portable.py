@@ -16,7 +16,7 @@ from jaxtyping import Float, Real, Shaped
 
 BLOCK = 16_384
 """Numbers worked on at a time: they and what is made of them stay in the processor's cache."""
-LEAST_DRAW = 2.0**-54
+MIN_DRAW = 2.0**-54
 """Half the distance between uniform draws: stands for a draw of 0, of which logarithms are infinite."""
 LOG2_E = 1.4426950408889634
 _LIMITS = {np.float32: (-87.0, 88.0), np.float64: (-708.0, 709.0)}
@@ -207,7 +207,7 @@ def geometric(rng: np.random.Generator, goes_on: Float[np.ndarray, " rows"]) -> 
 
 
 def _open_draws(rng: np.random.Generator, size: int | tuple[int, ...]) -> Float[np.ndarray, "..."]:
-    return np.maximum(rng.random(size), LEAST_DRAW)
+    return np.maximum(rng.random(size), MIN_DRAW)
 
 
 def _by_block(

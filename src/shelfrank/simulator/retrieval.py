@@ -21,9 +21,9 @@ CATEGORY_FIELD = 0.5
 """Weight of a word found in the category's name against one found in the title."""
 CLASSIFIED = 0.9
 """Weight of the recognised product type against the matched words of a query."""
-LEAST_MATCH = 0.25
+MIN_MATCH = 0.25
 """A product below this share of the best match is not found at all."""
-LONGEST_POSTINGS = 20_000
+MAX_POSTINGS = 20_000
 """Of a very common word the engine looks only at the products that sell best."""
 
 _WORD = re.compile(r"[a-z0-9]+")
@@ -106,7 +106,7 @@ class Engine:
         matches = np.zeros(self.width, dtype=np.float32)
         top = score.max()
         if top > 0:
-            found = np.flatnonzero(score >= LEAST_MATCH * top)
+            found = np.flatnonzero(score >= MIN_MATCH * top)
             # Among equal matches past sales decide what is looked at.
             preference = score[found] + 0.05 * total * self.catalogue.demand[found]
             if len(found) > self.width:
@@ -174,4 +174,4 @@ def _grouped(
     members = np.arange(len(group), dtype=np.int32) if products is None else products
     order = np.lexsort((-catalogue.demand[members], group))
     bounds = np.searchsorted(group[order], np.arange(n_groups + 1))
-    return [members[order[a:b]][:LONGEST_POSTINGS] for a, b in pairwise(bounds.tolist())]
+    return [members[order[a:b]][:MAX_POSTINGS] for a, b in pairwise(bounds.tolist())]

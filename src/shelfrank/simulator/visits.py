@@ -17,7 +17,7 @@ from shelfrank.simulator.randomness import hashed_uniform, pick, pick_rows, stre
 DAY_S = 86_400
 HOUR_S = 3_600
 CHUNK_SEARCHES = 25_000
-LONGEST_VISIT = 8
+MAX_SEARCHES = 8
 SHORTEST_PAUSE_S = 8.0
 MEAN_PAUSE_S = 55.0
 HOUR_WEIGHTS = np.array([5, 3, 2, 1, 1, 2, 5, 9, 13, 16, 18, 19, 20, 19, 18, 18, 19, 21, 25, 30, 33, 32, 24, 12])
@@ -82,7 +82,7 @@ class Visits:
     ) -> Shaped[np.ndarray, " searches"]:
         config, rng = self.config, stream(self.config.seed, "visits", number)
         lengths = np.minimum(
-            geometric(rng, np.full(n, 1 - 1 / config.traffic.mean_searches)).astype(np.int64), LONGEST_VISIT
+            geometric(rng, np.full(n, 1 - 1 / config.traffic.mean_searches)).astype(np.int64), MAX_SEARCHES
         )
         n_visits = int(np.searchsorted(np.cumsum(lengths), n)) + 1
         lengths = lengths[:n_visits]
@@ -101,7 +101,7 @@ class Visits:
         self._set_needs(visits, habit, rng)
         self._set_queries(visits, None, habit, rng)
         steps = [visits]
-        for step in range(1, LONGEST_VISIT):
+        for step in range(1, MAX_SEARCHES):
             steps.append(self._search_again(steps[-1][lengths[steps[-1]["visit"] - first_visit] > step], rng))
         return np.concatenate(steps)
 

@@ -24,8 +24,8 @@ CHUNK_ROWS = 65_536
 """Cosines computed at a time, which bounds the memory."""
 _KEPT_BITS = np.int32(-(1 << 31) | ((1 << 28) - 1) & ~((1 << 13) - 1))
 """The sign, and the 15 bits of a half's exponent and fraction, 13 places further up."""
-_EXPONENTS_APART = np.float32(2.0**112)
-_LARGEST_HALF = np.float32(np.finfo(np.float16).max)
+_EXPONENT_SHIFT = np.float32(2.0**112)
+_MAX_HALF = np.float32(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ def widened(halves: Float16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shap
     bits <<= 13
     bits &= _KEPT_BITS
     wide = bits.view(np.float32)
-    wide *= _EXPONENTS_APART
-    infinite = np.abs(wide) > _LARGEST_HALF
+    wide *= _EXPONENT_SHIFT
+    infinite = np.abs(wide) > _MAX_HALF
     if infinite.any():
         wide[infinite] = halves[infinite].astype(np.float32)
     return wide

@@ -158,27 +158,27 @@ def test_every_event_and_query_that_is_left_out_is_counted(log: Path) -> None:
         "queries without a query_id": 1,
         "queries without a user_query": 1,
         "queries without a readable timestamp": 1,
-        "queries with the query_id of an earlier one": 1,
-        "queries without a shown list": 1,
+        "queries that repeat an earlier query_id": 1,
+        "queries without a results list": 1,
         "hits without an id": 1,
-        "hits that stand in the same list again": 1,
+        "hits that repeat a product of their list": 1,
         "events without an action_name or a readable timestamp": 1,
-        "events on a product that name no object_id": 1,
+        "events without an object_id": 1,
         "events more than a day earlier than their query": 1,
-        "events without a query's list, and of no user, client or session": 1,
+        "events outside any results list, without a user, client or session": 1,
         "impression events of queries that have a list, or that are unknown": 1,
         "impression events without an ordinal of 1 or more": 1,
         "impression events of a product or position that the query showed already": 2,
-        "events on a product that is not in their query's list (kept as events)": 1,
-        "events of a query that the log does not hold (kept as events)": 1,
+        "events on a product outside their query's list (kept as events)": 1,
+        "events of a query that is not in the log (kept as events)": 1,
         "carts and purchases without a query_id (kept as events)": 1,
         "event action 'filter'": 2,
-        "rows of products without an id": 1,
-        "rows of products with an id of an earlier row": 1,
-        "titles of products that products.jsonl lacks": 4,
+        "product rows without an id": 1,
+        "product rows that repeat an earlier id": 1,
+        "products without a title in products.jsonl": 4,
     }
     assert info["notes"]["timestamps of events without a time zone, read as UTC"] == 1
-    assert info["notes"]["clients of several users, each a customer of its own"] == 1
+    assert info["notes"]["clients with several users, each kept as a customer of its own"] == 1
 
 
 def test_products_get_what_the_catalogue_says(log: Path) -> None:
@@ -250,7 +250,7 @@ def test_a_client_of_one_user_is_that_user_and_one_of_several_stays_a_client(tmp
     assert {row["product_id"]: row["customer_id"] for row in history} == {
         "x": "u1", "y": "two", "z": "two", "w": "u1", "v": "u9",
     }  # fmt: skip
-    assert notes["clients of several users, each a customer of its own"] == 1
+    assert notes["clients with several users, each kept as a customer of its own"] == 1
 
 
 def test_queries_without_a_client_have_their_users_only_where_all_have_one(tmp_path: Path) -> None:
@@ -264,12 +264,12 @@ def test_queries_without_a_client_have_their_users_only_where_all_have_one(tmp_p
     known, _, notes = import_rows(tmp_path / "known", queries, events)
     assert of_searches(known, "customer_id") == {"q1": "u1", "q2": "u2"}
     assert of_searches(known, "session_id") == {"q1": "u1#0", "q2": "u2#0"}
-    of_nobody = "queries without a client_id, of nobody since not all of them have events with a user_id"
-    assert of_nobody not in notes
+    anonymous = "queries without a client_id, left anonymous since not all of them have events with a user_id"
+    assert anonymous not in notes
     unknown, _, notes = import_rows(tmp_path / "unknown", queries, events[:2])
     assert of_searches(unknown, "customer_id") == {"q1": None, "q2": None}
     assert of_searches(unknown, "session_id") == {"q1": None, "q2": None}
-    assert notes[of_nobody] == 2
+    assert notes[anonymous] == 2
 
 
 SESSION_QUERIES = [
@@ -326,7 +326,7 @@ def test_a_log_needs_neither_catalogue_nor_history(tmp_path: Path) -> None:
     assert not log.has("events")
     assert log.schema.features == ()
     assert [row["purchase"] for row in rows_of(tmp_path / "log", "impressions")] == [None] * 3
-    assert log.manifest.info["left_out"]["titles of products that products.jsonl lacks"] == 3
+    assert log.manifest.info["left_out"]["products without a title in products.jsonl"] == 3
 
 
 def test_a_log_without_any_signal_is_refused(tmp_path: Path) -> None:
@@ -444,7 +444,7 @@ def test_a_label_is_one_whatever_the_clients_clock_says(tmp_path: Path) -> None:
     assert {row["timestamp"] for row in impressions} == {ASKED}
     of_slow, of_right = (datetime(2025, 3, 1, 10, 0, 20, tzinfo=UTC), datetime(2025, 3, 1, 9, 59, 50, tzinfo=UTC))
     assert {(row["customer_id"], row["timestamp"]) for row in history} == {("c0", of_slow), ("c3", of_right)}
-    assert notes["labels that are earlier than their query by the client's clock, kept as labels of that query"] == 2
+    assert notes["labels earlier than their query by the client's clock, kept as labels of that query"] == 2
     assert [n for note, n in notes.items() if note.startswith("events kept as history whose client's clock")] == [1]
     info = SearchLog.open(tmp_path / "slow" / "log").manifest.info
     assert info["left_out"]["events more than a day earlier than their query"] == 1
@@ -489,8 +489,7 @@ def test_ordinals_from_0_are_recognised_where_all_lists_begin_there(tmp_path: Pa
         ("c", 3, 0),
     ]
     assert (
-        notes["ordinals of impression events"]
-        == "counted from 0, as every list that impression events make begins there"
+        notes["ordinals of impression events"] == "counted from 0, since every list of impression events begins there"
     )
     spelling = SearchLog.open(tmp_path / "zero" / "log").schema.spelling
     assert spelling is not None
@@ -522,7 +521,7 @@ def test_the_few_lists_that_begin_at_0_are_left_out_as_a_whole(tmp_path: Path, d
     assert {reason: n for reason, n in left_out.items() if "ordinal" in reason or "kept" in reason} == {
         "queries whose list begins at ordinal 0, while the first ordinal is 1": 1,
         "impression events of lists that begin at ordinal 0, while the first ordinal is 1": 3,
-        "events of a query that the log does not hold (kept as events)": 1,
+        "events of a query that is not in the log (kept as events)": 1,
     }
 
 
@@ -531,8 +530,8 @@ def test_times_in_other_units_are_told(tmp_path: Path) -> None:
     queries, events = [query("q", ["a"], timestamp=asked)], [event("click", "q", "a", timestamp=(asked + 1) * 10**9)]
     impressions, _, notes = import_rows(tmp_path / "units", queries, events)
     assert [(row["timestamp"], row["click"]) for row in impressions] == [(ASKED, 1)]
-    assert notes["timestamps of queries read as s since 1970, as their size shows"] == 1
-    assert notes["timestamps of events read as ns since 1970, as their size shows"] == 1
+    assert notes["timestamps of queries read as s since 1970, as their size indicates"] == 1
+    assert notes["timestamps of events read as ns since 1970, as their size indicates"] == 1
 
 
 def test_rows_appended_later_change_no_earlier_row(tmp_path: Path) -> None:
