@@ -1,4 +1,4 @@
-"""A shop's own files become a log through a mapping; what does not fit is told, and nothing is dropped."""
+"""A shop's own files become a log through a mapping; cells that do not fit are reported, and no row is dropped."""
 
 import gzip
 import re
@@ -220,7 +220,7 @@ def test_events_whose_visitor_no_impression_names_are_told(tmp_path: Path) -> No
     mapping = write_mapping(tmp_path, tables=tables, columns={"impressions": COLUMNS, "events": uses})
     import_custom(mapping, tmp_path / "log")
     assert SearchLog.open(tmp_path / "log").manifest.info["notes"]["events"] == (
-        "1 rows name their visitor by session_id only, which no impression has: they are in nobody's history"
+        "1 rows have only session_id, which no impression has: no visitor's history holds them"
     )
 
 
@@ -694,8 +694,8 @@ def test_columns_that_some_files_of_a_folder_lack_are_told(tmp_path: Path) -> No
     pq.write_table(pa.table({"page": pa.array([], pa.string())}), tmp_path / "days" / "c.parquet")
     import_custom(mapping, tmp_path / "log")
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
-    told = {name: note for name, note in notes.items() if "lack" in name}
-    assert told == {
+    noted = {name: note for name, note in notes.items() if "lack" in name}
+    assert noted == {
         f"column {name!r} of days that some of its files lack": "null in 2 rows of b.parquet"
         for name in ("user", "age")
     }

@@ -314,7 +314,7 @@ def unreadable(path: Path, error: Exception, is_parquet: bool) -> UserError:
         advice = (
             "put cells that hold the separator in quotes, or write the file with another separator"
             if found > expected
-            else "remove the line if it is not a row, such as a total at the end, or add empty cells for the missing ones"
+            else "remove the line if it is not a row, such as a total at the end, or add empty cells to it"
         )
         have = "1 cell" if found == 1 else f"{found} cells"
         return UserError(
