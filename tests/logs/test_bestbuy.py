@@ -171,7 +171,7 @@ def test_broken_names_are_refused(names: bytes, expected: str, tmp_path: Path) -
 
 
 @pytest.mark.skipif(not EXCERPT.is_file(), reason="the Best Buy excerpt is not beside the checkout")
-def test_positions_of_the_excerpt_do_not_tell_the_click(tmp_path: Path) -> None:
+def test_positions_of_the_excerpt_do_not_reveal_the_click(tmp_path: Path) -> None:
     import_bestbuy(EXCERPT, tmp_path / "log")
     info = SearchLog.open(tmp_path / "log").manifest.info
     assert info["left_out"] == {"products without a title in sku_name.tsv": 11}

@@ -192,7 +192,7 @@ def test_customers_attributes_without_any_customer_id_stay_with_the_impressions(
     assert notes["junk"].startswith("4 rows without customer_id have a value: kept with the impressions")
 
 
-def test_an_attribute_that_changes_and_that_anonymous_rows_have_is_told_of_both(tmp_path: Path) -> None:
+def test_an_attribute_that_changes_and_that_anonymous_rows_have_is_noted_for_both_reasons(tmp_path: Path) -> None:
     write_wide(tmp_path, age=[40, 41, 20, None])
     import_custom(write_mapping(tmp_path), tmp_path / "log")
     assert SearchLog.open(tmp_path / "log").manifest.info["notes"]["age_years"] == (
@@ -210,7 +210,7 @@ def test_the_latest_text_of_a_product_is_kept_as_its_title_is(tmp_path: Path) ->
     assert notes["blurb"] == "differs between rows of 1 product_id: the latest was kept"
 
 
-def test_events_whose_visitor_no_impression_names_are_told(tmp_path: Path) -> None:
+def test_events_of_visitors_without_impressions_are_noted(tmp_path: Path) -> None:
     write_wide(tmp_path)
     (tmp_path / "events.csv").write_text(
         "user,visit,t,sku,what\nann,v1,2024-05-01T00:00:00Z,01,view\n,v2,2024-05-01T00:00:00Z,01,view\n"
@@ -280,7 +280,7 @@ def test_a_column_can_have_several_uses(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_products", [False, True])
-def test_a_log_without_titles_is_told(with_products: bool, tmp_path: Path) -> None:
+def test_a_log_without_titles_has_a_note(with_products: bool, tmp_path: Path) -> None:
     write_wide(tmp_path)
     tables, columns = {"impressions": "clicks.parquet"}, without("name")
     if with_products:
@@ -688,7 +688,7 @@ def _write_days(folder: Path, *lacking: str) -> Path:
     return write_mapping(folder, tables={"impressions": "days"})
 
 
-def test_columns_that_some_files_of_a_folder_lack_are_told(tmp_path: Path) -> None:
+def test_columns_that_some_files_of_a_folder_lack_are_noted(tmp_path: Path) -> None:
     mapping = _write_days(tmp_path, "age", "user", "junk")
     # A file without rows lacks nothing.
     pq.write_table(pa.table({"page": pa.array([], pa.string())}), tmp_path / "days" / "c.parquet")

@@ -88,7 +88,7 @@ def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_pat
     assert notes["product_id, whole numbers written as floats"] == "4 (412.0 is read as 412)"
 
 
-def test_products_get_what_lies_beside_the_file(tmp_path: Path) -> None:
+def test_products_get_the_columns_of_the_other_files(tmp_path: Path) -> None:
     write_train(tmp_path)
     (tmp_path / "product_descriptions.csv.gz").write_bytes(gzip.compress(DESCRIPTIONS.encode()))
     (tmp_path / "attributes.csv").write_text(ATTRIBUTES, encoding="utf-8")

@@ -103,7 +103,7 @@ def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_pat
     assert notes["product_id, whole numbers written as floats"] == "2 (412.0 is read as 412)"
 
 
-def test_the_files_order_that_tells_the_clicks_is_not_kept(log: Path) -> None:
+def test_positions_do_not_follow_the_files_order_which_reveals_clicks(log: Path) -> None:
     clicked = [row["position"] for row in rows_of(log, "impressions")[1:] if row["click"]]
     assert clicked != [1, 2, 3, 4, 5, 6]
     assert max(clicked) > 12
@@ -123,7 +123,7 @@ def test_products_and_customers_are_described_where_they_join(log: Path) -> None
     ]
 
 
-def test_what_is_left_out_is_counted_and_what_is_made_up_is_told(log: Path) -> None:
+def test_left_out_rows_are_counted_and_synthetic_values_noted(log: Path) -> None:
     info = SearchLog.open(log).manifest.info
     left_out = dict(info["left_out"])
     assert left_out.pop("values of item_click_cnt_30d_hist that are missing, negative or not a number") == 25

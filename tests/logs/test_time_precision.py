@@ -155,7 +155,7 @@ def test_floats_of_32_bits_are_refused(tmp_path: Path) -> None:
         times_of(tmp_path, mapping_of(tmp_path, "clicks.parquet"))
 
 
-def test_one_float_of_32_bits_is_told_of_as_one(tmp_path: Path) -> None:
+def test_one_float_of_32_bits_is_counted_in_the_singular(tmp_path: Path) -> None:
     write_parquet(tmp_path, pa.array([1.7e9, None], pa.float32()))
     with pytest.raises(UserError, match=MUST.format(1) + " is of type float32, which rounds it; write"):
         times_of(tmp_path, mapping_of(tmp_path, "clicks.parquet"))

@@ -86,7 +86,7 @@ def test_a_customer_who_has_most_searches_is_named(n_guests: int, is_reported: b
         (["A", "b", "x", "y", "z"], ["a", "b"], None),
     ],
 )
-def test_ids_that_differ_by_spelling_only_are_told_so(
+def test_ids_that_differ_by_spelling_only_are_reported_as_such(
     shown: list[str], known: list[str], reason: str | None, tmp_path: Path
 ) -> None:
     import re

@@ -406,7 +406,7 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_broken_rule_is_told_with_its_place_count_and_keys(name: str, log: Log, tmp_path: Path) -> None:
+def test_one_broken_rule_is_reported_with_its_place_count_and_keys(name: str, log: Log, tmp_path: Path) -> None:
     change, expected = CASES[name]
     change(log)
     assert validate(log.write(tmp_path)) == [expected]
@@ -493,7 +493,7 @@ def test_every_error_is_listed_and_warnings_are_returned(log: Log, tmp_path: Pat
     }
 
 
-def test_a_schema_that_is_no_yaml_is_told_in_one_sentence(log: Log, tmp_path: Path) -> None:
+def test_a_schema_that_is_no_yaml_is_reported_in_one_sentence(log: Log, tmp_path: Path) -> None:
     log.schema = "version: ["
     (violation,) = validate(log.write(tmp_path))
     assert violation.table == "schema.yaml"
@@ -508,19 +508,19 @@ def test_a_long_list_of_offenders_is_counted_in_full_and_shown_in_part(log: Log,
     assert (below.count, len(below.examples)) == (8, 5)
 
 
-def test_a_missing_table_is_told(log: Log, tmp_path: Path) -> None:
+def test_a_missing_table_is_reported(log: Log, tmp_path: Path) -> None:
     shutil.rmtree(log.write(tmp_path) / "products")
     (violation,) = validate(tmp_path)
     assert str(violation) == "products: must hold at least one part file products/*.parquet, but there is none"
 
 
-def test_a_missing_schema_is_told(log: Log, tmp_path: Path) -> None:
+def test_a_missing_schema_is_reported(log: Log, tmp_path: Path) -> None:
     (log.write(tmp_path) / "schema.yaml").unlink()
     (violation,) = validate(tmp_path)
     assert str(violation) == "schema.yaml: must exist, but there is no such file"
 
 
-def test_a_truncated_file_is_told_and_its_table_is_not_judged_further(log: Log, tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported_and_its_table_is_not_checked_further(log: Log, tmp_path: Path) -> None:
     file = log.write(tmp_path) / "products" / "part-00000.parquet"
     file.write_bytes(file.read_bytes()[:-20])
     (violation,) = validate(tmp_path)
@@ -530,7 +530,7 @@ def test_a_truncated_file_is_told_and_its_table_is_not_judged_further(log: Log, 
     )  # fmt: skip
 
 
-def test_a_damaged_page_behind_a_good_footer_is_told(log: Log, tmp_path: Path) -> None:
+def test_a_damaged_page_behind_a_good_footer_is_reported(log: Log, tmp_path: Path) -> None:
     file = log.write(tmp_path) / "impressions" / "part-00000.parquet"
     damaged = bytearray(file.read_bytes())
     damaged[4:400] = bytes(396)
@@ -543,7 +543,7 @@ def test_a_damaged_page_behind_a_good_footer_is_told(log: Log, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("table", "severity"), [("impressions", "error"), ("products", "error"), ("customers", "warning")]
 )
-def test_an_empty_table_is_told(table: str, severity: str, log: Log, tmp_path: Path) -> None:
+def test_an_empty_table_is_reported(table: str, severity: str, log: Log, tmp_path: Path) -> None:
     folder = log.write(tmp_path)
     file = folder / table / "part-00000.parquet"
     pq.write_table(pq.read_table(file).slice(0, 0), file)
@@ -552,7 +552,7 @@ def test_an_empty_table_is_told(table: str, severity: str, log: Log, tmp_path: P
     assert "hold at least one row, but it is empty" in violations[0].must
 
 
-def test_part_files_that_differ_are_told(log: Log, tmp_path: Path) -> None:
+def test_part_files_that_differ_are_reported(log: Log, tmp_path: Path) -> None:
     folder = log.write(tmp_path)
     other = pa.table({"product_id": ["e"], "title": ["E"], "price": ["cheap"], "blurb": ["x"]})
     log.write_part(folder, "products", other)

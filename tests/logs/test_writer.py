@@ -86,7 +86,7 @@ def test_reserved_columns_are_cast_and_others_kept() -> None:
 @pytest.mark.parametrize(
     ("column", "value"), [("position", 1.5), ("click", 300), ("timestamp", "noon"), ("position", "one")]
 )
-def test_a_value_that_does_not_fit_its_column_is_told(column: str, value: Any) -> None:
+def test_a_value_that_does_not_fit_its_column_is_reported(column: str, value: Any) -> None:
     expected = str(COLUMN_TYPES[column]).replace("[", r"\[").replace("]", r"\]")
     with pytest.raises(UserError, match=rf"impressions.{column} must hold values of type {expected}, but it holds"):
         cast_reserved("impressions", pa.table({column: [value]}))

@@ -220,14 +220,14 @@ def clicked_and_not(tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[
     return [whole, *without]
 
 
-def test_the_customer_of_a_search_does_not_tell_whether_it_was_clicked(
+def test_the_customer_of_a_search_does_not_depend_on_its_clicks(
     clicked_and_not: list[list[dict[str, Any]]],
 ) -> None:
     users = {"q1": "u1", "q2": "u1", "q3": "u1", "q4": "u2", "q5": "u2"}
     assert [of_searches(rows, "customer_id") for rows in clicked_and_not] == [users] * 5
 
 
-def test_the_session_of_a_search_does_not_tell_whether_it_was_clicked(
+def test_the_session_of_a_search_does_not_depend_on_its_clicks(
     clicked_and_not: list[list[dict[str, Any]]],
 ) -> None:
     sessions = {"q1": "c1#0", "q2": "c1#0", "q3": "c1#1", "q4": "c2#0", "q5": "c2#0"}
@@ -470,7 +470,7 @@ def test_the_few_lists_that_begin_at_0_are_left_out_as_a_whole(tmp_path: Path, d
     }
 
 
-def test_times_in_other_units_are_told(tmp_path: Path) -> None:
+def test_times_in_other_units_are_noted(tmp_path: Path) -> None:
     queried = int(QUERIED.timestamp())
     queries, events = (
         [query("q", ["a"], timestamp=queried)],
