@@ -191,7 +191,7 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
         set_cell("events", 1, session_id=None),
         warning(
             "events", "customer_id",
-            "should be known where session_id is null, otherwise no history contains the event", 1, "row",
+            "should be known where session_id is null; otherwise no history contains the event", 1, "row",
             "customer_id=null session_id=null product_id=b",
         ),
     ),

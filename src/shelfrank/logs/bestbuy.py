@@ -22,7 +22,16 @@ from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.core.values import NULL_WORDS, CategorySpelling, IdSpelling
 from shelfrank.logs.engine import Table, Value, count, keep, open_engine, rows_of
 from shelfrank.logs.id_columns import spell_whole_numbers
-from shelfrank.logs.raw_files import column_names, raw_files, read_raw, readable, require_columns, sha256
+from shelfrank.logs.raw_files import (
+    column_names,
+    file_beside,
+    raw_files,
+    read_raw,
+    readable,
+    reason_of,
+    require_columns,
+    sha256,
+)
 from shelfrank.logs.time_columns import is_whole_day
 from shelfrank.logs.time_precision import SEARCHES, note_whole_days
 from shelfrank.logs.times import EARLIEST, LATEST
@@ -71,7 +80,7 @@ def import_bestbuy(path: Path, out: Path, n_negatives: int = N_NEGATIVES) -> boo
     if n_negatives < 1:
         raise UserError(f"n_negatives must be 1 or more, but it is {n_negatives}; clicks alone cannot be ranked")
     require_columns(path, column_names(path), COLUMNS)
-    names = next((path.with_name(name) for name in NAME_FILES if path.with_name(name).is_file()), None)
+    names = file_beside(path, *NAME_FILES)
     inputs = {
         "source": "bestbuy",
         "file": sha256(path),
@@ -233,7 +242,8 @@ def _read_names(path: Path | None) -> pa.Table:
                     if name.strip():
                         names.setdefault(sku, name.strip())
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-            reason = " ".join((str(error) or type(error).__name__).split())
-            raise UserError(f"{path} must be text in UTF-8, but it cannot be read: {reason}") from error
+            raise UserError(
+                f"{path} must be text in UTF-8, but it cannot be read: {reason_of(error)}; write it again in UTF-8"
+            ) from error
     columns = {"product_id": pa.array(names, pa.string()), "title": pa.array(names.values(), pa.string())}
     return pa.table({**columns, "line": pa.array(range(len(names)), pa.int64())})

@@ -19,7 +19,16 @@ from shelfrank.core.schema import TASKS, Feature, Kind, Schema, Side
 from shelfrank.core.values import NULL_WORDS, IdSpelling
 from shelfrank.logs.engine import Table, Value, count, keep, open_engine
 from shelfrank.logs.id_columns import spell_whole_numbers
-from shelfrank.logs.raw_files import column_names, raw_files, read_raw, readable, require_columns, sha256
+from shelfrank.logs.raw_files import (
+    column_names,
+    file_beside,
+    raw_files,
+    read_raw,
+    readable,
+    reason_of,
+    require_columns,
+    sha256,
+)
 from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 COLUMNS = ("id", "product_uid", "product_title", "search_term", "relevance")
@@ -95,18 +104,19 @@ def import_homedepot(path: Path, out: Path) -> bool:
 def _judgments_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    found = next((path / name for name in ("train.csv", "train.csv.gz") if (path / name).is_file()), None)
-    if found is None:
-        raise UserError(f"{path} must be the competition's train.csv or a folder that holds it, but it does not")
-    return found
+    file = file_beside(path / "train.csv", "train.csv", "train.csv.gz")
+    if file is None:
+        raise UserError(
+            f"{path} must be the competition's train.csv or a folder that holds it, but it is a folder without it"
+        )
+    return file
 
 
 def _beside(judgments: Path, name: str, columns: tuple[str, ...]) -> Path | None:
-    names = (name, f"{name}.gz")
-    found = next((judgments.with_name(file) for file in names if judgments.with_name(file).is_file()), None)
-    if found is not None:
-        require_columns(found, column_names(found), columns)
-    return found
+    file = file_beside(judgments, name, f"{name}.gz")
+    if file is not None:
+        require_columns(file, column_names(file), columns)
+    return file
 
 
 def _read_judgments(path: Path) -> pa.Table:
@@ -123,8 +133,9 @@ def _read_judgments(path: Path) -> pa.Table:
                     raise csv.Error(f"line {reader.line_num} has {len(row)} cells, and the header {len(names)}")
                 rows.append(row)
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise UserError(f"{path} must be the competition's CSV file, but it cannot be read: {reason}") from error
+        raise UserError(
+            f"{path} must be the competition's CSV file, but it cannot be read: {reason_of(error)}; download it again"
+        ) from error
     if not rows:
         raise UserError(f"{path} must hold rows, but it has only a line of column names")
     cells = dict(zip(names, zip(*rows, strict=True), strict=True))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
 from shelfrank.logs.json_values import Record
-from shelfrank.logs.raw_files import raw_files, require_columns
+from shelfrank.logs.raw_files import file_beside, raw_files, reason_of, require_columns
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 LINE = pa.field("line", pa.int64())
@@ -22,8 +22,7 @@ _ROWS_AT_ONCE = 20_000
 
 def find_json_lines(folder: Path, name: str) -> Path | None:
     """Finds a file of JSON lines, gzipped or not, by its name without a suffix."""
-    names = (f"{name}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))
-    return next((folder / file for file in names if (folder / file).is_file()), None)
+    return file_beside(folder / name, *(f"{name}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")))
 
 
 def require_json_lines(folder: Path, name: str) -> Path:
@@ -94,16 +93,18 @@ def _objects(path: Path, raw: IO[bytes]) -> Iterator[tuple[int, Record]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} must be text in UTF-8, but its line {number} is not: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise UserError(f"{path} must be complete, but it cannot be read after line {number}: {reason}") from error
+        raise UserError(
+            f"{path} must be complete, but it cannot be read after line {number}: {reason_of(error)}; export it again"
+        ) from error
 
 
 def _object(path: Path, number: int, text: str) -> Record:
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} must hold one JSON object per line, but line {number} is not one: {reason}") from error
+        raise UserError(
+            f"{path} must hold one JSON object per line, but line {number} is not one: {reason_of(error)}"
+        ) from error
     if not isinstance(record, dict):
         given = type(record).__name__
         raise UserError(f"{path} must hold one JSON object per line, but line {number} holds a {given}")

@@ -10,7 +10,7 @@ from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.schema import RESERVED_COLUMNS, TASKS, IdColumn, Kind, Schema, Side, load_yaml, one_sentence
 from shelfrank.core.values import CATEGORY_NULL_WORDS, NULL_WORDS, TEXT_NULL_WORDS, CategorySpelling
 from shelfrank.logs.csv_files import look_like_a_row
-from shelfrank.logs.raw_files import alike_names
+from shelfrank.logs.raw_files import names_equal_but_case
 
 TableName = Literal["impressions", "products", "customers", "events"]
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -229,9 +229,9 @@ class SourceMapping(BaseModel):
 
     def check_file(self, table: TableName, file: Path, names: Sequence[str]) -> None:
         """Raises a `UserError` where a file lacks a mapped column or the mapping lacks a required role."""
-        alike = alike_names(list(names))
+        ambiguous = names_equal_but_case(list(names))
         for column in self.columns[table]:
-            if column in alike:
+            if column in ambiguous:
                 raise UserError(
                     f"{file} must have one column of each name that the mapping uses, but it has another whose name "
                     f"differs from {column!r} by case only; rename one of them"

@@ -74,6 +74,16 @@ def raw_files(path: Path) -> list[Path]:
     return files
 
 
+def file_beside(path: Path, *names: str) -> Path | None:
+    """Finds the first of these files in the folder of a file."""
+    return next((path.with_name(name) for name in names if path.with_name(name).is_file()), None)
+
+
+def reason_of(error: Exception) -> str:
+    """The text of an error on one line, or its type if it has no text."""
+    return " ".join((str(error) or type(error).__name__).split())
+
+
 def is_parquet(path: Path) -> bool:
     """Whether a table is Parquet: by its suffix, or because it is a folder."""
     return path.is_dir() or path.suffix in (".parquet", ".pq")
@@ -172,10 +182,10 @@ def require_columns(path: Path, names: Collection[str], required: Collection[str
     missing = [name for name in required if name not in names]
     if missing:
         raise UserError(f"{path} must have the columns {', '.join(missing)}, but it has {', '.join(names)}")
-    alike = [name for name in required if name in alike_names(list(names))]
-    if alike:
+    ambiguous = [name for name in required if name in names_equal_but_case(list(names))]
+    if ambiguous:
         raise UserError(
-            f"{path} must have one column {alike[0]}, but it has another whose name differs by case only; rename one"
+            f"{path} must have one column {ambiguous[0]}, but it has another that differs by case only; rename one"
         )
 
 
@@ -191,7 +201,7 @@ def _header(path: Path, separator: str | None) -> list[str]:
     return names
 
 
-def alike_names(names: list[str]) -> set[str]:
+def names_equal_but_case(names: list[str]) -> set[str]:
     """The names that differ from another only by case, which the engine treats as equal."""
     lowered = [name.lower() for name in names]
     return {name for name in names if lowered.count(name.lower()) > 1}
@@ -228,16 +238,16 @@ def read_raw(
         notes[f"column {name!r} of {path.name} that some of its files lack"] = (
             f"null in {n_rows:,} rows of {files[:MAX_FILES_TEXT]}{'…' if len(files) > MAX_FILES_TEXT else ''}"
         )
-    alike = alike_names(names) | {""}
+    ambiguous = names_equal_but_case(names) | {""}
     with readable(path):
         if is_parquet(path):
             table = read_parquet(engine, raw_files(path))
-            return table.select(*(name for name in table.columns if name in names and name not in alike))
-        return _read_csv(engine, path, names, alike, notes, separator)
+            return table.select(*(name for name in table.columns if name in names and name not in ambiguous))
+        return _read_csv(engine, path, names, ambiguous, notes, separator)
 
 
 def _read_csv(
-    engine: Backend, path: Path, names: list[str], alike: set[str], notes: dict[str, Any], separator: str | None
+    engine: Backend, path: Path, names: list[str], ambiguous: set[str], notes: dict[str, Any], separator: str | None
 ) -> Table:
     found, _ = header_of(path, separator)
     declared = separator_line(path)
@@ -274,7 +284,7 @@ def _read_csv(
         again: Value = ibis.and_(*(cell == name for name, cell in cells.items() if name))
         table = table.filter(~again.fill_null(False))
         cells = {name: table[place] for place, name in zip(places, names, strict=True)}
-    return table.select(*(cell.name(name) for name, cell in cells.items() if name not in alike))
+    return table.select(*(cell.name(name) for name, cell in cells.items() if name not in ambiguous))
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Normalises the spelling of ids, queries and categories of every log that is written, and counts the changes."""
 
-# pyarrow.compute makes its functions when it is imported, where no static checker sees them.
+# pyarrow.compute creates its functions at import time, where static checkers cannot see them.
 # pyright: reportAttributeAccessIssue=false
 
 from collections import Counter

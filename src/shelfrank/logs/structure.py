@@ -126,10 +126,10 @@ def _usable_columns(table: str, schemas: list[pa.Schema], structure: Structure) 
     usable: dict[str, pa.DataType] = {}
     for name in dict.fromkeys(name for schema in schemas for name in schema.names):
         types = [_plain(schema.field(name).type) for schema in schemas if name in schema.names]
-        wanted = COLUMN_TYPES.get(name)
-        others = sorted({str(found_type) for found_type in types if found_type != (wanted or types[0])})
-        if others and wanted is not None:
-            must = f"must be of type {wanted}, but it is {' and '.join(others)}; cast it in the source"
+        expected = COLUMN_TYPES.get(name)
+        others = sorted({str(found_type) for found_type in types if found_type != (expected or types[0])})
+        if others and expected is not None:
+            must = f"must be of type {expected}, but it is {' and '.join(others)}; cast it in the source"
             structure.violations.append(Violation(table, name, must))
         elif others:
             must = f"must have one type in all part files, but it is {types[0]} and {' and '.join(others)}"
@@ -170,8 +170,8 @@ def _inspect_feature(feature: Feature, structure: Structure) -> None:
     held = structure.columns[table][feature.name]
     fits = {Kind.NUMERICAL: _is_numeric, Kind.TEXT: pa.types.is_string, Kind.CATEGORICAL: _is_scalar}[feature.kind]
     if not fits(held):
-        wanted = {Kind.NUMERICAL: "a number", Kind.TEXT: "text", Kind.CATEGORICAL: "a single value"}[feature.kind]
-        must = f"must be {wanted}, since schema.yaml declares it as {feature.kind}, but it is of type {held}"
+        expected = {Kind.NUMERICAL: "a number", Kind.TEXT: "text", Kind.CATEGORICAL: "a single value"}[feature.kind]
+        must = f"must be {expected}, since schema.yaml declares it as {feature.kind}, but it is of type {held}"
         structure.violations.append(Violation(table, feature.name, must))
         del structure.columns[table][feature.name]
 

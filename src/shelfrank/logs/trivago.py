@@ -14,7 +14,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.core.values import NULL_WORDS, IdSpelling
 from shelfrank.logs.engine import Table, Value, count, open_engine, rows_of
-from shelfrank.logs.raw_files import column_names, read_raw, readable, require_columns, sha256
+from shelfrank.logs.raw_files import column_names, file_beside, read_raw, readable, require_columns, sha256
 from shelfrank.logs.time_columns import starts_a_day
 from shelfrank.logs.time_precision import SEARCHES, note_whole_days, require_whole_times
 from shelfrank.logs.times import EARLIEST, LATEST
@@ -114,7 +114,7 @@ def import_trivago(path: Path, out: Path) -> bool:
         UserError: Where a file is missing, empty, truncated, or of another format.
     """
     require_columns(path, column_names(path), COLUMNS)
-    metadata = next((path.with_name(name) for name in METADATA_FILES if path.with_name(name).is_file()), None)
+    metadata = file_beside(path, *METADATA_FILES)
     inputs = {
         "source": "trivago",
         "file": sha256(path),

@@ -33,7 +33,9 @@ class CatalogueParameters(_Parameters):
         default=0.45, ge=0, description="log price between brand tiers: premium costs about 1.6 times the middle"
     )
     price_spread: float = Field(
-        default=0.35, ge=0, description="spread of log price within a tier: most of a kind lie within a factor of two"
+        default=0.35,
+        ge=0,
+        description="spread of log price within a tier: most products of a type are within a factor of two",
     )
     missing_attribute: float = Field(default=0.05, ge=0, le=1, description="share of missing product attributes")
     title_attribute: float = Field(
