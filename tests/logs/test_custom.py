@@ -148,7 +148,7 @@ def test_a_wide_file_gives_tables_of_products_and_customers(tmp_path: Path) -> N
     assert not {"age_years", "title", "junk"} & set(shown[0])
     info = SearchLog.open(tmp_path / "log").manifest.info
     assert info["notes"] == {
-        "cost": "differs between rows of 1 product_id: kept with the impressions, as it was at the time",
+        "cost": "differs between rows of 1 product_id: kept in the impressions, with its value at that time",
         "title": "differs between rows of 1 product_id: the latest was kept",
         "columns of clicks.parquet that are not used": ["junk"],
     }
@@ -175,7 +175,7 @@ def test_a_customers_attribute_that_anonymous_rows_have_stays_with_the_impressio
     assert table(tmp_path / "log", "customers") == [{"customer_id": "ann"}]
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
     assert notes["age_years"] == (
-        "2 rows without customer_id have a value: kept with the impressions, as it was at the time"
+        "2 rows without customer_id have a value: kept in the impressions, with its value at that time"
     )
 
 
@@ -188,16 +188,16 @@ def test_customers_attributes_without_any_customer_id_stay_with_the_impressions(
     assert [row["junk"] for row in shown] == list("xxyy")
     assert table(tmp_path / "log", "customers") == []
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
-    assert notes["age_years"].startswith("3 rows without customer_id have a value: kept with the impressions")
-    assert notes["junk"].startswith("4 rows without customer_id have a value: kept with the impressions")
+    assert notes["age_years"].startswith("3 rows without customer_id have a value: kept in the impressions")
+    assert notes["junk"].startswith("4 rows without customer_id have a value: kept in the impressions")
 
 
 def test_an_attribute_that_changes_and_that_anonymous_rows_have_is_noted_for_both_reasons(tmp_path: Path) -> None:
     write_wide(tmp_path, age=[40, 41, 20, None])
     import_custom(write_mapping(tmp_path), tmp_path / "log")
     assert SearchLog.open(tmp_path / "log").manifest.info["notes"]["age_years"] == (
-        "differs between rows of 1 customer_id and 1 rows without customer_id have a value: kept with the impressions, "
-        "as it was at the time"
+        "differs between rows of 1 customer_id and 1 rows without customer_id have a value: kept in the impressions, "
+        "with its value at that time"
     )
 
 
@@ -293,8 +293,7 @@ def test_a_log_without_titles_has_a_note(with_products: bool, tmp_path: Path) ->
     ]
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
     assert notes["title"] == (
-        "no column has this role: text features and rankers that read text have the products' other texts and "
-        "categories alone"
+        "no column has this role: text features and text rankers use the products' other texts and categories"
     )
 
 
@@ -365,7 +364,7 @@ def test_fractions_of_a_second_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cells", [["2405311804"] * 4, [2405311804] * 4], ids=["text", "numbers"])
 def test_dates_in_digits_are_not_taken_for_seconds_of_the_future(tmp_path: Path, cells: list[Any]) -> None:
     write_wide(tmp_path, at=cells)
-    with pytest.raises(UserError, match=r"must not lie in the future, .* 2046-\d\d-\d\d; declare `timestamp_unit: s`"):
+    with pytest.raises(UserError, match=r"must not be in the future, .* 2046-\d\d-\d\d; declare `timestamp_unit: s`"):
         import_custom(write_mapping(tmp_path), tmp_path / "log")
     import_custom(write_mapping(tmp_path, timestamp_unit="s"), tmp_path / "log")
 

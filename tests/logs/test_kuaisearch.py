@@ -171,7 +171,7 @@ BROKEN = {
     "blank": (lambda folder: (folder / "users.jsonl").write_text("\n\n"), "all its lines are empty"),
     "half a character": (
         lambda folder: (folder / "users.jsonl").write_text('{"user_id": 1, "gender": "\\ud800"}'),
-        "half a character stands between lines 1 and 1",
+        "there is half a character between lines 1 and 1",
     ),
 }
 

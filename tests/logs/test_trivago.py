@@ -175,7 +175,7 @@ def test_a_loss_of_more_than_a_tenth_is_a_warning(tmp_path: Path, n_lost: int, i
     log = SearchLog.open(tmp_path / "log")
     expected = (
         "should hold nearly all click labels of the source, but 2 of 11 (18%) are lost, most of them as: clickouts of "
-        "an item that is not in the shown list (kept as events) (2)"
+        "an item outside the shown list (kept as events) (2)"
     )
     lost = [each["must"] for each in log.manifest.info["warnings"] if "nearly all" in each["must"]]
     assert lost == [expected] * is_warned

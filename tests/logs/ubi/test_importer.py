@@ -165,9 +165,9 @@ def test_every_event_and_query_that_is_left_out_is_counted(log: Path) -> None:
         "events without an object_id": 1,
         "events more than a day earlier than their query": 1,
         "events outside any results list, without a user, client or session": 1,
-        "impression events of queries that have a list, or that are unknown": 1,
+        "impression events of queries that have a list or are unknown": 1,
         "impression events without an ordinal of 1 or more": 1,
-        "impression events of a product or position that the query showed already": 2,
+        "impression events that repeat a product or position of their query": 2,
         "events on a product outside their query's list (kept as events)": 1,
         "events of a query that is not in the log (kept as events)": 1,
         "carts and purchases without a query_id (kept as events)": 1,
@@ -390,7 +390,7 @@ def test_a_label_is_one_whatever_the_clients_clock_says(tmp_path: Path) -> None:
     of_slow, of_right = (datetime(2025, 3, 1, 10, 0, 20, tzinfo=UTC), datetime(2025, 3, 1, 9, 59, 50, tzinfo=UTC))
     assert {(row["customer_id"], row["timestamp"]) for row in history} == {("c0", of_slow), ("c3", of_right)}
     assert notes["labels earlier than their query by the client's clock, kept as labels of that query"] == 2
-    assert [n for note, n in notes.items() if note.startswith("events kept as history whose client's clock")] == [1]
+    assert [n for note, n in notes.items() if note.startswith("history events of clients whose clock")] == [1]
     info = SearchLog.open(tmp_path / "slow" / "log").manifest.info
     assert info["left_out"]["events more than a day earlier than their query"] == 1
     assert info["left_out"]["events more than 30 days after the last query of the file"] == 1
