@@ -50,7 +50,7 @@ UNREADABLE = "judgments without an id, a product, a query and a grade from 1 to 
 REPEATED = "judgments that repeat an earlier query and product"
 NO_TITLE = "products without a title"
 NOTES = {
-    "grade": "human relevance judgments from 1 to 3, in truth/impressions; there are no click labels",
+    "grade": "human judgments of relevance from 1 to 3, in truth/impressions; there are no click labels",
     "position": "the order of the judgments in the file; no list was shown",
     "timestamp": "the same for every search: the data set has no times",
     "search_id": "the id of the query's first judgment",

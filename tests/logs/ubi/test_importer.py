@@ -346,7 +346,7 @@ def truncate(folder: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
-    "bad line": (spoil_line, "queries.jsonl must hold one JSON object per line, but line 4 is none"),
+    "bad line": (spoil_line, "queries.jsonl must hold one JSON object per line, but line 4 is not one"),
     "truncated": (truncate, "events.ndjson.gz must be complete, but it cannot be read"),
     "another encoding": (
         lambda folder: (folder / "products.json").write_bytes('{"id": "1", "title": "Köln"}'.encode("latin-1")),
@@ -355,7 +355,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "no events": (lambda folder: (folder / "events.ndjson.gz").unlink(), "must hold events.jsonl or"),
     "no such keys": (
         lambda folder: (folder / "queries.jsonl").write_text('{"q": "tv"}\n'),
-        "none is left .*1 queries without a query_id",
+        "no search is left .*1 queries without a query_id",
     ),
     "empty": (lambda folder: (folder / "queries.jsonl").write_bytes(b""), "the file is empty"),
 }
