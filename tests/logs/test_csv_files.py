@@ -43,7 +43,7 @@ def test_each_chunk_of_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(csv_files, "_BYTES_AT_ONCE", 100)
     longest: list[int] = []
     split = csv_files._lines
-    monkeypatch.setattr(csv_files, "_lines", lambda text, most=-1: (longest.append(len(text)), split(text, most))[1])
+    monkeypatch.setattr(csv_files, "_lines", lambda text, n=-1: (longest.append(len(text)), split(text, n))[1])
     assert inspect_csv(write(tmp_path, *[HEADER] * 200, end=end)).n_headers == 200
     assert max(longest) < 200
 

@@ -156,7 +156,7 @@ def recode(folder: Path) -> None:
 
 
 BROKEN = {
-    "bad line": (spoil_line, r"rank.jsonl must hold one JSON object per line, but line 3 is none"),
+    "bad line": (spoil_line, r"rank.jsonl must hold one JSON object per line, but line 3 is not one"),
     "truncated": (truncate, r"rank.jsonl.gz must be complete, but it cannot be read after line"),
     "another encoding": (recode, r"items.jsonl must be text in UTF-8, but its line 1 is not"),
     "no file": (
