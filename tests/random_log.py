@@ -10,7 +10,8 @@ import pyarrow as pa
 from shelfrank.config import EngineConfig, PrepareConfig
 from shelfrank.core.artifact import publish
 from shelfrank.core.schema import AS_WRITTEN, TASKS, Schema
-from shelfrank.logs.search_log import COLUMN_TYPES, KIND, SCHEMA_FILE, SearchLogWriter
+from shelfrank.logs.search_log import COLUMN_TYPES, KIND, SCHEMA_FILE
+from shelfrank.logs.writer import SearchLogWriter
 
 START = dt.datetime(2025, 3, 1, 8, tzinfo=dt.UTC)
 TYPES = {

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from shelfrank.core.schema import Schema
-from shelfrank.logs.search_log import write_search_log
+from shelfrank.logs.writer import write_search_log
 
 START = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
 BRANDS = ("acme", "bolt", "cedar", "dune")

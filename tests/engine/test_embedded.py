@@ -91,7 +91,7 @@ def test_a_corrupt_file_is_one_sentence(tmp_path: Path) -> None:
         engine.collect(engine.read([str(file)]))
 
 
-def test_a_wrong_expression_is_not_told_as_a_broken_file(tmp_path: Path) -> None:
+def test_a_wrong_expression_is_not_reported_as_a_broken_file(tmp_path: Path) -> None:
     with pytest.raises(duckdb.CatalogException), open_engine(CONFIG, tmp_path, tmp_path) as engine:
         engine.collect(ibis.table({"n": "int64"}, name="nowhere"))
 

@@ -14,7 +14,7 @@ from shelfrank.config import EvaluateConfig, PrepareConfig
 from shelfrank.core.schema import Schema
 from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.truth import Truth
-from shelfrank.logs.search_log import write_search_log
+from shelfrank.logs.writer import write_search_log
 from shelfrank.prepare.pipeline import prepare
 from small_log import IMPRESSION_TYPES, START
 

@@ -15,7 +15,7 @@ from random_log import START, one_thread
 from shelfrank.features.deduplication import EventDeduplicator
 from shelfrank.features.request import Event
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.ubi import import_ubi
+from shelfrank.logs.ubi.importer import import_ubi
 from shelfrank.prepare.pipeline import raw_features
 from shelfrank.serve.events import read_events
 

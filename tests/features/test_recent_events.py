@@ -145,7 +145,7 @@ def test_a_word_for_nobody_is_the_logs_own(store: FeatureStore) -> None:
         Event(product_id="p1", action="view", ts_us=store.until_us + i, customer_id=who)
         for i, who in ((1, "NA"), (2, "guest"))
     ]
-    assert store.reasons(told) == [None, "of no user, client or session"]
+    assert store.reasons(told) == [None, "no user, client or session"]
 
 
 def test_words_for_no_product_and_no_action_are_the_logs_own(store: FeatureStore) -> None:

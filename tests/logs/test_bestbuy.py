@@ -73,8 +73,8 @@ def test_clicks_of_one_user_query_and_time_become_one_search(tmp_path: Path) -> 
     assert info["left_out"] == {
         "clicks without a user, a product, a category, a query and a readable query_time": 2,
         "clicks whose click_time is missing or before the query": 1,
-        "clicks on a product that the same search clicked already": 1,
-        "titles of products that sku_name.tsv lacks": 3,
+        "clicks that repeat a product of their search": 1,
+        "products without a title in sku_name.tsv": 3,
     }
     assert "sampled" in info["notes"]["impressions"]
     assert "without meaning" in info["notes"]["position"]
@@ -171,10 +171,10 @@ def test_broken_names_are_refused(names: bytes, expected: str, tmp_path: Path) -
 
 
 @pytest.mark.skipif(not EXCERPT.is_file(), reason="the Best Buy excerpt is not beside the checkout")
-def test_positions_of_the_excerpt_do_not_tell_the_click(tmp_path: Path) -> None:
+def test_positions_of_the_excerpt_do_not_reveal_the_click(tmp_path: Path) -> None:
     import_bestbuy(EXCERPT, tmp_path / "log")
     info = SearchLog.open(tmp_path / "log").manifest.info
-    assert info["left_out"] == {"titles of products that sku_name.tsv lacks": 11}
+    assert info["left_out"] == {"products without a title in sku_name.tsv": 11}
     assert info["rows"] == {"impressions": 33_892 + 9 * 32_249, "products": 393, "customers": 30_387}
     shown = pq.read_table(tmp_path / "log/impressions", columns=["position", "click"]).to_pydict()
     clicked = Counter(p for p, click in zip(shown["position"], shown["click"], strict=True) if click)

@@ -1,4 +1,4 @@
-"""Units, zones, positions, marks and line ends are recognised, or refused with what mends them."""
+"""Units, zones, positions, marks and line ends are recognised, or refused with the advice."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,12 +66,12 @@ TIMES = {
 
 
 @pytest.mark.parametrize("name", TIMES)
-def test_times_are_read_as_they_are_meant(name: str, tmp_path: Path) -> None:
+def test_times_are_read_in_their_unit_and_zone(name: str, tmp_path: Path) -> None:
     text, unit = TIMES[name]
     shown, _, info = imported(tmp_path, rows(at=[text] * 4))
     assert {row["timestamp"] for row in shown} == {NOON}
     assert info["notes"].get("timestamps of wide.csv") == (
-        unit and f"numbers of {unit} since 1970, as their size shows"
+        unit and f"numbers of {unit} since 1970, as their size indicates"
     )
     assert "timestamps of wide.csv without a time zone, read as UTC" not in info["notes"]
 
@@ -92,7 +92,7 @@ REFUSED_TIMES = {
 
 
 @pytest.mark.parametrize("name", REFUSED_TIMES)
-def test_times_that_cannot_be_meant_are_refused_with_what_mends_them(name: str, tmp_path: Path) -> None:
+def test_invalid_times_are_refused_with_advice(name: str, tmp_path: Path) -> None:
     text, unit, sentence = REFUSED_TIMES[name]
     with pytest.raises(UserError, match=rf"at: must hold .*{sentence}"):
         imported(tmp_path, rows(at=[text] * 4), timestamp_unit=unit)
@@ -120,20 +120,20 @@ def test_numbers_are_read_with_their_marks(name: str, tmp_path: Path) -> None:
     content = "\n".join(";".join(row) for row in [HEADER, *rows(cost=[first, second] * 2)])
     _, products, info = imported(tmp_path, content, decimal_mark=mark)
     assert [row["cost"] for row in products] == expected
-    assert info["notes"]["separator of wide.csv"] == "a semicolon, as its line of column names shows"
+    assert info["notes"]["separator of wide.csv"] == "a semicolon, detected in the line of column names"
 
 
 @pytest.mark.parametrize("number", ["1,234", "2,5", "1.234,5", "0,125"])
-def test_a_comma_of_two_meanings_is_refused(number: str, tmp_path: Path) -> None:
+def test_an_ambiguous_comma_is_refused(number: str, tmp_path: Path) -> None:
     content = "\n".join(";".join(row) for row in [HEADER, *rows(cost=[number] * 4)])
     with pytest.raises(UserError, match=r"cost: must hold numbers; .*comma.*declare `decimal_mark"):
         imported(tmp_path, content)
 
 
-def test_positions_from_0_are_recognised_and_told(tmp_path: Path) -> None:
+def test_positions_from_0_are_recognised_and_noted(tmp_path: Path) -> None:
     shown, _, info = imported(tmp_path, rows(rank=["0", "1.0", "0", "1"]))
     assert [row["position"] for row in shown] == [1, 2, 1, 2]
-    assert info["notes"]["positions of wide.csv"] == "counted from 0, as every list begins there"
+    assert info["notes"]["positions of wide.csv"] == "counted from 0, since every list begins there"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_positions_that_contradict_the_mapping_are_refused(
 
 
 PLAIN = "\n".join(",".join(row) for row in [HEADER, *rows()]) + "\n"
-WRITINGS: dict[str, bytes] = {
+FORMATS: dict[str, bytes] = {
     "CRLF": PLAIN.replace("\n", "\r\n").encode(),
     "CR": PLAIN.replace("\n", "\r").encode(),
     "CRLF, then LF": PLAIN.replace("\n", "\r\n", 3).encode(),
@@ -176,12 +176,12 @@ WRITINGS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", WRITINGS)
-def test_files_are_read_however_they_are_written(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FORMATS)
+def test_files_of_every_format_are_read_alike(name: str, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "other").mkdir()
     expected = imported(tmp_path / "plain", PLAIN)[:2]
-    shown, products, info = imported(tmp_path / "other", WRITINGS[name])
+    shown, products, info = imported(tmp_path / "other", FORMATS[name])
     assert (shown, products) == expected
     if name not in ("CRLF", "CR", "BOM", "quotes", "empty columns at the end"):
         assert any("wide.csv" in note for note in info["notes"])
@@ -191,19 +191,19 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "Latin-1": (PLAIN.replace("X", "K\xf6ln").encode("latin-1"), "line 2 is not; it is probably in Latin-1"),
     "UTF-16 without a mark": (PLAIN.encode("utf-16-le"), "holds a NUL byte; the file is damaged or in UTF-16"),
     "no header": (PLAIN.split("\n", 1)[1].encode(), "its first line looks like a row|the line of names is missing"),
-    "a name twice": (PLAIN.replace("name", "page", 1).encode(), "must name each column once, but page is named again"),
+    "a name twice": (PLAIN.replace("name", "page", 1).encode(), "must name each column once, but page is repeated"),
     "names alike": (
         PLAIN.replace("name", "name,COST", 1).encode(),
         "another whose name differs from 'cost' by case only",
     ),
-    "backslashes": (PLAIN.replace("X", '"a \\"b\\", c"').encode(), "must close each quote at the end of the cell"),
+    "backslashes": (PLAIN.replace("X", '"a \\"b\\", c"').encode(), "must close each quote at the end of its cell"),
     "another separator named": (("sep=^\n" + PLAIN).encode(), r"its first line says sep=\^; write it again"),
     "too few cells": ((PLAIN + "3,2024-05-01T12:00:00Z\n").encode(), "as many cells in each line as its header"),
 }
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_what_cannot_be_read_is_one_sentence(name: str, tmp_path: Path) -> None:
+def test_an_unreadable_file_gives_one_sentence(name: str, tmp_path: Path) -> None:
     content, sentence = UNREADABLE[name]
     with pytest.raises(UserError, match=sentence) as refused:
         imported(tmp_path, content)
@@ -216,13 +216,13 @@ def test_a_declared_separator_is_taken(separator: str, tmp_path: Path) -> None:
     assert len(imported(tmp_path, content, separator=separator)[0]) == 4
 
 
-def test_columns_that_nobody_uses_may_be_alike(tmp_path: Path) -> None:
+def test_unused_columns_may_differ_by_case_only(tmp_path: Path) -> None:
     content = "".join(f"{line},{more}\n" for line, more in zip(PLAIN.splitlines(), ["Z,z", *["1,2"] * 4], strict=True))
     assert len(imported(tmp_path, content)[0]) == 4
 
 
-def test_a_log_without_a_positive_is_told(tmp_path: Path) -> None:
+def test_a_log_without_a_positive_label_gives_a_warning(tmp_path: Path) -> None:
     info = imported(tmp_path, rows(clicked=["0"] * 4))[2]
     assert info["warnings"][0]["must"] == (
-        "should have a positive label, but click is never 1, so that nothing can be learned"
+        "should have a positive label, but click is never 1, so no ranker can learn from it"
     )

@@ -1,4 +1,4 @@
-"""A shop's own files become a log through a mapping; what does not fit is told, and nothing is dropped."""
+"""A shop's own files become a log through a mapping; cells that do not fit are reported, and no row is dropped."""
 
 import gzip
 import re
@@ -82,7 +82,7 @@ def test_the_example_of_the_page_runs_as_it_stands(tmp_path: Path) -> None:
     log = SearchLog.open(tmp_path / "log")
     assert log.manifest.info["rows"] == {"impressions": 4, "products": 3, "customers": 2}
     (warning,) = log.manifest.info["warnings"]
-    assert warning["text"] == "impressions.purchase: should be 1 somewhere, but it is 0 in every row that has it"
+    assert warning["text"] == "impressions.purchase: should be 1 in some row, but it is 0 in every row that has it"
     assert table(log.path, "impressions")[0] == {
         "search_id": "77",
         "timestamp": datetime(2024, 5, 31, 18, 4, 5, tzinfo=UTC),
@@ -148,7 +148,7 @@ def test_a_wide_file_gives_tables_of_products_and_customers(tmp_path: Path) -> N
     assert not {"age_years", "title", "junk"} & set(shown[0])
     info = SearchLog.open(tmp_path / "log").manifest.info
     assert info["notes"] == {
-        "cost": "differs between rows of 1 product_id: kept with the impressions, as it was at the time",
+        "cost": "differs between rows of 1 product_id: kept in the impressions, with its value at that time",
         "title": "differs between rows of 1 product_id: the latest was kept",
         "columns of clicks.parquet that are not used": ["junk"],
     }
@@ -175,7 +175,7 @@ def test_a_customers_attribute_that_anonymous_rows_have_stays_with_the_impressio
     assert table(tmp_path / "log", "customers") == [{"customer_id": "ann"}]
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
     assert notes["age_years"] == (
-        "2 rows without customer_id have a value: kept with the impressions, as it was at the time"
+        "2 rows without customer_id have a value: kept in the impressions, with its value at that time"
     )
 
 
@@ -188,16 +188,16 @@ def test_customers_attributes_without_any_customer_id_stay_with_the_impressions(
     assert [row["junk"] for row in shown] == list("xxyy")
     assert table(tmp_path / "log", "customers") == []
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
-    assert notes["age_years"].startswith("3 rows without customer_id have a value: kept with the impressions")
-    assert notes["junk"].startswith("4 rows without customer_id have a value: kept with the impressions")
+    assert notes["age_years"].startswith("3 rows without customer_id have a value: kept in the impressions")
+    assert notes["junk"].startswith("4 rows without customer_id have a value: kept in the impressions")
 
 
-def test_an_attribute_that_changes_and_that_anonymous_rows_have_is_told_of_both(tmp_path: Path) -> None:
+def test_an_attribute_that_changes_and_that_anonymous_rows_have_is_noted_for_both_reasons(tmp_path: Path) -> None:
     write_wide(tmp_path, age=[40, 41, 20, None])
     import_custom(write_mapping(tmp_path), tmp_path / "log")
     assert SearchLog.open(tmp_path / "log").manifest.info["notes"]["age_years"] == (
-        "differs between rows of 1 customer_id and 1 rows without customer_id have a value: kept with the impressions, "
-        "as it was at the time"
+        "differs between rows of 1 customer_id and 1 rows without customer_id have a value: kept in the impressions, "
+        "with its value at that time"
     )
 
 
@@ -210,7 +210,7 @@ def test_the_latest_text_of_a_product_is_kept_as_its_title_is(tmp_path: Path) ->
     assert notes["blurb"] == "differs between rows of 1 product_id: the latest was kept"
 
 
-def test_events_whose_visitor_no_impression_names_are_told(tmp_path: Path) -> None:
+def test_events_of_visitors_without_impressions_are_noted(tmp_path: Path) -> None:
     write_wide(tmp_path)
     (tmp_path / "events.csv").write_text(
         "user,visit,t,sku,what\nann,v1,2024-05-01T00:00:00Z,01,view\n,v2,2024-05-01T00:00:00Z,01,view\n"
@@ -220,7 +220,7 @@ def test_events_whose_visitor_no_impression_names_are_told(tmp_path: Path) -> No
     mapping = write_mapping(tmp_path, tables=tables, columns={"impressions": COLUMNS, "events": uses})
     import_custom(mapping, tmp_path / "log")
     assert SearchLog.open(tmp_path / "log").manifest.info["notes"]["events"] == (
-        "1 rows name their visitor by session_id only, which no impression has: they are in nobody's history"
+        "1 rows have only session_id, which no impression has: no visitor's history holds them"
     )
 
 
@@ -280,7 +280,7 @@ def test_a_column_can_have_several_uses(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("with_products", [False, True])
-def test_a_log_without_titles_is_told(with_products: bool, tmp_path: Path) -> None:
+def test_a_log_without_titles_has_a_note(with_products: bool, tmp_path: Path) -> None:
     write_wide(tmp_path)
     tables, columns = {"impressions": "clicks.parquet"}, without("name")
     if with_products:
@@ -293,8 +293,7 @@ def test_a_log_without_titles_is_told(with_products: bool, tmp_path: Path) -> No
     ]
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
     assert notes["title"] == (
-        "no column has this role: text features and rankers that read text have the products' other texts and "
-        "categories alone"
+        "no column has this role: text features and text rankers use the products' other texts and categories"
     )
 
 
@@ -365,7 +364,7 @@ def test_fractions_of_a_second_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cells", [["2405311804"] * 4, [2405311804] * 4], ids=["text", "numbers"])
 def test_dates_in_digits_are_not_taken_for_seconds_of_the_future(tmp_path: Path, cells: list[Any]) -> None:
     write_wide(tmp_path, at=cells)
-    with pytest.raises(UserError, match=r"must not lie in the future, .* 2046-\d\d-\d\d; declare `timestamp_unit: s`"):
+    with pytest.raises(UserError, match=r"must not be in the future, .* 2046-\d\d-\d\d; declare `timestamp_unit: s`"):
         import_custom(write_mapping(tmp_path), tmp_path / "log")
     import_custom(write_mapping(tmp_path, timestamp_unit="s"), tmp_path / "log")
 
@@ -455,7 +454,7 @@ def test_cells_that_do_not_fit_are_all_listed(name: str, tmp_path: Path) -> None
     with pytest.raises(UserError) as refused:
         import_custom(write_mapping(tmp_path), tmp_path / "log")
     first, *rest = str(refused.value).splitlines()
-    assert first.endswith("clicks.parquet must hold what the mapping says, but some cells do not; mend them:")
+    assert first.endswith("clicks.parquet must match the mapping, but some cells do not; correct them:")
     assert sorted(line.strip() for line in rest) == sorted(lines)
     assert not (tmp_path / "log").exists()
 
@@ -635,7 +634,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no rows": (
         lambda path: pq.write_table(pq.read_table(path).slice(0, 0), path),
-        "must hold at least one search, but none is left",
+        "must hold at least one search, but no search is left",
     ),
 }
 
@@ -688,14 +687,14 @@ def _write_days(folder: Path, *lacking: str) -> Path:
     return write_mapping(folder, tables={"impressions": "days"})
 
 
-def test_columns_that_some_files_of_a_folder_lack_are_told(tmp_path: Path) -> None:
+def test_columns_that_some_files_of_a_folder_lack_are_noted(tmp_path: Path) -> None:
     mapping = _write_days(tmp_path, "age", "user", "junk")
     # A file without rows lacks nothing.
     pq.write_table(pa.table({"page": pa.array([], pa.string())}), tmp_path / "days" / "c.parquet")
     import_custom(mapping, tmp_path / "log")
     notes = SearchLog.open(tmp_path / "log").manifest.info["notes"]
-    told = {name: note for name, note in notes.items() if "lack" in name}
-    assert told == {
+    noted = {name: note for name, note in notes.items() if "lack" in name}
+    assert noted == {
         f"column {name!r} of days that some of its files lack": "null in 2 rows of b.parquet"
         for name in ("user", "age")
     }

@@ -66,8 +66,8 @@ def test_each_query_becomes_a_list_with_grades_and_no_labels(tmp_path: Path) -> 
     assert "human judgments" in log.manifest.info["notes"]["grade"]
     assert log.manifest.info["left_out"] == {
         "judgments without an id, a product, a query and a grade from 1 to 3": 3,
-        "judgments of a query and product that were judged already": 1,
-        "titles that are missing": 1,
+        "judgments that repeat an earlier query and product": 1,
+        "products without a title": 1,
     }
     assert {violation.severity for violation in validate(tmp_path / "log")} == {"warning"}
     assert import_homedepot(tmp_path, tmp_path / "log") is False
@@ -88,7 +88,7 @@ def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_pat
     assert notes["product_id, whole numbers written as floats"] == "4 (412.0 is read as 412)"
 
 
-def test_products_get_what_lies_beside_the_file(tmp_path: Path) -> None:
+def test_products_get_the_columns_of_the_other_files(tmp_path: Path) -> None:
     write_train(tmp_path)
     (tmp_path / "product_descriptions.csv.gz").write_bytes(gzip.compress(DESCRIPTIONS.encode()))
     (tmp_path / "attributes.csv").write_text(ATTRIBUTES, encoding="utf-8")
@@ -111,7 +111,7 @@ def test_products_get_what_lies_beside_the_file(tmp_path: Path) -> None:
         (HEADER.encode(), "only a line of column names"),
         ((HEADER + ROWS).encode("utf-16"), "must have the columns id"),
         ((HEADER + '2,"1","a","b"\n').encode(), "line 2 has 4 cells, and the header 5"),
-        (HEADER.encode() + b'2,"1","a","b","7"\n', "at least one search, but none is left"),
+        (HEADER.encode() + b'2,"1","a","b","7"\n', "at least one search, but no search is left"),
     ],
 )
 def test_a_broken_file_is_refused(content: bytes, expected: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from shelfrank.config import PrepareConfig
 from shelfrank.core.errors import UserError
 from shelfrank.logs.custom import import_custom
 from shelfrank.logs.sources import SOURCES
-from shelfrank.logs.ubi import import_ubi
+from shelfrank.logs.ubi.importer import import_ubi
 from shelfrank.logs.validate import validate
 from shelfrank.prepare.pipeline import prepare
 
@@ -79,7 +79,7 @@ GOOD: dict[str, tuple[str, Any]] = {
 
 
 TOO_FEW = ("a log must have at least 3 searches to be split, but it has", "every split must get at least one search")
-NONE_LEFT = "the log must hold at least one search, but none is left"
+NONE_LEFT = "the log must hold at least one search, but no search is left"
 PARTS = (" must ", " but ", "; ")
 """What every sentence has: what must hold, what was given, and what to do."""
 

@@ -103,7 +103,7 @@ def test_ids_that_a_table_of_floats_wrote_are_whole_numbers_in_all_files(tmp_pat
     assert notes["product_id, whole numbers written as floats"] == "2 (412.0 is read as 412)"
 
 
-def test_the_files_order_that_tells_the_clicks_is_not_kept(log: Path) -> None:
+def test_positions_do_not_follow_the_files_order_which_reveals_clicks(log: Path) -> None:
     clicked = [row["position"] for row in rows_of(log, "impressions")[1:] if row["click"]]
     assert clicked != [1, 2, 3, 4, 5, 6]
     assert max(clicked) > 12
@@ -123,18 +123,18 @@ def test_products_and_customers_are_described_where_they_join(log: Path) -> None
     ]
 
 
-def test_what_is_left_out_is_counted_and_what_is_made_up_is_told(log: Path) -> None:
+def test_left_out_rows_are_counted_and_synthetic_values_noted(log: Path) -> None:
     info = SearchLog.open(log).manifest.info
     left_out = dict(info["left_out"])
-    assert left_out.pop("values of item_click_cnt_30d_hist that are missing or no number of 0 or more") == 25
+    assert left_out.pop("values of item_click_cnt_30d_hist that are missing, negative or not a number") == 25
     assert {reason: n for reason, n in left_out.items() if not reason.startswith("values")} == {
         "rows of rank without a user, session, query, time_index, product, and labels of 0 or 1": 3,
-        "rows of rank with the search and product of an earlier row": 1,
-        "rows of items with an id of an earlier row": 1,
+        "rows of rank that repeat an earlier search and product": 1,
+        "rows of items that repeat an earlier id": 1,
         "rows of items without an id": 1,
-        "rows of items that no search names": 1,
-        "texts of products that items lacks": 24,
-        "attributes of customers that users lacks": 1,
+        "rows of items that no search uses": 1,
+        "products that items lacks": 24,
+        "customers that users lacks": 1,
     }
     assert {"position", "timestamp", "events"} <= set(info["notes"])
     assert {violation.severity for violation in validate(log)} == {"warning"}
@@ -156,7 +156,7 @@ def recode(folder: Path) -> None:
 
 
 BROKEN = {
-    "bad line": (spoil_line, r"rank.jsonl must hold one JSON object per line, but line 3 is none"),
+    "bad line": (spoil_line, r"rank.jsonl must hold one JSON object per line, but line 3 is not one"),
     "truncated": (truncate, r"rank.jsonl.gz must be complete, but it cannot be read after line"),
     "another encoding": (recode, r"items.jsonl must be text in UTF-8, but its line 1 is not"),
     "no file": (
@@ -171,7 +171,7 @@ BROKEN = {
     "blank": (lambda folder: (folder / "users.jsonl").write_text("\n\n"), "all its lines are empty"),
     "half a character": (
         lambda folder: (folder / "users.jsonl").write_text('{"user_id": 1, "gender": "\\ud800"}'),
-        "half a character stands between lines 1 and 1",
+        "there is half a character between lines 1 and 1",
     ),
 }
 
@@ -192,9 +192,9 @@ def test_the_published_demo_imports_whole(tmp_path: Path) -> None:
     info = SearchLog.open(tmp_path / "log").manifest.info
     assert info["rows"] == {"impressions": 200, "products": 200, "customers": 2}
     assert info["left_out"] == {
-        "texts of products that items lacks": 200,
-        "attributes of customers that users lacks": 2,
-        "rows of items that no search names": 200,
-        "rows of users that no search names": 200,
+        "products that items lacks": 200,
+        "customers that users lacks": 2,
+        "rows of items that no search uses": 200,
+        "rows of users that no search uses": 200,
     }
     assert sum(row["click"] for row in rows_of(tmp_path / "log", "impressions")) == 24

@@ -15,8 +15,7 @@ import pytest
 
 from shelfrank.core.errors import UserError
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.trivago import import_trivago
-from shelfrank.logs.trivago_rows import COLUMNS, ITEM_ACTIONS
+from shelfrank.logs.trivago import COLUMNS, ITEM_ACTIONS, import_trivago
 from shelfrank.logs.validate import validate
 
 EXCERPT = Path(__file__).resolve().parents[2] / "../shared/data/trivago/train.csv.gz"
@@ -137,17 +136,17 @@ def test_actions_on_items_become_events_in_the_order_of_their_steps(source: Path
 def test_what_is_left_out_is_counted_by_reason(source: Path, tmp_path: Path) -> None:
     import_trivago(source, tmp_path / "log")
     assert SearchLog.open(tmp_path / "log").manifest.info["left_out"] == {
-        "actions that name no item": 2,
-        "clickouts of an item that is not in the shown list (kept as events)": 1,
-        "clickouts without a shown list (kept as events)": 1,
+        "actions without an item": 2,
+        "clickouts of an item outside the shown list (kept as events)": 1,
+        "clickouts without a results list (kept as events)": 1,
         "clickouts without a reference (held out by the challenge)": 1,
-        "clickouts whose reference is no item": 1,
+        "clickouts whose reference is not an item": 1,
         "actions of a type that the challenge does not describe": 1,
         "rows without a readable user, session, time and step": 1,
-        "clickouts with the session and step of an earlier one (kept as events)": 1,
-        "shown items that stand in the same list again": 1,
+        "clickouts that repeat an earlier session and step (kept as events)": 1,
+        "shown items that repeat an item of their list": 1,
         "shown items without an id": 1,
-        "prices that are missing or no number of 0 or more": 4,
+        "prices that are missing, negative or not a number": 4,
     }
 
 
@@ -161,7 +160,7 @@ def test_items_that_a_table_of_floats_wrote_are_whole_numbers_in_both_files(tmp_
     assert [(row["product_id"], row["click"]) for row in shown] == [("11", 0), ("12", 1), ("13", 0)]
     assert [row["product_id"] for row in table(log.path, "events")] == ["13"]
     assert [row["properties"] for row in table(log.path, "products")] == ["Pool", "Spa", "Bar"]
-    note = log.manifest.info["notes"]["rows whose items are whole numbers written as floats"]
+    note = log.manifest.info["notes"]["rows whose item ids are written as floats"]
     assert note == "2 (412.0 is read as 412)"
     assert log.schema.spelling is not None
     assert log.schema.spelling.whole_number_ids == ("product_id",)
@@ -176,7 +175,7 @@ def test_a_loss_of_more_than_a_tenth_is_a_warning(tmp_path: Path, n_lost: int, i
     log = SearchLog.open(tmp_path / "log")
     expected = (
         "should hold nearly all click labels of the source, but 2 of 11 (18%) are lost, most of them as: clickouts of "
-        "an item that is not in the shown list (kept as events) (2)"
+        "an item outside the shown list (kept as events) (2)"
     )
     lost = [each["must"] for each in log.manifest.info["warnings"] if "nearly all" in each["must"]]
     assert lost == [expected] * is_warned
@@ -228,7 +227,7 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "no search": (
         lambda path: path.write_text(as_csv(ROWS[:3])),
-        r"must hold at least one search, but none is left \(left out: 1 actions that name no item\)",
+        r"must hold at least one search, but no search is left \(left out: 1 actions without an item\)",
     ),
 }
 
@@ -271,8 +270,8 @@ def test_the_excerpt_agrees_with_a_plain_loop_over_the_csv(excerpt: Path) -> Non
     assert info["rows"]["impressions"] == sum(len(row["impressions"].split("|")) for row in searches) == 251_248
     assert info["rows"]["events"] == len(actions) + 1
     assert info["left_out"] == {
-        "actions that name no item": len(rows) - len(clickouts) - len(actions),
-        "clickouts of an item that is not in the shown list (kept as events)": 1,
+        "actions without an item": len(rows) - len(clickouts) - len(actions),
+        "clickouts of an item outside the shown list (kept as events)": 1,
     }
     expected = [
         (f"{row['session_id']}-{row['step']}", item, place, float(price), int(item == row["reference"]))

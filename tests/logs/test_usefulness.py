@@ -1,4 +1,4 @@
-"""Valid logs that could hardly be used are told of."""
+"""Valid logs that could hardly be used are warnings_of of."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,36 +38,36 @@ def write_log(folder: Path, searches: list[tuple[str | None, list[str]]], **chan
     return folder
 
 
-def told(folder: Path) -> list[str]:
+def warnings_of(folder: Path) -> list[str]:
     return [str(violation) for violation in validate(folder)]
 
 
 def test_searches_of_one_product_leave_nothing_to_order(tmp_path: Path) -> None:
-    (found,) = told(write_log(tmp_path / "one", [("c", ["a"]), ("c", ["b"]), (None, ["a"])]))
-    assert found.endswith(
+    (warnings,) = warnings_of(write_log(tmp_path / "one", [("c", ["a"]), ("c", ["b"]), (None, ["a"])]))
+    assert warnings.endswith(
         "should show more than one product in some search, but no search does: there is nothing to order"
     )
-    assert told(write_log(tmp_path / "two", [("c", ["a"]), ("c", ["a", "b"])])) == []
+    assert warnings_of(write_log(tmp_path / "two", [("c", ["a"]), ("c", ["a", "b"])])) == []
 
 
 @pytest.mark.parametrize("days", [0.9, 1.1, 2000])
 def test_searches_in_the_future_are_counted(days: float, tmp_path: Path) -> None:
     at = datetime.now(UTC) + timedelta(days=days)
-    found = told(write_log(tmp_path / "log", [("c", ["a", "b"]), ("c", ["a", "b"])], timestamp=at))
+    warnings = warnings_of(write_log(tmp_path / "log", [("c", ["a", "b"]), ("c", ["a", "b"])], timestamp=at))
     if days < 1:
-        assert found == []
+        assert warnings == []
     else:
-        assert "more than a day ahead" in found[0]
-        assert found[0].endswith("; 2 searches")
+        assert "more than a day ahead" in warnings[0]
+        assert warnings[0].endswith("; 2 searches")
 
 
-@pytest.mark.parametrize(("n_guests", "is_told"), [(33, False), (60, True)])
-def test_a_customer_who_has_most_searches_is_named(n_guests: int, is_told: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("n_guests", "is_reported"), [(33, False), (60, True)])
+def test_a_customer_who_has_most_searches_is_named(n_guests: int, is_reported: bool, tmp_path: Path) -> None:
     searches = [("0" if place < n_guests else f"c{place % 20}", ["a", "b"]) for place in range(100)]
-    found = told(write_log(tmp_path / "log", searches))
-    assert bool(found) == is_told
-    if is_told:
-        assert "but '0' has 60 of 100; declare it in null_words if it stands for guests" in found[0]
+    warnings = warnings_of(write_log(tmp_path / "log", searches))
+    assert bool(warnings) == is_reported
+    if is_reported:
+        assert "but '0' has 60 of 100; declare it in null_words if it stands for guests" in warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_customer_who_has_most_searches_is_named(n_guests: int, is_told: bool,
         (["A", "b", "x", "y", "z"], ["a", "b"], None),
     ],
 )
-def test_ids_that_differ_by_spelling_only_are_told_so(
+def test_ids_that_differ_by_spelling_only_are_reported_as_such(
     shown: list[str], known: list[str], reason: str | None, tmp_path: Path
 ) -> None:
     import re
@@ -94,5 +94,5 @@ def test_ids_that_differ_by_spelling_only_are_told_so(
     folder = write_log(tmp_path / "log", [("c", shown)])
     products = pa.table({"product_id": known, "title": ["shoe"] * len(known)})
     pq.write_table(products, folder / "products" / "part-00000.parquet")
-    (found,) = [line for line in told(folder) if "must be a product_id of products" in line]
-    assert bool(re.search(reason, found)) if reason else "spell" not in found
+    (warnings,) = [line for line in warnings_of(folder) if "must be a product_id of products" in line]
+    assert bool(re.search(reason, warnings)) if reason else "spell" not in warnings

@@ -1,4 +1,4 @@
-"""Every broken rule of the data contract is told with table, column, count and keys; a valid log has none."""
+"""Every broken rule of the data contract is reported with table, column, count and keys; a valid log has none."""
 
 import shutil
 from collections.abc import Callable
@@ -187,11 +187,11 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
             "customer_id=ann session_id=null product_id=a timestamp=null",
         ),
     ),
-    "event of nobody": (
+    "event without a visitor": (
         set_cell("events", 1, session_id=None),
         warning(
             "events", "customer_id",
-            "should be known where session_id is null, or the event is in nobody's history", 1, "row",
+            "should be known where session_id is null; otherwise no history contains the event", 1, "row",
             "customer_id=null session_id=null product_id=b",
         ),
     ),
@@ -336,7 +336,7 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
     "feature null in every row": (
         set_all("products", blurb=None),
         warning(
-            "products", "blurb", "should have a value somewhere, but the declared feature is null in every row"
+            "products", "blurb", "should have a value in some row, but the declared feature is null in every row"
         ),
     ),
     "column missing": (
@@ -406,7 +406,7 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_one_broken_rule_is_told_with_its_place_count_and_keys(name: str, log: Log, tmp_path: Path) -> None:
+def test_one_broken_rule_is_reported_with_its_place_count_and_keys(name: str, log: Log, tmp_path: Path) -> None:
     change, expected = CASES[name]
     change(log)
     assert validate(log.write(tmp_path)) == [expected]
@@ -452,13 +452,13 @@ def test_search_and_product_ids_that_mirror_each_other_are_no_duplicates(log: Lo
 @pytest.mark.parametrize("severity", ["warning", "error"])
 def test_a_purchase_without_a_click_is_a_warning_or_an_error(severity: Any, log: Log, tmp_path: Path) -> None:
     set_cell("impressions", 1, click=0)(log)
-    found = validate(log.write(tmp_path), purchase_without_click=severity)
+    violations = validate(log.write(tmp_path), purchase_without_click=severity)
     word = "should" if severity == "warning" else "must"
-    assert [str(violation) for violation in found] == [
+    assert [str(violation) for violation in violations] == [
         f"impressions.add_to_cart: {word} be 0 where click is 0; 1 row, e.g. search_id=s1 product_id=b add_to_cart=1",
         f"impressions.purchase: {word} be 0 where click is 0; 1 row, e.g. search_id=s1 product_id=b purchase=1",
     ]
-    assert {violation.severity for violation in found} == {severity}
+    assert {violation.severity for violation in violations} == {severity}
 
 
 def test_every_error_is_listed_and_warnings_are_returned(log: Log, tmp_path: Path) -> None:
@@ -469,7 +469,7 @@ def test_every_error_is_listed_and_warnings_are_returned(log: Log, tmp_path: Pat
     with pytest.raises(UserError) as refused:
         require_valid(log.write(tmp_path))
     first, *lines = str(refused.value).split("\n")
-    assert first == "the search log must keep the data contract, but it breaks 4 rules; mend the source and repeat"
+    assert first == "the search log must keep the data contract, but it breaks 4 rules; correct the source and repeat"
     assert [line.split(":")[0].strip() for line in lines] == [
         "impressions.customer_id",
         "impressions.position",
@@ -493,7 +493,7 @@ def test_every_error_is_listed_and_warnings_are_returned(log: Log, tmp_path: Pat
     }
 
 
-def test_a_schema_that_is_no_yaml_is_told_in_one_sentence(log: Log, tmp_path: Path) -> None:
+def test_a_schema_that_is_no_yaml_is_reported_in_one_sentence(log: Log, tmp_path: Path) -> None:
     log.schema = "version: ["
     (violation,) = validate(log.write(tmp_path))
     assert violation.table == "schema.yaml"
@@ -508,19 +508,19 @@ def test_a_long_list_of_offenders_is_counted_in_full_and_shown_in_part(log: Log,
     assert (below.count, len(below.examples)) == (8, 5)
 
 
-def test_a_missing_table_is_told(log: Log, tmp_path: Path) -> None:
+def test_a_missing_table_is_reported(log: Log, tmp_path: Path) -> None:
     shutil.rmtree(log.write(tmp_path) / "products")
     (violation,) = validate(tmp_path)
     assert str(violation) == "products: must hold at least one part file products/*.parquet, but there is none"
 
 
-def test_a_missing_schema_is_told(log: Log, tmp_path: Path) -> None:
+def test_a_missing_schema_is_reported(log: Log, tmp_path: Path) -> None:
     (log.write(tmp_path) / "schema.yaml").unlink()
     (violation,) = validate(tmp_path)
     assert str(violation) == "schema.yaml: must exist, but there is no such file"
 
 
-def test_a_truncated_file_is_told_and_its_table_is_not_judged_further(log: Log, tmp_path: Path) -> None:
+def test_a_truncated_file_is_reported_and_its_table_is_not_checked_further(log: Log, tmp_path: Path) -> None:
     file = log.write(tmp_path) / "products" / "part-00000.parquet"
     file.write_bytes(file.read_bytes()[:-20])
     (violation,) = validate(tmp_path)
@@ -530,29 +530,29 @@ def test_a_truncated_file_is_told_and_its_table_is_not_judged_further(log: Log, 
     )  # fmt: skip
 
 
-def test_a_damaged_page_behind_a_good_footer_is_told(log: Log, tmp_path: Path) -> None:
+def test_a_damaged_page_behind_a_good_footer_is_reported(log: Log, tmp_path: Path) -> None:
     file = log.write(tmp_path) / "impressions" / "part-00000.parquet"
     damaged = bytearray(file.read_bytes())
     damaged[4:400] = bytes(396)
     file.write_bytes(bytes(damaged))
-    found = validate(tmp_path)
-    assert [(violation.table, violation.severity) for violation in found] == [("impressions", "error")]
-    assert str(found[0]).startswith("impressions: must be readable to the last row; write the log again (")
+    violations = validate(tmp_path)
+    assert [(violation.table, violation.severity) for violation in violations] == [("impressions", "error")]
+    assert str(violations[0]).startswith("impressions: must be readable to the last row; write the log again (")
 
 
 @pytest.mark.parametrize(
     ("table", "severity"), [("impressions", "error"), ("products", "error"), ("customers", "warning")]
 )
-def test_an_empty_table_is_told(table: str, severity: str, log: Log, tmp_path: Path) -> None:
+def test_an_empty_table_is_reported(table: str, severity: str, log: Log, tmp_path: Path) -> None:
     folder = log.write(tmp_path)
     file = folder / table / "part-00000.parquet"
     pq.write_table(pq.read_table(file).slice(0, 0), file)
-    found = [violation for violation in validate(folder) if violation.table == table and violation.column is None]
-    assert [violation.severity for violation in found] == [severity]
-    assert "hold at least one row, but it is empty" in found[0].must
+    violations = [violation for violation in validate(folder) if violation.table == table and violation.column is None]
+    assert [violation.severity for violation in violations] == [severity]
+    assert "hold at least one row, but it is empty" in violations[0].must
 
 
-def test_part_files_that_differ_are_told(log: Log, tmp_path: Path) -> None:
+def test_part_files_that_differ_are_reported(log: Log, tmp_path: Path) -> None:
     folder = log.write(tmp_path)
     other = pa.table({"product_id": ["e"], "title": ["E"], "price": ["cheap"], "blurb": ["x"]})
     log.write_part(folder, "products", other)
@@ -600,7 +600,7 @@ def test_counts_agree_with_a_plain_loop(cells: list[tuple[str, str, int, int | N
     products = [{"product_id": product, "title": product, "price": 1.0, "stock": 1, "blurb": "x"} for product in "abcd"]
     shutil.rmtree(tmp_path)
     Log({"impressions": rows, "products": products, "customers": [{"customer_id": "ann", "age": 1.0}]}).write(tmp_path)
-    found = {
+    violations = {
         (violation.column, violation.must.split(";")[0], violation.unit): violation.count
         for violation in validate(tmp_path)
     }
@@ -616,4 +616,4 @@ def test_counts_agree_with_a_plain_loop(cells: list[tuple[str, str, int, int | N
         ),
     }
     for rule, count in expected.items():
-        assert found.get(rule, 0) == count, rule
+        assert violations.get(rule, 0) == count, rule

@@ -20,7 +20,8 @@ from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
 from shelfrank.core.artifact import read_manifest
 from shelfrank.core.errors import UserError
 from shelfrank.logs.engine import open_engine
-from shelfrank.logs.search_log import SearchLog, write_search_log
+from shelfrank.logs.search_log import SearchLog
+from shelfrank.logs.writer import write_search_log
 from shelfrank.prepare import semantic
 from shelfrank.prepare.semantic import MODEL_KIND, score_semantic, train_semantic
 from shelfrank.text import contrastive, shards

@@ -76,7 +76,7 @@ def test_what_is_done_outside_pages_is_history_and_nothing_else(client: TestClie
         event(product, action_name="view", user_id=None),
     ]
     answer = client.post("/v1/events", json={"events": told}).json()
-    assert answer["passed_over"] == {"unknown action": 1, "of no user, client or session": 1}
+    assert answer["passed_over"] == {"unknown action": 1, "no user, client or session": 1}
 
 
 def test_an_impression_above_the_first_position_tells_of_no_place(client: TestClient, bundle_path: Path) -> None:

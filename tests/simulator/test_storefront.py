@@ -130,7 +130,7 @@ def test_times_lie_within_the_days_and_in_the_order_of_the_searches(tables: duck
     assert one(tables, backwards) == (0,)
 
 
-def test_truth_lies_beside_the_log_row_by_row(log: SearchLog) -> None:
+def test_the_truth_has_the_rows_of_the_log(log: SearchLog) -> None:
     rows, truth = pq.read_table(log.path / "impressions"), pq.read_table(log.path / "truth" / "impressions")
     assert rows["search_id"].equals(truth["search_id"])
     assert rows["product_id"].equals(truth["product_id"])
@@ -207,14 +207,14 @@ def test_best_order_beats_unpersonal_order_beats_shown_order(tables: duckdb.Duck
 
 
 def test_searches_that_find_nothing_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = retrieval.Engine.find
+    find = retrieval.TextSearch.find
 
-    def find_nothing_at_first(engine: retrieval.Engine, forms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find_nothing_at_first(engine: retrieval.TextSearch, forms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         products, matches = find(engine, forms)
         products[:7] = -1
         return products, matches
 
-    monkeypatch.setattr(retrieval.Engine, "find", find_nothing_at_first)
+    monkeypatch.setattr(retrieval.TextSearch, "find", find_nothing_at_first)
     simulate(tmp_path / "a", TINY)
     log = SearchLog.open(tmp_path / "a")
     assert log.manifest.info["left_out"] == {"searches that found no product": 7}
@@ -246,7 +246,7 @@ def test_impossible_configuration_is_named(given: dict[str, object], named: str)
     assert [".".join(str(part) for part in error["loc"]) for error in caught.value.errors()] == [named]
 
 
-def test_docs_tell_every_parameter() -> None:
+def test_docs_list_every_parameter() -> None:
     config, rows = StorefrontConfig(), []
     for name, field in StorefrontConfig.model_fields.items():
         value = getattr(config, name)
@@ -256,8 +256,8 @@ def test_docs_tell_every_parameter() -> None:
         else:
             rows.append(f"| `{name}` | {value} | {field.description} |")
     assert len(rows) > 50
-    told = DOCS.read_text(encoding="utf-8").splitlines()
-    assert [row for row in rows if row not in told] == []
+    lines = DOCS.read_text(encoding="utf-8").splitlines()
+    assert [row for row in rows if row not in lines] == []
 
 
 def test_docs_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

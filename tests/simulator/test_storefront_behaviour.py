@@ -28,7 +28,7 @@ def searches(shop: Storefront) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def shown(shop: Storefront, searches: np.ndarray) -> Shown:
-    """One random product for each search, half of them of the category that is asked for."""
+    """One random product for each search, half of them of the query's category."""
     rng = np.random.default_rng(5)
     n = len(searches)
     product = rng.integers(0, CONFIG.products, n).astype(np.int32)
@@ -80,14 +80,16 @@ def test_grade_by_its_rule(shop: Storefront, shown: Shown) -> None:
     catalogue, intents = shop.catalogue, shop.intents
     seen = set()
     for product, intent, grade in zip(shown.product, shown.intent, shown.grade.tolist(), strict=True):
-        asked = {name: int(value) for name, value in zip(ATTRIBUTES, intents.stated[intent], strict=True) if value >= 0}
-        amiss = sum(catalogue.attributes[name][product] != value for name, value in asked.items())
+        stated = {
+            name: int(value) for name, value in zip(ATTRIBUTES, intents.stated[intent], strict=True) if value >= 0
+        }
+        mismatches = sum(catalogue.attributes[name][product] != value for name, value in stated.items())
         in_category = catalogue.category[product] == intents.category[intent]
         right_kind = intents.kind[intent] in (-1, catalogue.kind[product])
         if in_category and right_kind:
-            expected = {0: 3, 1: 2}.get(amiss, 1)
+            expected = {0: 3, 1: 2}.get(mismatches, 1)
         else:
-            expected = 1 if in_category and amiss <= 1 else 0
+            expected = 1 if in_category and mismatches <= 1 else 0
         assert grade == expected
         seen.add(grade)
     assert seen == {0, 1, 2, 3}

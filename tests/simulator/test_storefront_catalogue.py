@@ -115,8 +115,8 @@ def test_demographics_show_a_noisy_part_of_taste(customers: Customers) -> None:
     bands, rows = np.array(known).T
     assert 0.3 < np.corrcoef(bands, customers.price_level[rows])[0, 1] < 0.75
     truly = [any(members) for members in customers.household[:, 1:].tolist()]
-    told = customers.shown["has_children"].to_pylist()
-    agree = [(said == "yes") == has for said, has in zip(told, truly, strict=True) if said is not None]
+    shown = customers.shown["has_children"].to_pylist()
+    agree = [(value == "yes") == has for value, has in zip(shown, truly, strict=True) if value is not None]
     assert 0.9 < np.mean(agree) < 0.99
 
 

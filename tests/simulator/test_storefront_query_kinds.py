@@ -1,4 +1,4 @@
-"""Kinds of queries: told by hand on a few products, and by plain loops over the tables of a log."""
+"""Kinds of queries: known cases on a few products, and plain loops over the tables of a log."""
 
 from collections import Counter
 from dataclasses import replace
@@ -36,7 +36,7 @@ WORDINGS = [
 
 
 @pytest.fixture(scope="module")
-def tell() -> Any:
+def classify() -> Any:
     shop = Storefront(CONFIG)
     unused = shop.catalogue.n_products - len(TYPES)
     catalogue = replace(shop.catalogue, kind=np.array([*TYPES, *[LAMP] * unused], dtype=np.int32))
@@ -54,15 +54,15 @@ def tell() -> Any:
     )
     kinds = QueryKinds(catalogue, TITLES, intents)
 
-    def tell_all(asked: list[tuple[str, list[int]]]) -> list[dict[str, Any]]:
-        searches = np.zeros(len(asked), dtype=SEARCH)
-        forms = np.array([texts.index(text) for text, _ in asked])
+    def classify_all(cases: list[tuple[str, list[int]]]) -> list[dict[str, Any]]:
+        searches = np.zeros(len(cases), dtype=SEARCH)
+        forms = np.array([texts.index(text) for text, _ in cases])
         searches["intent"], searches["wording"] = forms // N_WORDINGS, forms % N_WORDINGS
-        search = np.repeat(np.arange(len(asked)), [len(shown) for _, shown in asked])
-        product = np.concatenate([shown for _, shown in asked]).astype(np.int32)
-        return pa.table(kinds.tell(searches, search, product)).to_pylist()
+        search = np.repeat(np.arange(len(cases)), [len(shown) for _, shown in cases])
+        product = np.concatenate([shown for _, shown in cases]).astype(np.int32)
+        return pa.table(kinds.classify(searches, search, product)).to_pylist()
 
-    return tell_all
+    return classify_all
 
 
 CASES = {
@@ -81,12 +81,12 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_query_is_of_the_kind_that_its_words_make_it(tell: Any, case: str) -> None:
+def test_the_words_of_a_query_determine_its_kind(classify: Any, case: str) -> None:
     query, shown, expected = CASES[case]
     # Another search beside it must not matter.
-    told, _ = tell([(query, shown), ("couch", [1, 2])])
-    assert tuple(told.values()) == expected
-    assert list(told) == ["query_kind", "misspelt", "noun", "words_shared"]
+    row, _ = classify([(query, shown), ("couch", [1, 2])])
+    assert tuple(row.values()) == expected
+    assert list(row) == ["query_kind", "misspelt", "noun", "words_shared"]
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,8 @@ def rows_of(log: SearchLog, table: str) -> list[dict[str, Any]]:
 
 
 def test_every_search_with_impressions_has_one_row_in_their_order(log: SearchLog) -> None:
-    told = [row["search_id"] for row in rows_of(log, "truth/searches")]
-    assert told == list(dict.fromkeys(row["search_id"] for row in rows_of(log, "impressions")))
+    search_ids = [row["search_id"] for row in rows_of(log, "truth/searches")]
+    assert search_ids == list(dict.fromkeys(row["search_id"] for row in rows_of(log, "impressions")))
 
 
 def test_the_share_is_that_of_the_tables(log: SearchLog) -> None:

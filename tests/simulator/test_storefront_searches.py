@@ -8,9 +8,9 @@ from shelfrank.simulator import Storefront, StorefrontConfig, visits
 from shelfrank.simulator.assortment import ATTRIBUTES
 from shelfrank.simulator.queries import N_CLEAN, N_WORDINGS
 from shelfrank.simulator.ranking import rank_pages
-from shelfrank.simulator.retrieval import Engine, words_of
+from shelfrank.simulator.retrieval import TextSearch, words_of
 from shelfrank.simulator.titles import attribute_words
-from shelfrank.simulator.visits import DAY_S, LONGEST_VISIT, PHONE, day_of
+from shelfrank.simulator.visits import DAY_S, MAX_SEARCHES_PER_VISIT, PHONE, day_of
 
 CONFIG = StorefrontConfig.model_validate(
     {"searches": 6000, "products": 3000, "customers": 500, "days": 30, "queries": {"intents": 3000}}
@@ -28,8 +28,8 @@ def searches(shop: Storefront) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def engine(shop: Storefront) -> Engine:
-    return Engine(CONFIG, shop.catalogue, shop.titles, shop.intents)
+def engine(shop: Storefront) -> TextSearch:
+    return TextSearch(CONFIG, shop.catalogue, shop.titles, shop.intents)
 
 
 def forms_of(searches: np.ndarray) -> np.ndarray:
@@ -54,13 +54,13 @@ def test_chunks_follow_one_another_in_time_and_number(shop: Storefront, monkeypa
 def test_a_visit_is_one_customer_with_related_searches(shop: Storefront, searches: np.ndarray) -> None:
     rows = searches[np.argsort(searches["visit"], kind="stable")]
     lengths = np.bincount(rows["visit"])
-    assert lengths.max() <= LONGEST_VISIT
+    assert lengths.max() <= MAX_SEARCHES_PER_VISIT
     assert abs(lengths[lengths > 0].mean() - CONFIG.traffic.mean_searches) < 0.1
     later = np.flatnonzero(np.diff(rows["visit"]) == 0) + 1
     for name in ("customer", "device", "anonymous", "eagerness"):
         assert (rows[name][later] == rows[name][later - 1]).all()
     pause = rows["second"][later] - rows["second"][later - 1]
-    assert pause.min() >= visits.SHORTEST_PAUSE_S
+    assert pause.min() >= visits.MIN_PAUSE_S
     stays = (rows["category"][later] == rows["category"][later - 1]).mean()
     assert 1 - CONFIG.traffic.other_category <= stays + 0.03 < 1
     department = shop.catalogue.assortment.department
@@ -130,34 +130,34 @@ def test_words_lose_their_plural(text: str, words: list[str]) -> None:
     assert words_of(text) == words
 
 
-def test_found_products_match_in_some_word_or_type(shop: Storefront, searches: np.ndarray, engine: Engine) -> None:
+def test_found_products_match_in_some_word_or_type(shop: Storefront, searches: np.ndarray, engine: TextSearch) -> None:
     forms = np.unique(forms_of(searches))[:400]
     products, matches = engine.find(forms)
     assert products.shape == matches.shape == (400, 3 * CONFIG.candidates)
     for form, row, match in zip(forms.tolist(), products, matches, strict=True):
-        found = row[row >= 0]
-        assert len(set(found.tolist())) == len(found)
+        products = row[row >= 0]
+        assert len(set(products.tolist())) == len(products)
         assert ((match[row >= 0] >= 0.25) & (match[row >= 0] <= 1)).all()
         assert (match[row < 0] == 0).all()
         if form % N_WORDINGS < N_CLEAN:
-            asked = set(words_of(shop.intents.texts[form]))
+            words = set(words_of(shop.intents.texts[form]))
             kind = int(shop.intents.kind[form // N_WORDINGS])
             category = int(shop.intents.category[form // N_WORDINGS])
-            for product in found.tolist():
+            for product in products.tolist():
                 own = shop.catalogue.assortment.categories[shop.catalogue.category[product]].name
                 classified = kind >= 0 and shop.catalogue.category[product] == category
-                assert classified or asked & set(words_of(f"{shop.titles[product]} {own}"))
+                assert classified or words & set(words_of(f"{shop.titles[product]} {own}"))
 
 
-def test_a_wording_finds_the_same_whatever_was_asked_before(shop: Storefront, engine: Engine) -> None:
+def test_the_results_of_a_wording_do_not_depend_on_earlier_searches(shop: Storefront, engine: TextSearch) -> None:
     form = np.array([37], dtype=np.int32)
     engine.find(np.arange(30, 60, dtype=np.int32))
-    fresh = Engine(CONFIG, shop.catalogue, shop.titles, shop.intents).find(form)
+    fresh = TextSearch(CONFIG, shop.catalogue, shop.titles, shop.intents).find(form)
     for known, new in zip(engine.find(form), fresh, strict=True):
         assert np.array_equal(known, new)
 
 
-def test_matching_is_imperfect(shop: Storefront, engine: Engine) -> None:
+def test_matching_is_imperfect(shop: Storefront, engine: TextSearch) -> None:
     """Where the engine does not recognise the type, synonyms hide most of the right products."""
     clean = np.arange(0, len(shop.intents.texts), N_WORDINGS, dtype=np.int32)
     broad = clean[(shop.intents.kind >= 0) & (shop.intents.n_stated == 0)]
@@ -173,7 +173,7 @@ def test_matching_is_imperfect(shop: Storefront, engine: Engine) -> None:
 
 
 def test_pages_hold_launched_products_in_positions_from_one(
-    shop: Storefront, searches: np.ndarray, engine: Engine
+    shop: Storefront, searches: np.ndarray, engine: TextSearch
 ) -> None:
     rows, day = searches[:2000], day_of(searches[:2000])
     forms = forms_of(rows)
@@ -192,7 +192,7 @@ def test_pages_hold_launched_products_in_positions_from_one(
 
 
 def test_order_without_noise_or_other_wishes_is_the_text_match(
-    shop: Storefront, searches: np.ndarray, engine: Engine
+    shop: Storefront, searches: np.ndarray, engine: TextSearch
 ) -> None:
     only_text = {"popularity": 0.0, "rating": 0.0, "merchandising": 0.0, "randomisation": 0.0}
     config = CONFIG.model_copy(update={"ranking": CONFIG.ranking.model_copy(update=only_text)})

@@ -71,19 +71,19 @@ def test_long_texts_are_cut_and_counted(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("dropout", "expected"), [(None, 0.1), (0.0, 0.0), (0.3, 0.3)])
-def test_dropout_of_the_trained_layers_is_the_encoders_unless_told(
+def test_dropout_of_the_trained_layers_is_the_encoders_unless_configured(
     folder: Path, dropout: float | None, expected: float
 ) -> None:
     trained = load_cut_encoder(str(folder), 1, dropout).trained
     assert {part.p for part in trained[0].modules() if isinstance(part, torch.nn.Dropout)} == {expected}
 
 
-def test_more_layers_than_there_are_is_told(folder: Path) -> None:
+def test_too_many_trained_layers_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match=r"at least trained_layers \(4\) encoder layers like BERT's, but it has 3"):
         load_cut_encoder(str(folder), 4)
 
 
-def test_an_encoder_that_is_not_like_bert_is_told(tmp_path: Path) -> None:
+def test_an_encoder_that_is_not_like_bert_is_refused(tmp_path: Path) -> None:
     from transformers import DistilBertConfig, DistilBertModel
 
     folder = save_tiny_bert(tmp_path / "distil")

@@ -144,7 +144,7 @@ def test_another_trainings_checkpoint_is_passed_over(folder: Path, tmp_path: Pat
     assert fine_tune(load_encoder(str(folder)), PAIRS, other, tmp_path).losses == afresh.losses
 
 
-def test_a_broken_checkpoint_is_told(folder: Path, tmp_path: Path) -> None:
+def test_a_broken_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / FILE).write_bytes(b"half")
     with pytest.raises(UserError, match="delete it to start afresh"):
         fine_tune(load_encoder(str(folder)), PAIRS, CONFIG, tmp_path)

@@ -102,7 +102,7 @@ def test_a_damaged_segment_is_computed_anew_and_counted(encoder: CutEncoder, tmp
     assert torch.equal(opened.hidden(EVERY)[0], before)
 
 
-def test_values_too_large_for_the_numbers_kept_are_told(
+def test_states_that_overflow_the_cache_format_are_refused(
     encoder: CutEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hidden = CutEncoder.hidden

@@ -22,7 +22,7 @@ def test_no_pairs_are_no_pairs() -> None:
     assert len(Pairs.unique([], [])) == 0
 
 
-def test_known_positives_are_masked_and_nothing_else() -> None:
+def test_only_known_positives_are_masked() -> None:
     pairs = Pairs.unique(
         ["sofa", "sofa", "couch", "lamp", "light"], ["red sofa", "blue sofa", "red sofa", "lamp", "lamp 2"]
     )

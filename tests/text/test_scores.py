@@ -54,7 +54,7 @@ def test_no_rows_are_no_cosines(folder: Path) -> None:
     ("queries", "products", "told"),
     [(["a", "zz"], ["p0"], "every query, but it lacks 1 of them, such as 'zz'"), (["a"], ["p9"], "'p9'")],
 )
-def test_what_has_no_embedding_is_told(folder: Path, queries: list[str], products: list[str], told: str) -> None:
+def test_missing_embeddings_are_refused(folder: Path, queries: list[str], products: list[str], told: str) -> None:
     with pytest.raises(UserError, match=told):
         SemanticScores.open(folder).align(queries, products)
 

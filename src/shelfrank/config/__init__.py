@@ -1,4 +1,4 @@
-"""The whole configuration as one tree; the resolved tree is written into every folder it decides."""
+"""The configuration as one tree; the resolved tree is stored with everything that it determines."""
 
 from shelfrank.config.base import Strict, merge, normalised_weights, resolve
 from shelfrank.config.evaluate import EvaluateConfig

@@ -1,4 +1,4 @@
-"""What every part of the configuration shares, and how a part is put together from files and overrides."""
+"""Types that all parts of the configuration share, and the merge of presets, files and overrides."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,19 +15,19 @@ from shelfrank.core.schema import load_yaml, one_sentence
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_COUNT = 2**31 - 1
-"""Highest count that every library takes."""
+"""Highest count that every library accepts."""
 MAX_ROUNDS = 100_000
 MAX_THREADS = 1024
 
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 """A number of rows, searches and the like."""
 Rounds = Annotated[int, Field(ge=1, le=MAX_ROUNDS)]
-"""Epochs, trees, trials, and how many of them to wait."""
+"""Numbers of epochs, trees and trials, and the patience in them."""
 Threads = Annotated[int, Field(ge=1, le=MAX_THREADS)]
 Seed = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-"""A weight beside others; only their ratios mean anything."""
+"""A relative weight; only ratios matter."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Units of a layer."""
@@ -37,7 +37,7 @@ Cutoff = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 
 
 class Strict(BaseModel):
-    """A part of the tree: unknown keys are errors, numbers are finite, values never change."""
+    """A part of the tree: unknown keys are errors, numbers are finite, instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -49,21 +49,21 @@ def resolve(
     base: dict[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Builds a part of the tree from a preset, a YAML file, nested settings and `a.b=c` overrides, later ones winning.
+    """Builds a part of the tree from a preset, a YAML file, nested settings and `a.b=c` overrides; later ones win.
 
     Args:
         model: The part to build.
         file: YAML with any of its keys.
-        overrides: Assignments as the command line's `--set` takes them; values are YAML.
+        overrides: Assignments of the command line's `--set`; values are YAML.
         base: Values of a preset.
-        settings: Nested values as Python callers give them, such as `{"train": {"epochs": 3}}`.
+        settings: Nested values from Python, such as `{"train": {"epochs": 3}}`.
 
     Returns:
         The validated part.
 
     Raises:
-        UserError: Where a key is unknown or a value has the wrong type; the text names the path, and the nearest key to
-            an unknown one.
+        UserError: Where a key is unknown or a value has the wrong type; the text names the path and the nearest known
+            key.
     """
     data: dict[str, Any] = dict(base or {})
     where = "config"
@@ -95,14 +95,14 @@ def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -
     """Weights over the given tasks that sum to 1.
 
     Args:
-        weights: Weights by task; None weighs all equally. A task that is not named weighs nothing.
+        weights: Weights by task; None weighs all equally. Unnamed tasks have weight 0.
         tasks: The tasks that the log has.
 
     Returns:
         A weight for each of `tasks`.
 
     Raises:
-        UserError: Where a weight is negative, or none of the log's tasks has weight.
+        UserError: Where a weight is negative, or all of the log's tasks have weight 0.
 
     Example:
         >>> normalised_weights({"click": 1, "purchase": 3}, ["click", "purchase"])
@@ -113,13 +113,13 @@ def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -
     if min(chosen.values(), default=0.0) < 0 or total <= 0:
         raise UserError(
             f"weights must be 0 or more with at least one above 0 among the log's tasks {', '.join(tasks)}, "
-            f"but they are {weights}"
+            f"but they are {weights}; weigh at least one of these tasks"
         )
     return {task: weight / total for task, weight in chosen.items()}
 
 
 def merge(base: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """One part's values over another's, key by key; task weights are replaced whole.
+    """Merges later values over earlier ones, key by key; task weights are replaced as a whole.
 
     Args:
         base: The earlier values.
@@ -130,11 +130,11 @@ def merge(base: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> di
         The merged values.
 
     Raises:
-        UserError: Where keys are to be set in what an earlier value made no mapping; that value would be lost.
+        UserError: Where a later value sets keys below an earlier value that is not a mapping.
     """
     merged = dict(base)
     for key, given in top.items():
-        # Of a config object only what was set counts, else its defaults would replace a ranker's preset.
+        # Only the set fields of a config object count; its defaults must not replace a ranker's preset.
         value = given.model_dump(mode="json", exclude_unset=True) if isinstance(given, BaseModel) else given
         earlier, where = merged.get(key), f"{path}{key}"
         replaces = key in {"task_weights", "score_weights"}

@@ -1,4 +1,4 @@
-"""Settings of the measurement."""
+"""Settings of the evaluation."""
 
 from typing import Literal
 
@@ -8,18 +8,18 @@ from shelfrank.config.base import Count, Cutoff, Resamples, Seed, Strict
 
 
 class EvaluateConfig(Strict):
-    """How rankers are measured (Paper: Sec. 4.3).
+    """How rankers are evaluated (Paper: Sec. 4.3).
 
     Attributes:
         ks: Cutoffs of MRR and NDCG.
         pd_k: Cutoff of Personalization Degree.
-        pd_searches: Most searches in its random subset S.
-        neutral: What a neutral customer is: an `anonymous` visitor, of whom nothing is known; raw `zero`, as the paper
+        pd_searches: Maximum number of searches in its random subset S.
+        neutral: The neutral customer: an `anonymous` visitor, whose features are missing; raw `zero`, as the paper
             prints; or the training `mean`.
         confidence: Confidence level of every interval.
         n_resamples: Bootstrap resamples of searches.
-        n_resamples_auc: Bootstrap resamples of searches for AUC, which costs more.
-        seed: Decides the resamples and the subset.
+        n_resamples_auc: Bootstrap resamples of searches for AUC, which is slower.
+        seed: Seed of the resamples and the subset.
     """
 
     ks: tuple[Cutoff, ...] = Field(default=(1, 5, 10), min_length=1)

@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 from shelfrank.config.base import MAX_COUNT, Strict, Width
 
 Depth = Annotated[int, Field(ge=1, le=64)]
-"""Layers, blocks or steps, one behind the other."""
+"""Number of successive layers, blocks or steps."""
 Layers = Annotated[tuple[Width, ...], Field(max_length=64)]
-"""Widths of layers, one behind the other."""
+"""Widths of successive layers."""
 
 
 class DCNV2Config(Strict):
@@ -68,12 +68,12 @@ class TabNetConfig(Strict):
     Attributes:
         n_steps: Decision steps.
         d_decision: Width of each step's decision, and of `x_final`.
-        d_attention: Width of what each step hands to the next one's choice of features.
+        d_attention: Width of the input to the next step's feature mask.
         n_shared: Feature-transformer layers that all steps share.
-        n_independent: Feature-transformer layers of each step's own.
-        gamma: How freely a feature is chosen again; 1 uses each at one step only.
+        n_independent: Feature-transformer layers per step.
+        gamma: Relaxation of feature reuse; 1 uses each feature at one step only.
         ghost_batch_size: Rows over which ghost batch normalisation normalises.
-        momentum: Share of the newest rows in its running statistics.
+        momentum: Weight of the newest rows in its running statistics.
         sparsity: Weight of the masks' entropy in the loss.
     """
 
@@ -95,21 +95,20 @@ class TabNetConfig(Strict):
 
 
 class TextConfig(Strict):
-    """The text encoder and what it gives the network (Paper: Sec. 3.3, Eq. (3)-(4)).
+    """The text encoder and its matching features (Paper: Sec. 3.3, Eq. (3)-(4)).
 
     Attributes:
-        matching: `cross` multiplies the query's and the product's vector, `dot` adds the products up, `none` leaves
-            text out.
+        matching: `cross` multiplies the query's and the product's vector element by element, `dot` is their dot
+            product, `none` uses no text.
         model: A BERT-like encoder: a local folder, a hub name, or `packaged`, the MiniLM of the extra `offline`.
-        trained_layers: Encoder layers that are trained, counted from the last; the others and the embeddings stay as
-            they are.
-        max_tokens: Tokens that are read of a text.
-        learning_rate: Adam's rate for these layers; None is the rate of the rest of the network.
+        trained_layers: Encoder layers to train, counted from the last; the others and the embeddings are frozen.
+        max_tokens: Maximum tokens of a text.
+        learning_rate: Adam's rate for these layers; None takes the rate of the rest of the network.
         normalise_vectors: Batch normalisation of both vectors before they are multiplied.
-        dropout: Share of units dropped in the trained layers; None keeps what the encoder was made with.
-        cache_mb: Most megabytes on disk for the output of one encoder's frozen layers; texts beyond it are encoded anew
+        dropout: Share of units dropped in the trained layers; None keeps the encoder's own.
+        cache_mb: Maximum megabytes on disk for the output of one encoder's frozen layers; other texts are encoded again
             at each step.
-        cache_dtype: Numbers in which that output is kept.
+        cache_dtype: Number format of that cache.
     """
 
     matching: Literal["none", "cross", "dot"] = "none"
@@ -128,10 +127,10 @@ class NeuralConfig(Strict):
 
     Attributes:
         d_embedding: Width of every categorical embedding.
-        bottom: Shared bottom; `none` hands the inputs on.
-        head: What each task's tower sees: its mixture of experts, or, with `none`, the bottom's output itself.
-        single_task: Learns this task alone; `auto` takes add_to_cart where the log has it, else the log's first task.
-            None learns all tasks together.
+        bottom: Shared bottom; `none` passes the inputs through.
+        head: Input of each task's tower: its mixture of experts, or, with `none`, the bottom's output.
+        single_task: Learns only this task; `auto` takes add_to_cart if the log has it, else the log's first task. None
+            learns all tasks together.
         dcn_v2: Sizes of the bottom `dcn_v2`.
         ft_transformer: Sizes of the bottom `ft_transformer`.
         mlp: Sizes of the bottom `mlp`.
@@ -160,7 +159,7 @@ class NeuralConfig(Strict):
 
     @property
     def read_keys(self) -> list[str]:
-        """The keys that this network reads: no sizes of another bottom, a head it lacks or an encoder it lacks."""
+        """The keys that this network uses: without unused bottoms, head or encoder."""
         unread = {"dcn_v2", "ft_transformer", "mlp", "tabnet"} - {self.bottom}
         if self.head == "none":
             unread.add("mmoe")

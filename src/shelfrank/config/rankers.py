@@ -9,9 +9,9 @@ from shelfrank.config.neural import NeuralConfig
 from shelfrank.core.schema import TASKS, Side
 
 MAX_GRADE = 31
-"""Highest grade that the metrics take."""
+"""Highest grade that the metrics accept."""
 MAX_LEAVES = 131_072
-"""Leaves of a tree, at most, that LightGBM takes."""
+"""Maximum leaves of a tree in LightGBM."""
 
 RANKER_NAMES = (
     "shown_order",
@@ -30,10 +30,10 @@ RANKER_NAMES = (
     "mmoe_dcn_v2_tinybert_dot",
     "mmoe_ftt_tinybert_cross",
 )
-"""The rankers, in the order of `shelfrank.rankers.RANKERS`: here too, as that loads what trains them."""
+"""The keys of `shelfrank.rankers.RANKERS` in its order, repeated here because importing it loads torch."""
 
 Shrinkage = Annotated[float, Field(ge=1e-9, le=1)]
-"""Share of a tree's step that is taken."""
+"""Factor on a tree's contribution."""
 
 
 class TrainConfig(Strict):
@@ -41,20 +41,20 @@ class TrainConfig(Strict):
 
     Attributes:
         protocol: `paper` is Adam, learning rate 1e-3, batch 16384; `auto` picks batch and rate by the number of rows.
-        batch_size: Rows per step; None leaves it to the protocol.
-        learning_rate: Adam's rate; None leaves it to the protocol.
-        epochs: Most passes over the training split.
+        batch_size: Rows per step; None takes the protocol's.
+        learning_rate: Adam's rate; None takes the protocol's.
+        epochs: Maximum passes over the training split.
         patience: Epochs without a better validation loss of the tasks before training stops.
-        precision: `bf16` computes matrix products in bfloat16; `auto` uses it where the processor has it.
+        precision: `bf16` computes matrix products in bfloat16; `auto` does so if the processor supports it.
         checkpoint_every_s: Seconds between checkpoints within an epoch.
-        threads: Threads of the numerical library; None takes every core this process may use.
-        device: What trains and scores: `cpu`, or `cuda`, where the arrays lie whole while they are used.
+        threads: Threads of the numerical library; None takes every core that this process may use.
+        device: Device of training and scoring: `cpu`, or `cuda`, which holds the whole arrays in its memory.
         compile: Compiles the forward and backward pass of a network without text; it needs a C++ compiler, takes a
             minute or more and pays off on long runs.
-        hide_share: Share of the training rows in which each feature that can be missing is unknown, of networks and
-            trees: where fewer are, it is hidden in as many, anew in each epoch of a network, so that what is unknown
-            is scored as is right on average. Small logs hide more, and many features less each: at most one thing of
-            a search and one of a row, and each in at most 15 % of them. 0 hides nothing.
+        hide_share: Minimum share of training rows in which each optional feature is missing, for networks and trees.
+            Features that are missing less often are hidden in random rows (again in each epoch of a network), so that
+            rankers score missing values well on average. Small logs hide more, and many features less each: at most
+            one feature of a search and one of a row, each in at most 15 % of the rows. 0 hides nothing.
     """
 
     protocol: Literal["auto", "paper"] = "auto"
@@ -75,7 +75,7 @@ class XGBoostConfig(Strict):
 
     Attributes:
         task: The task it learns; None takes the first of add_to_cart, click and purchase that the log has.
-        n_rounds: Most trees.
+        n_rounds: Maximum number of trees.
         learning_rate: Shrinkage.
         max_depth: Depth of a tree.
         early_stopping_rounds: Rounds without a better validation loss before boosting stops.
@@ -89,14 +89,14 @@ class XGBoostConfig(Strict):
 
 
 class LambdaMARTConfig(Strict):
-    """LightGBM's LambdaMART on graded labels, what a practitioner would pick instead.
+    """LightGBM's LambdaMART on graded labels, the usual choice in practice.
 
     Attributes:
-        grades: Grade of a row by its deepest outcome; a task that is not named has none.
-        n_rounds: Most trees.
+        grades: Grade of a row by its deepest outcome; unnamed tasks have grade 0.
+        n_rounds: Maximum number of trees.
         learning_rate: Shrinkage.
         n_leaves: Leaves of a tree.
-        min_rows_per_leaf: Rows a leaf needs.
+        min_rows_per_leaf: Minimum rows of a leaf.
         early_stopping_rounds: Rounds without a better validation NDCG before boosting stops.
     """
 
@@ -116,7 +116,7 @@ class LambdaMARTConfig(Strict):
     def _grade_something(cls, grades: dict[Any, int]) -> dict[Any, int]:
         if not any(grades.values()):
             raise ValueError("grades must have one above 0")
-        # A manifest sorts its keys; in one order, a config read from there is written as it was.
+        # In a fixed order, a config that is read from a manifest (with sorted keys) is written back unchanged.
         return {task: grades[task] for task in TASKS if task in grades}
 
 
@@ -124,15 +124,15 @@ class ExperimentConfig(Strict):
     """One ranker, trained once.
 
     Attributes:
-        seed: Decides initial weights, the order of rows and every other draw.
+        seed: Seed of the initial weights, the order of rows and all other random draws.
         task_weights: Weights of the loss (Paper: Sec. 3.1, Eq. (1)) over the tasks that the log has; they are scaled to
             sum to 1. None weighs them equally.
-        relevance_weight: Weight of the relevance label's loss (Paper: Sec. 3.5), beside task weights that sum to 1; it
-            never enters the score. Only the networks learn that label, where the prepared data has it; boosting
-            ignores it. 0 leaves it and its part of the network out. Unstated: the paper's weight.
-        score_weights: Weights that fuse the tasks' probabilities into one score; None takes the loss's.
-        exclude_sides: Sides whose features the ranker must not see.
-        exclude_features: Features that the ranker must not see.
+        relevance_weight: Weight of the relevance label's loss (Paper: Sec. 3.5), in addition to task weights that sum
+            to 1; it never enters the score. Only networks learn the label, if the prepared data has it; boosted trees
+            ignore it. 0 removes the label and its part of the network. Unstated: the paper's weight.
+        score_weights: Weights that fuse the tasks' probabilities into one score; None takes those of the loss.
+        exclude_sides: Sides whose features are hidden from the ranker.
+        exclude_features: Features that are hidden from the ranker.
         neural: The network.
         train: The training loop.
         xgboost: The ranker `xgboost`.

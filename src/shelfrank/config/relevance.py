@@ -10,22 +10,22 @@ from shelfrank.config.base import Count, Resamples, Seed, Share, Strict, Weight
 PositionWeight = Literal["decay", "as_printed", "none"]
 
 OWN_VOTERS = ("ctr", "semantic")
-"""The paper's two voters; a user's own voter takes another name."""
+"""The paper's two voters; custom voters need other names."""
 
 
 class RelevanceConfig(Strict):
     """Graded relevance labels from clicks and text (Paper: Sec. 3.5).
 
     Attributes:
-        position_weight: What a click counts by its position. `as_printed` grows with it, as the paper's formula says;
-            `decay` falls with it, as the paper's prose says; `none` is 1 everywhere. `docs/relevance.md` measures them.
+        position_weight: Weight of a click by its position. `as_printed` grows with the position, as in the paper's
+            formula; `decay` falls with it, as in the paper's prose; `none` is 1 everywhere. See `docs/relevance.md`.
         weights: Weight of each voter in the score; the paper's alpha is the share of `ctr`. Voters of weight 0 are
-            not asked.
-        semantic_scale: `as_is` takes the cosine as the semantic vote, as the paper does; `min_max` stretches it over
-            0 to 1 within each query.
-        voters: Further voters, name to `package.module:callable`.
-        quantiles: Within-query cuts of the score between the classes, ascending.
-        min_products: Products a query needs for cuts of its own; queries with fewer use the cuts of all pairs.
+            not called.
+        semantic_scale: `as_is` takes the cosine as the semantic vote, as the paper does; `min_max` scales it to 0 to 1
+            within each query.
+        voters: Custom voters, name to `package.module:callable`.
+        quantiles: Within-query quantiles of the score between the classes, ascending.
+        min_products: Products that a query needs for its own quantiles; queries with fewer use those of all pairs.
     """
 
     position_weight: PositionWeight = "as_printed"
@@ -42,7 +42,7 @@ class RelevanceConfig(Strict):
             raise ValueError(f"weights must be 0 or more with at least one above 0, but they are {self.weights}")
         taken = sorted(self.voters.keys() & OWN_VOTERS)
         if taken:
-            raise ValueError(f"a voter of your own must not be called {' or '.join(taken)}; give it another name")
+            raise ValueError(f"a custom voter must not be called {' or '.join(taken)}; give it another name")
         unweighed = sorted(self.voters.keys() - self.weights.keys())
         if unweighed:
             raise ValueError(f"every voter must have a weight, but {', '.join(unweighed)} has none; add it to weights")
@@ -53,7 +53,7 @@ class RelevanceConfig(Strict):
 
     @property
     def n_classes(self) -> int:
-        """Classes that the cuts separate."""
+        """Number of classes."""
         return len(self.quantiles) + 1
 
 
@@ -61,11 +61,11 @@ class AgreementConfig(Strict):
     """How relevance labels are compared with true grades.
 
     Attributes:
-        alphas: Shares of the `ctr` voter at which it is combined with the semantic one.
-        head_clicks: Clicks that a query needs to count as one of the head, which is measured apart as well.
+        alphas: Shares of the `ctr` voter in the combination with the semantic one.
+        head_clicks: Clicks that a query needs to count as a head query; those are also compared separately.
         confidence: Confidence level of every interval.
         n_resamples: Bootstrap resamples of queries.
-        seed: Decides the resamples.
+        seed: Seed of the resamples.
     """
 
     alphas: tuple[Share, ...] = Field(default=tuple(step / 10 for step in range(11)), min_length=2)

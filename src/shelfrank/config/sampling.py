@@ -8,15 +8,15 @@ from shelfrank.config.base import Count, Seed, Strict
 
 
 class SamplingConfig(Strict):
-    """Which training rows are kept (Paper: Sec. 3.4); validation and test rows always are.
+    """Sampling of training rows (Paper: Sec. 3.4); validation and test rows are never sampled.
 
     Attributes:
-        alpha: Share of positive rows asked for in each bin.
-        beta: Share of each bin's rows asked for.
-        n_bins: Bins within a category, of equally many products each, by how often a product was shown.
+        alpha: Target share of positive rows in each bin.
+        beta: Target share of each bin's rows.
+        n_bins: Bins within a category by the products' impressions, with equally many products each.
         category: Product feature whose values are the categories.
-        unit: `impression` samples rows, as the paper does; `search` keeps whole result pages.
-        seed: Decides which rows of a stratum are taken.
+        unit: `impression` samples rows, as the paper does; `search` keeps whole results pages.
+        seed: Seed of the sample.
     """
 
     alpha: float = Field(default=0.5, gt=0, lt=1)

@@ -24,10 +24,10 @@ class Setting:
     """One key of a config class.
 
     Attributes:
-        path: The key as `--set` takes it.
-        values: The values it takes, in words; empty for a section.
+        path: The key, as for `--set`.
+        values: Its type and range, in words; empty for a section.
         default: Its default as plain data; None for a section.
-        meaning: What it does, on one line.
+        meaning: Its description, on one line.
         section: The class that holds the keys below it; None for a key with a value.
         optional: Whether it may be null.
     """
@@ -46,10 +46,10 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> tuple[Setting, ...]
 
     Args:
         model: The config class.
-        prefix: Path of the class within another, with its last dot.
+        prefix: Path of the class within another, with a trailing dot.
 
     Returns:
-        The settings; below a section that is null by default, with the section's own defaults.
+        The settings; those below a section that is null by default have the section's own defaults.
     """
     meanings, schema = attribute_meanings(model), model.model_json_schema()
     found: list[Setting] = []
@@ -91,11 +91,11 @@ def attribute_meanings(model: type) -> dict[str, str]:
 
 
 def select(settings: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
-    """Keeps some keys of nested settings, in their order.
+    """Selects keys of nested settings, in their order.
 
     Args:
         settings: Nested settings.
-        paths: Dotted paths; that of a section keeps all below it.
+        paths: Dotted paths; the path of a section selects all keys below it.
 
     Returns:
         The settings of these paths.
@@ -119,15 +119,15 @@ def select(settings: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
 
 
 def key_hint(model: type[BaseModel], path: str, value: Any) -> str:
-    """Advises on a key that a config class does not have.
+    """Suggests known keys for an unknown one.
 
     Args:
         model: The config class.
         path: The unknown key.
-        value: The value given for it; the keys of a mapping are looked at too.
+        value: Its value; the keys of a mapping are compared too.
 
     Returns:
-        The nearest keys, or all keys of its section where none is near.
+        The nearest keys, or all keys of its section if none is near.
     """
     known = [setting.path for setting in settings_of(model)]
     full_paths = [path]
@@ -143,7 +143,7 @@ def key_hint(model: type[BaseModel], path: str, value: Any) -> str:
 
 
 def _nearest(path: str, known: list[str]) -> list[str]:
-    """The known paths with the same last part, or else the one of the most similar spelling."""
+    """The known paths with the same last part, or else the one with the most similar spelling."""
     parent, _, leaf = path.rpartition(".")
     same = [other for other in known if other.rpartition(".")[2] == leaf]
     if same:
@@ -195,8 +195,8 @@ def _type_words(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> st
         items = schema.get("prefixItems")
         if items:
             return f"list of {len(items)}: {_type_words(items[0], definitions)}"
-        least = " (not empty)" if schema.get("minItems") else ""
-        return f"list{least}: {_type_words(schema['items'], definitions)}"
+        non_empty = " (not empty)" if schema.get("minItems") else ""
+        return f"list{non_empty}: {_type_words(schema['items'], definitions)}"
     if kind == "object":
         keys = ", ".join(schema.get("propertyNames", {}).get("enum", ["any name"]))
         return f"mapping of {keys} to {_type_words(schema['additionalProperties'], definitions)}"

@@ -14,15 +14,15 @@ def open_engine(config: EngineConfig, scratch: Path, log: Path) -> Iterator[Engi
     """Opens the engine that the config names.
 
     Args:
-        config: Which, and its limits.
-        scratch: A folder of this machine for what it keeps.
+        config: The engine and its limits.
+        scratch: A local folder for its tables.
         log: The log's folder.
 
     Yields:
         The engine, closed at the end of the block.
 
     Raises:
-        UserError: Where the engine cannot be had, or runs out of memory or disk.
+        UserError: Where the engine is not available, or runs out of memory or disk.
     """
     if config.name == "spark":
         from shelfrank.engine.spark import open_spark

@@ -1,4 +1,4 @@
-"""What `prepare` asks of an engine: ibis expressions, tables kept in order, and whole groups handed to Python."""
+"""The engine interface of `prepare`: ibis expressions, ordered tables on disk, and Python functions over groups."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
@@ -7,57 +7,57 @@ import ibis
 import pyarrow as pa
 
 Advance = Callable[[float], None]
-"""Moves a progress bar."""
+"""Advances a progress bar."""
 
 ROW = "row"
-"""The column of a kept table that numbers its rows from 0 in their order."""
+"""The column of a kept table with the row number, from 0."""
 
 
 @runtime_checkable
 class Kept(Protocol):
-    """A table that the engine has computed once and keeps in a fixed order."""
+    """A materialised table with a fixed order."""
 
     @property
     def n_rows(self) -> int:
-        """Rows in all."""
+        """Number of rows."""
         ...
 
     @property
     def table(self) -> ibis.Table:
-        """Its rows with their number, `ROW`, for further expressions."""
+        """The rows with their number, `ROW`, as an ibis table."""
         ...
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows in their order, on this machine."""
+        """The rows in their order, as local batches."""
         ...
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs ibis expressions somewhere."""
+    """Runs ibis expressions, embedded or on a cluster."""
 
     def read(self, files: Sequence[str]) -> ibis.Table:
-        """A table of Parquet files."""
+        """Opens Parquet files as one table."""
         ...
 
-    def microseconds(self, moment: ibis.Value) -> ibis.Value:
+    def microseconds(self, timestamp: ibis.Value) -> ibis.Value:
         """Microseconds since 1970 of a timestamp."""
         ...
 
     def collect(self, expression: ibis.Table) -> pa.Table:
-        """Computes a small table here."""
+        """Computes a small table into local memory."""
         ...
 
     def stream(self, expression: ibis.Table) -> Iterator[pa.RecordBatch]:
-        """Computes a table here in pieces, in no particular order."""
+        """Computes a table in local batches, in no particular order."""
         ...
 
     def share(self, table: pa.Table, name: str) -> ibis.Table:
-        """Hands a small table to the engine."""
+        """Copies a small local table to the engine."""
         ...
 
     def keep(self, expression: ibis.Table, name: str, order_by: Sequence[str], advance: Advance, rows: float) -> Kept:
-        """Computes a table once, in this order; its progress moves the bar by `rows` in all."""
+        """Materialises a table in this order; its progress advances the bar by `rows` in total."""
         ...
 
     def map_groups(
@@ -68,33 +68,33 @@ class Engine(Protocol):
         function: Callable[[pa.RecordBatch], pa.RecordBatch],
         schema: pa.Schema,
     ) -> Iterator[pa.RecordBatch]:
-        """Hands whole groups, several at a time, to a function.
+        """Applies a function to batches of whole groups.
 
         Args:
             expression: The rows.
-            keys: Columns that make a group.
+            keys: Columns that identify a group.
             order_by: Column that orders the rows of a group.
-            function: Takes rows of whole groups, a group's rows together and in order; must be picklable.
-            schema: What the function returns.
+            function: Takes the rows of whole groups, each group contiguous and in order; must be picklable.
+            schema: Schema of its result.
 
         Returns:
-            What it returned, in no particular order.
+            Its results, in no particular order.
         """
         ...
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """The same columns in plain types: nothing that an engine noted in the schema, every moment in UTC."""
+    """Removes the engine's metadata from the schema and puts every timestamp in UTC."""
     types = [pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(type_) else type_ for type_ in table.schema.types]
     return table.cast(pa.schema(list(zip(table.column_names, types, strict=True))))
 
 
 def whole_groups(batches: Iterator[pa.RecordBatch], keys: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Cuts sorted rows where a group ends, so that no group is in two batches.
+    """Splits sorted rows at group boundaries, so that no group is in two batches.
 
     Args:
         batches: Rows that are sorted by the keys.
-        keys: Columns that make a group; integers that are never null.
+        keys: Columns that identify a group; integers without nulls.
 
     Yields:
         The same rows.

@@ -29,13 +29,13 @@ BATCH_ROWS = 262_144
 
 
 @ibis.udf.scalar.builtin(name="epoch_us", signature=((dt.Timestamp("UTC"),), dt.int64))
-def epoch_us(moment):
-    """DuckDB's own function: microseconds since 1970."""
+def epoch_us(timestamp):
+    """DuckDB's function: microseconds since 1970."""
 
 
 @dataclass(frozen=True)
 class EmbeddedTable:
-    """A kept table: one Parquet file."""
+    """A kept table in one Parquet file."""
 
     file: Path
     n_rows: int
@@ -54,23 +54,23 @@ class EmbeddedEngine:
         self.backend, self.scratch, self.threads = backend, scratch, threads
 
     def read(self, files: Sequence[str]) -> ibis.Table:
-        """A table of Parquet files."""
+        """Opens Parquet files as one table."""
         return read_parquet(self.backend, files)
 
-    def microseconds(self, moment: ibis.Value) -> ibis.Value:
+    def microseconds(self, timestamp: ibis.Value) -> ibis.Value:
         """Microseconds since 1970 of a timestamp."""
-        return epoch_us(moment)
+        return epoch_us(timestamp)
 
     def collect(self, expression: ibis.Table) -> pa.Table:
-        """Computes a small table here."""
+        """Computes a small table into local memory."""
         return plain(self.backend.to_pyarrow(expression))
 
     def stream(self, expression: ibis.Table) -> Iterator[pa.RecordBatch]:
-        """Computes a table here in pieces, in the expression's order if it has one."""
+        """Computes a table in local batches, in the expression's order if it has one."""
         yield from self.backend.to_pyarrow_batches(expression, chunk_size=BATCH_ROWS)
 
     def share(self, table: pa.Table, name: str) -> ibis.Table:
-        """Hands a small table to the engine."""
+        """Copies a small local table to the engine."""
         file = self.scratch / f"{name}.parquet"
         pq.write_table(table, file)
         return self.read([str(file)])
@@ -78,10 +78,10 @@ class EmbeddedEngine:
     def keep(
         self, expression: ibis.Table, name: str, order_by: Sequence[str], advance: Advance, rows: float
     ) -> EmbeddedTable:
-        """Computes a table once, in this order; its progress moves the bar by `rows` in all."""
+        """Materialises a table in this order; its progress advances the bar by `rows` in total."""
         file = self.scratch / f"{name}.parquet"
         ordered = expression.order_by(*order_by)
-        with self._watched(advance, rows):
+        with self._with_progress(advance, rows):
             self.backend.to_parquet(ordered, file, compression="zstd", compression_level=1, row_group_size=131_072)
         numbered = self.backend.read_parquet(escape(str(file)), file_row_number=True)
         return EmbeddedTable(file, pq.read_metadata(file).num_rows, numbered.rename({ROW: "file_row_number"}))
@@ -94,23 +94,23 @@ class EmbeddedEngine:
         function: Callable[[pa.RecordBatch], pa.RecordBatch],
         schema: pa.Schema,
     ) -> Iterator[pa.RecordBatch]:
-        """Hands whole groups, several at a time, to a function; see `Engine`."""
+        """Applies a function to batches of whole groups; see `Engine`."""
         sorted_rows = self.stream(expression.order_by(*keys, order_by))
-        for made in ordered_map(function, whole_groups(sorted_rows, keys), self.threads):
-            yield made.cast(schema)
+        for result in ordered_map(function, whole_groups(sorted_rows, keys), self.threads):
+            yield result.cast(schema)
 
     @contextlib.contextmanager
-    def _watched(self, advance: Advance, rows: float) -> Iterator[None]:
+    def _with_progress(self, advance: Advance, rows: float) -> Iterator[None]:
         finished = threading.Event()
-        shown = 0.0
+        reported = 0.0
 
         def watch() -> None:
-            nonlocal shown
+            nonlocal reported
             while not finished.wait(POLL_S):
-                done = min(max(self.backend.con.query_progress(), 0.0), 100.0) / 100 * rows
-                if done > shown:
-                    advance(done - shown)
-                    shown = done
+                n_rows = min(max(self.backend.con.query_progress(), 0.0), 100.0) / 100 * rows
+                if n_rows > reported:
+                    advance(n_rows - reported)
+                    reported = n_rows
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -119,7 +119,7 @@ class EmbeddedEngine:
         finally:
             finished.set()
             watcher.join()
-        advance(rows - shown)
+        advance(rows - reported)
 
 
 @contextlib.contextmanager
@@ -128,7 +128,7 @@ def open_embedded(config: EngineConfig, scratch: Path) -> Iterator[EmbeddedEngin
 
     Args:
         config: Its limits.
-        scratch: Where it keeps tables and spills what memory does not hold.
+        scratch: Folder for its tables and for data that exceeds the memory.
 
     Yields:
         The engine, closed at the end of the block.
@@ -143,14 +143,14 @@ def open_embedded(config: EngineConfig, scratch: Path) -> Iterator[EmbeddedEngin
 
 @contextlib.contextmanager
 def connect(memory_limit: str, threads: int, spill: Path) -> Iterator[Backend]:
-    """Opens DuckDB in memory, in UTC, and quiet; what memory does not hold is spilled into a folder."""
+    """Opens DuckDB in memory, in UTC, without its progress bar; data that exceeds the memory spills to a folder."""
     with warnings.catch_warnings():
-        # ibis still calls methods that DuckDB 2 has renamed; nothing that a caller of ours could mend.
+        # ibis still calls methods that DuckDB 2 renamed; callers cannot change that.
         warnings.filterwarnings("ignore", message=r"fetch_\w+\(\) is deprecated", category=DeprecationWarning)
         backend = ibis.duckdb.connect(":memory:", memory_limit=memory_limit, temp_directory=str(spill), threads=threads)
-        # The bar is ours; DuckDB would print one of its own.
+        # We show our own progress bar.
         backend.raw_sql("SET enable_progress_bar_print = false")
-        # Without its time zone extension the engine is in UTC anyway and refuses the setting.
+        # Without its time zone extension the engine is in UTC and rejects the setting.
         with contextlib.suppress(duckdb.Error):
             backend.raw_sql("SET TimeZone = 'UTC'")
         try:
@@ -160,8 +160,8 @@ def connect(memory_limit: str, threads: int, spill: Path) -> Iterator[Backend]:
 
 
 def read_parquet(backend: Backend, files: Sequence[str | Path]) -> ibis.Table:
-    """Reads Parquet files, whatever characters stand in their paths, as one table."""
-    # DuckDB takes paths for patterns and folders named a=b for columns; neither is meant here.
+    """Reads Parquet files, with any characters in their paths, as one table."""
+    # Paths are not patterns, and folders named a=b are not columns.
     paths = [escape(str(file)) for file in files]
     return backend.read_parquet(paths, hive_partitioning=False, union_by_name=True)
 
@@ -177,7 +177,7 @@ def engine_errors() -> Iterator[None]:
             f"raise the limit or free some disk ({_first_line(error)})"
         ) from error
     except duckdb.Error as error:
-        # A wrong expression is our fault and must not be told as a broken file.
+        # A wrong expression is our bug and must not be reported as a broken file.
         if isinstance(error, duckdb.ProgrammingError) and not isinstance(error, duckdb.InvalidInputException):
             raise
         raise UserError(

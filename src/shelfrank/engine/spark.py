@@ -1,4 +1,4 @@
-"""The engine on a Spark cluster: the same ibis expressions, and groups computed by the executors."""
+"""The Spark engine: the same ibis expressions, with groups computed on the executors."""
 
 # pyright: reportArgumentType=false, reportMissingImports=false, reportPrivateImportUsage=false
 # Spark is an extra, and ibis's own annotations reject its operators and column methods.
@@ -28,25 +28,25 @@ PARTITION = "partition_and_row"
 
 
 @ibis.udf.scalar.builtin(name="unix_micros", signature=((dt.Timestamp("UTC"),), dt.int64))
-def _unix_micros(moment):
-    """Spark's own function."""
+def _unix_micros(timestamp):
+    """Spark's function: microseconds since 1970."""
 
 
 @dataclass(frozen=True)
 class SparkTable:
-    """A kept table: Parquet files, copied here, whose names are in the order of their rows."""
+    """A kept table as local Parquet files, whose names sort in the order of their rows."""
 
     folder: Path
     n_rows: int
     table: ibis.Table
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The rows in their order; they can be read when Spark has stopped."""
+        """The rows in their order; they stay readable after Spark has stopped."""
         return _read_parts(self.folder.as_uri(), columns)
 
 
 class SparkEngine:
-    """Spark behind ibis; its tables lie where driver and executors can read them, the kept ones here as well."""
+    """Spark behind ibis; tables are in storage that driver and executors share, kept ones also on this machine."""
 
     def __init__(self, session: Any, here: Path, shared: str, log: Path, log_url: str) -> None:
         self.session, self.here, self.scratch, self._log, self._log_url = session, here, shared, str(log), log_url
@@ -54,27 +54,27 @@ class SparkEngine:
         self._n_tables = 0
 
     def read(self, files: Sequence[str]) -> ibis.Table:
-        """A table of Parquet files; the log's are read by the address that the executors know."""
+        """Opens Parquet files as one table; the log's files by the URL that the executors use."""
         urls = [self._log_url + file.removeprefix(self._log) if file.startswith(self._log) else file for file in files]
         return self._named(self.session.read.option("mergeSchema", "true").parquet(*urls))
 
-    def microseconds(self, moment: ibis.Value) -> ibis.Value:
+    def microseconds(self, timestamp: ibis.Value) -> ibis.Value:
         """Microseconds since 1970 of a timestamp."""
-        return _unix_micros(moment)
+        return _unix_micros(timestamp)
 
     def collect(self, expression: ibis.Table) -> pa.Table:
-        """Computes a small table here."""
+        """Computes a small table into local memory."""
         return plain(self.backend.to_pyarrow(expression))
 
     def stream(self, expression: ibis.Table) -> Iterator[pa.RecordBatch]:
-        """Computes a table here in pieces, in no particular order."""
+        """Computes a table in local batches, in no particular order."""
         url = self._new_url("stream")
         self._rows(expression).write.parquet(url)
         yield from _read_parts(url, None)
         _remove(url)
 
     def share(self, table: pa.Table, name: str) -> ibis.Table:
-        """Hands a small table to the engine."""
+        """Copies a small local table to the engine."""
         url = self._new_url(name)
         files, folder = _resolve(url)
         files.create_dir(folder)
@@ -84,9 +84,9 @@ class SparkEngine:
     def keep(
         self, expression: ibis.Table, name: str, order_by: Sequence[str], advance: Advance, rows: float
     ) -> SparkTable:
-        """Computes a table once, in this order; its progress moves the bar by `rows` in all."""
+        """Materialises a table in this order; its progress advances the bar by `rows` in total."""
         url = self._new_url(name)
-        # A sort cuts the rows into ranges, and the ranges' files are named in their order.
+        # A sort partitions rows into ranges, whose files are named in order.
         self._rows(expression).orderBy(*order_by).write.parquet(url)
         advance(rows)
         folder = (self.here / name).resolve()
@@ -105,7 +105,7 @@ class SparkEngine:
         function: Callable[[pa.RecordBatch], pa.RecordBatch],
         schema: pa.Schema,
     ) -> Iterator[pa.RecordBatch]:
-        """Hands whole groups, several at a time, to a function on the executors; see `Engine`."""
+        """Applies a function to batches of whole groups on the executors; see `Engine`."""
         # Spark reads a dot in a column's name as a path.
         places = tuple(f"column_{index}" for index in range(len(schema)))
         from pyspark.sql.pandas.types import from_arrow_schema
@@ -121,7 +121,7 @@ class SparkEngine:
         _remove(url)
 
     def _rows(self, expression: ibis.Table) -> Any:
-        # ibis hands tables in memory over only where it runs the query itself.
+        # ibis registers in-memory tables only when it runs the query itself.
         self.backend._run_pre_execute_hooks(expression)
         return self.session.sql(self.backend.compile(expression))
 
@@ -154,7 +154,7 @@ class SparkEngine:
 
 @dataclass(frozen=True)
 class _OfPartition:
-    """Calls the function for the groups of one partition, on an executor."""
+    """Applies the function to the groups of one partition, on an executor."""
 
     keys: tuple[str, ...]
     function: Callable[[pa.RecordBatch], pa.RecordBatch]
@@ -168,11 +168,11 @@ class _OfPartition:
 
 @contextlib.contextmanager
 def open_spark(config: EngineConfig, scratch: Path, log: Path) -> Iterator[SparkEngine]:
-    """Connects to Spark, starting it where the master is this machine.
+    """Connects to Spark, and starts it if the master is this machine.
 
     Args:
         config: Where Spark is, and its settings.
-        scratch: A folder of this machine, used where the config names no shared one.
+        scratch: A local folder, used if the config has no shared one.
         log: The log's folder.
 
     Yields:
@@ -192,7 +192,7 @@ def open_spark(config: EngineConfig, scratch: Path, log: Path) -> Iterator[Spark
         ) from error
     spark = config.spark
     shared = f"{(spark.scratch_url or scratch.resolve().as_uri()).rstrip('/')}/shelfrank-{os.getpid()}"
-    # Executors on this machine must be this Python, with its packages.
+    # Local executors must use this Python with its packages.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(spark.master).appName("shelfrank prepare")
     settings = {
@@ -228,7 +228,7 @@ def _reason(error: Exception) -> str:
 
 
 def _resolve(url: str) -> tuple[pafs.FileSystem, str]:
-    # Spark spells S3 in its own way.
+    # Spark uses other schemes for S3.
     return pafs.FileSystem.from_uri(re.sub(r"^s3[an]://", "s3://", url))
 
 

@@ -30,7 +30,7 @@ from shelfrank.features.request import Event, Page, PageRequest
 from shelfrank.features.request_check import RequestCheck, request_features
 from shelfrank.features.spelling import spell_event, spell_page
 from shelfrank.features.textual import ProductTexts, QueryTexts
-from shelfrank.logs.ubi_live import NO_ORDINAL, NO_PRODUCT, NOBODY, UNREADABLE
+from shelfrank.logs.ubi.live import NO_ORDINAL, NO_PRODUCT, NO_VISITOR, UNREADABLE
 from shelfrank.text.scores import SEMANTIC_SCORE, cosines_of_query
 
 STORE_FILE = "store.json"
@@ -226,9 +226,9 @@ class FeatureStore:
             event: The event.
 
         Returns:
-            `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NOBODY` without a
-            visitor, `unknown action` or, for a position below 1, `NO_ORDINAL`; any action is known outside a results
-            page.
+            `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NO_VISITOR`,
+            `unknown action` or, for a position before the first one, `NO_ORDINAL`; outside a results page any
+            action is known.
         """
         event = spell_event(event, self.spelling)
         if not event.action:
@@ -240,7 +240,7 @@ class FeatureStore:
         if event.ts_us <= self.until_us:
             return "before the log's end"
         if event.query is None and event.customer_id is None and event.session_id is None:
-            return NOBODY
+            return NO_VISITOR
         if event.query is not None and event.action != "impression" and event.action not in self._plan.tasks:
             return "unknown action"
         if event.action == "impression" and event.position is not None and event.position < 1:

@@ -1,84 +1,86 @@
-"""Imports the ACM hackathon's Best Buy clicks: who searched for what, and which product was clicked.
+"""Imports the ACM hackathon's Best Buy clicks: user, query and clicked product.
 
-The set has no list that was shown. Each search gets its clicked products and a sample of products of the same
-category that were not clicked, in an order that is made up.
+The data set has no results lists. Each search gets its clicked products and sampled products of the same category
+that it did not click, in an arbitrary order.
 """
 
 import gzip
+import hashlib
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import ibis
+import numpy as np
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
+from jaxtyping import UInt64
 
 from shelfrank.core.errors import UserError
+from shelfrank.core.hashing import mixed_bits
 from shelfrank.core.schema import Feature, Kind, Schema, Side
 from shelfrank.core.values import NULL_WORDS, CategorySpelling, IdSpelling
-from shelfrank.logs.cells import is_whole_day
-from shelfrank.logs.engine import Table, Value, keep, open_engine, rows_of
-from shelfrank.logs.negatives import sample_negatives
+from shelfrank.logs.engine import Table, Value, count, keep, open_engine, rows_of
+from shelfrank.logs.id_columns import spell_whole_numbers
 from shelfrank.logs.raw_files import (
     column_names,
-    count,
+    file_beside,
     raw_files,
     read_raw,
     readable,
+    reason_of,
     require_columns,
     sha256,
-    write_rows,
 )
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
+from shelfrank.logs.time_columns import is_whole_day
+from shelfrank.logs.time_precision import SEARCHES, note_whole_days
 from shelfrank.logs.times import EARLIEST, LATEST
-from shelfrank.logs.whole_days import SEARCHES, note_whole_days
-from shelfrank.logs.whole_ids import spell_whole_numbers
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 COLUMNS = ("user", "sku", "category", "query", "click_time", "query_time")
 NAME_FILES = ("sku_name.tsv", "sku_name.tsv.gz")
 N_NEGATIVES = 9
-"""Products sampled for a search, beside the clicked ones."""
+"""Sampled products per search, in addition to the clicked ones."""
 
 FEATURES = (Feature(name="category", side=Side.PRODUCT, kind=Kind.CATEGORICAL),)
-
 UNREADABLE = "clicks without a user, a product, a category, a query and a readable query_time"
 EARLY = "clicks whose click_time is missing or before the query"
-REPEATED = "clicks on a product that the same search clicked already"
-NO_TITLE = "titles of products that sku_name.tsv lacks"
-
+REPEATED = "clicks that repeat a product of their search"
+NO_TITLE = "products without a title in sku_name.tsv"
 NOTES = {
-    "impressions": "only clicks are published: the products that were not clicked are sampled from the category",
-    "position": "made up from a hash, and without meaning: the shown order is not published",
+    "impressions": "only clicks are published: products without a click are sampled from the category",
+    "position": "from a hash, and without meaning: the shown order is not published",
     "timestamp": "query_time, read as UTC",
-    "search_id": "a hash of user, query and query_time, which together make one search",
+    "search_id": "a hash of user, query and query_time, which together identify a search",
 }
 
 IDS = {"customer_id": (("clicks", "user"),), "product_id": (("clicks", "sku"), ("titles", "product_id"))}
-"""Where the files hold each id."""
+"""By id column of the log, the tables and columns that hold it."""
 
 _ID = IdSpelling(NULL_WORDS)
 
 
 def import_bestbuy(path: Path, out: Path, n_negatives: int = N_NEGATIVES) -> bool:
-    """Turns the hackathon's `train.csv` (or `train.csv.gz`) into a search log with sampled negatives.
+    """Imports the hackathon's `train.csv` (or `train.csv.gz`) as a search log with sampled negatives.
 
     The sample needs no seed: the products of a category are ordered by a hash of the search and the product.
-    Products get a title where `sku_name.tsv` (sku, tab, name) lies beside the file.
+    Products get a title if `sku_name.tsv` (sku, tab, name) is in the same folder.
 
     Args:
         path: The file.
         out: The folder of the log.
-        n_negatives: How many products that were not clicked each search gets, where its category has as many.
+        n_negatives: Number of negatives per search, or fewer if its category has fewer.
 
     Returns:
-        Whether the log was written; False where `out` already holds it.
+        Whether the log was written; False if `out` already holds it.
 
     Raises:
         UserError: Where a file is missing, empty, truncated, or of another format.
     """
     if n_negatives < 1:
-        raise UserError(f"n_negatives must be 1 or more, not {n_negatives}; clicks alone cannot be ranked")
+        raise UserError(f"n_negatives must be 1 or more, but it is {n_negatives}; clicks alone cannot be ranked")
     require_columns(path, column_names(path), COLUMNS)
-    names = next((path.with_name(name) for name in NAME_FILES if path.with_name(name).is_file()), None)
+    names = file_beside(path, *NAME_FILES)
     inputs = {
         "source": "bestbuy",
         "file": sha256(path),
@@ -102,7 +104,7 @@ def import_bestbuy(path: Path, out: Path, n_negatives: int = N_NEGATIVES) -> boo
         )
         writer.notes.update(NOTES)
         searches = impressions.filter(impressions["n_sampled"] < n_negatives).select("search_id").distinct()
-        writer.notes["searches whose category has too few products for the sample"] = count(engine, searches)
+        writer.notes["searches whose category has fewer products than the sample needs"] = count(engine, searches)
     return True
 
 
@@ -128,7 +130,7 @@ def _cells(engine: Backend, writer: SearchLogWriter, path: Path, titles: pa.Tabl
 
 
 def _clicks(engine: Backend, writer: SearchLogWriter, path: Path, cells: Table) -> Table:
-    """The clicks that are kept, with their search."""
+    """The usable clicks with their search."""
     known = [cells[name].notnull() for name in ("user", "sku", "category", "query", "timestamp")]
     late = (cells["clicked_at"] >= cells["timestamp"]).fill_null(False)
     fate: Value = ibis.cases((~ibis.and_(*known), UNREADABLE), (~late, EARLY), else_="")
@@ -173,6 +175,49 @@ def _impressions(engine: Backend, clicks: Table, n_negatives: int) -> Table:
     return keep(engine, "impressions", impressions.order_by("timestamp", "search_id", "position"))
 
 
+def sample_negatives(clicks: Iterable[tuple[str, str, str]], n_negatives: int) -> pa.Table:
+    """Samples products of the clicked categories that the search did not click.
+
+    All products of the categories are equally likely. There is no seed: the products with the smallest hashes of
+    (search, product) are taken, so that the sample of a search does not depend on other searches.
+
+    Args:
+        clicks: Search, product and category of each click.
+        n_negatives: Number of products per search, or fewer if its categories have fewer.
+
+    Returns:
+        The sampled pairs, as `search_id` and `product_id`.
+    """
+    clicked: dict[str, set[str]] = {}
+    categories_of: dict[str, set[str]] = {}
+    products_of: dict[str, set[str]] = {}
+    for search, product, category in clicks:
+        clicked.setdefault(search, set()).add(product)
+        categories_of.setdefault(search, set()).add(category)
+        products_of.setdefault(category, set()).add(product)
+    pools: dict[frozenset[str], tuple[list[str], UInt64[np.ndarray, " n_products"]]] = {}
+    searches: list[str] = []
+    drawn: list[str] = []
+    for search, categories in categories_of.items():
+        key = frozenset(categories)
+        if key not in pools:
+            pool = sorted(set[str]().union(*(products_of[category] for category in categories)))
+            pools[key] = pool, np.array([_hash(product) for product in pool], np.uint64)
+        pool, hashes = pools[key]
+        draws = mixed_bits(hashes ^ np.uint64(_hash(search)))
+        n_smallest = min(n_negatives + len(clicked[search]), len(pool))
+        smallest = np.argpartition(draws, n_smallest - 1)[:n_smallest]
+        order = smallest[np.argsort(draws[smallest])]
+        negatives = [pool[i] for i in order if pool[i] not in clicked[search]][:n_negatives]
+        searches += [search] * len(negatives)
+        drawn += negatives
+    return pa.table({"search_id": pa.array(searches, pa.string()), "product_id": pa.array(drawn, pa.string())})
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:8], "big")
+
+
 def _products(engine: Backend, writer: SearchLogWriter, clicks: Table, titles: Table) -> Table:
     first = clicks.group_by(product_id=clicks["sku"]).aggregate(category=clicks["category"].argmin(clicks["line"]))
     named = titles.group_by("product_id").aggregate(title=titles["title"].argmin(titles["line"]))
@@ -182,7 +227,7 @@ def _products(engine: Backend, writer: SearchLogWriter, clicks: Table, titles: T
 
 
 def _read_names(path: Path | None) -> pa.Table:
-    """Reads `sku_name.tsv`, which has no line of column names; the first name of a product counts."""
+    """Reads `sku_name.tsv`, which has no header; the first name of a product counts."""
     names: dict[str, str] = {}
     if path is not None:
         raw_files(path)
@@ -197,7 +242,8 @@ def _read_names(path: Path | None) -> pa.Table:
                     if name.strip():
                         names.setdefault(sku, name.strip())
         except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-            reason = " ".join((str(error) or type(error).__name__).split())
-            raise UserError(f"{path} must be text in UTF-8, but it cannot be read: {reason}") from error
+            raise UserError(
+                f"{path} must be text in UTF-8, but it cannot be read: {reason_of(error)}; write it again in UTF-8"
+            ) from error
     columns = {"product_id": pa.array(names, pa.string()), "title": pa.array(names.values(), pa.string())}
     return pa.table({**columns, "line": pa.array(range(len(names)), pa.int64())})

@@ -1,4 +1,4 @@
-"""Imports a shop's own CSV or Parquet files, as a `mapping.yaml` explains their columns."""
+"""Imports a shop's own CSV or Parquet files with a `mapping.yaml` that describes their columns."""
 
 from collections.abc import Mapping
 from datetime import UTC
@@ -10,59 +10,40 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS, Kind, Schema, Side
 from shelfrank.core.values import CategorySpelling, IdSpelling
-from shelfrank.logs.cells import is_whole_day, known_zone, time_of, unit_of
 from shelfrank.logs.convert import (
     Converted,
+    convert_category,
     convert_feature,
+    convert_id,
     convert_role,
-    count_without_zone,
     require_converted,
     require_single_values,
-    whole_numbers,
 )
 from shelfrank.logs.engine import Table, Value, open_engine, rows_of
+from shelfrank.logs.id_columns import ID_ROLES, RawIdColumn, id_spelling
 from shelfrank.logs.mapping import REQUIRED_ROLES, SourceMapping, TableName
-from shelfrank.logs.raw_files import (
-    column_names,
-    is_parquet,
-    read_raw,
-    readable,
-    require_in_all_parts,
-    sha256,
-    write_rows,
-    zone_of,
-)
-from shelfrank.logs.rounded_times import require_whole_times
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.spelled_columns import (
-    ID_ROLES,
-    RawIdColumn,
-    cells_without,
-    convert_category,
-    convert_id,
-    id_spelling,
-    note_missing,
-    note_spaces,
-    without_null_words,
-)
+from shelfrank.logs.missing_values import cells_without, note_missing, note_spaces, without_null_words
+from shelfrank.logs.number_columns import whole_numbers
+from shelfrank.logs.raw_files import column_names, is_parquet, read_raw, readable, require_in_all_parts, sha256, zone_of
+from shelfrank.logs.time_columns import count_without_zone, is_whole_day, known_zone, time_of, unit_of
+from shelfrank.logs.time_precision import EVENTS, SEARCHES, note_whole_days, require_whole_times
 from shelfrank.logs.times import is_in_future
-from shelfrank.logs.whole_days import EVENTS, SEARCHES, note_whole_days
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 
 def import_custom(mapping: Path, out: Path) -> bool:
-    """Turns a shop's own files into a search log.
+    """Imports a shop's own files as a search log.
 
-    Nothing is left out: a row that breaks the data contract is an error. A table of products or customers
-    that the mapping does not name is derived from the impressions: an attribute that never changes becomes a
-    column of it. One that changes, or that rows without the id have too, stays with the impressions, as it was at
-    the time.
+    No row is left out: one that breaks the data contract is an error. If the mapping names no table of products or
+    customers, the table is derived from the impressions: an attribute that never changes becomes a column of it. One
+    that changes, or that rows without the id also have, stays in the impressions with its value at that time.
 
     Args:
         mapping: A `mapping.yaml`.
         out: The folder of the log.
 
     Returns:
-        Whether the log was written; False where `out` already holds it.
+        Whether the log was written; False if `out` already holds it.
 
     Raises:
         UserError: Where the mapping or a file is wrong.
@@ -94,8 +75,7 @@ def import_custom(mapping: Path, out: Path) -> bool:
         impressions = _with_all_columns(tables["impressions"])
         if not any("title" in columns.columns for columns in (impressions, *tables.values())):
             writer.notes["title"] = (
-                "no column has this role: text features and rankers that read text have the products' other texts and "
-                "categories alone"
+                "no column has this role: text features and text rankers use the products' other texts and categories"
             )
         if "products" in tables and "title" not in tables["products"].columns:
             tables["products"] = tables["products"].mutate(title=ibis.null("string"))
@@ -120,7 +100,7 @@ def _raw(engine: Backend, writer: SearchLogWriter, source: SourceMapping, table:
         require_in_all_parts(file, {role: roles[role] for role in REQUIRED_ROLES[table]})
         raw = read_raw(engine, file, writer.notes, _separator(source, file), source.columns[table])
         if not is_parquet(file):
-            # Every later pass would parse the text again.
+            # Otherwise every later pass would parse the text again.
             raw = engine.create_table(f"raw_{table}", raw, temp=True)
         require_single_values(file, raw, source.columns[table])
     return raw
@@ -133,7 +113,7 @@ def _id_spellings(
     files: Mapping[TableName, Path],
     raws: Mapping[TableName, Table],
 ) -> dict[str, IdSpelling]:
-    """By role, how the ids of all tables that have it are spelled."""
+    """By role, the spelling of its ids, the same in all tables."""
     columns: dict[str, list[RawIdColumn]] = {}
     for table, raw in raws.items():
         for role, column in source.roles(table).items():
@@ -184,7 +164,7 @@ def _converted(
                 elif use.kind is not None:
                     columns.append(convert_feature(use.name or column, column, cells, use.kind, source.decimal_mark))
         spelled = [column for column, use in uses if use.role in ID_ROLES or use.kind is Kind.CATEGORICAL]
-        note_missing(engine, writer, file, raw, columns)
+        note_missing(engine, writer, file, raw, {(each.column, each.name): each.cells for each in columns})
         note_spaces(engine, writer, file, raw, list(dict.fromkeys(spelled)))
         require_converted(engine, file, raw, columns)
         without_zone = 0
@@ -206,7 +186,7 @@ def _separator(source: SourceMapping, file: Path) -> str | None:
 def _timestamp_unit(
     engine: Backend, writer: SearchLogWriter, source: SourceMapping, raw: Table, roles: Mapping[str, str], file: Path
 ) -> str | None:
-    """The declared unit, or the only one in which all numbers are times."""
+    """The declared unit, or the only one in which all numbers are valid times."""
     if source.timestamp_unit is not None or "timestamp" not in roles:
         return source.timestamp_unit
     cells: Value = raw[roles["timestamp"]]
@@ -220,18 +200,18 @@ def _timestamp_unit(
         latest = rows_of(engine, raw.aggregate(latest=time_of(cells, unit).max()))[0]["latest"]
         if is_in_future(latest.replace(tzinfo=UTC)):
             raise UserError(
-                f"timestamps of {file} must not lie in the future, but as numbers of {unit} since 1970, as their size "
-                f"looks, the latest is {latest:%Y-%m-%d}; declare `timestamp_unit: {unit}` if it is, else write times "
-                "such as 2024-05-31T18:04:05Z"
+                f"timestamps of {file} must not be in the future, but as numbers of {unit} since 1970, as their size "
+                f"suggests, the latest is {latest:%Y-%m-%d}; declare `timestamp_unit: {unit}` if that is right, else "
+                "write times such as 2024-05-31T18:04:05Z"
             )
-        writer.notes[f"timestamps of {file.name}"] = f"numbers of {unit} since 1970, as their size shows"
+        writer.notes[f"timestamps of {file.name}"] = f"numbers of {unit} since 1970, as their size indicates"
     return unit
 
 
 def _first_position(
     engine: Backend, writer: SearchLogWriter, source: SourceMapping, raw: Table, roles: Mapping[str, str], file: Path
 ) -> int:
-    """The declared position of the topmost product, or the one at which every list begins; no other may be."""
+    """The declared position of the topmost product, or else the one at which every list begins, 0 or 1."""
     if "position" not in roles or "search_id" not in roles:
         return 1
     tops = raw.group_by(search=raw[roles["search_id"]]).aggregate(top=whole_numbers(raw[roles["position"]]).min())
@@ -258,7 +238,7 @@ def _first_position(
             "declare `first_position: 0` if 0 is the top"
         )
     if n_0:
-        writer.notes[f"positions of {file.name}"] = "counted from 0, as every list begins there"
+        writer.notes[f"positions of {file.name}"] = "counted from 0, since every list begins there"
         return 0
     return 1
 
@@ -276,7 +256,7 @@ def _note_whole_days(
 
 
 def _note_lost_visitors(engine: Backend, writer: SearchLogWriter, events: Table, impressions: Table) -> None:
-    """Notes events whose visitor is named only by an id that the impressions do not have."""
+    """Notes events whose only visitor id is one that the impressions do not have."""
     ids = [name for name in ("customer_id", "session_id") if name in events.columns]
     lost = [name for name in ids if name not in impressions.columns]
     unnamed = [events[name].isnull() for name in ids if name not in lost]
@@ -284,8 +264,7 @@ def _note_lost_visitors(engine: Backend, writer: SearchLogWriter, events: Table,
     n_rows = rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"] if lost else 0
     if n_rows:
         writer.notes["events"] = (
-            f"{n_rows:,} rows name their visitor by {' and '.join(lost)} only, which no impression has: they are in "
-            "nobody's history"
+            f"{n_rows:,} rows have only {' and '.join(lost)}, which no impression has: no visitor's history holds them"
         )
 
 
@@ -299,10 +278,10 @@ def _with_all_columns(impressions: Table) -> Table:
 def _derived(
     engine: Backend, writer: SearchLogWriter, impressions: Table, schema: Schema, key: str, side: Side
 ) -> tuple[Table, Table]:
-    """Splits what describes a product or a customer, and never changes, off the impressions into a table of its own.
+    """Moves constant attributes of products or customers from the impressions to a table of their own.
 
-    A product's texts are read from the table alone, so they move there even where they change. Any other attribute
-    stays with the impressions where a single row could not get its value back from the table.
+    A product's texts are only read from that table, so they move there even if they change. Any other attribute stays
+    in the impressions if the table could not reproduce the value of every row.
     """
     rows = impressions.filter(impressions[key].notnull())
     features = [feature for feature in schema.select(side=side) if feature.name in impressions.columns]
@@ -316,7 +295,7 @@ def _derived(
     for name in (*texts, *attributes):
         reasons = [f"differs between rows of {changes[name]:,} {key}"] if changes[name] else []
         reasons += [f"{keyless[name]:,} rows without {key} have a value"] if keyless.get(name) else []
-        kept = "the latest was kept" if name in texts else "kept with the impressions, as it was at the time"
+        kept = "the latest was kept" if name in texts else "kept in the impressions, with its value at that time"
         if reasons:
             writer.notes[name] = f"{' and '.join(reasons)}: {kept}"
         elif name in attributes:
@@ -335,19 +314,19 @@ def _count_values(engine: Backend, rows: Table, names: list[str]) -> dict[str, i
 
 
 def _count_changes(engine: Backend, rows: Table, key: str, names: list[str]) -> dict[str, int]:
-    """Counts the products or customers that have more than one value, or one only at times."""
+    """Counts the products or customers with several values, or with a value in some rows only."""
     if not names:
         return {}
     values: dict[str, Value] = {"n": rows.count()}
-    # A name with a suffix could be another feature's.
+    # A feature name plus a suffix could be the name of another feature.
     for place, name in enumerate(names):
-        values |= {f"known_{place}": rows[name].count(), f"least_{place}": rows[name].min()}
-        values[f"most_{place}"] = rows[name].max()
+        values |= {f"known_{place}": rows[name].count(), f"min_{place}": rows[name].min()}
+        values[f"max_{place}"] = rows[name].max()
     each: Table = rows.group_by(key).aggregate(**values)
     changed = {
         f"changed_{place}": (
             (each[f"known_{place}"] > 0)
-            & ((each[f"known_{place}"] < each["n"]) | (each[f"least_{place}"] != each[f"most_{place}"]))
+            & ((each[f"known_{place}"] < each["n"]) | (each[f"min_{place}"] != each[f"max_{place}"]))
         ).sum()
         for place in range(len(names))
     }
@@ -356,7 +335,7 @@ def _count_changes(engine: Backend, rows: Table, key: str, names: list[str]) -> 
 
 
 def _latest(rows: Table, name: str) -> Value:
-    # The largest of (time, value) pairs; of several values at the last time, the same one in every run.
+    # The largest (time, value) pair, so that ties at the last time are deterministic.
     pair: Value = ibis.struct({"timestamp": rows["timestamp"], "value": rows[name]})
     return pair.max(where=rows[name].notnull())["value"]
 

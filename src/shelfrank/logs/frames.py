@@ -1,4 +1,4 @@
-"""Imports a log from tables in memory: pandas, Polars, Arrow, or anything else that exports an Arrow stream."""
+"""Imports a log from tables in memory: pandas, Polars, Arrow, or any library that exports an Arrow stream."""
 
 import re
 import tempfile
@@ -17,7 +17,7 @@ from shelfrank.logs.custom import import_custom
 from shelfrank.logs.mapping import ROLES, SourceMapping
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
-"""How pandas calls an index without a name when it becomes a column."""
+"""The column name that pandas gives to an unnamed index."""
 _TABLE_OF_SIDE: Mapping[str, str] = {Side.PRODUCT: "products", Side.CUSTOMER: "customers"}
 
 
@@ -29,24 +29,24 @@ def import_frames(
     features: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> bool:
-    """Turns tables in memory into a search log: writes them as Parquet files and imports those as a shop's own files.
+    """Imports tables in memory as a search log, through Parquet files and a mapping.
 
-    A column that is called like a role of its table has this role, unless `columns` gives it another use.
+    A column with the name of a role of its table has this role, unless `columns` gives it another use.
 
     Args:
         frames: By the log's table, the rows.
         out: The folder of the log.
-        name: What the log is called.
+        name: Name of the log.
         columns: By table and column, its use or uses, as in a `mapping.yaml`.
-        features: By column, the feature or features that it is. A feature of products or customers is looked for in
-            their table first, any other in the impressions, then in all tables.
+        features: By column, its feature or features. Columns of product and customer features are looked up in their
+            own table first, others in the impressions, then in all tables.
         settings: Other keys of a `mapping.yaml`, such as `timestamp_unit`.
 
     Returns:
-        Whether the log was written; False where `out` already holds it.
+        Whether the log was written; False if `out` already holds it.
 
     Raises:
-        UserError: Where a table or column cannot be read, is not named as it must be, or breaks the data contract.
+        UserError: Where a table or column cannot be read, has a wrong name, or breaks the data contract.
     """
     tables = {table: arrow_table(frame, table) for table, frame in frames.items()}
     mapping = _mapping(tables, name, columns, features, settings)
@@ -58,7 +58,7 @@ def import_frames(
         try:
             return import_custom(file, out)
         except UserError as error:
-            # The caller has never seen the folder.
+            # The caller does not know the folder.
             raise UserError(str(error).replace(f"{folder}/", "")) from error
 
 
@@ -67,13 +67,13 @@ def arrow_table(frame: Any, name: str) -> pa.Table:
 
     Args:
         frame: Of any library that exports an Arrow stream (`__arrow_c_stream__`) or has `to_arrow()`.
-        name: What an error calls it.
+        name: Its name in errors.
 
     Returns:
-        The same rows without the metadata of their library, and without an index that has no name.
+        The rows without library metadata and without an unnamed index.
 
     Raises:
-        UserError: Where it is no such table.
+        UserError: Where it is not such a table.
     """
     try:
         if hasattr(frame, "__arrow_c_stream__"):
@@ -91,7 +91,7 @@ def arrow_table(frame: Any, name: str) -> pa.Table:
 
 
 def _as_parquet(field: pa.Field) -> pa.Field:
-    # Views, which Polars exports, are a layout in memory: not every reader of Parquet knows them.
+    # Polars exports string views, a memory layout that not every Parquet reader supports.
     if pa.types.is_string_view(field.type):
         return pa.field(field.name, pa.large_string())
     return pa.field(field.name, field.type)
@@ -116,7 +116,9 @@ def _mapping(
     files = {table: f"{table}.parquet" for table in tables}
     for key in ("name", "tables", "columns"):
         if key in settings:
-            raise UserError(f"{key} must not be among the settings of the mapping, since it follows from the tables")
+            raise UserError(
+                f"{key} must not be among the settings of the mapping, since it follows from the tables; remove it"
+            )
     try:
         return SourceMapping.model_validate({"name": name, "tables": files, "columns": uses, **settings})
     except ValidationError as error:

@@ -1,6 +1,6 @@
-"""Imports Home Depot Product Search Relevance: real queries and products, and how people graded the pairs.
+"""Imports Home Depot Product Search Relevance: real queries and products with human relevance grades.
 
-Each query becomes one judged list. Nobody was shown it, and nobody clicked: there are grades and no labels.
+Each query becomes one judged list, which no customer saw: it has grades and no click labels.
 """
 
 import csv
@@ -17,63 +17,61 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS, Feature, Kind, Schema, Side
 from shelfrank.core.values import NULL_WORDS, IdSpelling
-from shelfrank.logs.engine import Table, Value, keep, open_engine
+from shelfrank.logs.engine import Table, Value, count, keep, open_engine
+from shelfrank.logs.id_columns import spell_whole_numbers
 from shelfrank.logs.raw_files import (
     column_names,
-    count,
+    file_beside,
     raw_files,
     read_raw,
     readable,
+    reason_of,
     require_columns,
     sha256,
-    write_rows,
 )
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.whole_ids import spell_whole_numbers
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 COLUMNS = ("id", "product_uid", "product_title", "search_term", "relevance")
 DESCRIPTION_COLUMNS = ("product_uid", "product_description")
 ATTRIBUTE_COLUMNS = ("product_uid", "name", "value")
-
 TIMESTAMP = datetime(2016, 1, 1, tzinfo=UTC)
-"""The time of every search: the set has none, and the contract needs one."""
+"""The time of every search: the data set has none, and the contract requires one."""
 
-LOWEST, HIGHEST = 1.0, 3.0
+MIN_GRADE, MAX_GRADE = 1.0, 3.0
 
 DESCRIPTION = Feature(name="description", side=Side.PRODUCT, kind=Kind.TEXT)
 ATTRIBUTES = {
     "MFG Brand Name": Feature(name="brand", side=Side.PRODUCT, kind=Kind.CATEGORICAL),
     "Color Family": Feature(name="color", side=Side.PRODUCT, kind=Kind.CATEGORICAL),
 }
-"""What is taken of attributes.csv, by the name of the attribute."""
+"""By attribute name in attributes.csv, the feature that it becomes."""
 
 UNREADABLE = "judgments without an id, a product, a query and a grade from 1 to 3"
-REPEATED = "judgments of a query and product that were judged already"
-NO_TITLE = "titles that are missing"
-
+REPEATED = "judgments that repeat an earlier query and product"
+NO_TITLE = "products without a title"
 NOTES = {
-    "grade": "human judgments of relevance from 1 to 3, in truth/impressions; there are no labels of behaviour",
-    "position": "the order of the judgments in the file; no such list was shown",
-    "timestamp": "the same for every search: the set has no times",
+    "grade": "human judgments of relevance from 1 to 3, in truth/impressions; there are no click labels",
+    "position": "the order of the judgments in the file; no list was shown",
+    "timestamp": "the same for every search: the data set has no times",
     "search_id": "the id of the query's first judgment",
-    "title": "the first in the file, where judgments of one product differ in it",
+    "title": "the first in the file if judgments of one product differ",
 }
 
 _ID = IdSpelling(NULL_WORDS)
 
 
 def import_homedepot(path: Path, out: Path) -> bool:
-    """Turns the competition's `train.csv` (or `train.csv.gz`) into a log of judged lists.
+    """Imports the competition's `train.csv` (or `train.csv.gz`) as a log of judged lists.
 
-    Products get their description, brand and color where `product_descriptions.csv` and `attributes.csv` lie
-    beside the file, gzipped or not.
+    Products get their description, brand and color if `product_descriptions.csv` and `attributes.csv` are in the same
+    folder, gzipped or not.
 
     Args:
         path: The file, or the folder that holds it.
         out: The folder of the log.
 
     Returns:
-        Whether the log was written; False where `out` already holds it.
+        Whether the log was written; False if `out` already holds it.
 
     Raises:
         UserError: Where a file is missing, empty, truncated, or of another format.
@@ -106,22 +104,23 @@ def import_homedepot(path: Path, out: Path) -> bool:
 def _judgments_file(path: Path) -> Path:
     if not path.is_dir():
         return path
-    found = next((path / name for name in ("train.csv", "train.csv.gz") if (path / name).is_file()), None)
-    if found is None:
-        raise UserError(f"{path} must be the competition's train.csv or a folder that holds it, but it holds none")
-    return found
+    file = file_beside(path / "train.csv", "train.csv", "train.csv.gz")
+    if file is None:
+        raise UserError(
+            f"{path} must be the competition's train.csv or a folder that holds it, but it is a folder without it"
+        )
+    return file
 
 
 def _beside(judgments: Path, name: str, columns: tuple[str, ...]) -> Path | None:
-    names = (name, f"{name}.gz")
-    found = next((judgments.with_name(file) for file in names if judgments.with_name(file).is_file()), None)
-    if found is not None:
-        require_columns(found, column_names(found), columns)
-    return found
+    file = file_beside(judgments, name, f"{name}.gz")
+    if file is not None:
+        require_columns(file, column_names(file), columns)
+    return file
 
 
 def _read_judgments(path: Path) -> pa.Table:
-    """Reads the file, whose text is in Latin-1, with the number of each line's row."""
+    """Reads the judgments, which are in Latin-1, with their row numbers."""
     raw_files(path)
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="latin-1", newline="") as file:
@@ -134,8 +133,9 @@ def _read_judgments(path: Path) -> pa.Table:
                     raise csv.Error(f"line {reader.line_num} has {len(row)} cells, and the header {len(names)}")
                 rows.append(row)
     except (OSError, EOFError, zlib.error, csv.Error) as error:
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise UserError(f"{path} must be the competition's CSV file, but it cannot be read: {reason}") from error
+        raise UserError(
+            f"{path} must be the competition's CSV file, but it cannot be read: {reason_of(error)}; download it again"
+        ) from error
     if not rows:
         raise UserError(f"{path} must hold rows, but it has only a line of column names")
     cells = dict(zip(names, zip(*rows, strict=True), strict=True))
@@ -164,14 +164,14 @@ def _tables(
 
 
 def _judged(engine: Backend, writer: SearchLogWriter, raw: Table) -> Table:
-    """The judgments that are kept, query by query in the file's order."""
+    """The usable judgments, query by query in the file's order."""
     grade = raw["relevance"].try_cast("float64")
     cells = raw.select(
         *("line", "id"),
         product_id=raw["product_uid"],
         title=raw["product_title"].nullif(""),
         query=raw["search_term"].nullif(""),
-        grade=grade.between(LOWEST, HIGHEST).ifelse(grade, ibis.null("float64")),
+        grade=grade.between(MIN_GRADE, MAX_GRADE).ifelse(grade, ibis.null("float64")),
     )
     whole = cells["id"].notnull() & cells["product_id"].notnull() & cells["query"].notnull() & cells["grade"].notnull()
     cells = keep(engine, "judgments", cells.mutate(whole=whole))
@@ -215,7 +215,7 @@ def _products(engine: Backend, writer: SearchLogWriter, judged: Table, tables: M
         products = products.left_join(described, "product_id").drop("product_id_right")
     if "attributes" in tables:
         raw = tables["attributes"]
-        # Of several values of one attribute the same one is taken in every run.
+        # An attribute with several values deterministically takes the smallest.
         taken: dict[str, Value] = {
             feature.name: raw["value"].nullif("").min(where=raw["name"] == name) for name, feature in ATTRIBUTES.items()
         }

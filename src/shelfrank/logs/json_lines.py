@@ -1,4 +1,4 @@
-"""Reads JSON lines one at a time, tells which line is wrong, and keeps what a source needs of them as Parquet."""
+"""Converts JSON lines to Parquet, one line at a time; an error names the line."""
 
 import gzip
 import json
@@ -13,25 +13,23 @@ import pyarrow.parquet as pq
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
 from shelfrank.logs.json_values import Record
-from shelfrank.logs.raw_files import raw_files, require_columns
+from shelfrank.logs.raw_files import file_beside, raw_files, reason_of, require_columns
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
 LINE = pa.field("line", pa.int64())
-
 _ROWS_AT_ONCE = 20_000
 
 
 def find_json_lines(folder: Path, name: str) -> Path | None:
     """Finds a file of JSON lines, gzipped or not, by its name without a suffix."""
-    names = (f"{name}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz"))
-    return next((folder / file for file in names if (folder / file).is_file()), None)
+    return file_beside(folder / name, *(f"{name}{suffix}{packed}" for suffix in SUFFIXES for packed in ("", ".gz")))
 
 
 def require_json_lines(folder: Path, name: str) -> Path:
-    """Finds a file of JSON lines that a source cannot do without; a missing one is a `UserError`."""
+    """Finds a required file of JSON lines; a missing one is a `UserError`."""
     if not folder.is_dir():
-        what = "it is a file" if folder.exists() else "there is no such file or folder"
-        raise UserError(f"{folder} must be a folder that holds {name}.jsonl, but {what}")
+        problem = "it is a file" if folder.exists() else "there is no such file or folder"
+        raise UserError(f"{folder} must be a folder that holds {name}.jsonl, but {problem}")
     found = find_json_lines(folder, name)
     if found is None:
         others = ", ".join(sorted(file.name for file in folder.iterdir())[:9]) or "nothing"
@@ -42,25 +40,25 @@ def require_json_lines(folder: Path, name: str) -> Path:
 def keep_json_lines(
     path: Path, out: Path, schema: pa.Schema, row: Callable[[Record], Record], required: Collection[str] = ()
 ) -> None:
-    """Turns each line into one row and writes the rows, with their line's number from 1, as one Parquet file.
+    """Converts each line to one row, and writes the rows with their line numbers (from 1) as one Parquet file.
 
-    Memory stays bounded by a batch of rows, whatever the file's size.
+    Memory is bounded by a batch of rows, whatever the file's size.
 
     Args:
         path: The file of JSON lines.
         out: The Parquet file.
         schema: The columns of the rows, without `line`.
-        row: Makes a row of a line's object; a column that it leaves out is null.
-        required: Keys that the first line must have, since it is of another format otherwise.
+        row: Converts a line's object to a row; a column that it leaves out is null.
+        required: Keys that the first line of this format has.
 
     Raises:
-        UserError: Where the file is missing, empty, truncated, not in UTF-8, a line is no JSON object, or `row`
+        UserError: Where the file is missing, empty, truncated or not in UTF-8, or a line is not a JSON object or `row`
             refuses it.
     """
     (path,) = raw_files(path)
     columns = pa.schema([LINE, *schema])
     rows: list[Record] = []
-    n_rows, done = 0, 0
+    n_rows, n_bytes = 0, 0
     with (
         path.open("rb") as raw,
         pq.ParquetWriter(out, columns) as writer,
@@ -77,8 +75,8 @@ def keep_json_lines(
             if len(rows) == _ROWS_AT_ONCE:
                 writer.write_batch(_batch(path, rows, columns))
                 rows.clear()
-                advance(raw.tell() - done)
-                done = raw.tell()
+                advance(raw.tell() - n_bytes)
+                n_bytes = raw.tell()
         writer.write_batch(_batch(path, rows, columns))
     if not n_rows:
         raise UserError(f"{path} must hold rows, but all its lines are empty")
@@ -95,19 +93,21 @@ def _objects(path: Path, raw: IO[bytes]) -> Iterator[tuple[int, Record]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} must be text in UTF-8, but its line {number} is not: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
-        reason = " ".join((str(error) or type(error).__name__).split())
-        raise UserError(f"{path} must be complete, but it cannot be read after line {number}: {reason}") from error
+        raise UserError(
+            f"{path} must be complete, but it cannot be read after line {number}: {reason_of(error)}; export it again"
+        ) from error
 
 
 def _object(path: Path, number: int, text: str) -> Record:
     try:
         record = json.loads(text)
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} must hold one JSON object per line, but line {number} is none: {reason}") from error
+        raise UserError(
+            f"{path} must hold one JSON object per line, but line {number} is not one: {reason_of(error)}"
+        ) from error
     if not isinstance(record, dict):
-        found = type(record).__name__
-        raise UserError(f"{path} must hold one JSON object per line, but line {number} holds a {found}")
+        given = type(record).__name__
+        raise UserError(f"{path} must hold one JSON object per line, but line {number} holds a {given}")
     return record
 
 
@@ -116,4 +116,4 @@ def _batch(path: Path, rows: list[Record], columns: pa.Schema) -> pa.RecordBatch
         return pa.RecordBatch.from_pylist(rows, columns)
     except UnicodeEncodeError as error:
         between = f"between lines {rows[0]['line']} and {rows[-1]['line']}"
-        raise UserError(f"{path} must hold text, but half a character stands {between}: {error}") from error
+        raise UserError(f"{path} must hold text, but there is half a character {between}: {error}") from error

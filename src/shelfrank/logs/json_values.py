@@ -1,6 +1,6 @@
-"""Reads ids and numbers of JSON, whatever type a shop gives them.
+"""Reads ids and numbers from JSON values of any type.
 
-Nothing here needs an engine, so that a service reads its events as an import does.
+Nothing here needs an engine, so the service reads live events with the rules of the import.
 """
 
 import math
@@ -11,25 +11,25 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.values import NULL_WORDS, IdSpelling
 
 Record = dict[str, Any]
-"""A JSON object of one line, or one row that is made from it."""
+"""A JSON object of one line, or the row that it is converted to."""
 
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
-_LARGEST_INT64 = 2**63 - 1
+_MAX_INT64 = 2**63 - 1
 _ID = IdSpelling(NULL_WORDS)
 _NAME = IdSpelling()
 
 
 def id_of(value: object) -> str | None:
-    """Reads an id as every import spells it: a text, or a whole number, also where it is written as 412.0.
+    """Reads an id with the spelling of all imports: text, or a whole number, also if written as 412.0.
 
     Args:
-        value: What the JSON holds.
+        value: The JSON value.
 
     Returns:
-        The id; None for a blank, for a word such as null or undefined, and for anything else.
+        The id; None for a blank, a null word such as undefined, and anything else.
 
     Raises:
-        UserError: Where a number has a fraction's form and is too large to be told apart from others.
+        UserError: Where a float is too large to be exact.
     """
     try:
         return _ID.of(value)
@@ -38,7 +38,7 @@ def id_of(value: object) -> str | None:
 
 
 def named_of(value: object) -> str | None:
-    """Reads an id as `id_of` does, but takes a word such as null for a name: whether it is one is for a log to say."""
+    """Reads an id like `id_of`, but keeps null words as names: which words mean missing is declared by the log."""
     try:
         return _NAME.of(value)
     except ValueError as error:
@@ -46,12 +46,12 @@ def named_of(value: object) -> str | None:
 
 
 def is_null_word(value: object) -> bool:
-    """Whether a text that is not empty says that there is no id."""
+    """Whether a value is non-empty text that means a missing id."""
     return isinstance(value, str) and value != "" and _ID.of(value) is None
 
 
 def text_of(value: object) -> str | None:
-    """Reads a name: a text that is not empty, or a whole number as text; None for anything else."""
+    """Reads a name: non-empty text, or a whole number as text; None for anything else."""
     if isinstance(value, str):
         return value or None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -60,7 +60,7 @@ def text_of(value: object) -> str | None:
 
 
 def number_of(value: object) -> float | None:
-    """Reads a finite number, also one that is text; None for anything else."""
+    """Reads a finite number, also from text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     if isinstance(value, str) and not _NUMBER.fullmatch(value):
@@ -73,8 +73,8 @@ def number_of(value: object) -> float | None:
 
 
 def whole_of(value: object) -> int | None:
-    """Reads a whole number that fits into 64 bits; None for anything else."""
+    """Reads a 64-bit whole number; None for anything else."""
     number = number_of(value)
-    if number is None or not number.is_integer() or abs(number) > _LARGEST_INT64:
+    if number is None or not number.is_integer() or abs(number) > _MAX_INT64:
         return None
     return value if isinstance(value, int) else int(number)

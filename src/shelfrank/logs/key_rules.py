@@ -1,4 +1,4 @@
-"""The rules of the data contract that hold between rows: within a search, within a table, between tables."""
+"""Rules of the data contract between rows: within a search, within a table, between tables."""
 
 import operator
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +10,8 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.schema import TASKS
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.rules import Checked, Rule
-from shelfrank.logs.structure import Structure, feature_table
-from shelfrank.logs.violation import Severity, Violation
+from shelfrank.logs.structure import Structure
+from shelfrank.logs.violation import Severity
 
 UNIQUE = (
     ("impressions", ("search_id", "product_id"), "must occur once in a search"),
@@ -19,7 +19,7 @@ UNIQUE = (
     ("products", ("product_id",), "must occur once in the table"),
     ("customers", ("customer_id",), "must occur once in the table"),
 )
-"""Table, its key, and what is said of the key's last column."""
+"""Table, its key, and the rule about the key's last column."""
 
 REFERENCES: tuple[tuple[str, str, str, Severity], ...] = (
     ("impressions", "product_id", "products", "error"),
@@ -27,7 +27,7 @@ REFERENCES: tuple[tuple[str, str, str, Severity], ...] = (
     ("events", "product_id", "products", "warning"),
     ("events", "customer_id", "customers", "warning"),
 )
-"""Table, column, the table that must know its ids, and how bad an unknown one is."""
+"""Table, column, the table that must hold its ids, and the severity of an unknown one."""
 
 SPELLINGS: Mapping[str, Callable[[Value], Value]] = {
     "decimals that are 0": lambda ids: ids.re_replace(r"\.0*$", ""),
@@ -35,12 +35,12 @@ SPELLINGS: Mapping[str, Callable[[Value], Value]] = {
     "the case of letters": lambda ids: ids.lower(),
     "white space": lambda ids: ids.re_replace(r"[\s\p{Z}]", ""),
 }
-"""How ids of one thing are often spelled differently, and what makes them alike."""
+"""Common differences between spellings of one id, and the expression that removes them."""
 
 
-def search_rules(impressions: Table, found: Structure) -> Iterator[Checked]:
-    """Collects the rules that all rows of one search must keep together."""
-    columns = found.columns["impressions"]
+def search_rules(impressions: Table, structure: Structure) -> Iterator[Checked]:
+    """Collects the rules about all rows of one search."""
+    columns = structure.columns["impressions"]
     if "search_id" not in columns:
         return
     rows = impressions.drop_null("search_id")
@@ -50,33 +50,33 @@ def search_rules(impressions: Table, found: Structure) -> Iterator[Checked]:
     for name in (*same, *labels):
         values[f"{name}_known"] = rows[name].count()
     for name in same:
-        values[f"{name}_least"], values[f"{name}_most"] = rows[name].min(), rows[name].max()
+        values[f"{name}_min"], values[f"{name}_max"] = rows[name].min(), rows[name].max()
     searches: Table = rows.group_by("search_id").aggregate(**values)
 
     def partly(name: str) -> Value:
         return (searches[f"{name}_known"] > 0) & (searches[f"{name}_known"] < searches["n"])
 
     def differ(name: str) -> Value:
-        return (searches[f"{name}_least"] != searches[f"{name}_most"]) | partly(name)
+        return (searches[f"{name}_min"] != searches[f"{name}_max"]) | partly(name)
 
     rules = [Rule(name, "must be the same in all rows of a search", differ(name)) for name in same]
     rules += [Rule(task, "must be known in all rows of a search or in none", partly(task)) for task in labels]
     yield Checked("impressions", searches, "search", ("search_id",), tuple(rules))
 
 
-def uniqueness_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[Checked]:
-    """Collects the rules that keys occur once."""
+def uniqueness_rules(tables: Mapping[str, Table], structure: Structure) -> Iterator[Checked]:
+    """Collects the rules that keys are unique."""
     for table, keys, must in UNIQUE:
-        if table in tables and set(keys) <= set(found.columns[table]):
+        if table in tables and set(keys) <= set(structure.columns[table]):
             repeated = _repeated(tables[table], keys)
             yield Checked(table, repeated, "repeated row", keys, (Rule(keys[-1], must, repeated["nth"] > 0),))
 
 
-def reference_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[Checked]:
-    """Collects the rules that ids name a row of their table."""
+def reference_rules(tables: Mapping[str, Table], structure: Structure) -> Iterator[Checked]:
+    """Collects the rules that ids refer to a row of their table."""
     for table, key, home, severity in REFERENCES:
         held = table in tables and home in tables
-        if held and key in found.columns[table] and key in found.columns[home]:
+        if held and key in structure.columns[table] and key in structure.columns[home]:
             used = tables[table].select(key).drop_null(key).distinct()
             unknown = used.anti_join(tables[home].select(key), key)
             must = f"{'must' if severity == 'error' else 'should'} be a {key} of {home}"
@@ -86,7 +86,7 @@ def reference_rules(tables: Mapping[str, Table], found: Structure) -> Iterator[C
 
 
 def _spelled_otherwise(unknown: Table, home: Table, key: str, name: str, engine: Backend) -> str:
-    """How most unknown ids differ from known ones where it is by their spelling only; empty where they do not."""
+    """How most unknown ids differ from known ones if only by their spelling; otherwise empty."""
     n_unknown = rows_of(engine, unknown.aggregate(n=unknown.count()))[0]["n"]
     for what, alike in SPELLINGS.items():
         known = home.drop_null(key).group_by(alike=alike(home[key])).aggregate(known=home[key].min())
@@ -102,67 +102,10 @@ def _spelled_otherwise(unknown: Table, home: Table, key: str, name: str, engine:
     return ""
 
 
-def empty_columns(
-    engine: Backend, tables: Mapping[str, Table], found: Structure, graded: bool = False
-) -> Iterator[Violation]:
-    """Finds what says nothing in any row: labels that are null or never 1, declared features that are null.
-
-    That all labels are null is an error, the rest are warnings.
-
-    Args:
-        engine: Where the tables are counted.
-        tables: The log's tables.
-        found: Its structure.
-        graded: Whether the log holds grades, which make a log without any label usable; that is a warning then.
-
-    Yields:
-        The violations.
-    """
-    declared: dict[str, list[str]] = {table: [] for table in tables}
-    for feature in found.schema.features if found.schema else ():
-        table = feature_table(feature, found.columns)
-        if table is not None:
-            declared[table].append(feature.name)
-    for table, features in declared.items():
-        labels = TASKS if table == "impressions" and set(TASKS) <= set(found.columns[table]) else ()
-        names = (*labels, *features)
-        if not names or not found.n_rows[table]:
-            continue
-        rows = tables[table]
-        counts = [rows[name].count().name(f"n_{place}") for place, name in enumerate(names)]
-        known = dict(zip(names, rows_of(engine, rows.aggregate(counts))[0].values(), strict=True))
-        if labels:
-            yield from _never_positive(engine, rows, [task for task in labels if known[task]])
-        if labels and not any(known[task] for task in labels) and graded:
-            must = f"should have labels, but {', '.join(labels)} are null in every row: nothing but grades can be used"
-            yield Violation(table, None, must, "warning")
-        elif labels and not any(known[task] for task in labels):
-            must = f"must have labels, but {', '.join(labels)} are null in every row; import at least one signal"
-            yield Violation(table, None, must)
-        for name in features:
-            if not known[name]:
-                must = "should have a value somewhere, but the declared feature is null in every row"
-                yield Violation(table, name, must, "warning")
-
-
-def _never_positive(engine: Backend, rows: Table, tasks: list[str]) -> Iterator[Violation]:
-    if not tasks:
-        return
-    positives = rows_of(engine, rows.aggregate([(rows[task] == 1).sum().name(task) for task in tasks]))[0]
-    never = [task for task in tasks if not positives[task]]
-    if never == tasks:
-        verb = "is" if len(never) == 1 else "are"
-        must = f"should have a positive label, but {', '.join(never)} {verb} never 1, so that nothing can be learned"
-        yield Violation("impressions", None, must, "warning")
-        return
-    for task in never:
-        yield Violation("impressions", task, "should be 1 somewhere, but it is 0 in every row that has it", "warning")
-
-
 def _repeated(table: Table, keys: tuple[str, ...]) -> Table:
     rows = table.select(*keys).drop_null(list(keys))
-    # Hashes of 64 bits are a fraction of the keys' size. Equal keys have equal hashes, so only the few rows
-    # whose hash occurs again are compared by their keys; different keys of one hash are told apart there.
+    # 64-bit hashes are a fraction of the keys' size. Equal keys have equal hashes, so only the few rows whose hash
+    # occurs again are compared by their keys, which also separates keys that share a hash.
     rows = rows.mutate(hashed=reduce(operator.xor, (rows[key].hash() for key in keys)))
     hashes = rows.group_by("hashed").aggregate(n=rows.count())
     suspects = rows.semi_join(hashes.filter(hashes["n"] > 1), "hashed")

@@ -1,7 +1,7 @@
 """Imports KuaiSearch: searches of a shop in a short-video app, with the texts of its products.
 
-The ranking file holds one line per product that was shown, in an order that tells the labels: the clicked ones come
-first. So positions are made up.
+The ranking file has one line per shown product, in an order that reveals the labels: clicked products come first. So
+positions come from a hash instead.
 """
 
 import tempfile
@@ -13,12 +13,12 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.schema import Feature, Kind, Schema, Side
-from shelfrank.logs.engine import Table, Value, keep, open_engine, read_parquet, rows_of
+from shelfrank.logs.engine import Table, Value, count, keep, open_engine, read_parquet, rows_of
+from shelfrank.logs.id_columns import spell_whole_numbers
 from shelfrank.logs.json_lines import keep_json_lines, require_json_lines
 from shelfrank.logs.json_values import Record, id_of, number_of, text_of, whole_of
-from shelfrank.logs.raw_files import count, sha256, write_rows
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.whole_ids import spell_whole_numbers
+from shelfrank.logs.raw_files import sha256
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 FILES = ("items", "users", "rank")
 KEYS = {"items": "product_id", "users": "customer_id"}
@@ -27,14 +27,13 @@ IDS = {
     "session_id": (("rank", "session_id"),),
     "product_id": (("rank", "product_id"), ("items", "product_id")),
 }
-"""Where the files hold each id."""
+"""By id column of the log, the tables and columns that hold it."""
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
-"""The time of `time_index` 0. One step is written as one second; the set publishes neither."""
+"""The time of `time_index` 0, with one second per step; the data set publishes neither."""
 
-# 68 years of steps: every time stays within the contract.
+# 68 years of steps: every time stays within the data contract.
 _LAST_INDEX = 2**31 - 1
-
 PRODUCT_COUNTS = ("item_show_cnt_30d_hist", "item_click_cnt_30d_hist", "item_order_cnt_30d_hist")
 CUSTOMER_COUNTS = (
     "user_show_cnt_30d_hist",
@@ -60,7 +59,7 @@ PRODUCT_NAMES = {
     "category_level3_name": "category_level3",
 }
 MISSING_NAME = "UNKNOWN"
-"""What the set writes where a product has no brand or category."""
+"""The data set's word for a missing brand or category."""
 
 FEATURES = (
     *(Feature(name=name, side=Side.CUSTOMER, kind=Kind.CATEGORICAL) for name in CUSTOMER_NAMES.values()),
@@ -80,29 +79,31 @@ RANK_COLUMNS = pa.schema(
 )
 
 UNREADABLE = "rows of rank without a user, session, query, time_index, product, and labels of 0 or 1"
-REPEATED = "rows of rank with the search and product of an earlier row"
-NO_PRODUCT = "texts of products that items lacks"
-NO_CUSTOMER = "attributes of customers that users lacks"
-REPEATED_NAMES = {"items": "rows of items with an id of an earlier row", "users": "rows of users with an earlier id"}
-
+REPEATED = "rows of rank that repeat an earlier search and product"
+NO_PRODUCT = "products that items lacks"
+NO_CUSTOMER = "customers that users lacks"
+REPEATED_NAMES = {
+    "items": "rows of items that repeat an earlier id",
+    "users": "rows of users that repeat an earlier id",
+}
 NOTES = {
-    "position": "made up from a hash: the shown position is not published, and the file's order tells the clicks",
-    "timestamp": "2025-01-01 plus time_index in seconds: only the order is published, neither its unit nor its start",
-    "events": "recently clicked and purchased items are left out: their times are not published",
-    "price": "in the unit of the source, which does not name it",
-    "counts": "those ending in 30d_hist are the source's own counts of the 30 days before",
+    "position": "from a hash: the shown position is not published, and the file's order reveals the clicks",
+    "timestamp": "2025-01-01 plus time_index in seconds: only the order is published, not the unit or the start",
+    "events": "none: the times of recently clicked and purchased items are not published",
+    "price": "in the source's unit, which it does not name",
+    "counts": "columns that end in 30d_hist are the source's own counts of the previous 30 days",
 }
 
 
 def import_kuaisearch(path: Path, out: Path) -> bool:
-    """Turns the folder with `rank.jsonl`, `items.jsonl` and `users.jsonl` into a search log.
+    """Imports the folder with `rank.jsonl`, `items.jsonl` and `users.jsonl` as a search log.
 
     Args:
         path: The folder; each file may be gzipped.
         out: The folder of the log.
 
     Returns:
-        Whether the log was written; False where `out` already holds it.
+        Whether the log was written; False if `out` already holds it.
 
     Raises:
         UserError: Where a file is missing, empty, truncated, or of another format.
@@ -190,7 +191,7 @@ def _label(value: object) -> int | None:
 
 
 def _shown(engine: Backend, writer: SearchLogWriter, rows: Table) -> Table:
-    """The rows of the ranking file that are kept, with their search, page by page."""
+    """The usable rows of the ranking file with their search, page by page."""
     keys = ("user_id", "session_id", "query", "time_index", "product_id", "click", "purchase")
     readable = ibis.and_(*(rows[key].notnull() for key in keys))
     dash: Value = ibis.literal("-")
@@ -208,7 +209,7 @@ def _shown(engine: Backend, writer: SearchLogWriter, rows: Table) -> Table:
     writer.kept["impressions"] += count(engine, shown)
     for lost in rows_of(engine, shown.aggregate(**{name: shown[name].isnull().sum() for name in NUMBERS})):
         for name, n in lost.items():
-            writer.leave_out(f"values of {name} that are missing or no number of 0 or more", n or 0)
+            writer.leave_out(f"values of {name} that are missing, negative or not a number", n or 0)
     return shown
 
 
@@ -226,7 +227,7 @@ def _impressions(shown: Table) -> Table:
 
 
 def _described(engine: Backend, writer: SearchLogWriter, shown: Table, file: str, rows: Table, unknown: str) -> Table:
-    """The products or customers of the searches, with what their own file says of them."""
+    """The products or customers of the searches, with the columns of their own file."""
     key = KEYS[file]
     nth = ibis.row_number().over(group_by=key, order_by="line")
     numbered = rows.filter(rows[key].notnull()).mutate(nth=nth)
@@ -238,6 +239,6 @@ def _described(engine: Backend, writer: SearchLogWriter, shown: Table, file: str
     writer.leave_out(f"rows of {file} without an id", count(engine, rows.filter(rows[key].isnull())))
     writer.leave_out(REPEATED_NAMES[file], count(engine, numbered.filter(numbered["nth"] > 0)))
     writer.leave_out(unknown, count(engine, described.filter(described["known"].isnull())))
-    never = first.anti_join(seen, key)
-    writer.leave_out(f"rows of {file} that no search names", count(engine, never))
+    unused = first.anti_join(seen, key)
+    writer.leave_out(f"rows of {file} that no search uses", count(engine, unused))
     return described.drop("known")

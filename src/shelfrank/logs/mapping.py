@@ -1,4 +1,4 @@
-"""`mapping.yaml`: what the columns of a shop's own files mean."""
+"""`mapping.yaml`: the meaning of the columns in a shop's own files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +10,9 @@ from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.schema import RESERVED_COLUMNS, TASKS, IdColumn, Kind, Schema, Side, load_yaml, one_sentence
 from shelfrank.core.values import CATEGORY_NULL_WORDS, NULL_WORDS, TEXT_NULL_WORDS, CategorySpelling
 from shelfrank.logs.csv_files import look_like_a_row
-from shelfrank.logs.raw_files import alike_names
+from shelfrank.logs.raw_files import names_equal_but_case
 
 TableName = Literal["impressions", "products", "customers", "events"]
-
 ROLES: Mapping[str, tuple[str, ...]] = {
     "impressions": (
         *("search_id", "timestamp", "customer_id", "session_id", "query", "product_id", "position", "title"),
@@ -23,7 +22,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "customers": ("customer_id",),
     "events": ("timestamp", "customer_id", "session_id", "product_id", "action"),
 }
-"""What a column of each table can be, besides a feature."""
+"""By table, the roles that a column can have."""
 
 REQUIRED_ROLES: Mapping[str, tuple[str, ...]] = {
     "impressions": ("search_id", "timestamp", "query", "product_id", "position"),
@@ -40,15 +39,15 @@ FEATURE_SIDES: Mapping[str, tuple[Side, ...]] = {
 }
 
 SHARED_ROLES = (frozenset({"search_id", "session_id", "customer_id", "query"}), frozenset({"product_id", "title"}))
-"""Roles that one column can have at once: ids that coincide in a shop, or a product named by its title."""
+"""Roles that one column can have at once: ids that coincide in a shop, or a title that identifies the product."""
 
 FEATURE_ROLES = frozenset({"customer_id", "query", "product_id", "title", "position"})
-"""Roles whose column can be a feature too. A label is known after the search, and the id of a search or visit never
-comes again."""
+"""Roles whose column can also be a feature. Labels are only known after the search, and the id of a search or session
+never occurs again."""
 
 
 def _words(given: Any) -> Any:
-    """Null words as texts, also where YAML takes an unquoted one for something else: null and ~, -1, or false."""
+    """Null words as texts, also if YAML parses an unquoted one as another type: null and ~, -1, or false."""
     if not isinstance(given, list):
         return given
     return list(dict.fromkeys(text for word in given for text in _texts_of(word)))
@@ -59,7 +58,7 @@ def _texts_of(word: Any) -> tuple[str, ...]:
         return ("NULL", "null", "Null")
     if isinstance(word, bool):
         return (str(word), str(word).lower(), str(word).upper())
-    # As a number is spelled: -1.0 is -1.
+    # Spelled like a number: -1.0 is -1.
     return (str(word), CategorySpelling(()).of(word) or "") if isinstance(word, float) else (str(word),)
 
 
@@ -71,13 +70,13 @@ class ColumnUse(BaseModel):
 
     Attributes:
         role: A name of `ROLES`.
-        name: What the feature is called, where its column's name will not do.
-        side: Whom the feature describes.
+        name: Name of the feature; None takes the column's.
+        side: What the feature describes.
         kind: How the feature is encoded.
         unit: As in the schema.
         default: As in the schema.
         log1p: As in the schema.
-        null_words: Texts that mean a missing value of this column; None takes those of the mapping.
+        null_words: Texts that mean a missing value in this column; None takes the mapping's.
         fold_case: As in the schema.
     """
 
@@ -110,7 +109,7 @@ class ColumnUse(BaseModel):
 
 
 def _as_tuple(data: Any, handler: Callable[[Any], tuple[ColumnUse, ...]]) -> tuple[ColumnUse, ...]:
-    # A use that stands alone is validated alone, so that an error names the column and no place in a list.
+    # A single use is validated alone, so that an error names the column and not a place in a list.
     uses = handler(data) if isinstance(data, list) else (ColumnUse.model_validate(data),)
     if not uses:
         raise ValueError("a column must have at least one use; remove a column that is not used")
@@ -118,23 +117,23 @@ def _as_tuple(data: Any, handler: Callable[[Any], tuple[ColumnUse, ...]]) -> tup
 
 
 ColumnUses = Annotated[tuple[ColumnUse, ...], WrapValidator(_as_tuple)]
-"""What one column is: one use, or a list of several."""
+"""The use of one column, or a list of several."""
 
 
 class SourceMapping(BaseModel):
     """A whole `mapping.yaml`.
 
     Attributes:
-        name: What the log is called.
+        name: Name of the log.
         tables: The file of each table, relative to the mapping: CSV, TSV (also gzipped) or Parquet, or a
             folder of Parquet files.
-        columns: By table and column, the column's uses; a column that is not named is not used.
-        timestamp_unit: What a timestamp that is a number counts since 1970; None lets the numbers' size tell.
-        first_position: The position of the topmost product in the source; None takes 0 where every list begins there.
-        decimal_mark: What stands before the decimals of numbers that are text.
-        separator: What stands between the cells of a line; None lets the line of column names tell.
+        columns: By table and column, the column's uses; other columns are not used.
+        timestamp_unit: Unit of numeric timestamps since 1970; None infers it from their size.
+        first_position: Position of the topmost product in the source; None takes 0 if every list begins there, else 1.
+        decimal_mark: Decimal mark of numbers that are text.
+        separator: Separator between the cells of a line; None infers it from the header.
         null_words: Texts that mean a missing id, number, label, category, title or text; None takes the built-in
-            ones. Blanks always do.
+            ones. Blanks are always missing.
         queries: Whether the case of queries is folded; see `Spelling`.
     """
 
@@ -163,7 +162,7 @@ class SourceMapping(BaseModel):
 
     @classmethod
     def load(cls, path: Path) -> "SourceMapping":
-        """Reads a mapping; what is wrong with it is told in one sentence.
+        """Reads a mapping; an error is one sentence.
 
         Args:
             path: A `mapping.yaml`.
@@ -172,7 +171,7 @@ class SourceMapping(BaseModel):
             The mapping.
 
         Raises:
-            UserError: Where the file is missing, is no YAML, or breaks a rule.
+            UserError: Where the file is missing, is not YAML, or breaks a rule.
         """
         try:
             return cls.model_validate(load_yaml(path))
@@ -188,7 +187,7 @@ class SourceMapping(BaseModel):
         return [(column, use) for column, uses in self.columns[table].items() for use in uses]
 
     def null_words_of(self, use: ColumnUse) -> tuple[str, ...]:
-        """Texts that mean that a column's value is missing; a query has those of its own column only."""
+        """Texts that mean a missing value of a column; for a query, only those declared for its column."""
         if use.role == "query":
             return use.null_words or ()
         built_in = CATEGORY_NULL_WORDS if use.kind is Kind.CATEGORICAL else NULL_WORDS
@@ -198,16 +197,16 @@ class SourceMapping(BaseModel):
         return built_in if given is None else given
 
     def null_words_of_role(self, role: str) -> tuple[str, ...]:
-        """Texts that mean that there is no such id, in every table that has the role.
+        """Texts that mean a missing id, the same in every table that has the role, since the id joins them.
 
-        The tables are joined by it. Where some of them declare words, these are in place of the built-in ones.
+        Words that any of these tables declares replace the built-in ones.
         """
         uses = [use for table in self.columns for _, use in self.uses(table) if use.role == role]
         declared = [use for use in uses if use.null_words is not None]
         return tuple(dict.fromkeys(word for use in declared or uses for word in self.null_words_of(use)))
 
     def schema_of(self, where: str) -> Schema:
-        """Declares the features; an error is one sentence that begins with `where`."""
+        """The log's schema; an error is one sentence that begins with `where`."""
         given = {} if self.null_words is None else {"null_words": self.null_words}
         features = [
             {"name": column, **given, **use.model_dump(mode="json", exclude_defaults=True)}
@@ -230,9 +229,9 @@ class SourceMapping(BaseModel):
 
     def check_file(self, table: TableName, file: Path, names: Sequence[str]) -> None:
         """Raises a `UserError` where a file lacks a mapped column or the mapping lacks a required role."""
-        alike = alike_names(list(names))
+        ambiguous = names_equal_but_case(list(names))
         for column in self.columns[table]:
-            if column in alike:
+            if column in ambiguous:
                 raise UserError(
                     f"{file} must have one column of each name that the mapping uses, but it has another whose name "
                     f"differs from {column!r} by case only; rename one of them"

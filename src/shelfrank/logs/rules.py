@@ -1,4 +1,4 @@
-"""The rules of the data contract that each row must keep by itself, and how rules are counted."""
+"""Rules of the data contract about single rows, and how rules are counted."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ KEYS = {
     "customers": ("customer_id",),
     "events": ("customer_id", "session_id", "product_id"),
 }
-"""What a reader needs to find a row."""
+"""By table, the columns that identify a row to a reader."""
 
 NOT_EMPTY = {
     "impressions": ("search_id", "product_id"),
@@ -39,17 +39,17 @@ class Rule:
     broken: Value
     severity: Severity = "error"
     reason: Callable[[Backend], str] | None = None
-    """Looked up where the rule is broken, and added to `must`."""
+    """Computed if the rule is broken, and appended to `must`."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Rules over one relation, counted together in one pass.
+    """Rules over one relation, counted in one pass.
 
     Attributes:
-        table: The table that the relation is about.
+        table: The table that is validated.
         rows: The relation: a table, its searches, or only its offending rows.
-        unit: What a row of it is.
+        unit: What a row of it is, in the singular.
         keys: The columns that identify a row to a reader.
         rules: The rules.
     """
@@ -61,7 +61,7 @@ class Checked:
     rules: tuple[Rule, ...]
 
     def violations(self, engine: Backend) -> list[Violation]:
-        """Counts every rule, then looks up examples of those that are broken."""
+        """Counts every rule, then looks up examples of the broken ones."""
         if not self.rules:
             return []
         sums = {f"rule_{i}": rule.broken.fill_null(False).sum() for i, rule in enumerate(self.rules)}
@@ -84,7 +84,7 @@ class Checked:
         value = (rule.column,) if rule.column in self.rows.columns and rule.column not in self.keys else ()
         names = (*self.keys, *value)
         rows = self.rows.filter(rule.broken).select(*names).distinct().order_by(*names).limit(N_EXAMPLES)
-        # Not every time that an engine holds is one of Python's; how it writes the offset of UTC is its release's.
+        # Python cannot hold every time of the engine, and engine releases differ in how they write the UTC offset.
         times = [
             rows[name].cast("string").re_replace(r"\+00$", "+00:00").name(name)
             for name in names
@@ -93,19 +93,19 @@ class Checked:
         return tuple(example(row) for row in rows_of(engine, rows.mutate(*times)))
 
 
-def row_rules(table: str, rows: Table, found: Structure, nesting: Severity) -> Checked:
-    """Collects the rules that each row must keep by itself.
+def row_rules(table: str, rows: Table, structure: Structure, nesting: Severity) -> Checked:
+    """Collects the rules about single rows.
 
     Args:
         table: The table's name.
         rows: The table.
-        found: Its usable columns; a rule about any other is left to the structure's violations.
-        nesting: How bad a purchase without a click is.
+        structure: Its usable columns; other columns already have a violation of the structure.
+        nesting: Severity of a purchase without a click.
 
     Returns:
-        The rules, to be counted in one pass.
+        The rules, counted in one pass.
     """
-    columns = found.columns[table]
+    columns = structure.columns[table]
     rules: list[Rule] = []
 
     def rule(
@@ -120,7 +120,11 @@ def row_rules(table: str, rows: Table, found: Structure, nesting: Severity) -> C
 
     for name in NOT_EMPTY[table]:
         rule(name, "must not be null or empty", lambda text: text.isnull() | (text == ""))
-    if found.schema is not None and found.schema.spelling is not None and found.schema.spelling.ids == "normalised":
+    if (
+        structure.schema is not None
+        and structure.schema.spelling is not None
+        and structure.schema.spelling.ids == "normalised"
+    ):
         for name in ("search_id", "product_id", "customer_id", "session_id"):
             rule(name, "must have no white space around it", lambda text: text != trimmed_expression(text))
     if table in ("impressions", "events"):
@@ -148,11 +152,11 @@ def row_rules(table: str, rows: Table, found: Structure, nesting: Severity) -> C
     if table == "products":
         rule("title", "should not be null or blank", lambda title: title.isnull() | _is_blank(title), "warning")
     if table == "events":
-        must = "should be known where session_id is null, or the event is in nobody's history"
+        must = "should be known where session_id is null; otherwise no history contains the event"
         known = "session_id" if "session_id" in columns else None
         rule("customer_id", must, lambda customer: customer.isnull() & _is_null(rows, known), "warning")
-    for feature in found.schema.select(kind=Kind.NUMERICAL) if found.schema else ():
-        if feature_table(feature, found.columns) == table:
+    for feature in structure.schema.select(kind=Kind.NUMERICAL) if structure.schema else ():
+        if feature_table(feature, structure.columns) == table:
             if pa.types.is_floating(columns[feature.name]):
                 rule(
                     feature.name,
@@ -163,7 +167,7 @@ def row_rules(table: str, rows: Table, found: Structure, nesting: Severity) -> C
                 rule(
                     feature.name,
                     f"must be of a magnitude below {MAX_NUMBER:g}",
-                    # To the engine, NaN is above every number.
+                    # In the engine, NaN compares above every number.
                     lambda value: ~value.isinf() & ~value.isnan() & (value.abs() >= MAX_NUMBER),
                 )
             if feature.log1p:

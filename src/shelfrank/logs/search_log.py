@@ -7,37 +7,28 @@ A folder with Parquet tables, each a folder of part files:
   the source has no such signal), and context columns.
 - `products`: `product_id`, `title`, and product features.
 - `customers`: `customer_id` and customer features.
-- `events` (optional): what customers did outside the result pages. `timestamp`, `product_id`, `customer_id` and/or
-  `session_id`, `action` (text). Only ever read as history, never as a label.
+- `events` (optional): actions of customers outside the results pages. `timestamp`, `product_id`, `customer_id` and/or
+  `session_id`, `action` (text). They are history, never labels.
 
-`schema.yaml` declares the features and the spelling of ids, categories and queries. A simulator may add `truth/`,
-which no step that makes features reads.
+`schema.yaml` declares the features and the spelling of ids, categories and queries. A simulator may add `truth/`, from
+which no feature is computed.
 """
 
-import contextlib
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from shelfrank.core.artifact import Draft, Manifest, is_current, publish, read_manifest, verify_files
+from shelfrank.core.artifact import Manifest, read_manifest, verify_files
 from shelfrank.core.errors import UserError
-from shelfrank.core.progress import measured
-from shelfrank.core.schema import AS_WRITTEN, TASKS, Schema, Spelling
-from shelfrank.logs.spelling import SPELLING_VERSION, LogSpelling
-from shelfrank.logs.violation import Violation
+from shelfrank.core.schema import AS_WRITTEN, TASKS, Schema
+from shelfrank.logs.spelling import SPELLING_VERSION
 
 KIND = "search_log"
-MOST_LOST = 0.1
-"""Share of a source's labels or impressions of a kind from which on their loss is a warning."""
 TABLES = ("impressions", "products", "customers", "events")
 TRUTH_TABLES = ("truth/impressions", "truth/searches", "truth/products", "truth/customers")
 SCHEMA_FILE = "schema.yaml"
-
 REQUIRED_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "impressions": ("search_id", "timestamp", "customer_id", "query", "product_id", "position", *TASKS),
     "products": ("product_id", "title"),
@@ -79,11 +70,11 @@ class SearchLog:
             The log.
 
         Raises:
-            UserError: Where it is missing, half-written or truncated, or its ids were spelled by other rules than ours.
+            UserError: Where it is missing, incomplete or truncated, or its ids follow another version of the spelling.
         """
         manifest = read_manifest(path, KIND)
         schema = Schema.load(path / SCHEMA_FILE)
-        # The same spelling in schema.yaml meant other ids in each version; a log that declares none keeps its meaning.
+        # Each version gives other ids for the same spelling in schema.yaml; a log without a spelling is unaffected.
         version = manifest.inputs.get("spelling")
         if schema.spelling not in (None, AS_WRITTEN) and version != SPELLING_VERSION:
             raise UserError(
@@ -93,11 +84,11 @@ class SearchLog:
         return cls(path=path, schema=schema, manifest=manifest)
 
     def verify(self) -> None:
-        """Compares the bytes of every file with what was written; a difference is a `UserError`."""
+        """Compares every file with the hash in the manifest; a difference is a `UserError`."""
         verify_files(self.path, self.manifest)
 
     def has(self, table: str) -> bool:
-        """Whether the log holds this table."""
+        """Whether the log has this table."""
         return has_table(self.path, table)
 
     def files(self, table: str) -> list[str]:
@@ -106,190 +97,10 @@ class SearchLog:
 
 
 def has_table(folder: Path, table: str) -> bool:
-    """Whether a log's folder, finished or not, holds this table."""
+    """Whether a log's folder, finished or not, has this table."""
     return (folder / table).is_dir() and any((folder / table).glob("*.parquet"))
 
 
 def table_files(folder: Path, table: str) -> list[str]:
     """The part files of a table of a log's folder, in their written order."""
     return [str(file) for file in sorted((folder / table).glob("*.parquet"))]
-
-
-@dataclass
-class SearchLogWriter:
-    """Collects tables, and what a source leaves out, for one log.
-
-    Attributes:
-        draft: The folder being written.
-        schema: The schema that the log will have.
-        rows: Rows written, by table.
-        left_out: Rows or searches left out, by reason; printed and kept in the manifest.
-        notes: Facts that a reader of the log should know.
-        kept: By kind, such as `click labels`, how many of the source's the log holds.
-        lost: By kind, how many it does not hold, by reason.
-    """
-
-    draft: Draft
-    schema: Schema
-    rows: Counter[str] = field(default_factory=Counter)
-    left_out: Counter[str] = field(default_factory=Counter)
-    notes: dict[str, Any] = field(default_factory=dict)
-    kept: Counter[str] = field(default_factory=Counter)
-    lost: dict[str, Counter[str]] = field(default_factory=dict)
-    _parts: Counter[str] = field(default_factory=Counter)
-    _spelling: LogSpelling = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._spelling = LogSpelling(self.schema)
-
-    def declare_whole_numbers(self, columns: Collection[str]) -> None:
-        """Declares id columns whose every id is a whole number, before anything is written; see `Spelling`."""
-        assert self.schema.spelling is not None
-        spelling = self.schema.spelling.model_copy(update={"whole_number_ids": tuple(sorted(columns))})
-        self.schema = self.schema.model_copy(update={"spelling": spelling})
-        self._spelling = LogSpelling(self.schema)
-
-    def declare_first_ordinal(self, first_ordinal: int) -> None:
-        """Declares the ordinal at which the source's lists begin, before anything is written; see `Spelling`."""
-        assert self.schema.spelling is not None
-        spelling = self.schema.spelling.model_copy(update={"first_ordinal": first_ordinal})
-        self.schema = self.schema.model_copy(update={"spelling": spelling})
-
-    def write(self, table: str, rows: pa.Table) -> None:
-        """Appends rows as one part file; values are spelled, and reserved columns cast to their contract types.
-
-        Args:
-            table: One of `TABLES` or `TRUTH_TABLES`.
-            rows: The rows.
-
-        Raises:
-            UserError: Where a reserved column cannot be cast to its type, or floats cannot be told apart.
-        """
-        if table not in TABLES + TRUTH_TABLES:
-            raise AssertionError(f"no such table: {table}")
-        folder = self.draft.path / table
-        folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"part-{self._parts[table]:05d}.parquet"
-        pq.write_table(
-            cast_reserved(table, self._spelling.spell(table, rows)), part, compression="zstd", compression_level=1
-        )
-        self._parts[table] += 1
-        self.rows[table] += rows.num_rows
-
-    def spelling_notes(self) -> dict[str, Any]:
-        """What the spelling of the written values was, as far as it changed something."""
-        return self._spelling.notes()
-
-    def leave_out(self, reason: str, count: int = 1, of: str | None = None) -> None:
-        """Counts something that the log does not hold although the source did.
-
-        Args:
-            reason: Why.
-            count: How many.
-            of: What kind of labels or impressions they are; None for what is neither.
-        """
-        if count:
-            self.left_out[reason] += count
-            if of is not None:
-                self.lose(of, reason, count)
-
-    def lose(self, kind: str, reason: str, count: int) -> None:
-        """Counts labels or impressions that the log does not hold, for the warning where they are many."""
-        self.lost.setdefault(kind, Counter())[reason] += count
-
-    def loss_warnings(self) -> list[dict[str, Any]]:
-        """A warning for each kind of labels or impressions of which the log holds too few of the source's."""
-        warnings: list[dict[str, Any]] = []
-        for kind, reasons in sorted(self.lost.items()):
-            n_lost = sum(reasons.values())
-            n = n_lost + self.kept[kind]
-            if n_lost > MOST_LOST * n:
-                reason, most = max(sorted(reasons.items()), key=lambda item: item[1])
-                must = (
-                    f"should hold nearly all {kind} of the source, but {n_lost:,} of {n:,} ({n_lost / n:.0%}) are "
-                    f"lost, most of them as: {reason} ({most:,})"
-                )
-                warnings.append(Violation("impressions", None, must, "warning").as_dict())
-        return warnings
-
-
-def cast_reserved(table: str, rows: pa.Table) -> pa.Table:
-    """Casts the reserved columns of a table to the contract's types.
-
-    Args:
-        table: The table's name, for the error.
-        rows: The rows.
-
-    Returns:
-        The rows with the same columns in the same order.
-
-    Raises:
-        UserError: Where a value does not fit its column's type.
-    """
-    for index, name in enumerate(rows.column_names):
-        wanted = COLUMN_TYPES.get(name)
-        if (
-            wanted is None
-            or rows.schema.field(name).type == wanted
-            or (table.startswith("truth/") and name not in ("search_id", "product_id", "customer_id"))
-        ):
-            continue
-        try:
-            rows = rows.set_column(index, name, rows.column(name).cast(wanted))
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            found = rows.schema.field(name).type
-            raise UserError(
-                f"{table}.{name} must hold values of type {wanted}, but it holds {found}: {error}"
-            ) from error
-    return rows
-
-
-@contextlib.contextmanager
-def write_search_log(out: Path, schema: Schema, inputs: dict[str, Any]) -> Iterator[SearchLogWriter]:
-    """Writes one log: the block fills it, then it is validated as a whole and only then put in place.
-
-    Args:
-        out: The folder of the finished log.
-        schema: The features that it declares; without a spelling, ids are normalised and queries folded.
-        inputs: Plain data that decides the content (source, its files' hashes, options, seeds).
-
-    Yields:
-        The writer.
-
-    Raises:
-        UserError: Where the log breaks the contract; every violation is listed.
-    """
-    from shelfrank.logs.validate import require_valid
-
-    schema = schema.model_copy(update={"spelling": schema.spelling or Spelling()})
-    with publish(out, KIND, _versioned(inputs)) as draft, measured() as cost:
-        writer = SearchLogWriter(draft, schema)
-        yield writer
-        if not writer.rows["impressions"]:
-            raise UserError(
-                f"the log must hold at least one search, but none is left{_reasons(writer.left_out)}; check the source"
-            )
-        writer.schema.save(draft.path / SCHEMA_FILE)
-        warnings = require_valid(draft.path)
-        draft.info.update(
-            rows=dict(writer.rows),
-            left_out=dict(writer.left_out),
-            notes=writer.notes | writer.spelling_notes(),
-            warnings=writer.loss_warnings() + warnings,
-            cost=cost.stop().as_dict(),
-        )
-
-
-def log_is_current(out: Path, inputs: dict[str, Any]) -> bool:
-    """Whether `out` already holds the finished log of the same inputs."""
-    return is_current(out, KIND, _versioned(inputs))
-
-
-def _versioned(inputs: dict[str, Any]) -> dict[str, Any]:
-    return {**inputs, "spelling": SPELLING_VERSION}
-
-
-def _reasons(left_out: Counter[str]) -> str:
-    if not left_out:
-        return ""
-    return " (left out: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(left_out.items())) + ")"

@@ -9,13 +9,13 @@ from shelfrank.logs.custom import import_custom
 from shelfrank.logs.homedepot import import_homedepot
 from shelfrank.logs.kuaisearch import import_kuaisearch
 from shelfrank.logs.trivago import import_trivago
-from shelfrank.logs.ubi import import_ubi
+from shelfrank.logs.ubi.importer import import_ubi
 
 Importer = Callable[[Path, Path], bool]
-"""Reads the first path (a file or folder of the source, or a mapping) and writes the log at the second.
+"""Reads the source (a file, folder or mapping) at the first path and writes the log at the second.
 
-Returns whether it wrote; False means that the finished log of the same bytes is already there. What it left
-out, by reason, is in the log's manifest under `left_out`.
+Returns whether the log was written; False if the finished log of the same bytes is already there. The manifest counts
+what was left out, by reason, under `left_out`.
 """
 
 SOURCES: Mapping[str, Importer] = {
@@ -29,7 +29,7 @@ SOURCES: Mapping[str, Importer] = {
 
 
 def import_source(name: str, path: Path, out: Path, first_ordinal: int | None = None) -> bool:
-    """Imports a log from the source of this name.
+    """Imports a log from a source.
 
     Args:
         name: A key of `SOURCES`.
@@ -41,12 +41,14 @@ def import_source(name: str, path: Path, out: Path, first_ordinal: int | None = 
         Whether the log was written.
 
     Raises:
-        UserError: Where there is no such source, or its file is wrong.
+        UserError: Where there is no such source, or its files are invalid.
     """
     if name not in SOURCES:
         raise unknown_name("source", name, SOURCES)
     if name == "ubi":
         return import_ubi(path, out, first_ordinal)
     if first_ordinal is not None:
-        raise UserError(f"`--first-ordinal` must be given with the source ubi only, but the source is {name}")
+        raise UserError(
+            f"`--first-ordinal` must be given with the source ubi only, but the source is {name}; leave it out"
+        )
     return SOURCES[name](path, out)

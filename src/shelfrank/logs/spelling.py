@@ -1,6 +1,6 @@
-"""Gives the ids, queries and categories of every log that is written one spelling, and counts what that changed."""
+"""Normalises the spelling of ids, queries and categories of every log that is written, and counts the changes."""
 
-# pyarrow.compute makes its functions when it is imported, where no static checker sees them.
+# pyarrow.compute creates its functions at import time, where static checkers cannot see them.
 # pyright: reportAttributeAccessIssue=false
 
 from collections import Counter
@@ -12,17 +12,17 @@ import pyarrow.compute as pc
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Feature, IdColumn, Kind, Schema, Spelling
 from shelfrank.core.values import NULL_WORDS, TOO_LARGE, each_distinct, too_large
+from shelfrank.logs.violation import N_EXAMPLES
 
 SPELLING_VERSION = 3
-"""Part of every log's inputs: raise it when the rules of `shelfrank.core.values` give other spellings."""
+"""Part of every log's inputs; raise it when the rules of `shelfrank.core.values` change."""
 
-MOST_LEVELS = 100_000
-"""Categories of a feature that are compared with each other."""
-N_SHOWN = 5
+MAX_LEVELS = 100_000
+"""Most categories of a feature that are compared with each other."""
 
 
 class LogSpelling:
-    """Spells the tables of one log.
+    """Normalises the tables of one log.
 
     Args:
         schema: The log's schema, with its spelling.
@@ -36,7 +36,7 @@ class LogSpelling:
         self._doubtful: dict[str, Counter[str]] = {name: Counter() for name in self._categories}
 
     def spell(self, table: str, rows: pa.Table) -> pa.Table:
-        """Gives the values of a table their spelling.
+        """Normalises the values of a table.
 
         Args:
             table: The table's name.
@@ -46,7 +46,7 @@ class LogSpelling:
             The rows with the same columns in the same order.
 
         Raises:
-            UserError: Where ids or categories are floats that cannot be told apart any more.
+            UserError: Where ids or categories are floats too large to be exact.
         """
         in_log = not table.startswith("truth/")
         for place, name in enumerate(rows.column_names):
@@ -59,13 +59,13 @@ class LogSpelling:
         return rows
 
     def notes(self) -> dict[str, Any]:
-        """What a reader of the log should know about its values, by what it is about."""
+        """Facts about the log's values that a reader should know, by subject."""
         notes: dict[str, Any] = {f"{place}, {what}": n for (place, what), n in sorted(self._changed.items()) if n}
         for name, words in self._doubtful.items():
             if words:
-                found = ", ".join(f"{word} ({n:,})" for word, n in sorted(words.items()))
+                shown = ", ".join(f"{word} ({n:,})" for word, n in sorted(words.items()))
                 notes[f"{name}, words that may mean missing, kept as categories"] = (
-                    f"{found}; declare null_words of the column to read them as missing"
+                    f"{shown}; declare null_words of the column to read them as missing"
                 )
         for name, levels in self._levels.items():
             groups: dict[str, list[str]] = {}
@@ -73,9 +73,9 @@ class LogSpelling:
                 groups.setdefault(level.casefold(), []).append(level)
             alike = [" / ".join(group) for group in groups.values() if len(group) > 1]
             if alike:
-                shown = ", ".join(alike[:N_SHOWN])
+                shown = ", ".join(alike[:N_EXAMPLES])
                 notes[f"{name}, categories that differ by case only"] = (
-                    f"{len(alike):,}, such as {shown}; declare fold_case of the column to make them one"
+                    f"{len(alike):,}, such as {shown}; declare fold_case of the column to merge them"
                 )
         return notes
 
@@ -105,7 +105,7 @@ class LogSpelling:
         levels = self._levels[feature.name]
         counted = pc.value_counts(spelled.drop_null())
         found = set(counted.field("values").to_pylist())
-        if len(levels) < MOST_LEVELS:
+        if len(levels) < MAX_LEVELS:
             levels |= found
         if feature.null_words is None and not found.isdisjoint(NULL_WORDS):
             words = {each["values"]: each["counts"] for each in counted.to_pylist() if each["values"] in NULL_WORDS}
@@ -117,7 +117,7 @@ class LogSpelling:
             return
         missing = spelled.null_count - given.null_count
         if pa.types.is_floating(given.type):
-            # NaN is how a table of floats says that there is none.
+            # In a column of floats, NaN means missing.
             missing -= pc.sum(pc.is_nan(given)).as_py() or 0
         self._changed[place, "words or blanks read as missing"] += missing
         if pa.types.is_string(given.type):
@@ -137,4 +137,4 @@ def _n_different(given: pa.ChunkedArray, spelled: pa.ChunkedArray) -> int:
 def _refuse_too_large(table: str, name: str, values: pa.ChunkedArray) -> None:
     if too_large(values):
         largest = pc.max(values.filter(pc.is_finite(values))).as_py()
-        raise UserError(f"{table}.{name} must tell its values apart, but it holds {largest!r}: {TOO_LARGE}")
+        raise UserError(f"{table}.{name} must hold exact values, but it holds {largest!r}: {TOO_LARGE}")

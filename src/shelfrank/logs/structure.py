@@ -1,4 +1,4 @@
-"""What the schema and the Parquet footers of a log tell before any row is read."""
+"""Checks the schema and the Parquet footers of a log without reading rows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from shelfrank.logs.violation import Violation
 
 OPTIONAL_TABLES = frozenset({"events"})
 MAY_BE_EMPTY = frozenset({"customers", "events"})
-"""A shop may know none of its customers; then nothing is personalized."""
+"""A shop without known customers is valid; nothing is personalized then."""
 
 HOME_TABLE: Mapping[Side, str] = {
     Side.CUSTOMER: "customers",
@@ -34,13 +34,13 @@ HOME_TABLE: Mapping[Side, str] = {
 
 @dataclass
 class Structure:
-    """What a log's folder holds, as far as it can be trusted.
+    """The usable tables and columns of a log's folder.
 
     Attributes:
         schema: The declared features; None where `schema.yaml` is broken.
         columns: By readable table, the columns that have a usable type in every part file.
-        n_rows: By readable table, its rows.
-        violations: Every rule that the footers and the schema break.
+        n_rows: By readable table, its number of rows.
+        violations: The rules that the footers and the schema break.
     """
 
     schema: Schema | None = None
@@ -56,28 +56,28 @@ def inspect_structure(folder: Path) -> Structure:
         folder: A log's folder, finished or not.
 
     Returns:
-        What it holds and what is wrong with it.
+        The structure, with its violations.
     """
-    found = Structure()
+    structure = Structure()
     try:
-        found.schema = Schema.load(folder / SCHEMA_FILE)
+        structure.schema = Schema.load(folder / SCHEMA_FILE)
     except UserError as error:
         must = str(error).removeprefix(f"{folder / SCHEMA_FILE}").removeprefix(":").strip()
-        found.violations.append(Violation(SCHEMA_FILE, None, must))
+        structure.violations.append(Violation(SCHEMA_FILE, None, must))
     for table in TABLES:
         if has_table(folder, table):
-            _inspect_table(folder, table, found)
+            _inspect_table(folder, table, structure)
         elif table not in OPTIONAL_TABLES:
-            found.violations.append(
+            structure.violations.append(
                 Violation(table, None, f"must hold at least one part file {table}/*.parquet, but there is none")
             )
-    for feature in found.schema.features if found.schema else ():
-        _inspect_feature(feature, found)
-    return found
+    for feature in structure.schema.features if structure.schema else ():
+        _inspect_feature(feature, structure)
+    return structure
 
 
 def holds_grades(folder: Path) -> bool:
-    """Whether a log tells how relevant each shown product is, in the column `grade` of `truth/impressions`."""
+    """Whether a log has a relevance grade of each shown product: the column `grade` of `truth/impressions`."""
     files = table_files(folder, "truth/impressions")
     return bool(files) and all("grade" in pq.read_schema(file).names for file in files)
 
@@ -90,7 +90,7 @@ def feature_table(feature: Feature, columns: Mapping[str, Mapping[str, object]])
         columns: By table, its columns.
 
     Returns:
-        Its side's home table, `impressions` where the source knows it per impression only, or None.
+        Its side's home table, or `impressions` if the source has it per impression, or None.
     """
     for table in (HOME_TABLE[feature.side], "impressions"):
         if feature.name in columns.get(table, {}):
@@ -98,7 +98,7 @@ def feature_table(feature: Feature, columns: Mapping[str, Mapping[str, object]])
     return None
 
 
-def _inspect_table(folder: Path, table: str, found: Structure) -> None:
+def _inspect_table(folder: Path, table: str, structure: Structure) -> None:
     schemas: list[pa.Schema] = []
     n_rows = 0
     unreadable: list[str] = []
@@ -111,73 +111,73 @@ def _inspect_table(folder: Path, table: str, found: Structure) -> None:
             unreadable.append(f"{table}/{Path(file).name}")
     if unreadable:
         must = "must be complete Parquet files; write the log again"
-        found.violations.append(_of_files(table, None, must, unreadable))
+        structure.violations.append(_of_files(table, None, must, unreadable))
         return
     if not n_rows and table in MAY_BE_EMPTY:
         must = "should hold at least one row, but it is empty"
-        found.violations.append(Violation(table, None, must, "warning"))
+        structure.violations.append(Violation(table, None, must, "warning"))
     elif not n_rows:
-        found.violations.append(Violation(table, None, "must hold at least one row, but it is empty"))
-    found.n_rows[table] = n_rows
-    found.columns[table] = _usable_columns(table, schemas, found)
+        structure.violations.append(Violation(table, None, "must hold at least one row, but it is empty"))
+    structure.n_rows[table] = n_rows
+    structure.columns[table] = _usable_columns(table, schemas, structure)
 
 
-def _usable_columns(table: str, schemas: list[pa.Schema], found: Structure) -> dict[str, pa.DataType]:
+def _usable_columns(table: str, schemas: list[pa.Schema], structure: Structure) -> dict[str, pa.DataType]:
     usable: dict[str, pa.DataType] = {}
     for name in dict.fromkeys(name for schema in schemas for name in schema.names):
         types = [_plain(schema.field(name).type) for schema in schemas if name in schema.names]
-        wanted = COLUMN_TYPES.get(name)
-        others = sorted({str(found_type) for found_type in types if found_type != (wanted or types[0])})
-        if others and wanted is not None:
-            must = f"must be of type {wanted}, but it is {' and '.join(others)}; cast it in the source"
-            found.violations.append(Violation(table, name, must))
+        expected = COLUMN_TYPES.get(name)
+        others = sorted({str(found_type) for found_type in types if found_type != (expected or types[0])})
+        if others and expected is not None:
+            must = f"must be of type {expected}, but it is {' and '.join(others)}; cast it in the source"
+            structure.violations.append(Violation(table, name, must))
         elif others:
             must = f"must have one type in all part files, but it is {types[0]} and {' and '.join(others)}"
-            found.violations.append(Violation(table, name, must))
+            structure.violations.append(Violation(table, name, must))
         elif len(types) == len(schemas):
             usable[name] = types[0]
         elif name not in REQUIRED_COLUMNS[table]:
             must = f"must be in all part files, but {len(schemas) - len(types)} of {len(schemas)} lack it"
-            found.violations.append(Violation(table, name, must))
+            structure.violations.append(Violation(table, name, must))
     for name in REQUIRED_COLUMNS[table]:
         lacking = sum(name not in schema.names for schema in schemas)
         if lacking:
             held = ", ".join(schemas[0].names)
             some = "" if lacking == len(schemas) else f" in {lacking} of {len(schemas)} part files"
             must = f"must be a column of the table, but it is missing{some}; the columns are {held}"
-            found.violations.append(Violation(table, name, must))
+            structure.violations.append(Violation(table, name, must))
     if table == "events" and not {"customer_id", "session_id"} & set(usable):
         must = "must have the column customer_id, session_id, or both, but it has neither"
-        found.violations.append(Violation(table, None, must))
+        structure.violations.append(Violation(table, None, must))
     return usable
 
 
-def _inspect_feature(feature: Feature, found: Structure) -> None:
+def _inspect_feature(feature: Feature, structure: Structure) -> None:
     home = HOME_TABLE[feature.side]
-    if not {home, "impressions"} <= set(found.columns):
+    if not {home, "impressions"} <= set(structure.columns):
         return  # the missing or unreadable table is reported already
-    named = {violation.column for violation in found.violations if violation.table in (home, "impressions")}
-    table = feature_table(feature, found.columns)
+    named = {violation.column for violation in structure.violations if violation.table in (home, "impressions")}
+    table = feature_table(feature, structure.columns)
     if table is None:
         if feature.name not in named:
-            also = "" if home == "impressions" else " or in impressions"
-            must = f"must be a column{also}, since schema.yaml declares it ({feature.side}), but it is missing"
-            found.violations.append(Violation(home, feature.name, must))
+            elsewhere = "" if home == "impressions" else " or in impressions"
+            must = f"must be a column{elsewhere}, since schema.yaml declares it ({feature.side}), but it is missing"
+            structure.violations.append(Violation(home, feature.name, must))
         return
-    if table != "impressions" and feature.name in found.columns["impressions"]:
+    if table != "impressions" and feature.name in structure.columns["impressions"]:
         must = f"must be in one table, since it is one declared feature, but it is in {table} and impressions"
-        found.violations.append(Violation(table, feature.name, must))
-    held = found.columns[table][feature.name]
+        structure.violations.append(Violation(table, feature.name, must))
+    held = structure.columns[table][feature.name]
     fits = {Kind.NUMERICAL: _is_numeric, Kind.TEXT: pa.types.is_string, Kind.CATEGORICAL: _is_scalar}[feature.kind]
     if not fits(held):
-        wanted = {Kind.NUMERICAL: "a number", Kind.TEXT: "text", Kind.CATEGORICAL: "a single value"}[feature.kind]
-        must = f"must be {wanted}, since schema.yaml declares it as {feature.kind}, but it is of type {held}"
-        found.violations.append(Violation(table, feature.name, must))
-        del found.columns[table][feature.name]
+        expected = {Kind.NUMERICAL: "a number", Kind.TEXT: "text", Kind.CATEGORICAL: "a single value"}[feature.kind]
+        must = f"must be {expected}, since schema.yaml declares it as {feature.kind}, but it is of type {held}"
+        structure.violations.append(Violation(table, feature.name, must))
+        del structure.columns[table][feature.name]
 
 
 def _plain(data_type: pa.DataType) -> pa.DataType:
-    # How a text column is laid out in memory is the writer's affair; Parquet holds the same values.
+    # Memory layouts of text differ between writers; the values in Parquet are the same.
     if pa.types.is_dictionary(data_type):
         return _plain(data_type.value_type)
     if pa.types.is_large_string(data_type) or pa.types.is_string_view(data_type):

@@ -1,7 +1,7 @@
-"""Checks a search log as a whole and tells every broken rule, not only the first.
+"""Validates a search log as a whole and reports every broken rule, not only the first.
 
-The rules are our own ibis expressions rather than a pandera schema, because each must tell a count and
-example keys, and half of them hold between rows or tables.
+The rules are our own ibis expressions rather than a pandera schema, because each reports a count and example keys, and
+half of them are about several rows or tables.
 """
 
 from pathlib import Path
@@ -13,11 +13,11 @@ from ibis.backends.duckdb import Backend
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
 from shelfrank.logs.engine import open_engine, read_parquet
-from shelfrank.logs.key_rules import empty_columns, reference_rules, search_rules, uniqueness_rules
+from shelfrank.logs.key_rules import reference_rules, search_rules, uniqueness_rules
 from shelfrank.logs.rules import Checked, row_rules
 from shelfrank.logs.search_log import TABLES, table_files
 from shelfrank.logs.structure import holds_grades, inspect_structure
-from shelfrank.logs.usefulness import usefulness_warnings
+from shelfrank.logs.usefulness import empty_columns, usefulness_warnings
 from shelfrank.logs.violation import Severity, Violation
 
 
@@ -26,25 +26,25 @@ def validate(folder: Path, purchase_without_click: Severity = "warning") -> list
 
     Args:
         folder: A log's folder, finished or not.
-        purchase_without_click: How bad a purchase without a click is, and likewise a cart without a click and
-            a purchase without a cart; some shops let customers buy from the results page.
+        purchase_without_click: Severity of a purchase without a click, a cart without a click, and a purchase without
+            a cart; some shops let customers buy from the results page.
 
     Returns:
-        The broken rules: table by table, errors and warnings.
+        The broken rules, errors and warnings, table by table.
 
     Raises:
         UserError: Where the folder does not exist.
     """
     if not folder.is_dir():
         raise UserError(f"{folder} must be the folder of a search log, but there is no such folder")
-    found = inspect_structure(folder)
-    violations = list(found.violations)
+    structure = inspect_structure(folder)
+    violations = list(structure.violations)
     with open_engine() as engine:
-        tables = {table: read_parquet(engine, table_files(folder, table)) for table in found.columns}
-        checks = [row_rules(table, rows, found, purchase_without_click) for table, rows in tables.items()]
+        tables = {table: read_parquet(engine, table_files(folder, table)) for table in structure.columns}
+        checks = [row_rules(table, rows, structure, purchase_without_click) for table, rows in tables.items()]
         if "impressions" in tables:
-            checks += search_rules(tables["impressions"], found)
-        checks += [*uniqueness_rules(tables, found), *reference_rules(tables, found)]
+            checks += search_rules(tables["impressions"], structure)
+        checks += [*uniqueness_rules(tables, structure), *reference_rules(tables, structure)]
         damaged: set[str] = set()
         with progress("Validating", total=len(checks), unit="checks") as advance:
             for check in checks:
@@ -52,8 +52,8 @@ def validate(folder: Path, purchase_without_click: Severity = "warning") -> list
                     violations += _count(check, engine, damaged)
                 advance(1)
         if not damaged:
-            violations += empty_columns(engine, tables, found, holds_grades(folder))
-            violations += usefulness_warnings(engine, tables, found)
+            violations += empty_columns(engine, tables, structure, holds_grades(folder))
+            violations += usefulness_warnings(engine, tables, structure)
     return sorted(violations, key=_place)
 
 
@@ -68,13 +68,13 @@ def require_valid(folder: Path, purchase_without_click: Severity = "warning") ->
         The warnings, as plain data.
 
     Raises:
-        UserError: Where an error is found; it lists all of them, one in a line.
+        UserError: Where a rule of severity `error` is broken; the text lists all of them, one per line.
     """
     violations = validate(folder, purchase_without_click)
     errors = [violation for violation in violations if violation.severity == "error"]
     if errors:
         rules = "1 rule" if len(errors) == 1 else f"{len(errors)} rules"
-        first = f"the search log must keep the data contract, but it breaks {rules}; mend the source and repeat"
+        first = f"the search log must keep the data contract, but it breaks {rules}; correct the source and repeat"
         raise UserError("\n".join([first, *(f"  {violation}" for violation in errors)]))
     return [violation.as_dict() for violation in violations]
 

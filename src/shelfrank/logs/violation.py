@@ -1,13 +1,12 @@
-"""A broken rule of the data contract, with how often and where it is broken."""
+"""A broken rule of the data contract, with counts and examples."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["error", "warning"]
-
 N_EXAMPLES = 5
-_LONGEST_VALUE = 60
+_MAX_VALUE_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -17,11 +16,11 @@ class Violation:
     Attributes:
         table: The table, or `schema.yaml`.
         column: The column; None where the rule is about the whole table.
-        must: What must hold, and what was found where the count does not say it.
-        severity: Whether the log is refused.
-        count: How many `unit` break the rule.
-        unit: What is counted, in the singular; empty where there is only one thing to break the rule.
-        examples: Keys of the first few, each as `search_id=s1 product_id=p2`.
+        must: What must hold, and what was given where the count does not say it.
+        severity: An error refuses the log, a warning does not.
+        count: Number of `unit` that break the rule.
+        unit: What is counted, in the singular; empty if only one thing can break the rule.
+        examples: Keys of the first few, such as `search_id=s1 product_id=p2`.
     """
 
     table: str
@@ -39,7 +38,7 @@ class Violation:
         return f"{place}: {self.must}{counted}{shown}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for a manifest or `--json`, with the whole sentence under `text`."""
+        """Plain data for a manifest or `--json`, with the sentence as `text`."""
         return {
             "table": self.table,
             "column": self.column,
@@ -53,13 +52,13 @@ class Violation:
 
 
 def example(row: Mapping[str, object]) -> str:
-    """Writes one offending row's keys and value."""
+    """Formats the keys and value of one row that breaks a rule."""
     return " ".join(f"{name}={_short(value)}" for name, value in row.items())
 
 
 def _short(value: object) -> str:
     text = "null" if value is None else str(value) or "''"
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+    return text if len(text) <= _MAX_VALUE_LENGTH else text[: _MAX_VALUE_LENGTH - 1] + "…"
 
 
 def _plural(unit: str, count: int) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
 
 from shelfrank.core.values import IdSpelling
-from shelfrank.logs.ubi_actions import KNOWN_ACTIONS
+from shelfrank.logs.ubi.documents import KNOWN_ACTIONS
 
 MOST_CANDIDATES = 1000
 MOST_TEXT = 512

@@ -7,8 +7,8 @@ from typing import Any
 
 from shelfrank.core.errors import UserError
 from shelfrank.features.request import Event
-from shelfrank.logs.ubi_actions import LABEL_OF
-from shelfrank.logs.ubi_live import is_history, live_row, why_unused
+from shelfrank.logs.ubi.documents import LABEL_OF
+from shelfrank.logs.ubi.live import is_history, live_row, why_unused
 from shelfrank.serve.api import MOST_ID, MOST_TEXT, microseconds
 
 ROUNDED_ID = "an id that is a float of 2^53 or more, which stands for several"

@@ -1,4 +1,4 @@
-"""A seeded generator of a shop whose truth is known."""
+"""A seeded simulator of a shop with known ground truth."""
 
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import TRUTH_COLUMNS, Storefront, simulate

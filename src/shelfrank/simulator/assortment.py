@@ -1,4 +1,4 @@
-"""A number for every word of the shop: categories, product types, and the values of each attribute."""
+"""Numeric codes for the shop's vocabulary: categories, product types, and the values of each attribute."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from jaxtyping import Int32
 from shelfrank.simulator.words import AGE_GROUPS, BRANDS, COLORS, CategoryWords, read_categories
 
 ATTRIBUTES = ("brand", "color", "material", "feature", "size", "age_group")
-"""What a query may ask for beside the product type; the number -1 stands for none."""
+"""Attributes that a query may state besides the product type; code -1 means none."""
 BRANDS_PER_TIER = 4
 
 
 @dataclass(frozen=True)
 class Assortment:
-    """The shop's vocabulary in numbers; it depends on no seed.
+    """The shop's vocabulary as codes; independent of the seed.
 
     Attributes:
         categories: The leaf categories.
@@ -22,9 +22,9 @@ class Assortment:
         department: Each category's department.
         kinds: Each product type's synonyms.
         kind_category: Each product type's category.
-        kind_start: Where each category's product types begin, and where the last one's end.
-        values: For each attribute, its words in the order of their numbers.
-        options: For each attribute, the numbers that the products of each category can have.
+        kind_start: Offsets of each category's product types, and the end of the last one.
+        values: By attribute, its words in the order of their codes.
+        options: By attribute, the codes that products of each category can have.
     """
 
     categories: tuple[CategoryWords, ...]
@@ -38,7 +38,7 @@ class Assortment:
 
     @property
     def n_brands_each(self) -> int:
-        """Brands of each department; they are numbered department by department."""
+        """Number of brands per department; codes of a department are contiguous."""
         return len(self.values["brand"]) // len(self.departments)
 
     def brand_tier(self) -> Int32[np.ndarray, " brands"]:
@@ -47,12 +47,12 @@ class Assortment:
 
 
 def read_assortment() -> Assortment:
-    """Numbers the words of the shop."""
+    """Assigns codes to the shop's words."""
     categories = read_categories()
     departments = tuple(BRANDS)
     words = {
         "brand": [tuple(BRANDS[category.department].split()) for category in categories],
-        # What has no material, such as a cream or a television, is not bought by colour either.
+        # Products without a material, such as a cream or a television, have no colour either.
         "color": [COLORS if category.materials else () for category in categories],
         "material": [category.materials for category in categories],
         "feature": [category.features for category in categories],
@@ -60,7 +60,7 @@ def read_assortment() -> Assortment:
         "age_group": [tuple(AGE_GROUPS[age] for age in AGE_GROUPS if age in category.ages) for category in categories],
     }
     values = {name: tuple(dict.fromkeys(word for group in groups for word in group)) for name, groups in words.items()}
-    # These two have an order of their own that other tables rely on.
+    # Other tables rely on the fixed order of these two.
     values |= {"age_group": tuple(AGE_GROUPS.values()), "color": COLORS}
     sizes = [len(category.types) for category in categories]
     return Assortment(

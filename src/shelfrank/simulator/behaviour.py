@@ -1,4 +1,4 @@
-"""What customers do with a page: look, click, put into the cart, buy; and what the average one would do."""
+"""Customer behaviour on a results page: examination, click, cart and purchase, and its average over customers."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,12 +17,12 @@ from shelfrank.simulator.randomness import hashed_normal, stream
 from shelfrank.simulator.visits import PHONE
 
 BLOCK = 16_384
-CART_EAGERNESS = 0.5
-"""Eagerness moves what follows a click half as much as the click."""
+CART_EAGERNESS_WEIGHT = 0.5
+"""Effect of eagerness on carts and purchases, relative to its effect on clicks."""
 
 
 class Chances(NamedTuple):
-    """Joint chances of rows that are looked at: of a click, of a click and a cart, of all three."""
+    """Joint probabilities of examined rows: of a click, of a click and a cart, of all three."""
 
     click: Float32[np.ndarray, "..."]
     add_to_cart: Float32[np.ndarray, "..."]
@@ -32,15 +32,15 @@ class Chances(NamedTuple):
 def examination(
     config: StorefrontConfig, position: Int32[np.ndarray, " rows"], device: Int32[np.ndarray, " rows"]
 ) -> Float32[np.ndarray, " rows"]:
-    """The chance that a product is looked at: it falls with the position as a power, faster by phone.
+    """Examination probability: a power law of the position that falls faster on phones.
 
     Args:
         config: The shop.
-        position: Places on the page, from 1.
-        device: Which of `visits.DEVICES`.
+        position: Positions on the page, from 1.
+        device: Index into `visits.DEVICES`.
 
     Returns:
-        The chances.
+        The probabilities.
     """
     behaviour = config.behaviour
     decay = np.where(device == PHONE, behaviour.examine_decay_phone, behaviour.examine_decay)
@@ -55,18 +55,18 @@ def chances(
     eagerness: Float32[np.ndarray, "..."],
     price_level: Float32[np.ndarray, "..."],
 ) -> Chances:
-    """What a person of this fit does with a product that is looked at.
+    """Probabilities of a customer's actions on an examined product.
 
     Args:
         config: The shop.
         catalogue: All products.
         shown: The rows.
         fit: Their fit, by row or by row and panel member.
-        eagerness: Of the visit, broadcasting to the fit.
-        price_level: Of the person, broadcasting to the fit.
+        eagerness: Eagerness of the visit, broadcast to the fit.
+        price_level: Price level of the customer, broadcast to the fit.
 
     Returns:
-        The joint chances, in the shape of the fit.
+        The joint probabilities, in the shape of the fit.
     """
     behaviour = config.behaviour
 
@@ -81,34 +81,34 @@ def chances(
         + behaviour.click_discount * shown.discount
     )
     click = sigmoid(fit + eagerness + per_row(common))
-    later = CART_EAGERNESS * eagerness
+    later = CART_EAGERNESS_WEIGHT * eagerness
     cart = sigmoid(behaviour.cart_fit * fit + later + per_row(behaviour.cart - behaviour.cart_grade * (3 - grade)))
-    too_dear = np.maximum(per_row(shown.price_z) - price_level, 0)
+    above_level = np.maximum(per_row(shown.price_z) - price_level, 0)
     bargain = behaviour.purchase + behaviour.purchase_discount * shown.discount
-    purchase = sigmoid(later - behaviour.purchase_price * too_dear + per_row(bargain))
+    purchase = sigmoid(later - behaviour.purchase_price * above_level + per_row(bargain))
     return Chances(click, click * cart, click * cart * purchase)
 
 
 def act(
     truth: Chances, p_examine: Float32[np.ndarray, " rows"], rng: np.random.Generator
 ) -> dict[str, Int8[np.ndarray, " rows"]]:
-    """Draws what each customer does with each product, rows on their own.
+    """Draws the actions on each row independently.
 
     Args:
-        truth: The chances given examination.
-        p_examine: The chances of examination.
-        rng: The draws.
+        truth: Probabilities given examination.
+        p_examine: Examination probabilities.
+        rng: The random generator.
 
     Returns:
-        The labels: click, cart and purchase, each only where the one before happened.
+        The labels: click, cart and purchase, each implying the previous one.
     """
-    # One draw serves all three: the joint chances fall, so that each event lies within the one before.
+    # One draw for all three: joint probabilities decrease, so each action implies the previous one.
     draws = rng.random(len(p_examine), dtype=np.float32)
     return {task: (draws < p_examine * joint).astype(np.int8) for task, joint in truth._asdict().items()}
 
 
 class Panel:
-    """For each category, customers who would search there, for what holds without knowing who asks.
+    """A sample of customers per category, to average behaviour without personalization.
 
     Args:
         config: The shop.
@@ -125,22 +125,22 @@ class Panel:
         self._members = [self._draw(category) for category in range(len(catalogue.assortment.categories))]
 
     def members(self, category: int) -> tuple[Shaped[np.ndarray, " panel"], Float32[np.ndarray, " panel"]]:
-        """Who is asked about a category.
+        """The panel of a category.
 
         Args:
             category: The category.
 
         Returns:
-            Their needs as rows of `needs.NEED`, and the unexplained part of their taste.
+            Needs as rows of `needs.NEED`, and the unexplained part of taste.
         """
         return self._members[category]
 
     def average(self, shown: Shown, category: Int32[np.ndarray, " rows"]) -> Chances:
-        """The chances of rows averaged over the panel of the search's category.
+        """The probabilities of rows, averaged over the panel of the search's category.
 
         Args:
             shown: The rows.
-            category: What each row's search is about.
+            category: The category of each row's search.
 
         Returns:
             The averages, by row.
@@ -161,14 +161,13 @@ class Panel:
         n = config.behaviour.panel
         weight = self.catalogue.category_weight
         favorite = config.traffic.favorite_category
-        # Somebody is asked even where nobody would search.
+        # Every category has a panel, also one without searches.
         general = max(float((1 - favorite) * weight[category] / np.cumsum(weight)[-1] / max(favorite, 1e-9)), 1e-9)
         who = sample_panel(self.customers, category, general, rng, n)
         habit = rng.random(n) < config.traffic.habit
         where = np.full(n, category, dtype=np.int32)
         needs = draw_needs(config, self.catalogue, self.customers, who, where, habit, rng)
-        # The normal's quantiles, the same for every product: drawn product by product, the unexplained taste would
-        # add noise to the average that no real crowd has.
+        # Normal quantiles, equal for every product: independent draws would add noise to the average.
         quantiles = normal_quantile((np.arange(n) + 0.5) / n).astype(np.float32)
         return needs, rng.permutation(quantiles)
 
@@ -176,12 +175,12 @@ class Panel:
 def lasting_taste(
     config: StorefrontConfig, customer: Int32[np.ndarray, " rows"], product: Int32[np.ndarray, " rows"]
 ) -> Float32[np.ndarray, " rows"]:
-    """Each customer's own liking of each product that no attribute explains, standard normal."""
+    """Each customer's unexplained taste for each product, standard normal and constant over time."""
     return hashed_normal(config.seed, 11, customer, product)
 
 
 def _blocks(category: Int32[np.ndarray, " rows"]) -> Iterator[tuple[int, Int64[np.ndarray, " block"]]]:
-    """Rows of one category at a time, few enough for the cache."""
+    """Yields blocks of rows with one category that fit into the processor's cache."""
     order = np.argsort(category, kind="stable")
     bounds = np.flatnonzero(np.diff(category[order])) + 1
     for rows in np.split(order, bounds):

@@ -1,4 +1,4 @@
-"""The products of the simulated shop: what they are, what they cost, and how good they really are."""
+"""The products of the simulated shop: attributes, prices, and true quality."""
 
 from dataclasses import dataclass
 
@@ -13,36 +13,36 @@ from shelfrank.simulator.words import AGE_GROUPS, COLOR_WEIGHTS
 
 D_STYLE = 4
 LOG_PRICE_UNIT = 0.55
-"""One unit of price, as customers feel it, is this much of log USD."""
-OLDEST_MEAN_DAYS = 400.0
+"""Log USD per unit of price utility."""
+MEAN_AGE_DAYS = 400.0
 DISCOUNT_LEVELS = 3
 DISCOUNT_STEP = 0.1
 AGE_LETTERS = "".join(AGE_GROUPS)
 AGE_SLOTS = 60
-"""Divisible by the length of every category's list of ages, so that each letter weighs the same."""
+"""Divisible by the length of every category's age list, so that its letters have equal weights."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The products, and what moves all of them.
+    """The products, and the trends of brands and categories.
 
     Attributes:
         assortment: The vocabulary that the numbers refer to.
         category: Each product's leaf category.
         kind: Each product's type.
-        attributes: For each of `assortment.ATTRIBUTES`, each product's value, -1 for none.
+        attributes: By name in `assortment.ATTRIBUTES`, each product's value, -1 for none.
         price_usd: Listed price.
-        price_z: Log price against the usual one of the type, in units of `LOG_PRICE_UNIT`.
-        quality: How good the product is, about standard normal.
-        appeal: What draws everybody to it, about standard normal.
-        demand: What past sales know of its appeal, about standard normal.
-        merchandising: How much the shop wants to sell it, standard normal.
+        price_z: Log price relative to the usual one of the type, in units of `LOG_PRICE_UNIT`.
+        quality: True quality, about standard normal.
+        appeal: Appeal to all customers, about standard normal.
+        demand: Appeal as past sales show it, about standard normal.
+        merchandising: The shop's interest in selling it, standard normal.
         launch_day: The day of its launch, counted from the log's first; negative before.
         rating: Mean stars when the log begins; NaN without reviews.
         n_reviews: Reviews when the log begins.
-        brand_style: Each brand's place among styles.
+        brand_style: Each brand's position in style space.
         brand_trend: Each brand's demand by week.
-        category_weight: How much each category is bought over the year.
+        category_weight: Each category's sales over the year.
     """
 
     assortment: Assortment
@@ -64,7 +64,7 @@ class Catalogue:
 
     @property
     def n_products(self) -> int:
-        """How many products there are."""
+        """Number of products."""
         return len(self.kind)
 
     def department(self) -> Int32[np.ndarray, " products"]:
@@ -73,7 +73,7 @@ class Catalogue:
 
 
 def make_catalogue(config: StorefrontConfig, assortment: Assortment) -> Catalogue:
-    """Draws the products; more of them leave the earlier ones as they were.
+    """Draws the products; a larger number does not change the earlier ones.
 
     Args:
         config: The shop.
@@ -94,8 +94,8 @@ def make_catalogue(config: StorefrontConfig, assortment: Assortment) -> Catalogu
     size = exp(parameters.category_concentration * hashed_normal(seed, 1, np.arange(n_categories)))
     category = pick(uniform("category"), size)
     n_kinds = np.diff(assortment.kind_start)[category]
-    # Types stand in the order of their importance; the power gives the first of four 33 %, the last 20 %.
-    kind = assortment.kind_start[category] + (first_more_often(uniform("kind")) * n_kinds).astype(np.int32)
+    # Types are sorted by importance; the power gives the first of four 33 %, the last 20 %.
+    kind = assortment.kind_start[category] + (skewed_to_first(uniform("kind")) * n_kinds).astype(np.int32)
     attributes = {
         name: _draw_options(assortment, name, category, uniform(name))
         for name in ("color", "material", "feature", "size")
@@ -127,7 +127,7 @@ def make_catalogue(config: StorefrontConfig, assortment: Assortment) -> Catalogu
         demand=demand.astype(np.float32),
         merchandising=drawn("merchandising"),
         launch_day=launch_day,
-        # Stars end at 1 and at 5, so a better product cannot show it beyond.
+        # Ratings are bounded, so they cannot distinguish the very best products.
         rating=np.where(n_reviews > 0, np.round(np.clip(stars, 1, 5), 1), np.nan).astype(np.float32),
         n_reviews=n_reviews,
         brand_style=normal(stream(seed, "brands.style"), (n_brands, D_STYLE)).astype(np.float32),
@@ -139,7 +139,7 @@ def make_catalogue(config: StorefrontConfig, assortment: Assortment) -> Catalogu
 def discount_share(
     config: StorefrontConfig, product: Int[np.ndarray, "..."], day: Int[np.ndarray, "..."]
 ) -> Float32[np.ndarray, "..."]:
-    """How much a product's price is lowered on a day; offers last a week, and the listed price stays.
+    """The discount on a product on a day; offers last a week, and the listed price does not change.
 
     Args:
         config: The shop.
@@ -154,8 +154,8 @@ def discount_share(
     return (level * DISCOUNT_STEP).astype(np.float32)
 
 
-def first_more_often(draws: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """Bends uniform draws towards 0, by their power of 1.25, so that types fall off in the order of their list."""
+def skewed_to_first(draws: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Skews uniform draws towards 0 by the power 1.25, so that earlier types are more frequent."""
     return draws * np.sqrt(np.sqrt(draws))
 
 
@@ -197,7 +197,7 @@ def _draw_brands(
     brand = np.empty(len(category), dtype=np.int32)
     department = assortment.department[category]
     for number in range(len(assortment.departments)):
-        # Which brands are large is drawn, so that neither tier nor alphabet decides it.
+        # The sizes of brands are drawn, independent of tier and alphabet.
         rank = np.argsort(hashed_uniform(config.seed, 5, number, np.arange(each)), kind="stable")
         weights = power(rank + 1.0, -config.catalogue.brand_concentration)
         rows = department == number
@@ -208,6 +208,6 @@ def _draw_brands(
 def _draw_launches(
     config: StorefrontConfig, new: Float32[np.ndarray, " products"], age: Float32[np.ndarray, " products"]
 ) -> Int32[np.ndarray, " products"]:
-    before = -1 - np.floor(-OLDEST_MEAN_DAYS * log(1 - age * 0.95)).astype(np.int32)
+    before = -1 - np.floor(-MEAN_AGE_DAYS * log(1 - age * 0.95)).astype(np.int32)
     within = (age * config.days).astype(np.int32)
     return np.where(new < config.catalogue.launched_during, within, before).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Which of a category's needs a customer puts into words: popular ones, bent towards what is sought."""
+"""The intent that a customer expresses: popular ones of the category, biased towards the actual need."""
 
 import numpy as np
 from jaxtyping import Bool, Int32, Shaped
@@ -10,14 +10,14 @@ from shelfrank.simulator.queries import Intents
 from shelfrank.simulator.randomness import hashed_uniform
 
 N_PROPOSALS = 8
-"""Needs drawn by popularity, of which the customer words the one that suits best."""
-SUITS = {"kind": 2.5, "brand": 1.5, "color": 1.2, "age_group": 2.0}
-MISFITS = {"kind": -2.5, "brand": -0.5, "color": -1.0, "age_group": -2.5}
-"""What naming a value does to the liking for a proposal where it is, or is not, the one sought."""
-SAME_KIND_AGAIN = 1.5
-NARROWER_AGAIN = 0.7
-SAME_AGAIN = -2.5
-"""Further searches of a visit stay with the product type, become narrower, and seldom repeat."""
+"""Intents drawn by popularity, of which the customer expresses the best match."""
+MATCH_UTILITY = {"kind": 2.5, "brand": 1.5, "color": 1.2, "age_group": 2.0}
+MISMATCH_UTILITY = {"kind": -2.5, "brand": -0.5, "color": -1.0, "age_group": -2.5}
+"""Utility of a proposal that states the sought value, or another one."""
+SAME_KIND_UTILITY = 1.5
+NARROWER_UTILITY = 0.7
+REPEAT_UTILITY = -2.5
+"""Further searches of a visit keep the product type, become narrower, and seldom repeat."""
 
 
 def choose_intents(
@@ -29,16 +29,16 @@ def choose_intents(
     habit: Bool[np.ndarray, " searches"],
     rng: np.random.Generator,
 ) -> Int32[np.ndarray, " searches"]:
-    """Chooses what each search expresses.
+    """Chooses the intent of each search.
 
     Args:
         config: The shop.
-        intents: All needs.
+        intents: All intents.
         favorite_brand: Each searcher's brand of habit in the department of the search.
         searches: Rows of `visits.SEARCH` with their needs.
-        previous: What the visit's last search expressed, from the second search on.
-        habit: Whether the customer words the need as always.
-        rng: The draws.
+        previous: Intent of the visit's previous search; None for the first search.
+        habit: Whether the customer expresses the need as usual.
+        rng: The random generator.
 
     Returns:
         The chosen intents.
@@ -60,12 +60,12 @@ def choose_intents(
     liking = gumbel(rng, options.shape).astype(np.float32) * np.where(habit, 0.3, 1.0)[:, None]
     for name, value in sought.items():
         named = intents.kind[options] if name == "kind" else intents.stated[options, ATTRIBUTES.index(name)]
-        effect = np.where(named == value[:, None], SUITS[name], MISFITS[name])
+        effect = np.where(named == value[:, None], MATCH_UTILITY[name], MISMATCH_UTILITY[name])
         liking += config.queries.taste * np.where(named < 0, 0.0, effect)
     if previous is not None:
         before = previous[:, None]
         kind = intents.kind[options]
-        liking += SAME_KIND_AGAIN * ((kind == intents.kind[before]) & (kind >= 0))
-        liking += NARROWER_AGAIN * (intents.n_stated[options] > intents.n_stated[before])
-        liking += SAME_AGAIN * (options == before)
+        liking += SAME_KIND_UTILITY * ((kind == intents.kind[before]) & (kind >= 0))
+        liking += NARROWER_UTILITY * (intents.n_stated[options] > intents.n_stated[before])
+        liking += REPEAT_UTILITY * (options == before)
     return options[np.arange(n), np.argmax(liking, axis=1)].astype(np.int32)

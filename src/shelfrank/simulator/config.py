@@ -1,14 +1,13 @@
-"""Every parameter of the simulated shop with its reason; `docs/storefront.md` prints them as a table.
+"""Every parameter of the simulated shop with its reason; `docs/storefront.md` lists them in a table.
 
-They were chosen by what is known of shops and checked only against aggregate rates (products per search,
-shares of searches with a click, a cart, a purchase) and against bounds that need no ranker. No ranker's result
-was looked at.
+They follow published facts about shops and were checked only against aggregate rates (products per search, shares of
+searches with a click, a cart, a purchase) and bounds that need no ranker, never against a ranker's results.
 """
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-CATALOGUE_MINIMUM = 100
-CUSTOMERS_MINIMUM = 10
+MIN_PRODUCTS = 100
+MIN_CUSTOMERS = 10
 
 
 class _Parameters(BaseModel):
@@ -16,28 +15,31 @@ class _Parameters(BaseModel):
 
 
 class CatalogueParameters(_Parameters):
-    """What the shop sells."""
+    """The assortment."""
 
     launched_during: float = Field(
-        default=0.15, ge=0, le=1, description="share of products launched within the log: cold products must exist"
+        default=0.15,
+        ge=0,
+        le=1,
+        description="share of products launched within the log, so that there are cold products",
     )
     category_concentration: float = Field(
-        default=0.5, ge=0, description="spread of the log of category sizes: shops are lopsided"
+        default=0.5, ge=0, description="spread of the log of category sizes, which are uneven in shops"
     )
     brand_concentration: float = Field(
-        default=0.7, ge=0, description="Zipf exponent of brands within a department: a few brands fill the shelf"
+        default=0.7, ge=0, description="Zipf exponent of brands within a department: a few brands dominate"
     )
     tier_price_step: float = Field(
         default=0.45, ge=0, description="log price between brand tiers: premium costs about 1.6 times the middle"
     )
     price_spread: float = Field(
-        default=0.35, ge=0, description="spread of log price within a tier: most of a kind lie within a factor of two"
+        default=0.35,
+        ge=0,
+        description="spread of log price within a tier: most products of a type are within a factor of two",
     )
-    missing_attribute: float = Field(
-        default=0.05, ge=0, le=1, description="share of attributes that the shop did not fill in"
-    )
+    missing_attribute: float = Field(default=0.05, ge=0, le=1, description="share of missing product attributes")
     title_attribute: float = Field(
-        default=0.6, ge=0, le=1, description="chance that a title names an attribute: sellers leave words out"
+        default=0.6, ge=0, le=1, description="probability that a title contains an attribute: sellers omit words"
     )
     discounted: float = Field(
         default=0.12, ge=0, le=1, description="share of product weeks on offer: about one product in eight"
@@ -48,44 +50,44 @@ class CatalogueParameters(_Parameters):
 
 
 class TasteParameters(_Parameters):
-    """How much each part of a customer's taste moves the personal fit, in logits of a click."""
+    """Effects of a customer's tastes on the personal fit, in logits of a click."""
 
     brand: float = Field(default=0.7, ge=0, description="per unit of the match of latent brand styles")
     favorite_brand: float = Field(
-        default=1.4, ge=0, description="the customer's own brand of the department: strong habit"
+        default=1.4, ge=0, description="the customer's favourite brand of the department: a strong habit"
     )
-    color: float = Field(default=0.9, ge=0, description="a favourite colour, or the one sought at this visit")
+    color: float = Field(default=0.9, ge=0, description="a favourite colour, or the one that this visit seeks")
     price: float = Field(
         default=0.9, ge=0, description="per unit of distance between price and the customer's price level"
     )
     quality: float = Field(
-        default=0.6, ge=0, description="per unit of quality times how much the customer minds quality"
+        default=0.6, ge=0, description="per unit of quality, times the customer's sensitivity to quality"
     )
-    age_group: float = Field(default=2.4, ge=0, description="loss when the product is made for somebody else's age")
+    age_group: float = Field(default=2.4, ge=0, description="loss if the product is for another age group")
     kind: float = Field(
-        default=1.9, ge=0, description="the product type sought at this visit where the query names none"
+        default=1.9, ge=0, description="the product type that this visit seeks, if the query states none"
     )
     personal: float = Field(default=0.8, ge=0, description="lasting taste for a product that no attribute explains")
 
 
 class TrafficParameters(_Parameters):
-    """Who comes, when, and how often."""
+    """Visits: who, when, and how often."""
 
     activity_spread: float = Field(
-        default=1.3, ge=0, description="spread of the log of visits a customer pays: a few very active, most not"
+        default=1.3, ge=0, description="spread of the log of visits per customer: a few are very active, most are not"
     )
-    anonymous: float = Field(default=0.25, ge=0, lt=1, description="share of visits that are not signed in")
-    mean_searches: float = Field(default=1.7, ge=1, description="searches a visit: most hold one or two")
+    anonymous: float = Field(default=0.25, ge=0, lt=1, description="share of visits without a sign-in")
+    mean_searches: float = Field(default=1.7, ge=1, description="searches per visit: most have one or two")
     favorite_category: float = Field(
         default=0.7, ge=0, le=1, description="share of visits to one of the customer's six favourite categories"
     )
     habit: float = Field(
-        default=0.35, ge=0, le=1, description="share of visits that repeat what the customer sought before"
+        default=0.35, ge=0, le=1, description="share of visits that repeat an earlier need of the customer"
     )
     other_category: float = Field(
-        default=0.15, ge=0, le=1, description="share of further searches of a visit that turn to another category"
+        default=0.15, ge=0, le=1, description="share of further searches of a visit that change the category"
     )
-    weekend: float = Field(default=1.25, gt=0, description="traffic on Saturday and Sunday against a weekday")
+    weekend: float = Field(default=1.25, gt=0, description="traffic on Saturday and Sunday relative to a weekday")
     growth: float = Field(default=0.15, gt=-1, description="growth of traffic over a year, as a share")
     phone: float = Field(
         default=0.62, ge=0, le=1, description="share of visits by phone: most of a shop's traffic today"
@@ -99,10 +101,10 @@ class TrafficParameters(_Parameters):
 
 
 class QueryParameters(_Parameters):
-    """What people type."""
+    """The queries."""
 
     intents: int = Field(
-        default=10_000, gt=0, description="distinct needs: enough for a long tail at a million impressions"
+        default=10_000, gt=0, description="distinct intents: enough for a long tail at a million impressions"
     )
     zipf: float = Field(
         default=0.9, ge=0, description="exponent of popularity over the intents of a category: head, torso, tail"
@@ -110,7 +112,7 @@ class QueryParameters(_Parameters):
     typo: float = Field(
         default=0.08, ge=0, le=1, description="share of searches with a typing error: shops report 5 to 15 %"
     )
-    taste: float = Field(default=1.0, ge=0, description="how strongly a customer words the taste as part of the query")
+    taste: float = Field(default=1.0, ge=0, description="how strongly tastes influence the query")
 
 
 class RankingParameters(_Parameters):
@@ -120,65 +122,72 @@ class RankingParameters(_Parameters):
         default=0.5, ge=0, le=1, description="share of queries whose product type the engine recognises"
     )
     type_mistaken: float = Field(
-        default=0.08, ge=0, le=1, description="share of queries for which it takes the wrong type"
+        default=0.08, ge=0, le=1, description="share of queries for which it recognises a wrong type"
     )
     speller: float = Field(default=0.55, ge=0, le=1, description="share of misspelt words that the engine corrects")
     text: float = Field(default=1.6, ge=0, description="weight of the text match, which is between 0 and 1")
-    popularity: float = Field(
-        default=0.35, ge=0, description="weight of past sales, which a new product has yet to make"
-    )
+    popularity: float = Field(default=0.35, ge=0, description="weight of past sales, which new products lack")
     rating: float = Field(default=0.15, ge=0, description="weight of the shown rating")
     merchandising: float = Field(
-        default=0.3, ge=0, description="weight of margins and deals, unrelated to what customers want"
+        default=0.3, ge=0, description="weight of margins and deals, unrelated to customers' tastes"
     )
-    randomisation: float = Field(
-        default=0.35, ge=0, description="spread of the noise that each request adds to each product"
-    )
+    randomisation: float = Field(default=0.35, ge=0, description="spread of the random noise per request and product")
     popularity_days: float = Field(
-        default=45.0, gt=0, description="days in which a new product gains most of its sales rank"
+        default=45.0, gt=0, description="days until a new product has most of its sales rank"
     )
-    block: int = Field(default=8, gt=0, description="products loaded at once while scrolling")
+    block: int = Field(default=8, gt=0, description="products per scrolled block")
     scroll_on: float = Field(
-        default=0.72, ge=0, le=1, description="chance to load the next block; 0.04 less by phone, 0.04 more elsewhere"
+        default=0.72,
+        ge=0,
+        le=1,
+        description="probability of loading the next block; 0.04 less by phone, 0.04 more elsewhere",
     )
 
     @model_validator(mode="after")
     def _check(self) -> "RankingParameters":
         if self.type_known + self.type_mistaken > 1:
             given = f"{self.type_known} and {self.type_mistaken}"
-            raise ValueError(f"type_known and type_mistaken must add up to at most 1, not {given}; lower one of them")
+            raise ValueError(
+                f"type_known and type_mistaken must add up to at most 1, but they are {given}; lower one of them"
+            )
         return self
 
 
 class BehaviourParameters(_Parameters):
-    """What people do with what they are shown; all chances are logistic."""
+    """Behaviour on results pages; all probabilities are logistic."""
 
-    examine_first: float = Field(default=0.96, gt=0, le=1, description="chance that the first product is looked at")
+    examine_first: float = Field(default=0.96, gt=0, le=1, description="probability that the first product is examined")
     examine_decay: float = Field(
-        default=0.4, ge=0, description="examination falls with position to this power: published 0.3 to 1"
+        default=0.4,
+        ge=0,
+        description="examination falls with the position to this power: published values are 0.3 to 1",
     )
-    examine_decay_phone: float = Field(default=0.5, ge=0, description="the same by phone, where a screen shows less")
+    examine_decay_phone: float = Field(
+        default=0.5, ge=0, description="the same by phone, where a screen shows fewer products"
+    )
     click: tuple[float, float, float, float] = Field(
         default=(-6.0, -4.6, -3.1, -1.6),
         description="logit of a click given examination at grades 0 to 3, at a fit of 0",
     )
-    appeal: float = Field(default=1.0, ge=0, description="per unit of a product's own appeal, alike for everybody")
-    trend: float = Field(default=0.6, ge=0, description="per unit of a brand's trend, alike for everybody")
+    appeal: float = Field(default=1.0, ge=0, description="per unit of a product's appeal, equal for all customers")
+    trend: float = Field(default=0.6, ge=0, description="per unit of a brand's trend, equal for all customers")
     cart: float = Field(
         default=-2.4,
         description="logit of a cart given a click, at a fit of 0: about one click in twelve, more where it fits",
     )
-    cart_fit: float = Field(default=0.7, ge=0, description="what a unit of fit adds to the logit of a cart")
-    cart_grade: float = Field(default=0.25, ge=0, description="what each grade below 3 takes from the logit of a cart")
+    cart_fit: float = Field(default=0.7, ge=0, description="effect of a unit of fit on the logit of a cart")
+    cart_grade: float = Field(default=0.25, ge=0, description="loss in the logit of a cart per grade below 3")
     purchase: float = Field(default=-0.4, description="logit of a purchase given a cart: most carts are abandoned")
     purchase_price: float = Field(default=0.8, ge=0, description="loss per unit of price above the customer's level")
     purchase_discount: float = Field(
         default=2.0, ge=0, description="gain per unit of discount share: 20 % off adds 0.4"
     )
     click_discount: float = Field(default=1.0, ge=0, description="the same for a click, where the badge is seen")
-    eagerness: float = Field(default=0.6, ge=0, description="spread between visits of the will to click and to buy")
+    eagerness: float = Field(
+        default=0.6, ge=0, description="spread between visits of the readiness to click and to buy"
+    )
     panel: int = Field(
-        default=96, gt=1, description="customers over whom the non-personalized truth is averaged, per category"
+        default=96, gt=1, description="customers per category over whom the truth without personalization is averaged"
     )
 
 
@@ -186,11 +195,11 @@ class StorefrontConfig(_Parameters):
     """Size and nature of one simulated shop."""
 
     searches: int = Field(default=45_000, gt=0, description="searches to simulate: about a million impressions")
-    products: int = Field(default=12_000, ge=CATALOGUE_MINIMUM, description="products: about fifty of each type")
-    customers: int = Field(default=6_000, ge=CUSTOMERS_MINIMUM, description="customers: the mean one comes a few times")
+    products: int = Field(default=12_000, ge=MIN_PRODUCTS, description="products: about fifty of each type")
+    customers: int = Field(default=6_000, ge=MIN_CUSTOMERS, description="customers: the average one visits a few times")
     days: int = Field(default=60, ge=2, le=3650, description="days of the log, the last being 2025-06-30 (UTC)")
-    seed: int = Field(default=1, ge=0, description="the same seed gives the same bits")
-    candidates: int = Field(default=40, ge=2, le=200, description="most products on one page")
+    seed: int = Field(default=1, ge=0, description="the same seed gives bit-equal logs")
+    candidates: int = Field(default=40, ge=2, le=200, description="maximum number of products per page")
     catalogue: CatalogueParameters = CatalogueParameters()
     taste: TasteParameters = TasteParameters()
     traffic: TrafficParameters = TrafficParameters()

@@ -1,4 +1,4 @@
-"""The customers of the simulated shop: hidden tastes, and demographics that show a noisy part of them."""
+"""The customers of the simulated shop: hidden tastes, and demographics as a noisy signal of them."""
 
 from dataclasses import dataclass
 
@@ -14,31 +14,31 @@ from shelfrank.simulator.words import AGE_GROUPS, COLOR_WEIGHTS
 
 REGIONS = ("north", "south", "east", "west", "midwest", "coast", "lakes", "mountain")
 AGE_BANDS = ("18-24", "25-34", "35-44", "45-54", "55-64", "65+")
-AGE_BAND_ENDS = (25, 35, 45, 55, 65)
+AGE_BAND_EDGES = (25, 35, 45, 55, 65)
 INCOME_BANDS = ("under 30k", "30k-60k", "60k-100k", "100k-150k", "over 150k")
-INCOME_BAND_ENDS = (-1.0, -0.2, 0.6, 1.4)
+INCOME_BAND_EDGES = (-1.0, -0.2, 0.6, 1.4)
 MEMBERSHIPS = ("none", "basic", "plus")
-MEMBERSHIP_ENDS = (0.3, 1.2)
+MEMBERSHIP_EDGES = (0.3, 1.2)
 FAVORITE_SHARES = np.array([0.38, 0.24, 0.15, 0.1, 0.08, 0.05], dtype=np.float32)
-"""How visits to a customer's favourite categories spread over them."""
+"""Shares of a customer's favourite categories in the visits to them."""
 CHUNK = 50_000
 
 
 @dataclass(frozen=True)
 class Customers:
-    """Every customer's hidden side, and the columns of the customers table.
+    """Hidden tastes of all customers, and the columns of the customers table.
 
     Attributes:
-        activity: How often each visits, relative to the others.
-        eagerness: How readily each clicks and buys, in logits.
-        style: What each likes among the styles of brands.
-        price_level: The price each looks for, in the units of `Catalogue.price_z`.
-        minds_quality: How much each weighs quality; 1 is usual.
-        household: Whether anybody of each of `AGE_GROUPS` lives in the household.
-        favorite_brand: The brand of habit, by department.
+        activity: Visit rate, relative to the others.
+        eagerness: Readiness to click and buy, in logits.
+        style: Preferences among brand styles.
+        price_level: Preferred price, in the units of `Catalogue.price_z`.
+        minds_quality: Weight of quality; 1 is usual.
+        household: By `AGE_GROUPS`, whether the household has a member of the group.
+        favorite_brand: Favourite brand, by department.
         favorite_colors: Two colours.
-        favorite_categories: Categories by falling preference, as many as `FAVORITE_SHARES`.
-        shown: What the shop knows: column name to values.
+        favorite_categories: Favourite categories, the first ones preferred, as many as `FAVORITE_SHARES`.
+        shown: The shop's knowledge: column name to values.
     """
 
     activity: Float32[np.ndarray, " customers"]
@@ -54,12 +54,12 @@ class Customers:
 
     @property
     def n_customers(self) -> int:
-        """How many customers there are."""
+        """Number of customers."""
         return len(self.activity)
 
 
 def make_customers(config: StorefrontConfig, catalogue: Catalogue) -> Customers:
-    """Draws the customers; they depend on the catalogue's brands and categories, never on the searches.
+    """Draws the customers, who depend on the catalogue's brands and categories but not on the searches.
 
     Args:
         config: The shop.
@@ -77,7 +77,7 @@ def make_customers(config: StorefrontConfig, catalogue: Catalogue) -> Customers:
         return stream(seed, f"customers.{name}").random(n).astype(np.float32)
 
     age_years = np.clip(46 + 16 * drawn("age"), 18, 90)
-    # Children live mostly with customers of 28 to 52 years.
+    # Most parents are 28 to 52 years old.
     parent = uniform("parent") < 0.15 + 0.5 * exp(-np.square((age_years - 40) / 10))
     household = np.stack(
         [
@@ -90,21 +90,21 @@ def make_customers(config: StorefrontConfig, catalogue: Catalogue) -> Customers:
     )
     income = drawn("income")
     region = pick(uniform("region"), np.ones(len(REGIONS)))
-    # Tastes differ by region: one axis of style carries it.
+    # One axis of style depends on the region.
     style = normal(stream(seed, "customers.style"), (n, D_STYLE))
     style[:, 0] = 0.8 * style[:, 0] + 0.6 * normal(stream(seed, "regions"), len(REGIONS))[region]
     price_level = 0.6 * income + 0.65 * drawn("price")
     activity = drawn("activity")
     style = style.astype(np.float32)
     shown = {
-        "age_band": (np.searchsorted(AGE_BAND_ENDS, age_years, side="right"), AGE_BANDS),
+        "age_band": (np.searchsorted(AGE_BAND_EDGES, age_years, side="right"), AGE_BANDS),
         "has_children": (np.any(household[:, 1:], axis=1).astype(np.int64), ("no", "yes")),
         "region": (region, REGIONS),
         "income_band": (
-            np.searchsorted(INCOME_BAND_ENDS, income + 0.4 * drawn("income noise")), INCOME_BANDS
+            np.searchsorted(INCOME_BAND_EDGES, income + 0.4 * drawn("income noise")), INCOME_BANDS
         ),
         "membership": (
-            np.searchsorted(MEMBERSHIP_ENDS, 0.7 * activity + 0.7 * drawn("membership noise")), MEMBERSHIPS
+            np.searchsorted(MEMBERSHIP_EDGES, 0.7 * activity + 0.7 * drawn("membership noise")), MEMBERSHIPS
         ),
     }  # fmt: skip
     size = 1 + (uniform("partner") < 0.6) + np.sum(household[:, 1:], axis=1) + (uniform("more") < 0.15)
@@ -176,7 +176,7 @@ def _favorite_categories(
         n = len(household[rows])
         liking = 0.6 * normal(departments, (n, len(assortment.departments)))[:, department]
         liking += log(catalogue.category_weight) + gumbel(categories, liking.shape)
-        # Few buy for babies, children or pets that they do not have: presents only.
+        # Customers without babies, children or pets rarely buy for them: presents only.
         for has, concerned in ((baby, for_babies), (kids, for_kids), (pets, for_pets)):
             liking += np.where(has[rows, None], 1.0, -2.5) * concerned
         parts.append(np.argsort(-liking, axis=1, kind="stable")[:, : len(FAVORITE_SHARES)])

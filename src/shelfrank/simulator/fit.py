@@ -1,4 +1,4 @@
-"""True relevance of a product to a query, and its fit to the person who asks."""
+"""True relevance of a product to a query, and its fit to the customer."""
 
 from dataclasses import dataclass
 
@@ -12,20 +12,20 @@ from shelfrank.simulator.customers import Customers
 from shelfrank.simulator.portable import log
 from shelfrank.simulator.queries import Intents
 
-FAVORITE_COLOR = 0.5
-"""A favourite colour that is not the one sought is worth this much of it."""
+FAVORITE_COLOR_WEIGHT = 0.5
+"""Utility of a favourite colour that the visit does not seek, relative to the sought one."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Products shown to searches, row by row, as the search makes them look.
+    """Shown products, row by row, with what depends on the search.
 
     Attributes:
         product: The product.
-        intent: What the query expresses.
+        intent: The intent of the query.
         price_z: Its price after discount, in the units of `Catalogue.price_z`.
         discount: The discount as a share of the price.
-        trend: The demand for its brand in that week.
+        trend: Demand for its brand in that week.
         grade: Relevance to the query, 0 to 3.
     """
 
@@ -37,7 +37,7 @@ class Shown:
     grade: Int8[np.ndarray, " rows"]
 
     def take(self, rows: Int[np.ndarray, " picked"]) -> "Shown":
-        """Some of the rows."""
+        """Selects rows."""
         return Shown(
             product=self.product[rows],
             intent=self.intent[rows],
@@ -56,13 +56,13 @@ def show(
     day: Int32[np.ndarray, " rows"],
     discount: Float32[np.ndarray, " rows"],
 ) -> Shown:
-    """Gathers what a search makes of each product.
+    """Computes price, discount, trend and relevance of each shown product.
 
     Args:
         catalogue: All products.
-        intents: All needs.
+        intents: All intents.
         product: The product of each row.
-        intent: What the row's query expresses.
+        intent: The intent of the row's query.
         day: The day of the search.
         discount: The product's discount on that day.
 
@@ -81,29 +81,28 @@ def relevance_grade(
     product: Int32[np.ndarray, " rows"],
     intent: Int32[np.ndarray, " rows"],
 ) -> Int8[np.ndarray, " rows"]:
-    """Relevance of products to what queries say, whoever asks.
+    """Relevance of products to queries, independent of the customer.
 
-    The grade is 3 for the type (or, where the query names none, the category) with everything that is asked
-    for, 2 with one thing amiss, 1 with more amiss or for another type of the category with at most one thing
-    amiss, and 0 otherwise.
+    The grade is 3 if the type (or, if the query states none, the category) and all stated attributes match, 2 with one
+    mismatch, 1 with more mismatches or for another type of the category with at most one mismatch, and 0 otherwise.
 
     Args:
         catalogue: All products.
-        intents: All needs.
+        intents: All intents.
         product: The product of each row.
-        intent: The need of each row.
+        intent: The intent of each row.
 
     Returns:
         The grades.
     """
-    amiss = np.zeros(len(product), dtype=np.int8)
+    mismatches = np.zeros(len(product), dtype=np.int8)
     for place, name in enumerate(ATTRIBUTES):
         stated = intents.stated[intent, place]
-        amiss += (stated >= 0) & (catalogue.attributes[name][product] != stated)
+        mismatches += (stated >= 0) & (catalogue.attributes[name][product] != stated)
     kind = intents.kind[intent]
     in_category = catalogue.category[product] == intents.category[intent]
     right = in_category & ((kind < 0) | (catalogue.kind[product] == kind))
-    return np.where(right, np.maximum(3 - amiss, 1), in_category & (amiss <= 1)).astype(np.int8)
+    return np.where(right, np.maximum(3 - mismatches, 1), in_category & (mismatches <= 1)).astype(np.int8)
 
 
 def personal_fit(
@@ -115,18 +114,18 @@ def personal_fit(
     needs: Shaped[np.ndarray, "..."],
     chance: Float32[np.ndarray, "..."],
 ) -> Float32[np.ndarray, "..."]:
-    """How well products fit persons, in logits of a click; 0 is no match and no mismatch.
+    """Fit of products to customers, in logits of a click; 0 is neutral.
 
-    What the query states is left to the grade, so that nothing counts twice.
+    Attributes that the query states only affect the grade, so that nothing counts twice.
 
     Args:
         config: The shop.
         catalogue: All products.
         customers: All customers.
-        intents: All needs.
+        intents: All intents.
         shown: The rows.
         needs: Rows of `needs.NEED`: one for each row, or of shape `[1, panel]` to cross rows with a panel.
-        chance: The lasting taste that nothing explains, of a shape that broadcasts to the result.
+        chance: The unexplained taste, of a shape that broadcasts to the result.
 
     Returns:
         The fit, of shape `[rows]` or `[rows, panel]`.
@@ -153,8 +152,10 @@ def personal_fit(
     color = per_row(catalogue.attributes["color"][product])
     favorites = customers.favorite_colors[customer]
     favorite = (color == favorites[..., 0]) | (color == favorites[..., 1])
-    wish = np.where(color == needs["color"], np.float32(1), np.float32(FAVORITE_COLOR) * favorite) * (color >= 0)
-    fit += taste.color * wish * per_row(_unstated(intents, shown, "color"))
+    match = np.where(color == needs["color"], np.float32(1), np.float32(FAVORITE_COLOR_WEIGHT) * favorite) * (
+        color >= 0
+    )
+    fit += taste.color * match * per_row(_unstated(intents, shown, "color"))
     age = per_row(catalogue.attributes["age_group"][product])
     other_age = (age >= 0) & (age != needs["age_group"])
     fit -= taste.age_group * other_age * per_row(_unstated(intents, shown, "age_group"))

@@ -1,11 +1,11 @@
-"""What a customer looks for at a visit: the category, and what is left unsaid by the query."""
+"""A visit's need: the category, and the preferences that the query does not state."""
 
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Shaped
 
-from shelfrank.simulator.catalogue import AGE_LETTERS, Catalogue, first_more_often
+from shelfrank.simulator.catalogue import AGE_LETTERS, Catalogue, skewed_to_first
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.customers import FAVORITE_SHARES, Customers
 from shelfrank.simulator.portable import cos_of_turns, exp, normal, row_products
@@ -13,10 +13,10 @@ from shelfrank.simulator.randomness import hashed_uniform, pick, pick_rows
 from shelfrank.simulator.words import COLOR_WEIGHTS
 
 LAST_DAY = datetime(2025, 6, 30, tzinfo=UTC)
-MINDS_COLOR = 0.6
-"""Visits that look for a colour at all; half of these for a favourite one."""
+COLOR_SHARE = 0.6
+"""Share of visits with a preferred colour; half of these prefer a favourite one."""
 ADULT_SHARE = 3.0
-"""Purchases for an adult against those for a child of the household."""
+"""Purchases for an adult relative to those for a child of the household."""
 
 NEED = np.dtype(
     [
@@ -27,8 +27,8 @@ NEED = np.dtype(
         ("eagerness", np.float32),
     ]
 )
-"""One need: who looks, the product type, the colour (-1 for none in particular) and the age group sought,
-and how ready this visit is to click and to buy, in logits."""
+"""One need: the customer, the sought product type, colour (-1 for any) and age group, and the visit's readiness to
+click and buy, in logits."""
 
 
 def first_day(config: StorefrontConfig) -> datetime:
@@ -37,7 +37,7 @@ def first_day(config: StorefrontConfig) -> datetime:
 
 
 def season_weights(config: StorefrontConfig, catalogue: Catalogue) -> Float32[np.ndarray, "days categories"]:
-    """How much each category is sought on each day of the log."""
+    """Demand for each category on each day of the log."""
     categories = catalogue.assortment.categories
     begin = first_day(config).timetuple().tm_yday
     month = (begin + np.arange(config.days)) / 365.25 * 12 + 0.5
@@ -54,14 +54,14 @@ def draw_categories(
     weights: Float32[np.ndarray, "visits categories"],
     rng: np.random.Generator,
 ) -> Int32[np.ndarray, " visits"]:
-    """The category that each visit is about: mostly a favourite one, each as far as the season has it.
+    """Draws the category of each visit: mostly a favourite one, weighted by the season.
 
     Args:
         config: The shop.
         customers: All customers.
-        customer: Who visits.
+        customer: The customer of each visit.
         weights: Each visit's row of `season_weights`.
-        rng: The draws.
+        rng: The random generator.
 
     Returns:
         The categories.
@@ -85,16 +85,16 @@ def draw_needs(
     habit: Bool[np.ndarray, " visits"],
     rng: np.random.Generator,
 ) -> Shaped[np.ndarray, " visits"]:
-    """What each visit looks for within its category.
+    """Draws each visit's need within its category.
 
     Args:
         config: The shop.
         catalogue: Its products.
         customers: All customers.
-        customer: Who visits.
-        category: What each visit is about.
-        habit: Whether the customer wants the usual type again.
-        rng: The draws.
+        customer: The customer of each visit.
+        category: The category of each visit.
+        habit: Whether the customer seeks the usual type.
+        rng: The random generator.
 
     Returns:
         Rows of `NEED`.
@@ -103,13 +103,13 @@ def draw_needs(
     needs = np.zeros(n, dtype=NEED)
     needs["customer"] = customer
     usual = hashed_uniform(config.seed, 6, customer, category)
-    draws = first_more_often(np.where(habit, usual, rng.random(n)))
+    draws = skewed_to_first(np.where(habit, usual, rng.random(n)))
     first = assortment.kind_start[category]
     needs["kind"] = first + (draws * (assortment.kind_start[category + 1] - first)).astype(np.int32)
     favorite = customers.favorite_colors[customer, (rng.random(n) < 0.4).astype(np.int32)]
     color = np.where(rng.random(n) < 0.5, favorite, pick(rng.random(n), np.array(COLOR_WEIGHTS)))
     colored = np.array([len(values) > 0 for values in assortment.options["color"]])[category]
-    needs["color"] = np.where(colored & (rng.random(n) < MINDS_COLOR), color, -1)
+    needs["color"] = np.where(colored & (rng.random(n) < COLOR_SHARE), color, -1)
     needs["age_group"] = _draw_age_groups(catalogue, customers, customer, category, rng)
     eagerness = config.behaviour.eagerness * normal(rng, n)
     needs["eagerness"] = customers.eagerness[customer] + eagerness
@@ -119,17 +119,17 @@ def draw_needs(
 def sample_panel(
     customers: Customers, category: int, general_weight: float, rng: np.random.Generator, n: int
 ) -> Int32[np.ndarray, " panel"]:
-    """Customers drawn as often as they search in a category.
+    """Draws customers in proportion to their searches in a category.
 
     Args:
         customers: All customers.
         category: The category.
-        general_weight: The category's share of the visits that follow no favourite, times their odds.
-        rng: The draws.
-        n: How many.
+        general_weight: The category's share of visits without a favourite category, times their odds.
+        rng: The random generator.
+        n: Number of customers.
 
     Returns:
-        Customer numbers; an active one may be there twice, as in the log.
+        Customer numbers; active customers may repeat, as in the log.
     """
     liking = row_products(customers.favorite_categories == category, FAVORITE_SHARES[None, :])[:, 0] + general_weight
     return pick(rng.random(n), customers.activity * liking)
@@ -142,10 +142,10 @@ def _draw_age_groups(
     category: Int32[np.ndarray, " visits"],
     rng: np.random.Generator,
 ) -> Int32[np.ndarray, " visits"]:
-    # What is made for nobody in particular is bought for adults.
+    # Products without an age group are bought for adults.
     ages = [words.ages.replace("-", "A") for words in catalogue.assortment.categories]
     sold = np.array([[letter in text for letter in AGE_LETTERS] for text in ages])[category]
     share = np.where(np.array(list(AGE_LETTERS)) == "A", ADULT_SHARE, 1.0)
-    # A household without the ages that a category serves buys a present for one of them.
+    # A household without any of the category's age groups buys a present for one of them.
     weights = (sold * share * (customers.household[customer] + 0.05)).astype(np.float32)
     return pick_rows(rng.random(len(customer)), weights)

@@ -1,12 +1,12 @@
 """Functions and draws that give the same bits on every x86-64 processor, library and number of threads.
 
-Exponentials, logarithms and powers of NumPy and of the C library differ in their last bits between instruction sets
-and versions, as do matrix products between BLAS kernels. A draw that is compared with such a number falls on the other
-side now and then, and the log that follows is another. IEEE 754 fixes the result of +, -, *, / and the square root, and
-NumPy computes each of them by itself, never fused. So everything here is made of these, in a fixed order, of integers,
-and of uniform draws, which are integers too.
+Exponentials, logarithms and powers of NumPy and the C library differ in their last bits between instruction sets and
+versions, as do matrix products between BLAS kernels. A random draw that is compared with such a number sometimes gives
+another outcome, and then another log. IEEE 754 fixes the results of +, -, *, / and the square root, and NumPy computes
+each of them separately, never fused. So everything here uses only these operations, in a fixed order, on integers and
+on uniform draws, which are integers too.
 
-Of a generator the shop asks only what is made of integers: `random`, `permutation`.
+From generators, only integer-based methods are used: `random`, `permutation`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, Real, Shaped
 
 BLOCK = 16_384
-"""Numbers worked on at a time: they and what is made of them stay in the processor's cache."""
-LEAST_DRAW = 2.0**-54
-"""Half the distance between uniform draws: stands for a draw of 0, of which logarithms are infinite."""
+"""Numbers per block, so that they and intermediate results stay in the processor's cache."""
+MIN_DRAW = 2.0**-54
+"""Half the distance between uniform draws; replaces 0, whose logarithm is infinite."""
 LOG2_E = 1.4426950408889634
 _LIMITS = {np.float32: (-87.0, 88.0), np.float64: (-708.0, 709.0)}
 # ln 2 in two parts, the first with so few digits that its product with an exponent is exact (Cody and Waite 1980).
@@ -79,10 +79,10 @@ _QUANTILE_TAILS = (
 def exp(x: Real[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """The exponential of each number, to about one unit in the last place.
 
-    Numerics: what would leave the range of normal numbers gives the largest or the smallest of them, about.
+    Numerics: results beyond the normal range are clipped to about its largest or smallest number.
 
     Args:
-        x: The exponents; of float32 the result is float32, of all else float64.
+        x: The exponents; float32 gives float32, all other types float64.
 
     Returns:
         The powers.
@@ -102,10 +102,10 @@ def sigmoid(logits: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def log(x: Real[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """The natural logarithm of each number, to about one unit in the last place; of 0 it is minus infinity.
+    """The natural logarithm of each number, to about one unit in the last place; minus infinity for 0.
 
     Args:
-        x: Numbers of 0 and more; of float32 the result is float32, of all else float64.
+        x: Numbers of 0 or more; float32 gives float32, all other types float64.
 
     Returns:
         The logarithms.
@@ -132,7 +132,7 @@ def power(base: Real[np.ndarray, "..."], exponent: Real[np.ndarray, "..."] | flo
 
 
 def cos_of_turns(turns: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """The cosine of angles that are given in full turns."""
+    """The cosine of angles in full turns."""
     # cos 2a = 1 - 2 sin^2 a, with a within a quarter turn.
     angle = np.pi * (turns - np.rint(turns))
     sine = angle * _polynomial(angle * angle, _SIN)
@@ -140,10 +140,10 @@ def cos_of_turns(turns: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def normal_quantile(share: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """What this share of a standard normal distribution lies below.
+    """Quantiles of the standard normal distribution.
 
     Args:
-        share: Shares between 0 and 1, neither included, in float64.
+        share: Probabilities strictly between 0 and 1, in float64.
 
     Returns:
         The quantiles.
@@ -156,7 +156,7 @@ def normal_quantile(share: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]
 
 
 def row_means(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " rows"]:
-    """The mean of each row, added up pair by pair."""
+    """The mean of each row, by pairwise summation."""
     n = values.shape[1]
     while values.shape[1] > 1:
         half = values.shape[1] // 2
@@ -170,7 +170,7 @@ def row_means(values: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, " 
 def row_products(
     left: Shaped[np.ndarray, "rows inner"], right: Shaped[np.ndarray, "columns inner"]
 ) -> Float[np.ndarray, "rows columns"]:
-    """The product of every row of one matrix with every row of another, added up from the first column to the last."""
+    """The dot product of every pair of rows of two matrices, summed from the first column to the last."""
     result = left[:, :1] * right[:, 0]
     for column in range(1, right.shape[1]):
         result = result + left[:, column, None] * right[:, column]
@@ -192,22 +192,22 @@ def gumbel(rng: np.random.Generator, size: int | tuple[int, ...]) -> Float[np.nd
     return -log(exponential(rng, size))
 
 
-def geometric(rng: np.random.Generator, goes_on: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
-    """Geometric draws: 1 with chance 1 - p, 2 with chance p (1 - p), ...
+def geometric(rng: np.random.Generator, p_continue: Float[np.ndarray, " rows"]) -> Float[np.ndarray, " rows"]:
+    """Geometric draws: 1 with probability 1 - p, 2 with probability p (1 - p), ...
 
     Args:
-        rng: The draws.
-        goes_on: The chance p of each, from 0 to below 1.
+        rng: The random generator.
+        p_continue: The probability p of each, from 0 to below 1.
 
     Returns:
-        The draws, whole numbers.
+        Whole numbers of 1 or more.
     """
     with np.errstate(divide="ignore"):
-        return 1 + np.floor(log(_open_draws(rng, len(goes_on))) / log(goes_on))
+        return 1 + np.floor(log(_open_draws(rng, len(p_continue))) / log(p_continue))
 
 
 def _open_draws(rng: np.random.Generator, size: int | tuple[int, ...]) -> Float[np.ndarray, "..."]:
-    return np.maximum(rng.random(size), LEAST_DRAW)
+    return np.maximum(rng.random(size), MIN_DRAW)
 
 
 def _by_block(
@@ -223,12 +223,12 @@ def _by_block(
 
 
 def _exp_block(x: Float[np.ndarray, " block"], out: Float[np.ndarray, " block"], dtype: type) -> None:
-    (lowest, highest), (high, low), (bits, bias, mantissa) = _LIMITS[dtype], _LN2[dtype], _BITS[dtype]
-    x = np.maximum(x, dtype(lowest))
-    np.minimum(x, dtype(highest), out=x)
+    (min_x, max_x), (high, low), (bits, bias, mantissa) = _LIMITS[dtype], _LN2[dtype], _BITS[dtype]
+    x = np.maximum(x, dtype(min_x))
+    np.minimum(x, dtype(max_x), out=x)
     twos = x * dtype(LOG2_E)
     np.rint(twos, out=twos)
-    # What is left of x once whole powers of 2 are taken out.
+    # The remainder of x without whole powers of 2.
     x -= np.multiply(twos, dtype(high), out=out)
     x -= np.multiply(twos, dtype(low), out=out)
     part = _polynomial(x, _EXP[dtype])

@@ -1,4 +1,4 @@
-"""What people type: needs from broad to narrow, each worded in several ways, some misspelt."""
+"""Queries: intents from broad to narrow, each with several wordings, some misspelt."""
 
 import math
 from dataclasses import dataclass
@@ -18,29 +18,30 @@ N_CLEAN = 3
 CLEAN_SHARES = (0.55, 0.28, 0.17)
 TYPO_SHARES = (0.6, 0.4)
 N_WORDINGS = N_CLEAN + len(TYPO_SHARES)
-NAMES_A_KIND = 0.85
-"""Most needs name a product type; the rest only the category."""
-BREADTH = np.array([0.12, 0.43, 0.33, 0.12])
-"""Shares of the needs that state 0, 1, 2 and 3 attributes."""
+KIND_SHARE = 0.85
+"""Share of intents that state a product type; the others state only the category."""
+N_STATED_SHARES = np.array([0.12, 0.43, 0.33, 0.12])
+"""Shares of the intents that state 0, 1, 2 and 3 attributes."""
 KEYS = "qwertyuiopasdfghjklzxcvbnm"
-"""The keyboard row by row: a slip of the finger takes the letter to the right."""
+"""The keyboard row by row: a typing error takes the letter to the right."""
 ATTRIBUTE_WEIGHTS = np.array([0.24, 0.24, 0.2, 0.14, 0.08, 0.1])
-"""How often each of `ATTRIBUTES` is among those stated."""
+"""Weight of each of `ATTRIBUTES` among those stated."""
 
 
 @dataclass(frozen=True)
 class Intents:
-    """The needs that queries express, lying category by category.
+    """The intents of queries, sorted by category.
 
     Attributes:
-        category: The category each is about.
-        kind: The product type that it names, -1 for none.
-        stated: For each of `ATTRIBUTES`, the value that it asks for, -1 for none.
+        category: The category.
+        kind: The stated product type, -1 for none.
+        stated: By `ATTRIBUTES`, the stated value, -1 for none.
         cumulative: Running sum of popularity over all intents.
-        start: Where each category's intents begin, and where the last one's end.
+        start: Offsets of each category's intents, and the end of the last one.
         texts: The wordings, `N_WORDINGS` for each intent, misspelt ones last.
-        meant: The same wordings without the slips of the fingers.
-        nouns: What each wording calls the product type or, where it names none, the category; spelt right.
+        meant: The same wordings without typing errors.
+        nouns: The noun of each wording for the product type or, if none is stated, for the category; without typing
+            errors.
     """
 
     category: Int32[np.ndarray, " intents"]
@@ -54,22 +55,22 @@ class Intents:
 
     @property
     def n_stated(self) -> Int32[np.ndarray, " intents"]:
-        """How many attributes each asks for."""
+        """Number of stated attributes of each intent."""
         return np.count_nonzero(self.stated >= 0, axis=1).astype(np.int32)
 
 
 def make_intents(config: StorefrontConfig, catalogue: Catalogue) -> Intents:
-    """Draws the needs and words them.
+    """Draws the intents and their wordings.
 
-    Every need is taken from a product, so that what is sought together can exist together; the product that
-    gave it may not be launched yet at the time of a search.
+    Every intent describes a product, so that its attributes can occur together; that product may not be launched yet at
+    the time of a search.
 
     Args:
         config: The shop.
         catalogue: Its products.
 
     Returns:
-        The distinct needs; there are fewer than asked for where many came out alike.
+        The distinct intents, fewer than configured if many are equal.
     """
     rng = stream(config.seed, "intents")
     assortment, n = catalogue.assortment, config.queries.intents
@@ -80,12 +81,12 @@ def make_intents(config: StorefrontConfig, catalogue: Catalogue) -> Intents:
     first = np.searchsorted(catalogue.category[by_category], category)
     last = np.searchsorted(catalogue.category[by_category], category, side="right")
     product = by_category[first + (rng.random(n) * (last - first)).astype(np.int64)]
-    kind = np.where(rng.random(n) < NAMES_A_KIND, catalogue.kind[product], -1)
+    kind = np.where(rng.random(n) < KIND_SHARE, catalogue.kind[product], -1)
     values = np.stack([catalogue.attributes[name][product] for name in ATTRIBUTES], axis=1)
     # Weighted choice without repetition: the smallest of exponential draws with these rates.
     waits = np.where(values >= 0, exponential(rng, values.shape) / ATTRIBUTE_WEIGHTS, np.inf)
     place = np.argsort(np.argsort(waits, axis=1, kind="stable"), axis=1, kind="stable")
-    stated = np.where((place < pick(rng.random(n), BREADTH)[:, None]) & (values >= 0), values, -1)
+    stated = np.where((place < pick(rng.random(n), N_STATED_SHARES)[:, None]) & (values >= 0), values, -1)
     rows = np.unique(np.column_stack([category, kind, stated]), axis=0).astype(np.int32)
     popularity = _popularity(config, rows, rng)
     wordings = [wording for row in rows.tolist() for wording in _wordings(assortment, row[0], row[1], row[2:], rng)]
@@ -102,14 +103,14 @@ def make_intents(config: StorefrontConfig, catalogue: Catalogue) -> Intents:
 
 
 def draw_wordings(config: StorefrontConfig, draws: Float[np.ndarray, " searches"]) -> Int32[np.ndarray, " searches"]:
-    """Which wording of its need each search uses, given a uniform draw."""
+    """The wording that each search uses, given a uniform draw."""
     typo = config.queries.typo
     shares = [(1 - typo) * share for share in CLEAN_SHARES] + [typo * share for share in TYPO_SHARES]
     return pick(draws, np.array(shares))
 
 
 class _Wording(NamedTuple):
-    """What is typed, what was meant to be typed, and the noun in it, all in lower case."""
+    """The text as typed, the intended text, and its noun, all in lower case."""
 
     text: str
     meant: str
@@ -120,7 +121,7 @@ def _popularity(
     config: StorefrontConfig, rows: Int32[np.ndarray, "intents columns"], rng: np.random.Generator
 ) -> Float64[np.ndarray, " intents"]:
     n_stated = np.sum(rows[:, 2:] >= 0, axis=1)
-    # Broad needs lead the ranking of their category, yet not strictly.
+    # Broad intents tend to be the most popular of their category.
     key = n_stated + 0.5 * (rows[:, 1] < 0) + gumbel(rng, len(rows))
     order = np.lexsort((key, rows[:, 0]))
     starts = np.searchsorted(rows[:, 0], rows[order, 0])
@@ -142,10 +143,10 @@ def _wordings(
                 continue
             words = attribute_words(assortment, name, value)
             word = words[int(draw[place] * len(words))]
-            # The digits of a draw below those that chose the word say where it stands.
+            # Lower digits of the same draw decide the place of the word.
             late = (draw[place] * 997) % 1 < (0.8 if name == "size" else 0.25)
             (after if late else before).append(f"for {word}" if late and name == "age_group" else word)
-        # The first word for a thing is the commonest.
+        # The first synonym is the most common.
         noun = nouns[int(draw[-1] * math.sqrt(draw[-1]) * len(nouns))]
         if kind >= 0 and draw[-2] < 0.2 and not noun.endswith("s"):
             noun += "s"

@@ -1,4 +1,4 @@
-"""Whether a search speaks in the words of the products it is for, in other words for the same thing, or misspelt."""
+"""Classifies queries: in the words of the matching products, with a synonym, or misspelt."""
 
 import numpy as np
 import pyarrow as pa
@@ -10,17 +10,17 @@ from shelfrank.simulator.retrieval import words_of
 from shelfrank.simulator.visits import forms_of
 
 QUERY_KINDS = ("plain", "synonym", "typo")
-SYNONYM_BELOW = 0.5
-"""A search goes by a synonym where fewer of the right products than this share have its noun in their titles."""
+MAX_SYNONYM_SHARE = 0.5
+"""Share of the matching products with the query's noun in their titles below which the noun is a synonym."""
 
 
 class QueryKinds:
-    """Tells the kinds of queries apart.
+    """Classifies queries by their words.
 
     Args:
         catalogue: The shop's products.
         titles: Their titles.
-        intents: What queries express.
+        intents: The intents of queries.
     """
 
     def __init__(self, catalogue: Catalogue, titles: list[str], intents: Intents) -> None:
@@ -32,43 +32,42 @@ class QueryKinds:
         wordings = zip(intents.texts, intents.meant, strict=True)
         self._differs = np.array([words_of(text) != words_of(meant) for text, meant in wordings])
 
-    def tell(
+    def classify(
         self,
         searches: Shaped[np.ndarray, " searches"],
         search: Int64[np.ndarray, " rows"],
         product: Int32[np.ndarray, " rows"],
     ) -> dict[str, pa.Array]:
-        """What each search's query is like, given the products shown.
+        """Classifies each search's query, given the shown products.
 
-        A product is right where it is of the type that the query names. Words are compared as the shop's engine
-        does, and the noun as it was meant.
+        A product matches if it has the type that the query states. Words are compared like the shop's engine does, and
+        the noun without typing errors.
 
-        - `typo`: a slip of the fingers that left other words than were meant.
-        - `synonym`: any other query that names a type, where fewer than half of the right products shown have its
-          noun in their titles.
-        - `plain`: all others. That holds also where no right product is shown: then no reading of the words can
-          put one first.
+        - `typo`: a typing error that changed the words.
+        - `synonym`: any other query that states a type, if fewer than half of the matching shown products have its noun
+          in their titles.
+        - `plain`: all others, also if no matching product is shown, since no text ranker can put one first.
 
         Args:
             searches: Rows of `visits.SEARCH`.
-            search: Each row's place among the searches.
-            product: The product shown in each row.
+            search: Index of each row's search.
+            product: The shown product of each row.
 
         Returns:
-            For each search `query_kind`; `misspelt`, whether a finger slipped; `noun`, null where the query names no
-            type; `words_shared`, the share of the right products shown that have the noun in their titles, null
-            where there are none.
+            For each search `query_kind`; `misspelt`, whether there is a typing error; `noun`, null if the query states
+            no type; `words_shared`, the share of the matching shown products with the noun in their titles, null if
+            there are none.
         """
         n, forms, kind = len(searches), forms_of(searches), self._intents.kind[searches["intent"]]
-        right = self._catalogue.kind[product] == kind[search]
-        search, product = search[right], product[right]
-        n_right = np.bincount(search, minlength=n)
+        matches = self._catalogue.kind[product] == kind[search]
+        search, product = search[matches], product[matches]
+        n_matching = np.bincount(search, minlength=n)
         n_sharing = np.bincount(search, weights=self._titles_hold(self._noun[forms[search]], product), minlength=n)
-        known = n_right > 0
-        words_shared = n_sharing / np.maximum(n_right, 1)
+        known = n_matching > 0
+        words_shared = n_sharing / np.maximum(n_matching, 1)
         misspelt = searches["wording"] >= N_CLEAN
         typo = misspelt & self._differs[forms]
-        synonym = ~typo & known & (words_shared < SYNONYM_BELOW)
+        synonym = ~typo & known & (words_shared < MAX_SYNONYM_SHARE)
         plain_synonym_typo = np.where(typo, 2, np.where(synonym, 1, 0))
         nouns = np.array([self._intents.nouns[form] for form in forms.tolist()], dtype=object)
         return {
@@ -81,8 +80,8 @@ class QueryKinds:
     def _titles_hold(
         self, noun: Int64[np.ndarray, " rows"], product: Int32[np.ndarray, " rows"]
     ) -> Bool[np.ndarray, " rows"]:
-        """Whether all words of each row's noun stand in its product's title."""
-        # The same noun meets the same product many times.
+        """Whether each product's title contains all words of its row's noun."""
+        # Pairs of a noun and a product repeat often.
         pairs, pair_of_row = np.unique(noun * self._catalogue.n_products + product, return_inverse=True)
         nouns, products = np.divmod(pairs, self._catalogue.n_products)
         each = zip(nouns.tolist(), products.tolist(), strict=True)

@@ -1,4 +1,4 @@
-"""Random numbers by name, so that one part of the shop never moves another's."""
+"""Named random streams, so that no part of the shop changes another's draws."""
 
 import hashlib
 
@@ -7,12 +7,12 @@ from jaxtyping import Float, Integer, Real, UInt64
 
 
 def stream(seed: int, name: str, index: int = 0) -> np.random.Generator:
-    """A generator of its own for each seed, name and index.
+    """An independent generator for each seed, name and index.
 
     Args:
         seed: The shop's seed.
-        name: What is drawn, for example `customers.income`.
-        index: Which chunk is drawn.
+        name: The quantity, for example `customers.income`.
+        index: The chunk.
 
     Returns:
         The generator; streams of different names are independent.
@@ -22,7 +22,7 @@ def stream(seed: int, name: str, index: int = 0) -> np.random.Generator:
 
 
 def hashed_bits(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
-    """64 random bits for each combination of keys: a lasting draw that needs no memory.
+    """64 random bits for each combination of keys: a repeatable draw without memory.
 
     Args:
         seed: The shop's seed.
@@ -32,7 +32,7 @@ def hashed_bits(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> UInt64[np
         The bits, in the broadcast shape.
     """
     bits = np.asarray(seed, dtype=np.uint64)
-    # The mixer of splitmix64 (Steele, Lea and Flood 2014), which wraps around on purpose.
+    # The mixer of splitmix64 (Steele, Lea and Flood 2014), which overflows by design.
     with np.errstate(over="ignore"):
         for key in keys:
             bits = (bits ^ np.asarray(key).astype(np.uint64)) + np.uint64(0x9E3779B97F4A7C15)
@@ -43,13 +43,13 @@ def hashed_bits(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> UInt64[np
 
 
 def hashed_uniform(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """A lasting draw from [0, 1) for each combination of keys."""
+    """A repeatable draw from [0, 1) for each combination of keys."""
     high = hashed_bits(seed, *keys) >> np.uint64(40)
     return np.asarray(high.astype(np.float32) * np.float32(2.0**-24))
 
 
 def hashed_normal(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """A lasting, nearly normal draw for each combination of keys: the scaled sum of four uniform numbers."""
+    """A repeatable, nearly normal draw for each combination of keys: the scaled sum of four uniform numbers."""
     bits = hashed_bits(seed, *keys)
     total = np.zeros(bits.shape, dtype=np.float32)
     for shift in (0, 16, 32, 48):
@@ -59,7 +59,7 @@ def hashed_normal(seed: int, *keys: int | Integer[np.ndarray, "..."]) -> Float[n
 
 
 def pick(draws: Float[np.ndarray, "..."], weights: Real[np.ndarray, " options"]) -> Integer[np.ndarray, "..."]:
-    """The option that each uniform draw falls on, options being as wide as their weights."""
+    """Selects an option for each uniform draw, with probabilities in proportion to the weights."""
     edges = np.cumsum(weights)
     edges = edges / edges[-1]
     return np.minimum(np.searchsorted(edges, draws, side="right"), len(edges) - 1).astype(np.int32)
@@ -68,7 +68,7 @@ def pick(draws: Float[np.ndarray, "..."], weights: Real[np.ndarray, " options"])
 def pick_rows(
     draws: Float[np.ndarray, " rows"], weights: Real[np.ndarray, "rows options"]
 ) -> Integer[np.ndarray, " rows"]:
-    """The option that each row's draw falls on, each row having weights of its own."""
+    """Selects an option for each row's uniform draw, with weights of its own."""
     edges = np.cumsum(weights, axis=1)
     chosen = np.sum(edges <= (draws * edges[:, -1])[:, None], axis=1)
     return np.minimum(chosen, weights.shape[1] - 1).astype(np.int32)

@@ -1,7 +1,7 @@
-"""The shop's text matching: good enough to be plausible, and wrong in the ways such engines are.
+"""The shop's text search, with the typical errors of such engines.
 
-Words are compared after cutting the plural, so that synonyms and misspelt words do not match; a speller and a
-query classifier repair some of that, and the classifier is now and then mistaken.
+Words are compared without plural endings, so synonyms and misspelt words do not match; a spell checker and a query
+classifier correct some of that, and the classifier is sometimes wrong.
 """
 
 import math
@@ -17,31 +17,31 @@ from shelfrank.simulator.portable import log
 from shelfrank.simulator.queries import N_CLEAN, N_WORDINGS, Intents
 from shelfrank.simulator.randomness import hashed_uniform
 
-CATEGORY_FIELD = 0.5
-"""Weight of a word found in the category's name against one found in the title."""
-CLASSIFIED = 0.9
-"""Weight of the recognised product type against the matched words of a query."""
-LEAST_MATCH = 0.25
-"""A product below this share of the best match is not found at all."""
-LONGEST_POSTINGS = 20_000
-"""Of a very common word the engine looks only at the products that sell best."""
+CATEGORY_WEIGHT = 0.5
+"""Weight of a word in the category's name, relative to the title."""
+CLASSIFIED_WEIGHT = 0.9
+"""Weight of the recognised product type, relative to the words of the query."""
+MIN_MATCH = 0.25
+"""Products below this share of the best match are not found."""
+MAX_POSTINGS = 20_000
+"""For a very common word the engine only considers the best-selling products."""
 
 _WORD = re.compile(r"[a-z0-9]+")
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a text as the engine compares them, without plural endings."""
+    """The words of a text without plural endings, as the engine compares them."""
     return [_stem(word) for word in _WORD.findall(text.lower().replace("'s", ""))]
 
 
-class Engine:
-    """Finds products for the wordings of queries, each wording once.
+class TextSearch:
+    """Finds products for wordings of queries, and caches the result of each wording.
 
     Args:
         config: The shop.
         catalogue: Its products.
         titles: Their titles.
-        intents: What queries express.
+        intents: The intents of queries.
     """
 
     def __init__(self, config: StorefrontConfig, catalogue: Catalogue, titles: list[str], intents: Intents) -> None:
@@ -62,24 +62,24 @@ class Engine:
         n_forms = len(intents.texts)
         self._corrects = hashed_uniform(config.seed, 9, np.arange(n_forms)) < config.ranking.speller
         self._luck = hashed_uniform(config.seed, 10, np.arange(n_forms))
-        self._done = np.zeros(n_forms, dtype=bool)
+        self._is_cached = np.zeros(n_forms, dtype=bool)
         self._products = np.empty((n_forms, self.width), dtype=np.int32)
         self._matches = np.empty((n_forms, self.width), dtype=np.float32)
 
     def find(
         self, forms: Int32[np.ndarray, " searches"]
     ) -> tuple[Int32[np.ndarray, "searches width"], Float32[np.ndarray, "searches width"]]:
-        """The products that match each wording and how well.
+        """The matching products of each wording, with their scores.
 
         Args:
-            forms: Numbers of wordings: places in `Intents.texts`.
+            forms: Wordings as indices into `Intents.texts`.
 
         Returns:
-            Products, -1 beyond the last one found, and their matches in [0, 1], whatever the launch days.
+            Products, -1 after the last one, and their scores in [0, 1], ignoring launch days.
         """
-        for form in np.unique(forms[~self._done[forms]]).tolist():
+        for form in np.unique(forms[~self._is_cached[forms]]).tolist():
             self._products[form], self._matches[form] = self._match(form)
-            self._done[form] = True
+            self._is_cached[form] = True
         return self._products[forms], self._matches[forms]
 
     def _match(self, form: int) -> tuple[Int32[np.ndarray, " width"], Float32[np.ndarray, " width"]]:
@@ -88,50 +88,50 @@ class Engine:
         words = self._read(form)
         rarity = [1 + len(score) / (1 + len(self._postings.get(word, ()))) for word in words]
         weights = log(np.array(rarity)).tolist()
-        # Unlike `sum`, this rounds alike in every version of Python.
+        # Unlike `sum`, this rounds equally in every version of Python.
         total = math.fsum(weights)
         for word, weight in zip(words, weights, strict=True):
             for found, share in (
                 (self._postings.get(word), 1.0),
-                (self._category_words.get(word), CATEGORY_FIELD),
+                (self._category_words.get(word), CATEGORY_WEIGHT),
             ):
                 if found is not None:
                     score[found] += weight * share
                     parts.append(found)
         kind = self._classify(form)
         if kind >= 0:
-            score[self._kinds[kind]] += CLASSIFIED * total
+            score[self._kinds[kind]] += CLASSIFIED_WEIGHT * total
             parts.append(self._kinds[kind])
         products = np.full(self.width, -1, dtype=np.int32)
         matches = np.zeros(self.width, dtype=np.float32)
         top = score.max()
         if top > 0:
-            found = np.flatnonzero(score >= LEAST_MATCH * top)
-            # Among equal matches past sales decide what is looked at.
+            found = np.flatnonzero(score >= MIN_MATCH * top)
+            # Past sales break ties between equal matches.
             preference = score[found] + 0.05 * total * self.catalogue.demand[found]
             if len(found) > self.width:
-                # A partition would leave their order, and with it each one's noise, to the processor.
+                # The order of a partition, and so the noise of each product, would depend on the processor.
                 found = found[np.argsort(-preference, kind="stable")[: self.width]]
             products[: len(found)] = found
-            # Both the words and the category's name can match: the best there is counts as 1.
+            # Words can match both title and category, so scores are relative to the best one.
             matches[: len(found)] = score[found] / top
         for part in parts:
             score[part] = 0
         return products, matches
 
     def _read(self, form: int) -> list[str]:
-        """The words that the engine searches for, after the speller."""
+        """The words that the engine searches for, after spell checking."""
         typed = list(dict.fromkeys(words_of(self.intents.texts[form])))
         known = [word for word in typed if word in self._postings or word in self._category_words]
         misspelt = form % N_WORDINGS >= N_CLEAN
-        # Where nothing at all is known, any speller tries again.
+        # Without a known word the spell checker always corrects.
         if misspelt and (self._corrects[form] or not known):
             meant = form - form % N_WORDINGS
             return list(dict.fromkeys(words_of(self.intents.texts[meant])))
         return known
 
     def _classify(self, form: int) -> int:
-        """The product type that the engine takes the query to be about, -1 for none."""
+        """The product type that the engine recognises in the query, -1 for none."""
         intent = form // N_WORDINGS
         kind, draw = int(self.intents.kind[intent]), self._luck[form]
         if kind < 0:
@@ -170,8 +170,8 @@ def _grouped(
     n_groups: int,
     products: Int32[np.ndarray, " entries"] | None = None,
 ) -> list[Int32[np.ndarray, " found"]]:
-    """The products of each group, best selling first and not too many."""
+    """The products of each group, best-selling first, up to `MAX_POSTINGS`."""
     members = np.arange(len(group), dtype=np.int32) if products is None else products
     order = np.lexsort((-catalogue.demand[members], group))
     bounds = np.searchsorted(group[order], np.arange(n_groups + 1))
-    return [members[order[a:b]][:LONGEST_POSTINGS] for a, b in pairwise(bounds.tolist())]
+    return [members[order[a:b]][:MAX_POSTINGS] for a, b in pairwise(bounds.tolist())]

@@ -34,18 +34,18 @@ SCHEMA = Schema(
         Feature(name="discount", side=Side.CONTEXT, kind=Kind.NUMERICAL, unit="share of the price"),
     ),
 )
-"""`launched_at` of the products stays undeclared: as a number it tells the calendar, not the age."""
+"""`launched_at` of the products is not declared: as a number it is a date, not an age."""
 
 ID_DIGITS = 7
 
 
-def names(prefix: str, numbers: Int[np.ndarray, " rows"]) -> pa.Array:
-    """Identifiers such as `p0000001`, which is product number 0."""
+def make_ids(prefix: str, numbers: Int[np.ndarray, " rows"]) -> pa.Array:
+    """Ids such as `p0000001` for product number 0."""
     return pa.array([f"{prefix}{number + 1:0{ID_DIGITS}d}" for number in numbers.tolist()], pa.string())
 
 
 def product_tables(config: StorefrontConfig, catalogue: Catalogue, titles: list[str]) -> tuple[pa.Table, pa.Table]:
-    """The products as the shop lists them, and as they truly are.
+    """The products as listed by the shop, and their truth.
 
     Args:
         config: The shop.
@@ -55,7 +55,7 @@ def product_tables(config: StorefrontConfig, catalogue: Catalogue, titles: list[
     Returns:
         The table `products` and the table `truth/products`.
     """
-    assortment, ids = catalogue.assortment, names("p", np.arange(catalogue.n_products))
+    assortment, ids = catalogue.assortment, make_ids("p", np.arange(catalogue.n_products))
     values = dict(assortment.values) | {"color": tuple(color.split("/")[0] for color in COLORS)}
     listed = {"product_id": ids, "title": pa.array(titles, pa.string())}
     for number, name in enumerate(("brand", "color", "material", "age_group")):
@@ -79,7 +79,7 @@ def product_tables(config: StorefrontConfig, catalogue: Catalogue, titles: list[
 
 
 def customer_tables(catalogue: Catalogue, customers: Customers) -> tuple[pa.Table, pa.Table]:
-    """The customers as the shop knows them, and as they truly are.
+    """The customers as known to the shop, and their truth.
 
     Args:
         catalogue: The shop's products.
@@ -88,7 +88,7 @@ def customer_tables(catalogue: Catalogue, customers: Customers) -> tuple[pa.Tabl
     Returns:
         The table `customers` and the table `truth/customers`.
     """
-    assortment, ids = catalogue.assortment, names("c", np.arange(customers.n_customers))
+    assortment, ids = catalogue.assortment, make_ids("c", np.arange(customers.n_customers))
     truth: dict[str, pa.Array] = {"customer_id": ids}
     for name in ("activity", "eagerness", "price_level", "minds_quality"):
         truth[name] = pa.array(getattr(customers, name))
@@ -110,26 +110,26 @@ def customer_tables(catalogue: Catalogue, customers: Customers) -> tuple[pa.Tabl
 def search_table(
     config: StorefrontConfig, intents: Intents, searches: Shaped[np.ndarray, " searches"], first_search: int
 ) -> pa.Table:
-    """What all impressions of a search share, one row for each search.
+    """The columns that all impressions of a search share, one row per search.
 
     Args:
         config: The shop.
-        intents: What queries express.
+        intents: The intents of queries.
         searches: Rows of `visits.SEARCH`.
-        first_search: How many searches came before.
+        first_search: Number of earlier searches.
 
     Returns:
         The columns of `impressions` that do not depend on the product.
     """
     begin = np.datetime64(first_day(config).replace(tzinfo=None), "us")
     time = begin + (searches["second"] * 1e6).astype(np.int64) * np.timedelta64(1, "us")
-    customer = names("c", searches["customer"]).to_numpy(zero_copy_only=False)
+    customer = make_ids("c", searches["customer"]).to_numpy(zero_copy_only=False)
     return pa.table(
         {
-            "search_id": names("s", first_search + np.arange(len(searches))),
+            "search_id": make_ids("s", first_search + np.arange(len(searches))),
             "timestamp": pa.array(time).cast(pa.timestamp("us", tz="UTC")),
             "customer_id": pa.array(customer, pa.string(), mask=searches["anonymous"]),
-            "session_id": names("v", searches["visit"]),
+            "session_id": make_ids("v", searches["visit"]),
             "query": pa.array([intents.texts[form] for form in forms_of(searches).tolist()], pa.string()),
             "device": _words(searches["device"], DEVICES),
         }

@@ -1,4 +1,4 @@
-"""Product titles from varied templates, so that their words often differ from those of the right query."""
+"""Product titles from varied templates, so that their words often differ from those of matching queries."""
 
 import numpy as np
 
@@ -23,7 +23,7 @@ MODELS = (
 
 
 def attribute_words(assortment: Assortment, name: str, value: int) -> tuple[str, ...]:
-    """The words for a value of an attribute: one, or several that mean the same.
+    """The words for a value of an attribute: one, or several synonyms.
 
     Args:
         assortment: The vocabulary.

@@ -1,4 +1,4 @@
-"""Who comes when and what they type: visits of one or a few related searches, in order of time."""
+"""Visits of one or a few related searches, sorted by time."""
 
 from collections.abc import Iterator
 
@@ -17,8 +17,8 @@ from shelfrank.simulator.randomness import hashed_uniform, pick, pick_rows, stre
 DAY_S = 86_400
 HOUR_S = 3_600
 CHUNK_SEARCHES = 25_000
-LONGEST_VISIT = 8
-SHORTEST_PAUSE_S = 8.0
+MAX_SEARCHES_PER_VISIT = 8
+MIN_PAUSE_S = 8.0
 MEAN_PAUSE_S = 55.0
 HOUR_WEIGHTS = np.array([5, 3, 2, 1, 1, 2, 5, 9, 13, 16, 18, 19, 20, 19, 18, 18, 19, 21, 25, 30, 33, 32, 24, 12])
 DEVICES = ("phone", "desktop", "tablet")
@@ -30,8 +30,8 @@ SEARCH = np.dtype(
         ("category", np.int32), ("intent", np.int32), ("wording", np.int32), *NEED.descr,
     ]
 )  # fmt: skip
-"""One search: seconds since the log's first midnight, its visit, whether the customer is not signed in, which
-of `DEVICES`, the category and the intent that the query expresses, its wording, and the need behind it."""
+"""One search: seconds since the log's first midnight, its visit, whether it is anonymous, the index of its device in
+`DEVICES`, the category, intent and wording of its query, and its need."""
 
 
 class Visits:
@@ -41,7 +41,7 @@ class Visits:
         config: The shop.
         catalogue: Its products.
         customers: Its customers.
-        intents: What queries express.
+        intents: The intents of queries.
     """
 
     def __init__(self, config: StorefrontConfig, catalogue: Catalogue, customers: Customers, intents: Intents) -> None:
@@ -51,30 +51,30 @@ class Visits:
         self.intents = intents
         self._department = catalogue.assortment.department
         self._season = season_weights(config, catalogue)
-        # A category without needs is one without products.
+        # A category without intents has no products.
         self._season[:, np.diff(intents.start) == 0] = 0
         self._traffic = _cumulative_traffic(config)
         self._active = np.cumsum(customers.activity, dtype=np.float64)
 
     def chunks(self) -> Iterator[Shaped[np.ndarray, " searches"]]:
-        """Yields rows of `SEARCH`, ordered by time within and across chunks, as many as are configured."""
+        """Yields the configured number of rows of `SEARCH`, sorted by time within and across chunks."""
         total = self.config.searches
         waiting = np.zeros(0, dtype=SEARCH)
         n_visits = 0
-        for number, done in enumerate(range(0, total, CHUNK_SEARCHES)):
-            n = min(CHUNK_SEARCHES, total - done)
-            share = (done / total, (done + n) / total)
+        for number, first in enumerate(range(0, total, CHUNK_SEARCHES)):
+            n = min(CHUNK_SEARCHES, total - first)
+            share = (first / total, (first + n) / total)
             drawn = self._draw(n, share, n_visits, number)
             n_visits = int(drawn["visit"].max()) + 1
             rows = np.concatenate([waiting, drawn])
             rows = rows[np.argsort(rows["second"], kind="stable")]
-            # A visit may run on into the time of the next chunk.
-            over = (rows["second"] >= self._second_at(np.array(share[1]))) & (done + n < total)
+            # A visit may continue in the time of the next chunk.
+            over = (rows["second"] >= self._second_at(np.array(share[1]))) & (first + n < total)
             waiting = rows[over]
             yield rows[~over]
 
     def _second_at(self, share: Float64[np.ndarray, "..."]) -> Float64[np.ndarray, "..."]:
-        """When this share of all visits has begun."""
+        """The time until which this share of all visits begins."""
         return np.asarray(np.interp(share, self._traffic, np.arange(len(self._traffic)) * float(HOUR_S)))
 
     def _draw(
@@ -82,7 +82,7 @@ class Visits:
     ) -> Shaped[np.ndarray, " searches"]:
         config, rng = self.config, stream(self.config.seed, "visits", number)
         lengths = np.minimum(
-            geometric(rng, np.full(n, 1 - 1 / config.traffic.mean_searches)).astype(np.int64), LONGEST_VISIT
+            geometric(rng, np.full(n, 1 - 1 / config.traffic.mean_searches)).astype(np.int64), MAX_SEARCHES_PER_VISIT
         )
         n_visits = int(np.searchsorted(np.cumsum(lengths), n)) + 1
         lengths = lengths[:n_visits]
@@ -101,7 +101,7 @@ class Visits:
         self._set_needs(visits, habit, rng)
         self._set_queries(visits, None, habit, rng)
         steps = [visits]
-        for step in range(1, LONGEST_VISIT):
+        for step in range(1, MAX_SEARCHES_PER_VISIT):
             steps.append(self._search_again(steps[-1][lengths[steps[-1]["visit"] - first_visit] > step], rng))
         return np.concatenate(steps)
 
@@ -109,15 +109,15 @@ class Visits:
         self, last: Shaped[np.ndarray, " searches"], rng: np.random.Generator
     ) -> Shaped[np.ndarray, " searches"]:
         rows = last.copy()
-        rows["second"] += SHORTEST_PAUSE_S + MEAN_PAUSE_S * exponential(rng, len(rows))
-        moves = rng.random(len(rows)) < self.config.traffic.other_category
-        moved = rows[moves]
-        same_department = self._department[moved["category"]][:, None] == self._department
-        moved["category"] = pick_rows(rng.random(len(moved)), self._season[day_of(moved)] * same_department)
-        self._set_needs(moved, np.zeros(len(moved), dtype=bool), rng)
-        # The mood of the visit stays whatever is looked for.
-        moved["eagerness"] = rows["eagerness"][moves]
-        rows[moves] = moved
+        rows["second"] += MIN_PAUSE_S + MEAN_PAUSE_S * exponential(rng, len(rows))
+        changes = rng.random(len(rows)) < self.config.traffic.other_category
+        changed = rows[changes]
+        same_department = self._department[changed["category"]][:, None] == self._department
+        changed["category"] = pick_rows(rng.random(len(changed)), self._season[day_of(changed)] * same_department)
+        self._set_needs(changed, np.zeros(len(changed), dtype=bool), rng)
+        # Eagerness belongs to the visit and does not change with the need.
+        changed["eagerness"] = rows["eagerness"][changes]
+        rows[changes] = changed
         self._set_queries(rows, last["intent"], np.zeros(len(rows), dtype=bool), rng)
         return rows
 
@@ -150,18 +150,18 @@ def day_of(searches: Shaped[np.ndarray, " searches"]) -> Int32[np.ndarray, " sea
 
 
 def forms_of(searches: Shaped[np.ndarray, " searches"]) -> Int32[np.ndarray, " searches"]:
-    """The place of each search's wording in the lists of `Intents`."""
+    """The index of each search's wording in the lists of `Intents`."""
     return searches["intent"] * N_WORDINGS + searches["wording"]
 
 
 def _cumulative_traffic(config: StorefrontConfig) -> Float64[np.ndarray, " hours"]:
-    """The share of all visits that has begun by each full hour."""
+    """The share of all visits that begin before each full hour."""
     day = np.arange(config.days)
     weekend = (first_day(config).weekday() + day) % 7 >= 5
     daily = np.where(weekend, config.traffic.weekend, 1.0) * (1 + config.traffic.growth * day / 365)
     hourly = (daily[:, None] * HOUR_WEIGHTS).ravel()
-    # Nobody comes so late that the visit would outlast the log.
+    # No visit begins in the last hour, so that all end within the log.
     hourly[-1] = 0
     total = np.concatenate([[0.0], np.cumsum(hourly)])
-    # Half-open, so that the last visit falls before the empty hour.
+    # Half-open, so that the last visit begins before the empty hour.
     return total / total[-1]

@@ -1,5 +1,5 @@
 # ruff: noqa: E501
-"""The English words of the shop: departments, categories, product types with synonyms, brands, attributes."""
+"""The shop's English vocabulary: departments, categories, product types with synonyms, brands, attributes."""
 
 from dataclasses import dataclass
 
@@ -82,8 +82,8 @@ Small pets|38|4:.1|-|-|glass,wood,plastic,metal|starter,large,natural,quiet|fish
 """
 """One department per bare line; then `category|median price|peak month:strength|ages|sizes|materials|features|types`.
 
-Ages: one letter each, drawn alike (A adults, T teens, K kids, B babies, - nobody in particular). Types are parted by
-`;`, a type's synonyms by `/`.
+Ages: letters with equal probabilities (A adults, T teens, K kids, B babies, - any). `;` separates types, `/` separates a
+type's synonyms.
 """
 
 BRANDS = {
@@ -101,7 +101,7 @@ BRANDS = {
     "Beauty": "Dermisa Glowhaus Lushelle Verbena Puretta Kosmira Silkora Bareby Aromi Velvetine Citra Mellisol",
     "Pets": "Pawsley Whiskard Barkley Furrever Tailwag Meowski Fetchy Petalio Bonnie Gnawsome Purrfect Wagmore",
 }
-"""Invented names, twelve a department, the first four premium, the last four cheap."""
+"""Invented names, twelve per department, the first four premium, the last four cheap."""
 
 COLORS = (
     "black", "white", "grey/gray", "blue", "navy/dark blue", "red", "green", "beige/cream", "brown", "pink",
@@ -130,19 +130,19 @@ SIZES = {
 
 @dataclass(frozen=True)
 class CategoryWords:
-    """What the shop calls the things of one leaf category.
+    """The vocabulary of one leaf category.
 
     Attributes:
         department: Its department.
-        name: Its name on the site.
+        name: Its name in the shop.
         price: Its median price in USD.
         peak_month: The month of most demand, 1 to 12.
-        season: How strongly demand swings over the year.
-        ages: Letters of `AGE_GROUPS` and `-`, drawn alike for its products.
+        season: Strength of the seasonal swing in demand.
+        ages: Letters of `AGE_GROUPS` and `-`, with equal probabilities for its products.
         sizes: Sizes that its products come in.
         materials: Materials of its products.
         features: Selling points of its products.
-        types: For each product type, the words that people use for it.
+        types: For each product type, its synonyms.
     """
 
     department: str

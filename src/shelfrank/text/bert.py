@@ -1,4 +1,4 @@
-"""BERT-like encoders cut in two: layers that stay as they are, and the last ones, which a ranker trains."""
+"""BERT-like encoders split into frozen layers and the last layers, which a ranker trains."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.text.encoder import PICKLED_WEIGHTS, find_model, model_fingerprint, require
 
 DEFAULT_TYPE = "bert"
-"""What a model is whose settings do not say so, as those of some older ones do not."""
+"""Model type of settings without one, as in some older models."""
 
 
 KNOWN_SHAPES = {
@@ -28,7 +28,7 @@ KNOWN_SHAPES = {
         "vocab_size": 30522,
     }
 }
-"""Settings of the paper's text model, so that it can be described and imitated without a hub."""
+"""Settings of the paper's text model, to describe and imitate it without a hub."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class CutEncoder:
     """A BERT-like encoder without its pooler, cut before the layers that are trained.
 
     Attributes:
-        name: As it was asked for.
+        name: The requested name.
         fingerprint: sha256 over the contents of the model's files.
         tokenizer: Its tokenizer, of the transformers library.
         frozen: Embeddings and all layers before the cut, in eval mode and without gradients.
         trained: The layers after it, which take hidden states and an additive mask.
         d: Width of a token's vector.
-        max_tokens: Tokens that it can read of a text.
+        max_tokens: Maximum tokens of a text.
     """
 
     name: str
@@ -55,25 +55,25 @@ class CutEncoder:
 
     @property
     def n_frozen(self) -> int:
-        """Parameters that stay as they are."""
+        """Number of frozen parameters."""
         return sum(parameter.numel() for parameter in self.frozen.parameters())
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> tuple[list[list[int]], int]:
-        """Token ids of each text, special ones included, and how many texts had to be cut."""
+        """Token ids of each text, special tokens included, and the number of truncated texts."""
         if not texts:
             return [], 0
         whole = self.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
-        most = min(max_tokens, self.max_tokens)
-        cut = self.tokenizer(list(texts), truncation=True, max_length=most)["input_ids"]
-        return cut, sum(len(ids) > most for ids in whole)
+        limit = min(max_tokens, self.max_tokens)
+        cut = self.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+        return cut, sum(len(ids) > limit for ids in whole)
 
     @torch.no_grad()
     def hidden(
         self, ids: Sequence[Sequence[int]]
     ) -> tuple[Float[Tensor, "texts tokens d"], Bool[Tensor, "texts tokens"]]:
-        """Runs the frozen layers on some texts, padded to the longest; the mask tells real tokens.
+        """Runs the frozen layers on texts, padded to the longest; the mask is True for real tokens.
 
-        In float32, so that a text's vectors hardly depend on the texts beside it.
+        In float32, so that a text's vectors hardly depend on the other texts of the batch.
         """
         longest = max(len(text) for text in ids)
         device = next(self.frozen.parameters()).device
@@ -87,18 +87,18 @@ class CutEncoder:
 
 
 def load_cut_encoder(model: str, trained_layers: int, dropout: float | None = None) -> CutEncoder:
-    """Loads an encoder and cuts it.
+    """Loads an encoder and splits it.
 
     Args:
         model: `packaged`, a local folder, or the name of a model on the hub.
-        trained_layers: Layers after the cut.
-        dropout: Share of units dropped in these in training; None keeps the encoder's own.
+        trained_layers: Number of layers after the cut.
+        dropout: Share of their units dropped in training; None keeps the encoder's own.
 
     Returns:
         The encoder.
 
     Raises:
-        UserError: Where a library is missing, the model cannot be had, is not BERT-like or has too few layers.
+        UserError: Where a library is missing, or the model is not available, is not BERT-like or has too few layers.
     """
     require("transformers", "text")
     folder = find_model(model)
@@ -106,7 +106,7 @@ def load_cut_encoder(model: str, trained_layers: int, dropout: float | None = No
 
 
 def cut_encoder(model: str, folder: Path, trained_layers: int, dropout: float | None) -> CutEncoder:
-    """The same from a folder of model files; see `load_cut_encoder`."""
+    """Splits an encoder from a folder of model files; see `load_cut_encoder`."""
     from transformers import AutoModel, AutoTokenizer
 
     try:
@@ -118,7 +118,7 @@ def cut_encoder(model: str, folder: Path, trained_layers: int, dropout: float | 
                 config=config,
                 local_files_only=True,
                 trust_remote_code=False,
-                # PyTorch reads the older format without running any of it.
+                # PyTorch reads the older format without executing code in it.
                 use_safetensors=not (folder / PICKLED_WEIGHTS).is_file() or None,
                 add_pooling_layer=False,
                 attn_implementation="eager",
@@ -136,12 +136,12 @@ def cut_encoder(model: str, folder: Path, trained_layers: int, dropout: float | 
             for part in layer.modules():
                 if isinstance(part, nn.Dropout):
                     part.p = dropout
-    most = int(min(config.max_position_embeddings, tokenizer.model_max_length))
-    return CutEncoder(model, model_fingerprint(folder), tokenizer, frozen, trained, int(config.hidden_size), most)
+    max_tokens = int(min(config.max_position_embeddings, tokenizer.model_max_length))
+    return CutEncoder(model, model_fingerprint(folder), tokenizer, frozen, trained, int(config.hidden_size), max_tokens)
 
 
 def shape_of_cut(model: str, trained_layers: int) -> tuple[nn.Module, tuple[nn.Module, ...], int]:
-    """Builds an encoder without its weights, for a look at its shape.
+    """Builds an encoder without weights, to inspect its shape.
 
     Args:
         model: As for `load_cut_encoder`.
@@ -151,7 +151,7 @@ def shape_of_cut(model: str, trained_layers: int) -> tuple[nn.Module, tuple[nn.M
         The frozen part, the trained layers, and the width of a token's vector.
 
     Raises:
-        UserError: Where the model's shape is neither known nor to be had.
+        UserError: Where the model's shape is neither built in nor available.
     """
     require("transformers", "text")
     from transformers import AutoConfig, AutoModel
@@ -180,7 +180,7 @@ def _cut(model: str, whole: nn.Module, trained_layers: int) -> tuple[nn.Module, 
 
 
 def read_config(folder: Path) -> Any:
-    """A model's settings; one that does not say what it is is a BERT.
+    """Reads a model's settings; one without a model type is a BERT.
 
     Args:
         folder: The model's files.
@@ -190,7 +190,7 @@ def read_config(folder: Path) -> Any:
 
     Raises:
         OSError: Where there are none.
-        ValueError: Where they cannot be read, or are those of a model that is not known.
+        ValueError: Where they cannot be read, or the model type is unknown.
     """
     from transformers import AutoConfig
 
@@ -200,12 +200,12 @@ def read_config(folder: Path) -> Any:
 
 @contextlib.contextmanager
 def _quiet_library() -> Iterator[None]:
-    """Keeps the library from telling which weights it left out: the pooler's, always."""
+    """Silences the library's warning about unused weights: the pooler's, always."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()
     logging.set_verbosity_error()
-    # The bar over a model's few hundred tensors says nothing that ours do not, and would garble JSON lines.
+    # The library's progress bar over tensors would garble JSON lines.
     logging.disable_progress_bar()
     try:
         yield

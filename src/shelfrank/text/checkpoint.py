@@ -1,4 +1,4 @@
-"""Checkpoints of fine-tuning: one safetensors file that is either the last complete one or absent."""
+"""Checkpoints of fine-tuning: one safetensors file, written atomically."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -11,11 +11,11 @@ from shelfrank.core.training_state import read_state, restore, save_state
 
 
 @dataclass
-class Standing:
-    """Where fine-tuning stands.
+class FineTuningProgress:
+    """Progress of fine-tuning.
 
     Attributes:
-        step: Steps done, over all epochs.
+        step: Finished steps, over all epochs.
         loss_sum: Sum of this epoch's losses.
         losses: Mean loss of each finished epoch.
         masked: False negatives masked so far.
@@ -30,32 +30,34 @@ class Standing:
 
 
 def save_checkpoint(
-    folder: Path, owner: str, model: nn.Module, optimizer: torch.optim.Optimizer, standing: Standing
+    folder: Path, owner: str, model: nn.Module, optimizer: torch.optim.Optimizer, state: FineTuningProgress
 ) -> None:
-    """Writes everything that fine-tuning needs to go on as if it had never stopped.
+    """Writes everything that fine-tuning needs to resume exactly.
 
     Args:
-        folder: Where the file goes.
-        owner: Fingerprint of start, pairs and config.
+        folder: Folder of the file.
+        owner: Fingerprint of initial model, pairs and config.
         model: Its current weights.
         optimizer: Its state.
-        standing: Where fine-tuning stands.
+        state: Progress of fine-tuning.
     """
-    metadata = {"owner": owner, "standing": json.dumps(asdict(standing))}
+    metadata = {"owner": owner, "standing": json.dumps(asdict(state))}
     save_state(folder, model, optimizer, metadata)
 
 
-def load_checkpoint(folder: Path, owner: str, model: nn.Module, optimizer: torch.optim.Optimizer) -> Standing | None:
-    """Restores the last complete checkpoint of the same start, pairs and config, if there is one.
+def load_checkpoint(
+    folder: Path, owner: str, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> FineTuningProgress | None:
+    """Restores the last complete checkpoint of the same initial model, pairs and config, if there is one.
 
     Args:
-        folder: Where it may be.
-        owner: Fingerprint of start, pairs and config; a checkpoint of another is passed over.
+        folder: Folder of the file.
+        owner: Fingerprint of initial model, pairs and config; a checkpoint of another owner is ignored.
         model: Receives the weights.
         optimizer: Receives its state.
 
     Returns:
-        Where fine-tuning stands, or None where it starts afresh.
+        The progress, or None to start from scratch.
 
     Raises:
         UserError: Where the checkpoint cannot be read.
@@ -65,4 +67,4 @@ def load_checkpoint(folder: Path, owner: str, model: nn.Module, optimizer: torch
         return None
     metadata, tensors = found
     restore(tensors, model, optimizer)
-    return Standing(**json.loads(metadata["standing"]))
+    return FineTuningProgress(**json.loads(metadata["standing"]))

@@ -14,24 +14,24 @@ from shelfrank.core.artifact import fingerprint
 from shelfrank.core.errors import UserError
 from shelfrank.core.processor import has_fast_bf16
 from shelfrank.core.progress import progress
-from shelfrank.text.checkpoint import Standing, load_checkpoint, save_checkpoint
+from shelfrank.text.checkpoint import FineTuningProgress, load_checkpoint, save_checkpoint
 from shelfrank.text.encoder import TextEncoder
 from shelfrank.text.pairs import Pairs
 
 FORWARD_TEXTS = 32
-"""Texts embedded at a time, of about equal length: a batch of a few long titles is not padded to the longest."""
+"""Texts per forward pass, of similar length, so that a few long titles do not pad the whole batch."""
 
 
 @dataclass(frozen=True)
 class FineTuned:
-    """What fine-tuning left behind beside the encoder's weights.
+    """Statistics of a finished fine-tuning.
 
     Attributes:
-        steps: Steps taken.
+        steps: Number of steps.
         losses: Mean loss of each epoch.
         masked: False negatives kept out of the softmax, per pair.
-        seconds: Wall time of all pieces of the training.
-        pairs_per_s: Pairs over these seconds.
+        seconds: Wall time, including interrupted runs.
+        pairs_per_s: Pairs per second.
         bf16: Whether matrix products were computed in bfloat16.
     """
 
@@ -44,42 +44,42 @@ class FineTuned:
 
 
 def fine_tune(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig, checkpoints: Path) -> FineTuned:
-    """Trains an encoder so that a query lies nearer to its products than to those of other queries.
+    """Trains an encoder so that a query is closer to its own products than to those of other queries.
 
-    The same pairs, config and number of threads give the same weights, also where training was killed and started
-    again: it goes on from the last complete checkpoint of the same start, pairs and config.
+    The same pairs, config and number of threads give the same weights, also if training was killed and resumed from the
+    last complete checkpoint of the same initial model, pairs and config.
 
     Args:
         encoder: Trained in place.
         pairs: Positive pairs.
-        config: The loop's settings.
-        checkpoints: Folder of the checkpoint, which stays until the caller removes it.
+        config: Settings of the training loop.
+        checkpoints: Folder of the checkpoint, which the caller removes.
 
     Returns:
-        Losses, rate and what was masked.
+        Losses, speed and masked negatives.
 
     Raises:
         UserError: Where there are fewer than two pairs or the loss stops being finite.
     """
     if len(pairs) < 2:
-        raise UserError(f"fine-tuning needs at least 2 different pairs, but there are {len(pairs)}; take a longer log")
+        raise UserError(f"fine-tuning needs at least 2 different pairs, but there are {len(pairs)}; use a longer log")
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16())
-    # Each epoch leaves out less than a batch: in a smaller last one a pair would have fewer negatives, or none.
+    # Each epoch drops an incomplete last batch, in which pairs would have fewer negatives or none.
     batch_size = min(config.batch_size, len(pairs))
     n_steps = len(pairs) // batch_size
     optimizer = torch.optim.AdamW(_groups(encoder.model, config.weight_decay), lr=config.learning_rate)
     schedule = _Schedule(config.learning_rate, config.warmup, n_steps * config.epochs)
     torch.manual_seed(config.seed)
     owner = checkpoint_owner(encoder, pairs, config)
-    standing = load_checkpoint(checkpoints, owner, encoder.model, optimizer) or Standing()
-    started, saved = time.monotonic() - standing.seconds, time.monotonic()
+    state = load_checkpoint(checkpoints, owner, encoder.model, optimizer) or FineTuningProgress()
+    started, saved = time.monotonic() - state.seconds, time.monotonic()
     encoder.model.train()
-    while standing.step < n_steps * config.epochs:
-        epoch, first = divmod(standing.step, n_steps)
+    while state.step < n_steps * config.epochs:
+        epoch, first = divmod(state.step, n_steps)
         order = np.random.default_rng([config.seed, epoch]).permutation(len(pairs))
-        loss_sum = standing.loss_sum
+        loss_sum = state.loss_sum
         title = f"Fine-tuning {epoch + 1}/{config.epochs}"
         with progress(title, total=n_steps * batch_size, unit="pairs") as advance:
             advance(first * batch_size)
@@ -87,32 +87,30 @@ def fine_tune(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig, c
                 batch = order[step * batch_size : (step + 1) * batch_size]
                 known = torch.from_numpy(pairs.known_positives(batch))
                 for group in optimizer.param_groups:
-                    group["lr"] = schedule.rate(standing.step)
+                    group["lr"] = schedule.rate(state.step)
                 loss = _loss(encoder, pairs, batch, known, config, bf16)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(encoder.model.parameters(), 1.0)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 loss_sum += float(loss.detach())
-                standing.step += 1
-                standing.loss_sum = loss_sum
-                standing.masked += int(known.sum()) - len(batch)
+                state.step += 1
+                state.loss_sum = loss_sum
+                state.masked += int(known.sum()) - len(batch)
                 advance(len(batch), note=f"loss {loss_sum / (step + 1):.4f}")
                 if time.monotonic() - saved >= config.checkpoint_every_s and step + 1 < n_steps:
-                    standing.seconds = time.monotonic() - started
-                    save_checkpoint(checkpoints, owner, encoder.model, optimizer, standing)
+                    state.seconds = time.monotonic() - started
+                    save_checkpoint(checkpoints, owner, encoder.model, optimizer, state)
                     saved = time.monotonic()
         if not np.isfinite(loss_sum):
             raise UserError(f"the loss must stay finite, but it became {loss_sum:g}; lower learning_rate")
-        standing.losses.append(loss_sum / n_steps)
-        standing.loss_sum = 0.0
-        standing.seconds = time.monotonic() - started
-        save_checkpoint(checkpoints, owner, encoder.model, optimizer, standing)
+        state.losses.append(loss_sum / n_steps)
+        state.loss_sum = 0.0
+        state.seconds = time.monotonic() - started
+        save_checkpoint(checkpoints, owner, encoder.model, optimizer, state)
     encoder.model.eval()
-    seen = standing.step * batch_size
-    return FineTuned(
-        standing.step, tuple(standing.losses), standing.masked / seen, standing.seconds, seen / standing.seconds, bf16
-    )
+    seen = state.step * batch_size
+    return FineTuned(state.step, tuple(state.losses), state.masked / seen, state.seconds, seen / state.seconds, bf16)
 
 
 def contrastive_loss(
@@ -127,11 +125,11 @@ def contrastive_loss(
     Without false negatives it is the MultipleNegativesRankingLoss of sentence-transformers.
 
     Args:
-        queries: Embeddings of length 1.
-        documents: Those of the documents, in the same order.
-        known: Pairs that are positive; off the diagonal they are kept out of the softmax.
+        queries: Query embeddings of length 1.
+        documents: Document embeddings of length 1, in the same order.
+        known: Positive pairs; off the diagonal they are excluded from the softmax.
         scale: Factor on the cosine.
-        symmetric: Averages it with the loss of each document's own query among the queries.
+        symmetric: Averages it with the loss of each document's own query among the batch's queries.
 
     Returns:
         The mean over the batch.
@@ -147,7 +145,7 @@ def contrastive_loss(
 
 
 def checkpoint_owner(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig) -> str:
-    """Fingerprint of everything that decides the weights: start, pairs, settings."""
+    """Fingerprint of everything that determines the weights: initial model, pairs, settings."""
     settings = config.model_dump(mode="json", exclude={"checkpoint_every_s", "threads", "model"})
     texts = [*pairs.queries, "", *pairs.documents]
     numbers = [*pairs.query_idx.tolist(), *pairs.document_idx.tolist()]
@@ -179,7 +177,7 @@ def _embed(encoder: TextEncoder, texts: list[str]) -> Float[Tensor, "texts d"]:
 
 @dataclass(frozen=True)
 class _Schedule:
-    highest: float
+    max_rate: float
     warmup: float
     n_steps: int
 
@@ -187,8 +185,8 @@ class _Schedule:
         """The learning rate of a step, from 0."""
         n_warmup = self.warmup * self.n_steps
         if step + 1 <= n_warmup:
-            return self.highest * (step + 1) / n_warmup
-        return self.highest * (self.n_steps - step) / max(self.n_steps - n_warmup, 1.0)
+            return self.max_rate * (step + 1) / n_warmup
+        return self.max_rate * (self.n_steps - step) / max(self.n_steps - n_warmup, 1.0)
 
 
 def _groups(model: torch.nn.Module, weight_decay: float) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""The texts of a search log: its queries, its products' documents, and what was chosen for what."""
+"""The texts of a search log: its queries, its products' documents, and their positive pairs."""
 
 # ibis's own annotations reject its operators and column methods.
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
@@ -26,8 +26,8 @@ class Documents:
     Attributes:
         product_ids: In ascending order.
         attributes: Each product's texts in the order of `columns`, without the blank ones.
-        columns: The columns they come from.
-        missing_columns: Columns that were asked for and the log has not.
+        columns: The columns of the texts.
+        missing_columns: Requested columns that the log lacks.
     """
 
     product_ids: list[str]
@@ -46,7 +46,7 @@ def read_documents(log: SearchLog, engine: Backend, columns: Sequence[str]) -> D
     Args:
         log: The log.
         engine: The engine.
-        columns: Product columns in the order in which they are joined.
+        columns: Product columns, in the order of joining.
 
     Returns:
         The documents.
@@ -76,7 +76,7 @@ def read_queries(log: SearchLog, engine: Backend) -> list[str]:
 
 
 def shown_pairs(log: SearchLog, engine: Backend, queries: Path, products: Path) -> Table:
-    """The unique pairs of a query and a product that the log shows, with their indices, in order of these.
+    """The unique pairs of a query and a shown product, sorted by their indices.
 
     Args:
         log: The log.
@@ -103,22 +103,22 @@ def read_searches(log: SearchLog, engine: Backend) -> pa.Table:
 
 
 def chosen_pairs(log: SearchLog, engine: Backend, search_ids: pa.Array, positive_grade: float | None) -> pa.Table:
-    """Reads which products were chosen for which queries in some searches.
+    """Reads the products that searches chose, by query.
 
     Args:
         log: The log.
         engine: The engine.
         search_ids: The searches to read.
-        positive_grade: Least human grade of a chosen product; None takes what was clicked, put into the cart or bought.
+        positive_grade: Minimum human grade of a chosen product; None takes products with a click, cart or purchase.
 
     Returns:
-        `query`, `product_id` and how often, `n`, in order of the texts.
+        `query`, `product_id` and the count `n`, sorted.
 
     Raises:
-        UserError: Where grades are asked for and the log has none.
+        UserError: Where `positive_grade` is set and the log has no grades.
     """
-    wanted = ibis.memtable(pa.table({"search_id": search_ids}))
-    impressions = read_parquet(engine, log.files("impressions")).semi_join(wanted, "search_id")
+    searches = ibis.memtable(pa.table({"search_id": search_ids}))
+    impressions = read_parquet(engine, log.files("impressions")).semi_join(searches, "search_id")
     if positive_grade is None:
         chosen = impressions.filter(ibis.or_(*((impressions[task] == 1).fill_null(False) for task in TASKS)))
     else:

@@ -1,4 +1,4 @@
-"""Sentence encoders: found by name, loaded from safetensors only, and run over many texts."""
+"""Sentence encoders: resolved by name, loaded from safetensors only, and applied to many texts."""
 
 import hashlib
 import importlib.util
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 PACKAGED = "packaged"
 MODEL_FILES = ("*.json", "*.txt", "*.safetensors", "*.model")
-"""What makes up a model: weights as safetensors, tokenizer and settings. Nothing in it is ever executed."""
+"""Files of a model: weights as safetensors, tokenizer and settings. No code of it is ever executed."""
 
 PICKLED_WEIGHTS = "pytorch_model.bin"
-"""The older format of weights, the only one of some models on the hub; PyTorch reads it without running any of it."""
+"""The older weight format, the only one of some models on the hub; PyTorch reads it without executing code in it."""
 
 NOT_MODEL_FILES: tuple[str, ...] = ("manifest.json", "onnx/*", "openvino/*")
 BATCH_TOKENS = 4096
-"""Tokens, padding included, that are encoded at a time; bounds the memory."""
+"""Tokens per forward pass, padding included; bounds the memory."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What an encoder made of some texts.
+    """Embeddings of texts.
 
     Attributes:
         embeddings: One row per text, of length 1.
-        truncated: Whether the text had more tokens than the model reads, so that its end was cut off.
+        truncated: Whether the text was truncated because it has more tokens than the model reads.
     """
 
     embeddings: Float32[np.ndarray, "texts d"]
@@ -45,10 +45,10 @@ class Encoded:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A sentence encoder in memory; pooling and normalisation are what the model's own files say.
+    """A sentence encoder in memory, with the pooling and normalisation of its own files.
 
     Attributes:
-        name: As it was asked for.
+        name: The requested name.
         fingerprint: sha256 over the contents of the model's files.
         model: The module of sentence-transformers.
     """
@@ -64,11 +64,11 @@ class TextEncoder:
 
     @property
     def max_tokens(self) -> int:
-        """Tokens that the model reads of a text."""
+        """Maximum tokens of a text."""
         return int(self.model.max_seq_length or self.model.tokenizer.model_max_length)
 
     def forward(self, texts: Sequence[str]) -> Float[Tensor, "texts d"]:
-        """Embeds one batch, with gradients where they are on, to length 1."""
+        """Embeds one batch to length 1, with gradients if enabled."""
         tokens = self.model.tokenizer(
             list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
         )
@@ -76,49 +76,49 @@ class TextEncoder:
         return torch.nn.functional.normalize(embeddings.float(), dim=1)
 
     def n_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each whole text, the special ones included."""
+        """Number of tokens of each untruncated text, special tokens included."""
         if not texts:
             return []
         return [len(ids) for ids in self.model.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
 
     def encode(self, texts: Sequence[str], title: str = "Embedding", bf16: bool = False) -> Encoded:
-        """Embeds many texts and shows how fast; see `encode_quietly`."""
+        """Embeds many texts with a progress bar; see `encode_quietly`."""
         with progress(title, total=len(texts), unit="texts") as advance:
             return self.encode_quietly(texts, advance, bf16)
 
     @torch.inference_mode()
     def encode_quietly(self, texts: Sequence[str], advance: Callable[..., None], bf16: bool = False) -> Encoded:
-        """Embeds many texts in batches of about equal length, so that little is spent on padding.
+        """Embeds many texts in batches of similar length, to limit padding.
 
-        Numerics: measured on real titles, an embedding moves by less than 1e-6 with the texts beside it in float32; in
-        bfloat16 a cosine moves by up to 2e-3.
+        Numerics: on real titles, an embedding changes by less than 1e-6 with the other texts of its batch in float32;
+        in bfloat16 a cosine changes by up to 2e-3.
 
         Args:
             texts: The texts, in any order.
-            advance: Called with the number of texts just done.
+            advance: Called with the number of texts just embedded.
             bf16: Multiplies matrices in bfloat16.
 
         Returns:
-            Embeddings in the order of `texts`, and which texts were cut.
+            Embeddings in the order of `texts`, and which texts were truncated.
         """
         self.model.eval()
         lengths = np.array(self.n_tokens(texts), dtype=np.int64)
         embeddings = np.empty((len(texts), self.d), dtype=np.float32)
         order = np.argsort(-np.minimum(lengths, self.max_tokens), kind="stable")
-        done = 0
-        while done < len(texts):
-            # Longest first: a batch that does not fit fails at once, not after hours.
-            longest = min(int(lengths[order[done]]), self.max_tokens)
-            rows = order[done : done + max(1, BATCH_TOKENS // longest)]
+        n_encoded = 0
+        while n_encoded < len(texts):
+            # Longest first: a batch that exceeds the memory fails at once, not after hours.
+            longest = min(int(lengths[order[n_encoded]]), self.max_tokens)
+            rows = order[n_encoded : n_encoded + max(1, BATCH_TOKENS // longest)]
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 embeddings[rows] = self.forward([texts[int(row)] for row in rows]).numpy()
-            done += len(rows)
+            n_encoded += len(rows)
             advance(len(rows))
         return Encoded(embeddings, lengths > self.max_tokens)
 
 
 def load_encoder(model: str) -> TextEncoder:
-    """Loads a sentence encoder; a local one without any access to the hub.
+    """Loads a sentence encoder; a local one without access to the hub.
 
     Args:
         model: `packaged`, a local folder, or the name of a model on the hub.
@@ -127,7 +127,7 @@ def load_encoder(model: str) -> TextEncoder:
         The encoder, in eval mode on the processor.
 
     Raises:
-        UserError: Where a library is missing, the folder is no model of safetensors, or the hub cannot be reached.
+        UserError: Where a library is missing, the folder has no safetensors model, or the hub cannot be reached.
     """
     require("sentence_transformers", "text")
     folder = find_model(model)
@@ -136,7 +136,7 @@ def load_encoder(model: str) -> TextEncoder:
             f"model {model!r} must have config.json and weights as safetensors, but {folder} lacks them; convert it, "
             "or choose another model"
         )
-    # The bar over a model's few hundred tensors says nothing that ours do not, and would garble JSON lines.
+    # The library's progress bar over tensors would garble JSON lines.
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -159,13 +159,13 @@ def load_encoder(model: str) -> TextEncoder:
 
 
 def find_model(model: str) -> Path:
-    """The folder of a model's files; fetches them where `model` names one on the hub.
+    """Finds the folder of a model's files, and downloads a model of the hub.
 
     Args:
         model: As for `load_encoder`.
 
     Returns:
-        A folder on this machine.
+        A local folder.
 
     Raises:
         UserError: Where there is no such folder or package, or the hub cannot be reached or has no such model.
@@ -197,7 +197,7 @@ def find_model(model: str) -> Path:
 
 
 def model_fingerprint(folder: Path) -> str:
-    """Computes the sha256 over names and contents of a model's files, whatever the folder is called."""
+    """Computes the sha256 over names and contents of a model's files, independent of the folder's name."""
     digest = hashlib.sha256()
     files = {file for pattern in (*MODEL_FILES, PICKLED_WEIGHTS) for file in folder.rglob(pattern) if file.is_file()}
     for file in sorted(files):

@@ -1,8 +1,7 @@
-"""The frozen layers' output of many texts, computed once and kept in memory-mapped files.
+"""A disk cache of the frozen layers' output, in memory-mapped files.
 
-A cache folder belongs to one encoder, cut and number format. It holds segments: folders that are complete or absent,
-each with the hidden states of some texts, one after the other. A text is known by its hash, so that another log's run
-finds what this one computed.
+A cache folder belongs to one encoder, cut and number format. It holds segments: folders, written atomically, each with
+the concatenated hidden states of some texts. The key of a text is its hash, so runs on other logs can share the cache.
 """
 
 import hashlib
@@ -25,24 +24,24 @@ from shelfrank.text.bert import CutEncoder
 
 KIND = "text_states"
 SEGMENT_TOKENS = 65_536
-"""Tokens of a segment, about: what a killed run loses at most."""
+"""Approximate tokens of a segment, the most that a killed run loses."""
 FORWARD_TOKENS = 4096
-"""Tokens, padding included, that are encoded at a time; bounds the memory."""
+"""Tokens per forward pass, padding included; bounds the memory."""
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 _BYTES = 2
 
 
 @dataclass(frozen=True)
 class CacheUse:
-    """What opening the cache took.
+    """Statistics of opening the cache.
 
     Attributes:
-        found: Texts that were there.
-        computed: Texts that were computed and kept.
-        recomputed: Texts for which there is no room, so that they are computed at each use.
-        damaged: Segments whose bytes had changed, which were removed.
-        truncated: Texts whose end was cut off.
-        mb: Megabytes of the kept texts on disk.
+        found: Texts that were in the cache.
+        computed: Texts that were computed and stored.
+        recomputed: Texts that do not fit and are computed at each use.
+        damaged: Damaged segments, which were removed.
+        truncated: Truncated texts.
+        mb: Megabytes of the stored texts.
     """
 
     found: int
@@ -54,23 +53,23 @@ class CacheUse:
 
 
 class FrozenTexts:
-    """Hidden states of texts before the trained layers.
+    """Hidden states of texts before the trained layers, from the cache.
 
     Args:
         encoder: The encoder.
-        texts: The texts; text i is number i below.
+        texts: The texts, which methods address by index.
         cache: Folder of the cache, which several runs may share.
-        max_tokens: Tokens that are read of a text.
-        cache_mb: Most megabytes that the cache may take.
-        dtype: Numbers in which states are kept.
-        priority: How often each text is used; the most used are kept where there is no room for all.
+        max_tokens: Maximum tokens of a text.
+        cache_mb: Maximum megabytes of the cache.
+        dtype: Number format of stored states.
+        priority: How often each text is used; the most used are stored if not all fit.
 
     Attributes:
         lengths: Tokens of each text.
-        use: What opening the cache took.
+        use: Statistics of opening the cache.
 
     Raises:
-        UserError: Where a hidden state is too large for the numbers in which states are kept.
+        UserError: Where a hidden state overflows the number format.
     """
 
     def __init__(
@@ -93,11 +92,11 @@ class FrozenTexts:
         self._segment = np.full(len(texts), -1, np.int32)
         self._start = np.zeros(len(texts), np.int64)
         number = {digest: index for index, digest in enumerate(hashes)}
-        found, damaged, used, useless = self._open_segments(number)
+        found, damaged, used, unused = self._open_segments(number)
         missing = np.array([index for index in set(number.values()) if self._segment[index] < 0], dtype=np.int64)
-        wanted = int(self.lengths[missing].sum()) * encoder.d * _BYTES
-        for folder, size in useless:
-            if used + wanted > cache_mb * 1e6:
+        n_needed = int(self.lengths[missing].sum()) * encoder.d * _BYTES
+        for folder, size in unused:
+            if used + n_needed > cache_mb * 1e6:
                 shutil.rmtree(folder, ignore_errors=True)
                 used -= size
         free = cache_mb * 1e6 - used
@@ -105,7 +104,7 @@ class FrozenTexts:
         kept = missing[np.lexsort((missing, rank))]
         kept = kept[np.cumsum(self.lengths[kept].astype(np.int64)) * encoder.d * _BYTES <= free]
         self._compute(kept, hashes)
-        # Texts that are written alike are one text.
+        # Equal texts share one entry.
         same = np.array([number[digest] for digest in hashes], dtype=np.int64)
         self._segment, self._start = self._segment[same], self._start[same]
         stored = int(self.lengths[np.unique(same[self._segment >= 0])].sum()) * encoder.d * _BYTES
@@ -114,7 +113,7 @@ class FrozenTexts:
     def hidden(
         self, texts: Int64[np.ndarray, " texts"]
     ) -> tuple[Float[Tensor, "texts tokens d"], Bool[Tensor, "texts tokens"]]:
-        """States of some texts in float32, padded with zeros to the longest, and a mask of the real tokens."""
+        """States of texts in float32, padded with zeros to the longest, and a mask of the real tokens."""
         lengths = self.lengths[texts]
         longest = int(lengths.max())
         mask = torch.from_numpy(np.arange(longest) < lengths[:, None])
@@ -123,7 +122,7 @@ class FrozenTexts:
             rows = np.flatnonzero(self._segment[texts] == segment)
             inside = mask[rows]
             if segment < 0:
-                # The same rounding as what is kept, so that a text has one meaning.
+                # Rounded like stored states, so that a text always gives the same values.
                 values = self._encode(texts[rows])
             else:
                 token = self._start[texts[rows], None] + np.arange(longest)
@@ -134,17 +133,17 @@ class FrozenTexts:
         return hidden, mask
 
     def _open_segments(self, number: dict[str, int]) -> tuple[int, int, int, list[tuple[Path, int]]]:
-        """Finds the texts that are there and removes broken segments.
+        """Finds stored texts and removes damaged segments.
 
         Args:
-            number: Which text each hash is.
+            number: By hash, the index of its text.
 
         Returns:
-            Texts found, broken segments, bytes in use, and the segments without any of the texts, oldest first, with
+            Texts found, damaged segments, bytes in use, and the segments without any of the texts, oldest first, with
             their bytes.
         """
         found = damaged = 0
-        used, useless = 0, []
+        used, unused = 0, []
         folders = sorted(self._folder.glob("segment-*"), key=lambda folder: folder.stat().st_mtime)
         for folder in folders:
             try:
@@ -168,11 +167,11 @@ class FrozenTexts:
                 self._segments.append(np.load(folder / "states.npy", mmap_mode="r"))
                 found += hits
             else:
-                useless.append((folder, size))
-        return found, damaged, used, useless
+                unused.append((folder, size))
+        return found, damaged, used, unused
 
     def _compute(self, kept: Int64[np.ndarray, " kept"], hashes: list[str]) -> None:
-        # By length, so that little is padding; longest first, so that too little memory shows at once.
+        # Sorted by length to limit padding; longest first, so that too little memory fails at once.
         order = kept[np.argsort(-self.lengths[kept], kind="stable")]
         ends = np.cumsum(self.lengths[order].astype(np.int64))
         with progress("Encoding texts (frozen layers)", total=len(order), unit="texts") as advance:
@@ -182,7 +181,7 @@ class FrozenTexts:
                     advance(len(part))
 
     def _write_segment(self, texts: Int64[np.ndarray, " texts"], hashes: list[str]) -> None:
-        # Named after the process too: two that compute the same texts at once do not wait for each other.
+        # The name includes the process, so that concurrent runs do not wait for each other.
         folder = self._folder / f"segment-{fingerprint(list(hashes))[:16]}-{os.getpid()}"
         with publish(folder, KIND, {"texts": len(texts)}) as draft:
             np.save(draft.path / "states.npy", self._encode(texts).view(torch.int16).numpy())
@@ -193,21 +192,21 @@ class FrozenTexts:
         self._segments.append(np.load(folder / "states.npy", mmap_mode="r"))
 
     def _encode(self, texts: Int64[np.ndarray, " texts"]) -> Shaped[Tensor, "tokens d"]:
-        """States of the texts' tokens, one text after the other."""
+        """Concatenated states of the texts' tokens."""
         pieces = []
         for start, end in _cut(self.lengths[texts]):
             hidden, mask = self.encoder.hidden([self.ids[index] for index in texts[start:end].tolist()])
             pieces.append(hidden[mask].to(self.dtype).cpu())
             if not torch.isfinite(pieces[-1]).all():
                 raise UserError(
-                    f"hidden states of {self.encoder.name!r} must fit the numbers in which they are kept, but some do "
-                    "not; set neural.text.cache_dtype to bf16"
+                    f"hidden states of {self.encoder.name!r} must fit the number format of the cache, but some do not; "
+                    "set neural.text.cache_dtype to bf16"
                 )
         return torch.cat(pieces)
 
 
 def _cut(lengths: Int32[np.ndarray, " texts"]) -> Iterator[tuple[int, int]]:
-    """Runs of texts that are encoded at a time."""
+    """Yields the ranges of texts for each forward pass."""
     start = longest = 0
     for index, length in enumerate(lengths.tolist()):
         longest = max(longest, length)

@@ -1,4 +1,4 @@
-"""The finished folder of semantic scores: embeddings on disk, cosines on demand."""
+"""A finished folder of semantic scores: embeddings on disk, cosines on demand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,9 +25,9 @@ PRODUCT_EMBEDDINGS = "product_embeddings.npy"
 CHUNK_ROWS = 65_536
 """Cosines computed at a time, which bounds the memory."""
 _KEPT_BITS = np.int32(-(1 << 31) | ((1 << 28) - 1) & ~((1 << 13) - 1))
-"""The sign, and the 15 bits of a half's exponent and fraction, 13 places further up."""
-_EXPONENTS_APART = np.float32(2.0**112)
-_LARGEST_HALF = np.float32(np.finfo(np.float16).max)
+"""The sign, and the 15 bits of a half's exponent and fraction shifted by 13 bits."""
+_EXPONENT_SHIFT = np.float32(2.0**112)
+_MAX_HALF = np.float32(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class SemanticScores:
 
     @classmethod
     def open(cls, path: Path) -> "SemanticScores":
-        """Opens a finished folder; a missing, half-written or truncated one is a `UserError`."""
+        """Opens a finished folder; a missing, incomplete or truncated one is a `UserError`."""
         return cls(path, read_manifest(path, KIND))
 
     @property
     def fingerprint(self) -> str:
-        """Hash over the scores and what decided them."""
+        """Hash over the scores and their inputs."""
         return self.manifest.fingerprint
 
     def check(self, log: str, split: dict[str, Any]) -> None:
-        """Makes sure that these are the scores of a log, and that their model has seen none of its later searches.
+        """Requires that these are the scores of a log, and that their model was not trained on its later searches.
 
         Args:
             log: Fingerprint of the log.
@@ -76,17 +76,17 @@ class SemanticScores:
         verify_files(self.path, self.manifest)
 
     def align(self, queries: Sequence[str], product_ids: Sequence[str]) -> "AlignedScores":
-        """Looks up the embeddings of someone else's queries and products.
+        """Looks up the embeddings of the caller's queries and products.
 
         Args:
-            queries: Queries, in the order that `query_idx` refers to later.
-            product_ids: Products, likewise.
+            queries: Queries, in the order of later `query_idx`.
+            product_ids: Products, in the order of later `product_idx`.
 
         Returns:
-            Scores by the caller's own indices.
+            Scores by the caller's indices.
 
         Raises:
-            UserError: Where one has no embedding here.
+            UserError: Where one has no embedding.
         """
         query_rows = self._rows(QUERIES, "query", queries)
         product_rows = self._rows(PRODUCTS, "product_id", product_ids)
@@ -97,12 +97,12 @@ class SemanticScores:
             product_rows,
         )
 
-    def _rows(self, file: str, column: str, wanted: Sequence[str]) -> Int64[np.ndarray, " wanted"]:
+    def _rows(self, file: str, column: str, values: Sequence[str]) -> Int64[np.ndarray, " values"]:
         known = pq.read_table(self.path / file, columns=[column])[column]
-        asked = pa.array(wanted, known.type)
-        rows = pc.index_in(asked, value_set=known)  # pyright: ignore[reportAttributeAccessIssue]
+        requested = pa.array(values, known.type)
+        rows = pc.index_in(requested, value_set=known)  # pyright: ignore[reportAttributeAccessIssue]
         if rows.null_count:
-            absent = asked.filter(rows.is_null()).unique()
+            absent = requested.filter(rows.is_null()).unique()
             named = ", ".join(repr(value) for value in absent[:3].to_pylist())
             raise UserError(
                 f"{self.path} must hold an embedding of every {column}, but it lacks {len(absent):,} of them, such as "
@@ -113,13 +113,13 @@ class SemanticScores:
 
 @dataclass(frozen=True)
 class AlignedScores:
-    """Cosines of queries and products, by the indices of whoever aligned them.
+    """Cosines of queries and products, by the caller's indices.
 
     Attributes:
         query_embeddings: The folder's, memory-mapped.
         product_embeddings: The folder's, memory-mapped; NaN where a product has no text.
-        query_rows: Where each of the caller's queries is.
-        product_rows: Where each of the caller's products is.
+        query_rows: By the caller's query index, the row of its embedding.
+        product_rows: By the caller's product index, the row of its embedding.
     """
 
     query_embeddings: Float16[np.ndarray, "stored_queries d"]
@@ -154,7 +154,7 @@ def row_cosines(
 ) -> Float32[np.ndarray, " rows"]:
     """Computes the cosine of each pair of rows, a chunk at a time.
 
-    Numerics: float16 leaves lengths of 1 by a few parts in 10,000, so the lengths are divided out again.
+    Numerics: float16 changes lengths of 1 by a few parts in 10,000, so the cosine divides by the lengths.
 
     Args:
         query_embeddings: Of length about 1.
@@ -177,26 +177,26 @@ def row_cosines(
 def cosines_of_query(
     query_embedding: Float16[np.ndarray, " d"], product_embeddings: Float16[np.ndarray, "products d"]
 ) -> Float32[np.ndarray, " products"]:
-    """Computes the cosines of one query with some products; the same bits as `row_cosines` gives."""
+    """Computes the cosines of one query with products, bit-equal to `row_cosines`."""
     return _cosines(widened(query_embedding[None]), widened(product_embeddings))
 
 
 def widened(halves: Float16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Turns half-precision numbers into float32 as `astype` does, in a quarter of its time."""
-    # Numerics: exponent and fraction keep their bits, and the exponents' zero points lie 112 apart. A number below the
-    # least normal half is below the least normal float until it is multiplied.
+    # Numerics: exponent and fraction keep their bits, and the exponents' biases differ by 112. A subnormal half is a
+    # subnormal float until it is multiplied.
     bits = np.ascontiguousarray(halves).view(np.int16).astype(np.int32)
     bits <<= 13
     bits &= _KEPT_BITS
     wide = bits.view(np.float32)
-    wide *= _EXPONENTS_APART
-    infinite = np.abs(wide) > _LARGEST_HALF
+    wide *= _EXPONENT_SHIFT
+    infinite = np.abs(wide) > _MAX_HALF
     if infinite.any():
         wide[infinite] = halves[infinite].astype(np.float32)
     return wide
 
 
 def _cosines(q: Float32[np.ndarray, "queries d"], p: Float32[np.ndarray, "rows d"]) -> Float32[np.ndarray, " rows"]:
-    """The cosine of each row; one query stands for all."""
+    """The cosine of each row; a single query is broadcast."""
     lengths = np.sqrt(np.einsum("nd,nd->n", q, q) * np.einsum("nd,nd->n", p, p))
     return np.einsum("nd,nd->n", np.broadcast_to(q, p.shape), p) / lengths

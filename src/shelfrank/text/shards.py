@@ -1,4 +1,4 @@
-"""Embeddings of many texts, computed shard by shard so that a killed run goes on where it stopped."""
+"""Embeddings of many texts, computed shard by shard, so that a killed run can resume."""
 
 import hashlib
 import json
@@ -21,12 +21,12 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class Embedded:
-    """What embedding cost.
+    """Statistics of embedding texts.
 
     Attributes:
-        computed: Texts embedded now; the others came from shards of an earlier run.
-        truncated: Texts with more tokens than the model reads.
-        damaged_shards: Shards whose bytes had changed, which were computed again.
+        computed: Texts embedded now; the others come from shards of an earlier run.
+        truncated: Truncated texts.
+        damaged_shards: Damaged shards, which were computed again.
         shards: The shards' files.
     """
 
@@ -39,20 +39,20 @@ class Embedded:
 def embed_texts(
     encoder: TextEncoder, texts: Sequence[str], out: Path, cache: Path, title: str, bf16: bool = False
 ) -> Embedded:
-    """Writes the embeddings of texts as one float16 `.npy`, through shards that outlive a killed run.
+    """Writes the embeddings of texts as one float16 `.npy`, through shards that survive a killed run.
 
-    Numerics: float16 halves the disk and moves a cosine by up to 5e-5, measured on real titles.
+    Numerics: float16 halves the disk space and changes a cosine by up to 5e-5 on real titles.
 
     Args:
         encoder: The model.
-        texts: Unique texts; the same ones in the same order find the shards of an earlier run.
+        texts: Unique texts; the same texts in the same order reuse the shards of an earlier run.
         out: The file to write, `[texts, d]`.
         cache: Folder of the shards.
-        title: What the progress bar says.
+        title: Title of the progress bar.
         bf16: Multiplies matrices in bfloat16.
 
     Returns:
-        What was computed and what was found.
+        The statistics.
     """
     cache.mkdir(parents=True, exist_ok=True)
     rows = np.lib.format.open_memmap(out, mode="w+", dtype=np.float16, shape=(len(texts), encoder.d))
@@ -78,7 +78,7 @@ def embed_texts(
 
 
 def write_shard(file: Path, embeddings: Float16[np.ndarray, "texts d"], truncated: Bool[np.ndarray, " texts"]) -> None:
-    """Writes a shard with its own sha256 in front, in place only when complete."""
+    """Writes a shard with its sha256 in front, atomically."""
     content = save({"embeddings": np.ascontiguousarray(embeddings), "truncated": truncated})
     write_atomic(file, hashlib.sha256(content).digest() + content)
 
@@ -86,14 +86,14 @@ def write_shard(file: Path, embeddings: Float16[np.ndarray, "texts d"], truncate
 def read_shard(
     file: Path, shape: tuple[int, int]
 ) -> tuple[Float16[np.ndarray, "texts d"], Bool[np.ndarray, " texts"]] | None:
-    """Reads a shard; None where there is none, or where its bytes are not those that were written.
+    """Reads a shard; None if there is none or it is damaged.
 
     Args:
-        file: Where it may be.
-        shape: What its embeddings must be shaped like.
+        file: The shard's file.
+        shape: The expected shape of its embeddings.
 
     Returns:
-        Embeddings, and which texts were cut.
+        Embeddings, and which texts were truncated.
     """
     if not file.is_file():
         return None

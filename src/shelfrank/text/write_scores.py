@@ -30,14 +30,14 @@ def write_queries(folder: Path, encoder: TextEncoder, queries: list[str], shards
     """Writes the queries and their embeddings, NaN where a query is blank.
 
     Args:
-        folder: Where both files go.
+        folder: Folder of both files.
         encoder: The model.
         queries: In ascending order.
         shards: Folder of finished shards.
         bf16: Multiplies matrices in bfloat16.
 
     Returns:
-        What was computed.
+        The statistics of the embedding.
     """
     table = {"query_idx": pa.array(np.arange(len(queries))), "query": pa.array(queries, pa.string())}
     pq.write_table(pa.table(table), folder / QUERIES)
@@ -58,7 +58,7 @@ def write_products(
     Paper: Sec. 3.2 says both that the document combines the attributes and that each is embedded.
 
     Args:
-        folder: Where both files go.
+        folder: Folder of both files.
         encoder: The model.
         documents: The products' texts.
         per_attribute: `mean` averages the attributes' embeddings; None embeds the joined text.
@@ -66,7 +66,7 @@ def write_products(
         bf16: Multiplies matrices in bfloat16.
 
     Returns:
-        What was computed.
+        The statistics of the embedding.
     """
     joined = documents.joined()
     table = {
@@ -80,15 +80,15 @@ def write_products(
 
 
 def write_pairs(folder: Path, log: SearchLog, engine: Backend) -> tuple[int, int]:
-    """Writes the cosine of every pair that the log shows, from the embeddings already in the folder.
+    """Writes the cosine of every shown pair of the log from the embeddings in the folder.
 
     Args:
-        folder: Where the other files are and the pairs go.
+        folder: Folder of the embeddings and of the pairs.
         log: The log.
         engine: The engine.
 
     Returns:
-        How many pairs there are, and how many of them have no score for want of text.
+        The number of pairs, and of those without a score because a text is missing.
     """
     queries = np.load(folder / QUERY_EMBEDDINGS, mmap_mode="r")
     products = np.load(folder / PRODUCT_EMBEDDINGS, mmap_mode="r")
@@ -105,17 +105,17 @@ def write_pairs(folder: Path, log: SearchLog, engine: Backend) -> tuple[int, int
             writer.write_table(pa.table([rows["query"], rows["product_id"], pa.array(cosines)], schema=schema))
             n_pairs += len(rows)
             n_missing += int(np.isnan(cosines).sum())
-            # Pairs come in the order of queries; a chunk may end within one.
-            done = int(query_rows[-1]) + 1
-            advance(done - n_queries)
-            n_queries = done
+            # Pairs are sorted by query; a chunk may end within one.
+            reached = int(query_rows[-1]) + 1
+            advance(reached - n_queries)
+            n_queries = reached
     return n_pairs, n_missing
 
 
 def _write_embeddings(
     out: Path, encoder: TextEncoder, parts: Sequence[tuple[str, ...]], shards: Path, title: str, bf16: bool
 ) -> Embedded:
-    """Writes for each row the mean of its texts' embeddings at length 1, NaN where it has no text."""
+    """Writes for each row the normalised mean of its texts' embeddings, NaN without a text."""
     texts = sorted({text for some in parts for text in some})
     unique = out.with_suffix(".texts")
     embedded = embed_texts(encoder, texts, unique, shards, title, bf16)

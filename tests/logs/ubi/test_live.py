@@ -8,21 +8,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.logs.ubi import import_ubi
-from shelfrank.logs.ubi_live import (
+from shelfrank.logs.ubi.documents import event_row
+from shelfrank.logs.ubi.importer import import_ubi
+from shelfrank.logs.ubi.live import (
     NO_ORDINAL,
     NO_PRODUCT,
     NO_QUERY,
-    NOBODY,
+    NO_VISITOR,
     UNKNOWN_ACTION,
     UNREADABLE,
     is_history,
     live_row,
     why_unused,
 )
-from shelfrank.logs.ubi_rows import event_row
 
-ASKED, LATER = "2025-03-01T10:00:00Z", "2025-03-01T10:01:00Z"
+QUERIED, LATER = "2025-03-01T10:00:00Z", "2025-03-01T10:01:00Z"
 LABEL, HISTORY, SHOWN = "label", "history", "shown"
 
 # Name: how it differs from a click on product 17 of a results page; what it becomes.
@@ -53,8 +53,8 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "watch_on_a_page": ({"action_name": "watch"}, HISTORY),
     "click_elsewhere": ({"user_query": None}, HISTORY),
     "numeric_user": ({"user_query": None, "user_id": 5}, HISTORY),
-    "view_of_nobody": ({"action_name": "view", "user_query": None, "user_id": None}, NOBODY),
-    "user_without_text": ({"action_name": "view", "user_query": None, "user_id": {"id": 5}}, NOBODY),
+    "view_of_nobody": ({"action_name": "view", "user_query": None, "user_id": None}, NO_VISITOR),
+    "user_without_text": ({"action_name": "view", "user_query": None, "user_id": {"id": 5}}, NO_VISITOR),
     "impression_elsewhere": ({"action_name": "impression", "user_query": None}, NO_QUERY),
     "impression_without_ordinal": ({"action_name": "impression", "position": {"ordinal": "top"}}, NO_ORDINAL),
     "seconds": ({"timestamp": 1_740_823_260}, LABEL),
@@ -97,14 +97,14 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     folder = tmp_path_factory.mktemp("live")
     queries, events = [], []
     for case in CASES:
-        queries.append({"query_id": case, "client_id": None, "user_query": "desk", "timestamp": ASKED})
+        queries.append({"query_id": case, "client_id": None, "user_query": "desk", "timestamp": QUERIED})
         about = {"object": {"object_id": "17"}, "position": {"ordinal": 1}}
-        shown = {"action_name": "impression", "query_id": case, "timestamp": ASKED, "event_attributes": about}
-        told = event(case)
-        document = told.get("_source", told)
+        shown = {"action_name": "impression", "query_id": case, "timestamp": QUERIED, "event_attributes": about}
+        record = event(case)
+        document = record.get("_source", record)
         if document["user_query"] is not None:
             document["query_id"] = case
-        events += [shown, told]
+        events += [shown, record]
     for name, rows in (("queries", queries), ("events", events)):
         (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     import_ubi(folder, folder / "log")
@@ -114,12 +114,12 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
     assert None not in customers
 
     def fate(case: str) -> str | None:
-        told = event(case)
+        record = event(case)
         if case in labelled:
             return LABEL
         if case in showing:
             return SHOWN
-        return HISTORY if str(told.get("_source", told)["user_id"]) in customers else None
+        return HISTORY if str(record.get("_source", record)["user_id"]) in customers else None
 
     return {case: fate(case) for case in CASES}
 
@@ -138,8 +138,8 @@ def test_an_event_means_the_same_live_as_in_a_file(case: str, imported: dict[str
 
 
 def test_an_event_without_a_time_is_now() -> None:
-    told = {name: value for name, value in event("click").items() if name != "timestamp"}
-    for given in (told, {**told, "timestamp": None}):
+    record = {name: value for name, value in event("click").items() if name != "timestamp"}
+    for given in (record, {**record, "timestamp": None}):
         assert live_row(given)["is_now"]
         assert why_unused(live_row(given)) is None
     assert not live_row(event("no_time"))["is_now"]
@@ -148,8 +148,8 @@ def test_an_event_without_a_time_is_now() -> None:
 @pytest.mark.parametrize("word", [None, " ", "null", "NA"])
 def test_a_word_for_missing_gives_way_to_the_id_that_object_id_field_names(word: str | None) -> None:
     shown = {"object_id": word, "object_id_field": "sku", "sku": "p1"}
-    told = {**event("click"), "event_attributes": {"object": shown}}
-    assert live_row(told)["object_id"] == event_row(told)["object_id"] == "p1"
+    record = {**event("click"), "event_attributes": {"object": shown}}
+    assert live_row(record)["object_id"] == event_row(record)["object_id"] == "p1"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reads times and numbers of a source's cells, however they are written, and knows why one cannot be read."""
+"""Reads times from a source's cells: ISO 8601 and similar texts, timestamps, and numbers since 1970."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.engine.embedded import epoch_us
-from shelfrank.logs.engine import Value
+from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.number_columns import plain_number
 from shelfrank.logs.times import COMMA_BEFORE_EXPONENT, EARLIEST, LATEST, PER_SECOND
 
 _DATE = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}"
@@ -16,7 +17,8 @@ _CLOCK = r"\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?)?"
 _OFFSET = r"[+-]\d\d(?::?\d\d)?"
 _REGION = r"[A-Za-z]+(?:/[A-Za-z0-9_+-]+)+"
 _NAMED = r"(?:\[[A-Za-z0-9/_+-]+\])?"
-"""The region that Java writes after an offset, which says no more of the moment."""
+"""The region that Java appends to an offset, which adds nothing to the time."""
+
 _ZONE = rf"(?:(Z|z|UTC|GMT){_NAMED}|({_OFFSET}){_NAMED}|\[?({_REGION})\]?)"
 _MIDNIGHT = r"^(?:0?0:00(?::00(?:[.,]0+)?)?)?$"
 _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
@@ -24,26 +26,19 @@ _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
 
 _ABBREVIATED = rf"^\s*{_DATE}[Tt\s]\s*{_CLOCK}\s*\(?(?:[A-Za-z]{{2,5}}|(?:UTC|GMT)[+-]\d+(?::\d\d)?)\)?\s*$"
 _DAY_FIRST = r"^\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
-
-_PLAIN = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-_BY_COMMA = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?\s*$"
-_BY_COMMA_SURELY = r"^\s*[+-]?[1-9]\d{0,2}(,\d{3})+(,\d{3}|\.\d*)\s*$"
-_WITH_COMMA = r"^\s*[+-]?(\d*|[1-9]\d{0,2}(\.\d{3})+)(,\d*)?\s*$"
-_DIGIT = r"\d"
-
 _DAY_US = 86_400 * 1_000_000
 _ZONE_OFFSET = re.compile(r"([+-])(\d\d)(?::?(\d\d))?", re.ASCII)
 
 
 def time_of(cells: Value, unit: str | None) -> Value:
-    """Reads times of the data contract.
+    """Reads times.
 
     Args:
         cells: Times, text, or numbers since 1970.
-        unit: What numbers count; None where times are no numbers.
+        unit: Unit of numbers; None if times are not numbers.
 
     Returns:
-        Times in UTC; null where a cell is none, or lies outside the data contract.
+        Times in UTC; null where a cell is not a time, or outside the data contract.
     """
     held = cells.type()
     if unit is not None and (held.is_numeric() or held.is_string()):
@@ -61,7 +56,7 @@ def time_of(cells: Value, unit: str | None) -> Value:
 
 
 def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
-    """What to do about cells that `time_of` does not read, each with the cells for which it helps."""
+    """By advice, the cells that `time_of` cannot read and for which it helps."""
     held = cells.type()
     if not (held.is_numeric() or held.is_string()):
         return {}
@@ -74,7 +69,7 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
     if held.is_string():
         dates = cells.re_search(rf"^\s*{_DATE}")
         if unit is not None:
-            hints["they are no numbers, so remove `timestamp_unit`"] = dates
+            hints["they are not numbers, so remove `timestamp_unit`"] = dates
         else:
             hints["a zone must be an offset such as +02:00 or a name such as Europe/Berlin"] = dates & (
                 cells.re_search(_ABBREVIATED) | cells.re_search("/[A-Za-z]")
@@ -84,13 +79,24 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
 
 
 def unit_of(cells: Value) -> Mapping[str, Value]:
-    """By unit, whether a cell is a number that is a time of the data contract in that unit, and in no other."""
+    """By unit, whether a cell is a number that is a valid time in that unit."""
     numbers = _number_of_time(cells) if cells.type().is_string() else cells.try_cast("float64")
     return {unit: numbers.between(*_bounds(unit)).fill_null(False) for unit in PER_SECOND}
 
 
+def count_without_zone(engine: Backend, raw: Table, column: str, timestamp_unit: str | None) -> int:
+    """Counts timestamps without a time zone, which are read as UTC."""
+    cells: Value = raw[column]
+    held = cells.type()
+    if timestamp_unit is not None and (held.is_string() or held.is_numeric()):
+        return 0
+    if not (held.is_string() or held.is_date() or (held.is_timestamp() and held.timezone is None)):
+        return 0
+    return rows_of(engine, raw.aggregate(n=is_without_zone(cells).sum()))[0]["n"] or 0
+
+
 def is_without_zone(cells: Value) -> Value:
-    """Whether a time names no zone, so that it is read as UTC."""
+    """Whether a time has no time zone and is read as UTC."""
     held = cells.type()
     if held.is_string():
         parts = [cells.re_extract(_TIME, group) for group in (3, 4, 5)]
@@ -99,12 +105,12 @@ def is_without_zone(cells: Value) -> Value:
 
 
 def is_whole_day(cells: Value, unit: str | None, zone: str | None = None) -> Value:
-    """Whether a time is a date or the start of a day; null where a cell is no time.
+    """Whether a time is a date or the start of a day; null where a cell is not a time.
 
     Args:
         cells: Times, text, or numbers since 1970.
-        unit: What numbers count; None where times are no numbers.
-        zone: The zone in which times that are no text were written; None is UTC. A text has its own.
+        unit: Unit of numbers; None if times are not numbers.
+        zone: Time zone of cells that are not text; None is UTC. Text has its own time zone.
 
     Returns:
         Truth values.
@@ -119,7 +125,7 @@ def is_whole_day(cells: Value, unit: str | None, zone: str | None = None) -> Val
 
 @ibis.udf.scalar.builtin(name="timezone", signature=(("string", "timestamp('UTC')"), "timestamp"))
 def _local(zone, time):
-    """DuckDB's own function: the clock of a zone."""
+    """DuckDB's function: local time in a time zone."""
 
 
 def starts_a_day(times: Value, zone: str | None = None) -> Value:
@@ -127,8 +133,7 @@ def starts_a_day(times: Value, zone: str | None = None) -> Value:
 
     Args:
         times: Times in UTC.
-        zone: The zone whose days they are, as an offset or a name that the engine knows (see `known_zone`); None is
-            UTC.
+        zone: Time zone of the days, as an offset or a name that the engine knows (see `known_zone`); None is UTC.
 
     Returns:
         Truth values.
@@ -145,9 +150,9 @@ def starts_a_day(times: Value, zone: str | None = None) -> Value:
 
 
 def known_zone(engine: Backend, zone: str | None) -> str | None:
-    """A zone as `starts_a_day` reads it; None, which is UTC, where the engine knows no zone of that name.
+    """A time zone for `starts_a_day`, or None (UTC) if the engine does not know its name.
 
-    A Parquet file may name any zone: its times can be read, whatever it names.
+    A Parquet file may name any time zone; its times are readable nevertheless.
     """
     if zone is None or _ZONE_OFFSET.fullmatch(zone) is not None:
         return zone
@@ -158,51 +163,13 @@ def known_zone(engine: Backend, zone: str | None) -> str | None:
     return zone
 
 
-def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:
-    """Reads numbers that are text, with or without marks between thousands.
-
-    Args:
-        cells: Text.
-        decimal_mark: What stands before the decimals; None reads a point as such, and a comma as a mark of thousands
-            only where it can be nothing else, as in 1,234.5.
-
-    Returns:
-        Numbers; null where a cell is none, or where its marks have two meanings.
-    """
-    if decimal_mark == ",":
-        plain = cells.re_search(_WITH_COMMA)
-        text = cells.replace(".", "").replace(",", ".")
-        return plain.ifelse(text, ibis.null("string")).try_cast("float64")
-    grouped = cells.re_search(_BY_COMMA if decimal_mark == "." else _BY_COMMA_SURELY)
-    return _plain_number(grouped.ifelse(cells.replace(",", ""), cells))
-
-
-def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
-    """What to do about cells that `number_of_cells` does not read, each with the cells for which it helps."""
-    if not cells.type().is_string() or decimal_mark is not None:
-        return {}
-    has_digit = cells.re_search(_DIGIT)
-    both = cells.re_search(_BY_COMMA) & cells.re_search(_WITH_COMMA)
-    return {
-        "they have a comma, so declare `decimal_mark: ','` if it stands before the decimals": (
-            cells.re_search(_WITH_COMMA) & has_digit & ~both
-        ),
-        "a comma may stand before decimals or thousands, so declare `decimal_mark` as ',' or '.'": both,
-    }
-
-
-def _plain_number(cells: Value) -> Value:
-    """The number of a text in digits alone: the engine would read 1_000 as well."""
-    return cells.re_search(_PLAIN).ifelse(cells, ibis.null("string")).try_cast("float64")
-
-
 def _number_of_time(cells: Value) -> Value:
-    """The number of a text, where a comma before an exponent, as in 1,709280123456E+12, can only be of decimals."""
-    return _plain_number(cells.re_replace(COMMA_BEFORE_EXPONENT, r"\1.\2"))
+    """Reads a number whose comma before an exponent, as in 1,709280123456E+12, is a decimal mark."""
+    return plain_number(cells.re_replace(COMMA_BEFORE_EXPONENT, r"\1.\2"))
 
 
 def _bounds(unit: str) -> tuple[float, float]:
-    # The last moment is excluded; a float64 tells microseconds of our time apart, and nanoseconds by their hundreds.
+    # The upper bound is excluded; float64 resolves present times to microseconds, and nanoseconds to hundreds.
     return EARLIEST.timestamp() * PER_SECOND[unit], LATEST.timestamp() * PER_SECOND[unit] * (1 - 2**-52)
 
 

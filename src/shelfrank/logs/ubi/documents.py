@@ -1,4 +1,4 @@
-"""Reads one query, event or product of OpenSearch's User Behavior Insights from its JSON object."""
+"""Reads one UBI query, event or product from its JSON object, and says what each action means."""
 
 import re
 from collections.abc import Callable
@@ -8,10 +8,28 @@ import pyarrow as pa
 
 from shelfrank.core.values import CategorySpelling
 from shelfrank.logs.json_values import Record, id_of, is_null_word, number_of, text_of, whole_of
-from shelfrank.logs.times import EARLIEST, LATEST, PER_SECOND, is_in_future, number_text, unit_of_number, with_point
+from shelfrank.logs.times import (
+    EARLIEST,
+    LATEST,
+    PER_SECOND,
+    is_in_future,
+    number_text,
+    unit_of_number,
+    with_decimal_point,
+)
 
+LABEL_OF = {"click": "click", "click_through": "click", "add_to_cart": "add_to_cart", "purchase": "purchase"}
+"""The one label that an action on a product of the results page sets."""
+
+NEEDS_QUERY = ("add_to_cart", "purchase")
+"""Actions that count as labels only with the query that led to them, wherever in the shop they happen."""
+
+IMPRESSION = "impression"
+HISTORY_ONLY = ("watch", "view")
+"""Actions that are always history, never a label."""
+
+KNOWN_ACTIONS = (*LABEL_OF, IMPRESSION, *HISTORY_ONLY)
 TIMESTAMP = pa.timestamp("us", tz="UTC")
-
 QUERY_COLUMNS = pa.schema(
     [
         *((name, pa.string()) for name in ("query_id", "client_id", "user_query")),
@@ -25,6 +43,7 @@ QUERY_COLUMNS = pa.schema(
         ("number_text", pa.string()),
     ]
 )
+
 EVENT_COLUMNS = pa.schema(
     [
         *((name, pa.string()) for name in ("action", "query_id", "client_id", "user_id", "object_id")),
@@ -37,6 +56,7 @@ EVENT_COLUMNS = pa.schema(
         ("number_text", pa.string()),
     ]
 )
+
 PRODUCT_NAMES = ("brand", "color", "age_group", "category")
 PRODUCT_COLUMNS = pa.schema(
     [*((name, pa.string()) for name in ("product_id", "title", *PRODUCT_NAMES)), ("price", pa.float64())]
@@ -45,17 +65,17 @@ PRODUCT_COLUMNS = pa.schema(
 _ID_KEYS = ("product_id", "object_id", "id", "_id")
 _REGION_OF_OFFSET = re.compile(r"(?<=[Zz0-9])\[[A-Za-z0-9/_+-]+\]$")
 _WHOLE_DAY = re.compile(r"[0-9W-]+(?:[Tt ]00(?::?00(?::?00(?:[.,]0+)?)?)?(?:[Zz+-].*)?)?")
-_LARGEST_ORDINAL = 2**31 - 1
+_MAX_ORDINAL = 2**31 - 1
 
 
 def source_of(record: Record) -> Record:
-    """The document: an export by scrolling wraps each, and what it says of the document itself lies beside."""
+    """The document itself: an export of search hits wraps each document in `_source`."""
     inner = record.get("_source")
     return inner if isinstance(inner, dict) else record
 
 
 def query_row(record: Record) -> Record:
-    """Reads a query; what is missing or malformed is null."""
+    """Reads a query; a missing or malformed field is null."""
     source = source_of(record)
     given = source.get("query_response_hit_ids")
     ids = [id_of(hit) for hit in given] if isinstance(given, list) else []
@@ -66,7 +86,7 @@ def query_row(record: Record) -> Record:
         "client_id": id_of(source.get("client_id")),
         "user_query": query if isinstance(query, str) else None,
         "timestamp": timestamp,
-        # A hit without an id keeps its place, so that those after it keep theirs.
+        # A hit without an id keeps its place, so that later hits keep their positions.
         "hits": ids if any(ids) else None,
         "n_hits_without_id": ids.count(None),
         "n_null_words": sum(is_null_word(source.get(name)) for name in ("query_id", "client_id")),
@@ -78,11 +98,11 @@ def query_row(record: Record) -> Record:
 
 
 def event_row(record: Record, read_id: Callable[[object], str | None] = id_of) -> Record:
-    """Reads an event; what is missing or malformed is null.
+    """Reads an event; a missing or malformed field is null.
 
     Args:
         record: The event.
-        read_id: Reads each id; a word such as null is one, or none. It is never an action.
+        read_id: Reads each id, and decides whether a word such as null is an id. Actions are always read by `id_of`.
 
     Returns:
         A row of `EVENT_COLUMNS`.
@@ -106,7 +126,7 @@ def event_row(record: Record, read_id: Callable[[object], str | None] = id_of) -
 
 
 def product_row(record: Record) -> Record:
-    """Reads a product of a catalogue; what is missing or malformed is null."""
+    """Reads a product of a catalogue; a missing or malformed field is null."""
     source = source_of(record)
     ids = (id_of(holder.get(key)) for holder in (source, record) for key in _ID_KEYS)
     price = number_of(source.get("price"))
@@ -119,23 +139,23 @@ def product_row(record: Record) -> Record:
 
 
 def read_time(value: object) -> tuple[datetime | None, bool]:
-    """Reads ISO 8601 or a number since 1970: milliseconds, or the only other unit in which it is a possible time.
+    """Reads ISO 8601 or a number since 1970: milliseconds, or the only other unit in which it is a valid time.
 
-    Where a number would be a time of the future in that other unit, it is rather a date in digits, and no time.
+    A number that would be in the future in that other unit is not a time but probably a date in digits.
 
     Args:
-        value: What the JSON holds.
+        value: The JSON value.
 
     Returns:
-        The time, or None where it is neither or lies outside the data contract; and whether it names no time zone and
-        was read as UTC.
+        The time, or None where it is neither or outside the data contract; and whether it has no time zone and was
+        read as UTC.
     """
     time: datetime | None = None
     without_zone = False
     number = _number_of_time(value)
     if isinstance(value, str) and number is None:
         try:
-            # Java writes the region behind the offset.
+            # Java appends the region to the offset.
             time = datetime.fromisoformat(_REGION_OF_OFFSET.sub("", value))
             without_zone = time.tzinfo is None
             time = time.replace(tzinfo=UTC) if without_zone else time.astimezone(UTC)
@@ -153,7 +173,7 @@ def read_time(value: object) -> tuple[datetime | None, bool]:
 
 
 def is_whole_day(value: object) -> bool:
-    """Whether a time that `read_time` reads is a date or the start of a day, in the zone in which it is written."""
+    """Whether a time that `read_time` reads is a date or the start of a day, in its own time zone."""
     number = _number_of_time(value)
     if number is None:
         return isinstance(value, str) and _WHOLE_DAY.fullmatch(value) is not None
@@ -162,14 +182,14 @@ def is_whole_day(value: object) -> bool:
 
 
 def unit_of_time(value: object) -> str | None:
-    """The unit of a time that is a number, where it is another than milliseconds."""
+    """The unit of a time that is a number in another unit than milliseconds."""
     number = _number_of_time(value)
     unit = None if number is None else unit_of_number(number)
     return None if unit == "ms" else unit
 
 
 def _number_of_time(value: object) -> float | None:
-    return number_of(with_point(value))
+    return number_of(with_decimal_point(value))
 
 
 def _object(record: Record, key: str) -> Record:
@@ -180,9 +200,9 @@ def _object(record: Record, key: str) -> Record:
 def _object_id(attributes: Record, read_id: Callable[[object], str | None]) -> str | None:
     shown = _object(attributes, "object")
     field = shown.get("object_id_field")
-    # Where object_id is absent, object_id_field may name the key that holds the id.
+    # Without object_id, object_id_field may name the key that holds the id.
     given = [shown.get("object_id"), shown.get(field) if isinstance(field, str) else None]
-    # A word such as null is an id at most where neither holds another.
+    # A word such as null is an id only if neither key holds another value.
     return next((found for read in (id_of, read_id) for found in map(read, given) if found), None)
 
 
@@ -193,11 +213,11 @@ def _ordinal(attributes: Record) -> int | None:
     if isinstance(given, dict):
         given = given.get("index")
     ordinal = whole_of(given)
-    return ordinal if ordinal is not None and 0 <= ordinal < _LARGEST_ORDINAL else None
+    return ordinal if ordinal is not None and 0 <= ordinal < _MAX_ORDINAL else None
 
 
 def _names(value: object) -> str | None:
     if isinstance(value, list):
         return " > ".join(name for name in map(text_of, value) if name) or None
-    # A category that JSON holds as a number or truth value is spelled as its text would be.
+    # A category that is a JSON number or boolean is spelled like the same text.
     return CategorySpelling().of(value) if isinstance(value, bool | int | float) else text_of(value)

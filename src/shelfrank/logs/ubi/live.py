@@ -1,39 +1,38 @@
-"""Reads an event of User Behavior Insights as it happens, as the import reads it from a file.
+"""Reads a live UBI event with the rules of the import.
 
-Live, an event tells of its query itself by `user_query`; a file has a document for each query.
+A live event carries its query's text as `user_query`; a file has a separate document for each query.
 """
 
 from shelfrank.logs.json_values import Record, named_of
-from shelfrank.logs.times import is_short
-from shelfrank.logs.ubi_actions import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS
-from shelfrank.logs.ubi_rows import event_row, source_of
+from shelfrank.logs.times import may_be_rounded
+from shelfrank.logs.ubi.documents import HISTORY_ONLY, IMPRESSION, KNOWN_ACTIONS, event_row, source_of
 
-# The log of a bundle may read a word as none of these, too.
+# A bundle's log may also read a word of these fields as missing.
 UNREADABLE = "no action or no readable time"
 UNKNOWN_ACTION = "unknown action"
 NO_PRODUCT = "no product"
 NO_QUERY = "impression without a query"
 NO_ORDINAL = "impression without an ordinal of 1 or more"
-NOBODY = "of no user, client or session"
+NO_VISITOR = "no user, client or session"
 
 
 def live_row(record: Record) -> Record:
-    """Reads an event; what is missing or malformed is null.
+    """Reads an event; a missing or malformed field is null.
 
     Args:
         record: The event.
 
     Returns:
-        What `event_row` reads, `session_id`, `user_query`, and `is_now`: whether the event tells no time at all.
+        The row of `event_row` with `session_id`, `user_query`, and `is_now`: whether the event has no time at all.
     """
     source = source_of(record)
     query, time = source.get("user_query"), source.get("timestamp")
-    # Which words mean that there is no id is for the log of the bundle to say.
+    # The bundle's log declares which words mean a missing id.
     row = event_row(source, named_of)
     return {
         **row,
-        # A file's other times show whether this one was rounded; an event by itself has none.
-        "timestamp": None if is_short(time) else row["timestamp"],
+        # In a file the other times show whether this one was rounded; a single event has no others.
+        "timestamp": None if may_be_rounded(time) else row["timestamp"],
         "session_id": named_of(source.get("session_id")),
         "user_query": query if isinstance(query, str) else None,
         "is_now": time is None,
@@ -41,17 +40,17 @@ def live_row(record: Record) -> Record:
 
 
 def is_history(row: Record) -> bool:
-    """Whether an event is history, and neither an impression nor a label of a results page."""
+    """Whether an event only counts as history, not as an impression or label of a results page."""
     return row["action"] in HISTORY_ONLY or row["user_query"] is None
 
 
 def why_unused(row: Record) -> str | None:
-    """Why an event says nothing to any bundle; None where it may say something.
+    """The reason why no bundle can use an event; None where one may.
 
-    The order of reasons is that of the import, which leaves the same events out.
+    Reasons are checked in the order of the import, which leaves out the same events.
 
     Args:
-        row: What `live_row` read.
+        row: A row of `live_row`.
 
     Returns:
         The reason.
@@ -65,8 +64,8 @@ def why_unused(row: Record) -> str | None:
     if row["action"] == IMPRESSION:
         if row["user_query"] is None:
             return NO_QUERY
-        # Whether 0 is the top is the log's to say, not one event's.
+        # Whether ordinals start at 0 is declared by the bundle's log.
         return NO_ORDINAL if row["ordinal"] is None else None
     if is_history(row) and not (row["user_id"] or row["client_id"] or row["session_id"]):
-        return NOBODY
+        return NO_VISITOR
     return None

@@ -51,7 +51,7 @@ def column(log: SearchLog, name: str, table: str = "impressions") -> list[Any]:
 
 
 @pytest.mark.parametrize("word", ["NULL", "NA", "\\N", "nan", "None", "<NA>", " ", "\u00a0", "undefined"])
-def test_words_for_no_customer_are_nobody_and_counted(tmp_path: Path, word: str) -> None:
+def test_null_words_of_customers_are_anonymous_and_counted(tmp_path: Path, word: str) -> None:
     log = imported(tmp_path, (word, "bob"))
     assert column(log, "customer_id") == [None, "bob", "ann"]
     note = log.manifest.info["notes"]["user of clicks.csv, words or blanks read as missing"]
@@ -186,7 +186,7 @@ def test_null_words_hold_whatever_the_columns_type(
 @pytest.mark.parametrize(
     "given", [[-1, 412], [-1.0, 412.0], ["-1", "412"], ["-1.0", "412.0"], [Decimal("-1.0"), Decimal("412.0")]]
 )
-def test_a_customer_of_a_null_word_is_nobody_whatever_the_columns_type(tmp_path: Path, given: list[Any]) -> None:
+def test_a_null_word_is_anonymous_in_columns_of_every_type(tmp_path: Path, given: list[Any]) -> None:
     user = {"role": "customer_id", "null_words": [-1]}
     log = tables_imported(tmp_path, {"impressions": {"customer_id": given}}, {"impressions": {"customer_id": user}})
     assert column(log, "customer_id") == [None, "412"]
@@ -290,9 +290,7 @@ def test_ids_are_spelled_alike_in_all_tables(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("shown", "known"), [(["412.0", "B7"], ["412", "B7"]), (["412", "7"], ["412.0", "B7.0", "7", "A9"])]
 )
-def test_an_error_tells_of_ids_that_differ_by_their_decimals(
-    tmp_path: Path, shown: list[str], known: list[str]
-) -> None:
+def test_an_error_names_ids_that_differ_by_their_decimals(tmp_path: Path, shown: list[str], known: list[str]) -> None:
     tables = {"impressions": {"product_id": shown}, "products": {"product_id": known, "title": known}}
     with pytest.raises(
         UserError,
@@ -355,7 +353,7 @@ def test_a_category_that_differs_by_case_only_is_the_products_own_where_case_is_
     assert column(log, "brand", "products") == [one.strip().casefold()]
 
 
-def test_what_is_missing_is_told_by_each_use_of_a_column(tmp_path: Path) -> None:
+def test_missing_values_are_noted_for_each_use_of_a_column(tmp_path: Path) -> None:
     uses = [{"side": "context", "kind": kind, "name": kind} for kind in ("numerical", "categorical")]
     log = tables_imported(tmp_path, {"impressions": {"stars": ["NA", "4"]}}, {"impressions": {"stars": uses}})
     assert (column(log, "numerical"), column(log, "categorical")) == ([None, 4.0], ["NA", "4"])

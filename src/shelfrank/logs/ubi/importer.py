@@ -1,7 +1,6 @@
-"""Imports OpenSearch User Behavior Insights 1.3.0: what was searched, what came back, what was done with it.
+"""Imports UBI files: queries with a results list become searches, events on its products become labels.
 
-A query with its list becomes a search, and an event on a product of the list its label. What customers did elsewhere
-becomes history.
+All other events become history.
 """
 
 import tempfile
@@ -12,12 +11,12 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.schema import Feature, Kind, Schema, Side
-from shelfrank.logs.engine import Table, Value, open_engine, read_parquet, rows_of
+from shelfrank.logs.engine import Table, Value, count, open_engine, read_parquet, rows_of
+from shelfrank.logs.id_columns import spell_whole_numbers
 from shelfrank.logs.json_lines import find_json_lines, keep_json_lines, require_json_lines
-from shelfrank.logs.raw_files import count, sha256, write_rows
-from shelfrank.logs.rounded_times import require_whole_times
-from shelfrank.logs.search_log import SearchLogWriter, log_is_current, write_search_log
-from shelfrank.logs.ubi_rows import (
+from shelfrank.logs.raw_files import sha256
+from shelfrank.logs.time_precision import require_whole_times
+from shelfrank.logs.ubi.documents import (
     EVENT_COLUMNS,
     PRODUCT_COLUMNS,
     PRODUCT_NAMES,
@@ -26,8 +25,8 @@ from shelfrank.logs.ubi_rows import (
     product_row,
     query_row,
 )
-from shelfrank.logs.ubi_searches import Searches, make_searches
-from shelfrank.logs.whole_ids import spell_whole_numbers
+from shelfrank.logs.ubi.searches import Searches, make_searches
+from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
 
 FEATURES = (
     *(Feature(name=name, side=Side.PRODUCT, kind=Kind.CATEGORICAL) for name in PRODUCT_NAMES),
@@ -39,38 +38,37 @@ IDS = {
     "customer_id": (("queries", "client_id"), ("events", "client_id"), ("events", "user_id")),
     "product_id": (("queries", "hits"), ("events", "object_id"), ("products", "product_id")),
 }
-"""Where the files hold each id."""
+"""By id column of the log, the files and keys that hold it."""
 
-NO_TITLE = "titles of products that products.jsonl lacks"
-NO_PRODUCT_ID = "rows of products without an id"
-REPEATED_PRODUCT = "rows of products with an id of an earlier row"
-
+NO_TITLE = "products without a title in products.jsonl"
+NO_PRODUCT_ID = "product rows without an id"
+REPEATED_PRODUCT = "product rows that repeat an earlier id"
 NOTES = {
-    "customer_id": "the client_id, or the user_id where the client was only that user in the whole file",
-    "session_id": "made of each client's queries, at most 30 minutes apart; that of events is not used",
-    "events": "what was done outside the lists, or without a query: history, never a label",
+    "customer_id": "the client_id, or the user_id where the client has only that user in the whole file",
+    "session_id": "each client's queries at most 30 minutes apart; the session_id of events is not used",
+    "events": "events outside the results lists or without a query: history, never a label",
     "query_attributes": "not used",
 }
 
 
 def import_ubi(path: Path, out: Path, first_ordinal: int | None = None) -> bool:
-    """Turns a folder with `queries.jsonl` and `events.jsonl` into a search log.
+    """Imports a folder with `queries.jsonl` and `events.jsonl` as a search log.
 
-    Products get a title and features where `products.jsonl` lies beside the two. Each file may be called `.ndjson` or
-    `.json` and be gzipped; a line is a document, or a hit that holds it under `_source`.
+    Products get a title and features if the folder has `products.jsonl`. Each file may end in `.ndjson` or `.json` and
+    be gzipped; a line is a document, or a hit with the document under `_source`.
 
     Args:
         path: The folder.
         out: The folder of the log.
-        first_ordinal: The ordinal of the topmost product in impression events, 0 or 1; None looks where the lists
-            begin.
+        first_ordinal: The ordinal of the topmost product in impression events, 0 or 1; None infers it from where the
+            lists begin.
 
     Returns:
-        Whether the log was written; False where `out` already holds it.
+        Whether the log was written; False if `out` already holds it.
 
     Raises:
-        UserError: Where a file is missing, empty, truncated, or a line of it is no JSON object, or where lists begin at
-            different ordinals or times were rounded.
+        UserError: Where a file is missing, empty or truncated, a line is not a JSON object, lists begin at different
+            ordinals, or times were rounded.
     """
     queries, events = require_json_lines(path, "queries"), require_json_lines(path, "events")
     products = find_json_lines(path, "products")
@@ -92,13 +90,14 @@ def import_ubi(path: Path, out: Path, first_ordinal: int | None = None) -> bool:
         with write_search_log(out, Schema(name="ubi", features=features), inputs) as writer:
             keep_json_lines(queries, kept["queries"], QUERY_COLUMNS, query_row)
             keep_json_lines(events, kept["events"], EVENT_COLUMNS, event_row)
-            asked, done = read_parquet(engine, [kept["queries"]]), read_parquet(engine, [kept["events"]])
-            for name, file, table in (("queries", queries, asked), ("events", events, done)):
+            tables = {name: read_parquet(engine, [kept[name]]) for name in ("queries", "events")}
+            for name, file, table in (("queries", queries, tables["queries"]), ("events", events, tables["events"])):
                 require_whole_times(engine, table, "number_text", f"timestamp of {file.name}", writer.notes)
                 n = rows_of(engine, table.aggregate(n=table["n_null_words"].sum()))[0]["n"]
                 if n:
-                    writer.notes[f"ids of {name} that are blanks or words for missing, read as missing"] = int(n)
-            tables = {"queries": asked, "events": done} | ({} if catalogue is None else {"products": catalogue})
+                    writer.notes[f"ids of {name} that are blank or a null word, read as missing"] = int(n)
+            if catalogue is not None:
+                tables["products"] = catalogue
             places = {role: [place for place in some if place[0] in tables] for role, some in IDS.items()}
             tables = spell_whole_numbers(engine, writer, tables, places)
             catalogue = tables.get("products")
@@ -113,7 +112,7 @@ def import_ubi(path: Path, out: Path, first_ordinal: int | None = None) -> bool:
 
 
 def _known_features(engine: Backend, catalogue: Table | None) -> tuple[Feature, ...]:
-    """The features that some product of the catalogue has."""
+    """The features that at least one product of the catalogue has."""
     if catalogue is None:
         return ()
     known = rows_of(engine, catalogue.aggregate(**{each.name: catalogue[each.name].count() for each in FEATURES}))[0]
