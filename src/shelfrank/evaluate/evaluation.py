@@ -28,6 +28,14 @@ EVALUATION_VERSION = 2
 CALIBRATION_BINS = 12
 
 
+class Scored(NamedTuple):
+    """A measured ranker: its report, its score of each task, and the score that orders each page."""
+
+    report: dict[str, Any]
+    tasks: Float32[np.ndarray, "rows n_tasks"]
+    fused: Float32[np.ndarray, " rows"]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A finished evaluation on disk.
@@ -48,6 +56,11 @@ class Evaluation:
         manifest = read_manifest(path, KIND)
         verify_files(path, manifest)
         return cls(path, manifest, json.loads((path / "report.json").read_text(encoding="utf-8")))
+
+    @property
+    def scored(self) -> Scored:
+        """The report with the scores that it rests on."""
+        return Scored(self.report, np.asarray(self.array("tasks")), np.asarray(self.array("fused")))
 
     def array(self, name: str) -> np.ndarray:
         """One of `fused`, `tasks`, `pd_searches`, `pd_fused`, `pd_neutral`."""

@@ -21,7 +21,7 @@ from shelfrank.report.blocks import (
     Table,
     Text,
 )
-from shelfrank.report.charts.sweep import Sweep, sweep_chart
+from shelfrank.report.charts import Sweep, sweep_chart
 from shelfrank.report.formats import between, count, number, signed
 from shelfrank.report.measured import Interval
 from shelfrank.report.page import render_page

@@ -130,6 +130,11 @@ def brief(interval: Interval | None) -> str:
     return f"{number(interval.low)}–{number(interval.high)}"
 
 
+def task_name(task: str) -> str:
+    """A task's name within a sentence."""
+    return task.replace("_", " ")
+
+
 def task_title(task: str) -> str:
     """A task's name at the start of a line.
 
@@ -143,7 +148,7 @@ def task_title(task: str) -> str:
         >>> task_title("add_to_cart")
         'Add to cart'
     """
-    words = task.replace("_", " ")
+    words = task_name(task)
     return words[:1].upper() + words[1:]
 
 

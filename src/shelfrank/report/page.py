@@ -23,10 +23,9 @@ from shelfrank.report.sections.learning import learning_section
 from shelfrank.report.sections.personalization import personalization_section
 from shelfrank.report.sections.provenance import provenance_section
 from shelfrank.report.sections.rankers import rankers_section
-from shelfrank.report.sections.result import result_section
+from shelfrank.report.sections.result import judge, lead, result_section
 from shelfrank.report.sections.sampling import sampling_section
 from shelfrank.report.sections.segments import segments_section
-from shelfrank.report.verdict import judge, lead
 
 
 def render(comparison: Mapping[str, Any]) -> str:

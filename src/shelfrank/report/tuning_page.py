@@ -24,9 +24,7 @@ from shelfrank.report.blocks import (
     Table,
     Text,
 )
-from shelfrank.report.charts.scatter import Spot, scatter_chart
-from shelfrank.report.charts.simplex import Node, simplex_chart
-from shelfrank.report.charts.sweep import Sweep, sweep_chart
+from shelfrank.report.charts import Node, Spot, Sweep, scatter_chart, simplex_chart, sweep_chart
 from shelfrank.report.formats import (
     between,
     compact,

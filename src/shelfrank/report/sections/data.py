@@ -56,9 +56,7 @@ def _positives(splits: dict[str, Split], tasks: list[str]) -> Table:
     for name, split in splits.items():
         cells = []
         for task in tasks:
-            positives = split.positives.get(task)
-            rate = positives / split.impressions if positives is not None and split.impressions else None
-            cells += [Cell(count(positives)), Cell(percent(rate, 2))]
+            cells += [Cell(count(split.positives.get(task))), Cell(percent(split.rate(task), 2))]
         rows.append(Row(_title(name), cells))
     groups = [(task_title(task), 2) for task in tasks]
     return Table(

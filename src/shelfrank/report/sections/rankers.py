@@ -1,12 +1,33 @@
-"""The rankers: quality by task with intervals, distance to what is possible, and what each of them is."""
+"""The rankers: quality by task with intervals, charts of values and differences, and what each ranker is."""
 
-from shelfrank.report.blocks import Block, Cell, Details, Listing, Missing, Row, Section, Table
-from shelfrank.report.charts import share_bar
+from collections.abc import Callable, Iterable
+
+from markupsafe import Markup
+
+from shelfrank.metrics.interval import MIN_SEARCHES
+from shelfrank.report.blocks import Block, Cell, Details, Figure, Figures, Listing, Missing, Row, Section, Table, Tabs
+from shelfrank.report.charts import Dot, Reference, interval_chart, share_bar
 from shelfrank.report.comparison import Comparison, Ranker
-from shelfrank.report.formats import brief, compact, duration, listed, memory, number, percent, task_title
-from shelfrank.report.measured import Interval
-from shelfrank.report.sections.ranker_charts import difference_charts, value_charts
-from shelfrank.report.sections.ranker_rows import HOW_TO_READ, best_of, figure_cell, ranker_role
+from shelfrank.report.formats import brief, compact, duration, listed, memory, number, percent, signed, task_title
+from shelfrank.report.measured import Interval, Measure
+
+NOTE_TONES = {1: "up", -1: "down"}
+DOT_TONES = {1: "up", -1: "down", 0: "level", None: "plain"}
+MARKS = {1: "▲ ", -1: "▼ "}
+HOW_TO_READ = (
+    "Below each value stand its interval and the paired difference to the baseline: ▲ or ▼ where the "
+    f"interval of the difference excludes 0, no mark where it includes 0 or fewer than {MIN_SEARCHES} searches count. "
+    "Shaded: the highest value of the column, which is not a test."
+)
+"""Legend of a table of `figure_cell`."""
+HOW_TO_READ_DIFFERENCES = (
+    "Coloured: the interval excludes 0, blue above and orange below. Hollow: it includes 0, or fewer than "
+    f"{MIN_SEARCHES} searches count."
+)
+"""Caption of charts of `difference_dot`."""
+
+_Draw = Callable[[str, Comparison, Measure, str], Markup | None]
+"""Draws the chart of an id, a comparison, a measure and a task; None where nothing is known."""
 
 
 def rankers_section(comparison: Comparison) -> Section:
@@ -15,8 +36,8 @@ def rankers_section(comparison: Comparison) -> Section:
         return Section("rankers", "Rankers", [Missing("No ranker was evaluated.")])
     blocks: list[Block] = [
         _quality(comparison),
-        value_charts(comparison),
-        difference_charts(comparison),
+        _value_charts(comparison),
+        _difference_charts(comparison),
         _possible(comparison),
         _profile(comparison),
     ]
@@ -47,6 +68,84 @@ def _quality(comparison: Comparison) -> Table:
     ]
     groups = [(task_title(task), len(comparison.measures)) for task in comparison.tasks]
     return Table("Ranking quality by task", "Ranker", [m.label for _, m in columns], rows, groups, HOW_TO_READ)
+
+
+def _value_charts(comparison: Comparison) -> Block:
+    """Each ranker's value with its interval, by task, for every measure to choose from."""
+    caption = "Filled blue: the highest value. Hollow: the baseline, whose value the thin line repeats."
+    if comparison.bounds.best.mrr or comparison.bounds.non_personalized.mrr:
+        caption += (
+            " Best possible: each page ordered by the customer's true probabilities, which only a simulation "
+            "knows. Best without personalization: by those of the average customer."
+        )
+    return _choice("values", "Values, with intervals", comparison, _draw_values, caption) or Missing(
+        "No values are part of this comparison."
+    )
+
+
+def _difference_charts(comparison: Comparison) -> Block:
+    """Each ranker's paired difference to the baseline with its interval, by task, for every measure."""
+    legend = "Paired differences to the baseline"
+    return _choice("differences", legend, comparison, _draw_differences, HOW_TO_READ_DIFFERENCES) or Missing(
+        "Paired differences to a baseline are not part of this comparison."
+    )
+
+
+def _choice(name: str, legend: str, comparison: Comparison, draw: _Draw, caption: str) -> Tabs | None:
+    items: list[tuple[str, list[Block]]] = []
+    chosen = 0
+    for number_of_measure, measure in enumerate(comparison.measures):
+        figures = []
+        for number_of_task, task in enumerate(comparison.tasks):
+            chart = draw(f"{name}-{number_of_measure}-{number_of_task}", comparison, measure, task)
+            if chart is not None:
+                figures.append(Figure(task_title(task), chart))
+        if figures:
+            if measure == comparison.headline:
+                chosen = len(items)
+            items.append((measure.label, [Figures(figures, caption)]))
+    return Tabs(name, legend, items, chosen) if items else None
+
+
+def _draw_values(chart_id: str, comparison: Comparison, measure: Measure, task: str) -> Markup | None:
+    intervals = [(ranker, ranker.get(measure, task)) for ranker in comparison.rankers]
+    values = [interval.value for _, interval in intervals if interval and interval.value is not None]
+    if not values:
+        return None
+    dots = []
+    for ranker, interval in intervals:
+        value = interval.value if interval else None
+        tone = "baseline" if ranker.name == comparison.baseline else "best" if value == max(values) else "plain"
+        ends = (interval.low, interval.high) if interval else (None, None)
+        dots.append(Dot(ranker.title, number(value), value, *ends, tone=tone))
+    title = f"{measure.label}, {task_title(task)}"
+    return interval_chart(chart_id, title, dots, _references(comparison, measure, task), measure.label)
+
+
+def _references(comparison: Comparison, measure: Measure, task: str) -> list[Reference]:
+    base = comparison.baseline_ranker
+    interval = base.get(measure, task) if base else None
+    references = [Reference("", interval.value, "baseline")] if interval and interval.value is not None else []
+    for label, bound, tone in (
+        ("best without personalization", comparison.bounds.non_personalized, "non-personalized"),
+        ("best possible", comparison.bounds.best, "best"),
+    ):
+        value = bound.get(measure, task)
+        if value is not None:
+            references.append(Reference(f"{label}: {number(value)}", value, tone))
+    return references
+
+
+def _draw_differences(chart_id: str, comparison: Comparison, measure: Measure, task: str) -> Markup | None:
+    dots = [
+        difference_dot(ranker.title, comparison.difference(ranker, measure, task))
+        for ranker in comparison.rankers
+        if ranker.name != comparison.baseline
+    ]
+    if not any(item.known for item in dots):
+        return None
+    title = f"Difference in {measure.label} to the baseline, {task_title(task)}"
+    return interval_chart(chart_id, title, dots, [Reference("", 0.0, "zero")], f"difference in {measure.label}")
 
 
 def _possible(comparison: Comparison) -> Block:
@@ -129,3 +228,43 @@ def _pd_cell(interval: Interval | None) -> Cell:
     if interval is None:
         return Cell(number(None))
     return Cell(number(interval.value), [(brief(interval), "")] if interval.low is not None else [])
+
+
+def ranker_role(comparison: Comparison, ranker: Ranker) -> str:
+    """What to know of a ranker beside its name; empty for a learned one that is not the baseline."""
+    if ranker.name == comparison.baseline:
+        return "baseline"
+    return "not learned" if ranker.learned is False else ""
+
+
+def figure_cell(interval: Interval | None, difference: Interval | None, best: str | None) -> Cell:
+    """A value with its interval and its paired difference to the baseline.
+
+    Args:
+        interval: The value.
+        difference: The difference; None for the baseline itself.
+        best: The highest value of the column, from `best_of`.
+
+    Returns:
+        The cell.
+    """
+    notes = [(brief(interval), "")] if interval and interval.low is not None else []
+    if difference is not None:
+        sign = difference.sign or 0
+        notes.append((MARKS.get(sign, "") + signed(difference.value), NOTE_TONES.get(sign, "")))
+    text = number(interval.value if interval else None)
+    return Cell(text, notes, best=text == best)
+
+
+def best_of(intervals: Iterable[Interval | None]) -> str | None:
+    """The highest of several values as printed, so that two that read alike are both marked; None for a single one."""
+    values = [interval.value for interval in intervals if interval and interval.value is not None]
+    return number(max(values)) if len(values) > 1 else None
+
+
+def difference_dot(label: str, difference: Interval | None) -> Dot:
+    """A paired difference as a row of a chart, coloured where it is shown."""
+    if difference is None:
+        return Dot(label, number(None), None)
+    tone = DOT_TONES[difference.sign]
+    return Dot(label, signed(difference.value), difference.value, difference.low, difference.high, tone)

@@ -1,11 +1,28 @@
-"""The result: for each task, whether a ranker is shown to beat the baseline, and by how much."""
+"""The result: which ranker wins each task and whether that is certain, from the paired intervals."""
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 
+from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import Block, Card, Cards, Missing, Section, Text
-from shelfrank.report.comparison import Comparison
-from shelfrank.report.formats import number, signed, task_title
-from shelfrank.report.verdict import Outcome, Verdict, n_tests
+from shelfrank.report.comparison import Comparison, Ranker
+from shelfrank.report.formats import between, listed, number, percent, plural, signed, task_title
+from shelfrank.report.measured import Interval
+
+
+class Outcome(StrEnum):
+    """What the paired differences say about a task."""
+
+    ABOVE = "above"  # a ranker's whole interval lies above 0
+    LEVEL = "level"  # none does, and at least one includes 0
+    FEW = "few"  # fewer searches count than a statement takes
+    BELOW = "below"  # every ranker's whole interval lies below 0
+    UNTESTED = "untested"  # there are values, but no interval to judge by
+    ALONE = "alone"  # nothing but the baseline was evaluated
+    UNKNOWN = "unknown"  # there are no values
+
 
 TONES = {Outcome.ABOVE: "up", Outcome.BELOW: "down"}
 CAPTIONS = {
@@ -17,6 +34,44 @@ CAPTIONS = {
     Outcome.ALONE: "baseline only",
     Outcome.UNKNOWN: "not known",
 }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the comparison says about one task.
+
+    Attributes:
+        task: The task.
+        outcome: The conclusion.
+        ranker: The ranker that the conclusion is about.
+        value: The ranker's figure.
+        baseline: The baseline's figure.
+        difference: The ranker's paired difference to the baseline.
+        sentences: The conclusion in words, with its numbers.
+    """
+
+    task: str
+    outcome: Outcome
+    ranker: Ranker | None
+    value: Interval | None
+    baseline: Interval | None
+    difference: Interval | None
+    sentences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    ranker: Ranker
+    value: Interval
+    difference: Interval | None
+
+    @property
+    def sign(self) -> int | None:
+        return None if self.difference is None else self.difference.sign
+
+    @property
+    def height(self) -> float:
+        return self.value.value or 0.0
 
 
 def result_section(comparison: Comparison, verdicts: Sequence[Verdict]) -> Section:
@@ -37,6 +92,193 @@ def result_section(comparison: Comparison, verdicts: Sequence[Verdict]) -> Secti
             )
         )
     return Section("result", "Result", blocks)
+
+
+def judge(comparison: Comparison, task: str) -> Verdict:
+    """Which ranker is best for a task, and whether that is shown against the baseline.
+
+    A ranker wins only where the interval of its paired difference lies above 0; of several such, the one of
+    the highest value does.
+
+    Args:
+        comparison: The comparison.
+        task: The task.
+
+    Returns:
+        The verdict on the comparison's headline measure.
+    """
+    measure = comparison.headline
+    base = comparison.baseline_ranker
+    base_value = base.get(measure, task) if base else None
+    candidates = [
+        _Candidate(ranker, value, comparison.difference(ranker, measure, task))
+        for ranker in comparison.rankers
+        if ranker.name != comparison.baseline and (value := ranker.get(measure, task)) is not None
+    ]
+    outcome, subject = _conclude(candidates, base_value)
+    return Verdict(
+        task=task,
+        outcome=outcome,
+        ranker=subject.ranker if subject else base if outcome is Outcome.ALONE else None,
+        value=subject.value if subject else base_value,
+        baseline=base_value,
+        difference=subject.difference if subject else None,
+        sentences=_sentences(comparison, task, outcome, subject, candidates, base_value),
+    )
+
+
+def lead(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
+    """The whole comparison in as few sentences as there are kinds of outcome.
+
+    Args:
+        comparison: The comparison.
+        verdicts: Its verdicts, one per task.
+
+    Returns:
+        One or more sentences.
+    """
+    measure = comparison.headline.label
+    groups: dict[tuple[Outcome, str], list[str]] = {}
+    for verdict in verdicts:
+        subject = verdict.ranker.title if verdict.ranker else ""
+        named = verdict.outcome in (Outcome.ABOVE, Outcome.UNTESTED)
+        tasks = groups.setdefault((verdict.outcome, subject if named else ""), [])
+        tasks.append(task_title(verdict.task).lower())
+    phrases = {
+        Outcome.ABOVE: "{ranker} beats {base} on {tasks}.",
+        Outcome.LEVEL: "No ranker is shown to beat {base} on {tasks}.",
+        Outcome.FEW: "Too few searches count to tell the rankers from {base} on {tasks}.",
+        Outcome.BELOW: "Every ranker is below {base} on {tasks}.",
+        Outcome.UNTESTED: "{ranker} has the highest {measure} on {tasks}, untested against a baseline.",
+        Outcome.ALONE: "Nothing but {base} was evaluated on {tasks}.",
+        Outcome.UNKNOWN: "No {measure} is known on {tasks}.",
+    }
+    # str.format reads no braces in the values that it inserts, so names may hold any.
+    names = itertools.chain([_baseline_name(comparison)], itertools.repeat("the baseline"))
+    return " ".join(
+        phrases[outcome].format(ranker=ranker, base=name, measure=measure, tasks=listed(tasks))
+        for ((outcome, ranker), tasks), name in zip(groups.items(), names, strict=False)
+    )
+
+
+def n_tests(comparison: Comparison) -> int:
+    """How many paired differences stand behind the verdicts."""
+    measure = comparison.headline
+    return sum(
+        (difference := comparison.difference(ranker, measure, task)) is not None and difference.sign is not None
+        for ranker in comparison.rankers
+        for task in comparison.tasks
+        if ranker.name != comparison.baseline
+    )
+
+
+def _conclude(candidates: list[_Candidate], base: Interval | None) -> tuple[Outcome, _Candidate | None]:
+    def highest(sign: int | None) -> _Candidate | None:
+        return max((c for c in candidates if c.sign == sign), key=lambda c: c.height, default=None)
+
+    if not candidates:
+        return (Outcome.UNKNOWN if base is None else Outcome.ALONE), None
+    for sign, outcome in (
+        (1, Outcome.ABOVE), (0, Outcome.LEVEL), (None, Outcome.UNTESTED), (-1, Outcome.BELOW),
+    ):  # fmt: skip
+        if found := highest(sign):
+            few = found.difference is not None and found.difference.too_few
+            return Outcome.FEW if few else outcome, found
+    raise AssertionError("every candidate has one of the four signs")
+
+
+def _sentences(
+    comparison: Comparison,
+    task: str,
+    outcome: Outcome,
+    subject: _Candidate | None,
+    candidates: list[_Candidate],
+    base: Interval | None,
+) -> tuple[str, ...]:
+    measure, base_name = comparison.headline.label, _baseline_name(comparison)
+    base_text = number(base.value if base else None)
+    if subject is None:
+        return (f"No {measure} is known.",) if base is None else (f"{base_name} alone: {measure} {base_text}.",)
+    label, value = subject.ranker.title, number(subject.value.value)
+    difference = subject.difference
+    ends = f"{_confidence(comparison)}interval {between(difference)}"
+    gain = signed(difference.value if difference else None)
+    if outcome is Outcome.ABOVE:
+        return (
+            f"{label} has {measure} {value} against {base_text} for {base_name}: "
+            f"{gain} ({ends}{_searches(difference)}).",
+            *_share(subject.ranker, task),
+            *_field(subject, candidates),
+        )
+    if outcome is Outcome.LEVEL:
+        return (
+            f"The highest ranker not shown to differ from {base_name} ({base_text}) is {label} with "
+            f"{measure} {value}: {gain}, and the {ends} includes 0{_searches(difference)}.",
+            *_field(subject, candidates),
+        )
+    if outcome is Outcome.FEW:
+        return (
+            f"Of the other rankers {label} has the highest {measure}: {value} against {base_text} for {base_name}. "
+            f"{_few(difference)}.",
+        )
+    if outcome is Outcome.BELOW:
+        return (
+            f"The nearest to {base_name} ({base_text}) is {label} with {measure} {value}: "
+            f"{gain} ({ends}{_searches(difference)}).",
+        )
+    return (f"{label} has {measure} {value}; no paired difference to a baseline is known, so nothing is shown.",)
+
+
+def _field(subject: _Candidate, candidates: list[_Candidate]) -> list[str]:
+    """Where the other rankers stand: how many win too, who is close, and who is higher without a proof."""
+    others = [c for c in candidates if c is not subject]
+    sentences = []
+    winners = sum(c.sign == 1 for c in candidates)
+    if winners > 1:
+        sentences.append(f"{winners} of {len(candidates)} rankers are above the baseline.")
+    higher = [c for c in others if c.height > subject.height]
+    if higher:
+        names = listed([f"{c.ranker.title} ({number(c.value.value)})" for c in higher])
+        sentences.append(f"Higher in value, but not shown to be above the baseline: {names}.")
+    close = [c for c in others if c not in higher and c.sign == subject.sign and _overlap(c.value, subject.value)]
+    if close:
+        names = listed([f"{c.ranker.title} ({number(c.value.value)})" for c in close])
+        sentences.append(f"Close to it, with an overlapping interval: {names}.")
+    return sentences
+
+
+def _overlap(one: Interval, other: Interval) -> bool:
+    ends = (one.low, one.high, other.low, other.high)
+    if None in ends:
+        return False
+    return max(one.low or 0, other.low or 0) <= min(one.high or 0, other.high or 0)
+
+
+def _share(ranker: Ranker, task: str) -> list[str]:
+    share = ranker.share_of_possible.get(task)
+    return (
+        [] if share is None else [f"That is {percent(share, 0)} of the gain that the best possible order would bring."]
+    )
+
+
+def _few(difference: Interval | None) -> str:
+    n = difference.n if difference else None
+    return f"{plural(n or 0, 'search counts', 'searches count')}, and fewer than {MIN_SEARCHES} show nothing"
+
+
+def _searches(difference: Interval | None) -> str:
+    n = difference.n if difference else None
+    return "" if n is None else f", {plural(n, 'search', 'searches')}"
+
+
+def _confidence(comparison: Comparison) -> str:
+    return "" if comparison.confidence is None else f"{comparison.confidence * 100:g} % "
+
+
+def _baseline_name(comparison: Comparison) -> str:
+    base = comparison.baseline_ranker
+    name = base.title if base else comparison.baseline
+    return "the baseline" if name is None else f"the baseline ({name})"
 
 
 def _card(verdict: Verdict, comparison: Comparison) -> Card:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 from shelfrank.report.blocks import Block, Cell, Details, Figure, Figures, Missing, Row, Section, Table, Text
 from shelfrank.report.charts import Pair, pair_chart
-from shelfrank.report.comparison import Comparison
+from shelfrank.report.comparison import Comparison, SampledRows, Sampling
 from shelfrank.report.formats import compact, count, listed, percent, plural
-from shelfrank.report.sampling import SampledRows, Sampling
 
 MOST_CATEGORIES = 10
 NO_CATEGORY = "(no category)"

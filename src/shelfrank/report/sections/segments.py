@@ -8,7 +8,7 @@ from shelfrank.report.charts import Reference, interval_chart
 from shelfrank.report.comparison import Comparison, Segment, figure_of
 from shelfrank.report.formats import UNKNOWN, count, percent, task_title
 from shelfrank.report.measured import Measure
-from shelfrank.report.sections.ranker_rows import (
+from shelfrank.report.sections.rankers import (
     HOW_TO_READ,
     HOW_TO_READ_DIFFERENCES,
     best_of,

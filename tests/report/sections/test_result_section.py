@@ -5,7 +5,7 @@ from comparison_example import TASKS, with_difference
 
 from shelfrank.report.comparison import Comparison, read_comparison
 from shelfrank.report.sections.data import data_line
-from shelfrank.report.verdict import Outcome, judge, lead, n_tests
+from shelfrank.report.sections.result import Outcome, judge, lead, n_tests
 
 OTHERS = ("popularity", "text_match", "lambdamart", "mmoe_dcn_v2", "mmoe_ft_transformer_text")
 
