@@ -24,8 +24,8 @@ from shelfrank.prepare.pipeline import prepare
 from shelfrank.rankers.run import Run, train
 from shelfrank.report.card_facts import FEW_SEARCHES, Facts, commands, gather
 from shelfrank.report.comparison import read_comparison
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import brief, number, task_name
-from shelfrank.report.measured import Interval
 from shelfrank.report.model_card import MARKDOWN, PAGE, card_markdown, card_page, model_card, plain, write_model_card
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
@@ -124,7 +124,7 @@ def test_the_card_holds_each_figure_with_its_interval(
     report = Evaluation.open(evaluations["mmoe_dcn_v2"]).report
     card = model_card(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(evaluations["mmoe_dcn_v2"]), "mit")
     for figure in (report["auc"]["click"], report["mrr"]["5"]["purchase"], report["ndcg"]["1"]["add_to_cart"]):
-        interval = Interval.model_validate(figure)
+        interval = Estimate.model_validate(figure)
         assert f"{number(interval.value)} ({brief(interval)})" in card
     front = yaml.safe_load(card.split("---\n", 2)[1])
     (result,) = front["model-index"][0]["results"]

@@ -22,8 +22,8 @@ from shelfrank.report.blocks import (
     Text,
 )
 from shelfrank.report.charts import Sweep, sweep_chart
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import between, count, number, signed
-from shelfrank.report.measured import Interval
 from shelfrank.report.page import render_page
 from shelfrank.report.sections.provenance import as_yaml
 
@@ -175,7 +175,7 @@ def _voters(scores: Sequence[Mapping[str, Any]], part: str) -> Table:
     return Table(f"Agreement with the true grades over {part}, with intervals", "Score", columns, rows)
 
 
-def _cell(interval: Interval, best: float) -> Cell:
+def _cell(interval: Estimate, best: float) -> Cell:
     return Cell(number(interval.value), [(between(interval), "")], best=interval.value == best)
 
 
@@ -191,5 +191,5 @@ def _headline(score: Mapping[str, Any]) -> str:
     return next(measure for measure in MEASURES if measure in score)
 
 
-def _interval(figures: Mapping[str, Any], measure: str) -> Interval:
-    return Interval.model_validate(figures[measure])
+def _interval(figures: Mapping[str, Any], measure: str) -> Estimate:
+    return Estimate.model_validate(figures[measure])

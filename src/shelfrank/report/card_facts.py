@@ -19,8 +19,8 @@ from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import Run, resolve_experiment
 from shelfrank.report.comparison import Comparison, Epoch, Ranker, read_comparison
+from shelfrank.report.estimates import Estimate, Measure
 from shelfrank.report.formats import count, listed, number, task_name
-from shelfrank.report.measured import Interval, Measure
 from shelfrank.report.sections.calibration import predicted_over_observed
 from shelfrank.simulator.config import StorefrontConfig
 
@@ -259,7 +259,7 @@ def gather(run: Run, evaluation: Evaluation) -> Facts:
         for name, rows in (("warm", ~cold), ("cold", cold))
     }
     for found in auc_of_products.values():
-        found["auc"] = {task: figure and Interval.model_validate(figure) for task, figure in found["auc"].items()}
+        found["auc"] = {task: figure and Estimate.model_validate(figure) for task, figure in found["auc"].items()}
     return Facts(
         run, evaluation, prepared, log_manifest(prepared), split_name, known, known.rankers[-1], auc_of_products
     )

@@ -10,13 +10,13 @@ from pydantic import BeforeValidator, ValidationError, model_validator
 
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import one_sentence
-from shelfrank.report.measured import Bounds, ByTask, Counts, Interval, Measure, Measured, Numbers, Part, present
+from shelfrank.report.estimates import Bounds, ByTask, Counts, Estimate, Estimates, Measure, Numbers, Part, present
 
 # XML allows no other control characters, and UTF-8 no lone surrogate; JSON can carry both.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
-class Split(Part):
+class SplitSize(Part):
     """Size of a split."""
 
     searches: int | None = None
@@ -116,7 +116,7 @@ class Data(Part):
 
     name: str | None = None
     fingerprint: str | None = None
-    splits: Annotated[dict[str, Split], BeforeValidator(present)] = {}
+    splits: Annotated[dict[str, SplitSize], BeforeValidator(present)] = {}
     features: Counts = {}
     left_out: Counts | None = None
     left_out_at_import: Counts | None = None
@@ -175,7 +175,7 @@ class RankerCost(Part):
     score: Spent = Spent()
 
 
-class Ranker(Measured):
+class Ranker(Estimates):
     """One ranker and everything measured of it."""
 
     name: str
@@ -239,8 +239,8 @@ class Segment(Part):
 
     searches: int | None = None
     with_positive: Counts = {}
-    rankers: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
-    differences: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
+    rankers: Annotated[dict[str, Estimates], BeforeValidator(present)] = {}
+    differences: Annotated[dict[str, Estimates], BeforeValidator(present)] = {}
 
 
 Segments = Annotated[dict[str, Segment], BeforeValidator(present)]
@@ -269,7 +269,7 @@ class Comparison(Part):
     baseline: str | None = None
     counts: EvaluatedCounts = EvaluatedCounts()
     rankers: list[Ranker] = []
-    differences: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
+    differences: Annotated[dict[str, Estimates], BeforeValidator(present)] = {}
     segments: Annotated[dict[str, Segments], BeforeValidator(present)] = {}
     bounds: Bounds = Bounds()
     moves: Annotated[dict[str, Moves], BeforeValidator(present)] = {}
@@ -308,12 +308,12 @@ class Comparison(Part):
         """The ranker that the others are compared with, None where it was not evaluated."""
         return next((ranker for ranker in self.rankers if ranker.name == self.baseline), None)
 
-    def difference(self, ranker: Ranker, measure: Measure, task: str) -> Interval | None:
+    def difference(self, ranker: Ranker, measure: Measure, task: str) -> Estimate | None:
         """A ranker's paired difference to the baseline; None where it is not known, and for the baseline itself."""
         return None if ranker.name == self.baseline else figure_of(self.differences, ranker, measure, task)
 
 
-def figure_of(measured: Mapping[str, Measured], ranker: Ranker, measure: Measure, task: str) -> Interval | None:
+def figure_of(measured: Mapping[str, Estimates], ranker: Ranker, measure: Measure, task: str) -> Estimate | None:
     """A ranker's figure among those of all rankers by name, None where it is not known."""
     return measured[ranker.name].get(measure, task) if ranker.name in measured else None
 

@@ -23,8 +23,8 @@ from shelfrank.report.blocks import Block, Figure, Figures, Prose, Section
 from shelfrank.report.card_facts import FEW_SEARCHES, Facts, few_searches, gather
 from shelfrank.report.charts import reliability_chart
 from shelfrank.report.comparison import figure_of
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import between, brief, count, listed, number, signed, task_name, task_title
-from shelfrank.report.measured import Interval
 from shelfrank.report.page import render_page
 from shelfrank.report.sections.calibration import summary
 from shelfrank.report.sections.data import SPLIT_TITLES
@@ -213,13 +213,13 @@ def _template() -> Template:
     return environment.get_template("model_card.md.j2")
 
 
-def _figure(interval: Interval | None) -> str:
+def _figure(interval: Estimate | None) -> str:
     if interval is None or interval.low is None or interval.high is None:
         return number(interval.value if interval else None)
     return f"{number(interval.value)} ({brief(interval) if interval.low >= 0 else between(interval)})"
 
 
-def _difference(interval: Interval | None) -> str:
+def _difference(interval: Estimate | None) -> str:
     if interval is None:
         return formats.UNKNOWN
     ends = "" if interval.low is None else f" ({between(interval)})"

@@ -25,6 +25,7 @@ from shelfrank.report.blocks import (
     Text,
 )
 from shelfrank.report.charts import Node, Spot, Sweep, scatter_chart, simplex_chart, sweep_chart
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import (
     between,
     compact,
@@ -37,7 +38,6 @@ from shelfrank.report.formats import (
     signed,
     task_title,
 )
-from shelfrank.report.measured import Interval
 from shelfrank.report.page import render_page
 
 MOST_ROWS = 16
@@ -149,7 +149,7 @@ def _cards(result: Mapping[str, Any]) -> Cards:
     k = str(result["objective"]["k"])
     cards = []
     for task in result["tasks"]:
-        figure = Interval.model_validate(entry["mrr"][k][task])
+        figure = Estimate.model_validate(entry["mrr"][k][task])
         told = "" if "weights" not in entry else f"weight {entry['weights'][task]:g}"
         others = [f"MRR@{other} {number(entry['mrr'][other][task]['value'])}" for other in entry["mrr"] if other != k]
         sentence = f"Interval {between(figure)}." + (f" {listed(others)}." if others else "")
@@ -179,7 +179,7 @@ def _simplex(result: Mapping[str, Any]) -> list[Block]:
             chart = simplex_chart(f"simplex-{index}", title, nodes, (top, left, right))
         elif len(tasks) == 2:
             along = sorted(
-                (point["weights"][tasks[0]], Interval(value=value) if task is None else _interval(point, k, task))
+                (point["weights"][tasks[0]], Estimate(value=value) if task is None else _interval(point, k, task))
                 for point, value in zip(points, values, strict=True)
             )
             chart = sweep_chart(
@@ -259,7 +259,7 @@ def _finalists(finalists: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
         for point in order[:MOST_ROWS]
     ]
     columns = ["Objective", "Chosen minus it", *(f"MRR@{k} of {_spoken(task)}" for task in result["tasks"])]
-    even = sum(Interval.model_validate(point["final"]["difference"]).sign != 1 for point in order)
+    even = sum(Estimate.model_validate(point["final"]["difference"]).sign != 1 for point in order)
     more = f" The best {MOST_ROWS} of {len(order)}." if len(order) > MOST_ROWS else ""
     legend = (
         f"{even} of {len(order)} are not shown to be worse than the chosen one (paired interval holds 0, or fewer than "
@@ -306,7 +306,7 @@ def _rivals(result: Mapping[str, Any]) -> str:
     """How many of those that were compared with the chosen one are not shown to be worse."""
     entries = result["trials"] if result["search"] == "sizes" else result["points"]
     compared = [
-        Interval.model_validate(found["difference"])
+        Estimate.model_validate(found["difference"])
         for entry in entries
         if entry["id"] != result["chosen"]
         and (found := entry.get("whole", entry.get("fused", entry))).get("difference") is not None
@@ -343,7 +343,7 @@ def _point(result: Mapping[str, Any]) -> Mapping[str, Any]:
 def _objective_cells(entry: Mapping[str, Any], is_chosen: bool) -> list[Cell]:
     if "objective" not in entry:
         return [Cell("–"), Cell("–")]
-    objective, difference = (Interval.model_validate(entry[name]) for name in ("objective", "difference"))
+    objective, difference = (Estimate.model_validate(entry[name]) for name in ("objective", "difference"))
     told = Cell(number(objective.value, 4), [(between(objective), "")], best=is_chosen)
     return [told, Cell("chosen") if is_chosen else Cell(signed(difference.value, 4), [(between(difference), "")])]
 
@@ -357,8 +357,8 @@ def _beside(point: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     return ", ".join([*notes, *(["chosen"] if point["id"] == result["chosen"] else [])])
 
 
-def _interval(point: Mapping[str, Any], k: str, task: str) -> Interval:
-    return Interval.model_validate(point["mrr"][k][task])
+def _interval(point: Mapping[str, Any], k: str, task: str) -> Estimate:
+    return Estimate.model_validate(point["mrr"][k][task])
 
 
 def _weighted(weights: Mapping[str, float]) -> str:

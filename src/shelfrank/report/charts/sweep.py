@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from shelfrank.report.charts.frame import LEGEND_ROW, Axis, Frame, span
 from shelfrank.report.charts.svg import dot, element, line, picture, polyline
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import number
-from shelfrank.report.measured import Interval
 
 WIDTH = 360
 LEFT, RIGHT, TOP, BOTTOM = 46, 352, 22, 196
@@ -26,7 +26,7 @@ class Sweep:
 
     label: str
     tone: str
-    points: Sequence[tuple[float, Interval]]
+    points: Sequence[tuple[float, Estimate]]
 
 
 def sweep_chart(

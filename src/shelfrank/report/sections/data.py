@@ -1,7 +1,7 @@
 """The data: the paper's Table 1 for each split, positives by task, and what was left out."""
 
 from shelfrank.report.blocks import Block, Cell, Columns, Details, Listing, Missing, Row, Section, Table, Text
-from shelfrank.report.comparison import Comparison, Data, Split
+from shelfrank.report.comparison import Comparison, Data, SplitSize
 from shelfrank.report.formats import UNKNOWN, count, day, listed, percent, plural, task_title
 
 SPLIT_TITLES = {"train": "Training", "valid": "Validation", "test": "Test"}
@@ -30,7 +30,7 @@ def _title(split: str) -> str:
     return SPLIT_TITLES.get(split, split)
 
 
-def _sizes(splits: dict[str, Split]) -> Table:
+def _sizes(splits: dict[str, SplitSize]) -> Table:
     rows = [
         Row(
             _title(name),
@@ -51,7 +51,7 @@ def _sizes(splits: dict[str, Split]) -> Table:
     return Table("Size of the splits", "Split", columns, rows, legend=legend)
 
 
-def _positives(splits: dict[str, Split], tasks: list[str]) -> Table:
+def _positives(splits: dict[str, SplitSize], tasks: list[str]) -> Table:
     rows = []
     for name, split in splits.items():
         cells = []

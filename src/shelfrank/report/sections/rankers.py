@@ -8,8 +8,8 @@ from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import Block, Cell, Details, Figure, Figures, Listing, Missing, Row, Section, Table, Tabs
 from shelfrank.report.charts import Dot, Reference, interval_chart, share_bar
 from shelfrank.report.comparison import Comparison, Ranker
+from shelfrank.report.estimates import Estimate, Measure
 from shelfrank.report.formats import brief, compact, duration, listed, memory, number, percent, signed, task_title
-from shelfrank.report.measured import Interval, Measure
 
 NOTE_TONES = {1: "up", -1: "down"}
 DOT_TONES = {1: "up", -1: "down", 0: "level", None: "plain"}
@@ -224,7 +224,7 @@ def _weight_cell(ranker: Ranker, task: str) -> Cell:
     return Cell(number(weight, 2), notes)
 
 
-def _pd_cell(interval: Interval | None) -> Cell:
+def _pd_cell(interval: Estimate | None) -> Cell:
     if interval is None:
         return Cell(number(None))
     return Cell(number(interval.value), [(brief(interval), "")] if interval.low is not None else [])
@@ -237,7 +237,7 @@ def ranker_role(comparison: Comparison, ranker: Ranker) -> str:
     return "not learned" if ranker.learned is False else ""
 
 
-def figure_cell(interval: Interval | None, difference: Interval | None, best: str | None) -> Cell:
+def figure_cell(interval: Estimate | None, difference: Estimate | None, best: str | None) -> Cell:
     """A value with its interval and its paired difference to the baseline.
 
     Args:
@@ -256,13 +256,13 @@ def figure_cell(interval: Interval | None, difference: Interval | None, best: st
     return Cell(text, notes, best=text == best)
 
 
-def best_of(intervals: Iterable[Interval | None]) -> str | None:
+def best_of(intervals: Iterable[Estimate | None]) -> str | None:
     """The highest of several values as printed, so that two that read alike are both marked; None for a single one."""
     values = [interval.value for interval in intervals if interval and interval.value is not None]
     return number(max(values)) if len(values) > 1 else None
 
 
-def difference_dot(label: str, difference: Interval | None) -> Dot:
+def difference_dot(label: str, difference: Estimate | None) -> Dot:
     """A paired difference as a row of a chart, coloured where it is shown."""
     if difference is None:
         return Dot(label, number(None), None)

@@ -8,11 +8,11 @@ from enum import StrEnum
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import Block, Card, Cards, Missing, Section, Text
 from shelfrank.report.comparison import Comparison, Ranker
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import between, listed, number, percent, plural, signed, task_title
-from shelfrank.report.measured import Interval
 
 
-class Outcome(StrEnum):
+class Conclusion(StrEnum):
     """What the paired differences say about a task."""
 
     ABOVE = "above"  # a ranker's whole interval lies above 0
@@ -24,15 +24,15 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"  # there are no values
 
 
-TONES = {Outcome.ABOVE: "up", Outcome.BELOW: "down"}
+TONES = {Conclusion.ABOVE: "up", Conclusion.BELOW: "down"}
 CAPTIONS = {
-    Outcome.ABOVE: "above the baseline",
-    Outcome.LEVEL: "not shown to differ",
-    Outcome.FEW: "too few searches",
-    Outcome.BELOW: "below the baseline",
-    Outcome.UNTESTED: "not tested",
-    Outcome.ALONE: "baseline only",
-    Outcome.UNKNOWN: "not known",
+    Conclusion.ABOVE: "above the baseline",
+    Conclusion.LEVEL: "not shown to differ",
+    Conclusion.FEW: "too few searches",
+    Conclusion.BELOW: "below the baseline",
+    Conclusion.UNTESTED: "not tested",
+    Conclusion.ALONE: "baseline only",
+    Conclusion.UNKNOWN: "not known",
 }
 
 
@@ -42,7 +42,7 @@ class Verdict:
 
     Attributes:
         task: The task.
-        outcome: The conclusion.
+        conclusion: The conclusion.
         ranker: The ranker that the conclusion is about.
         value: The ranker's figure.
         baseline: The baseline's figure.
@@ -51,19 +51,19 @@ class Verdict:
     """
 
     task: str
-    outcome: Outcome
+    conclusion: Conclusion
     ranker: Ranker | None
-    value: Interval | None
-    baseline: Interval | None
-    difference: Interval | None
+    value: Estimate | None
+    baseline: Estimate | None
+    difference: Estimate | None
     sentences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Candidate:
     ranker: Ranker
-    value: Interval
-    difference: Interval | None
+    value: Estimate
+    difference: Estimate | None
 
     @property
     def sign(self) -> int | None:
@@ -115,20 +115,20 @@ def judge(comparison: Comparison, task: str) -> Verdict:
         for ranker in comparison.rankers
         if ranker.name != comparison.baseline and (value := ranker.get(measure, task)) is not None
     ]
-    outcome, subject = _conclude(candidates, base_value)
+    conclusion, subject = _conclude(candidates, base_value)
     return Verdict(
         task=task,
-        outcome=outcome,
-        ranker=subject.ranker if subject else base if outcome is Outcome.ALONE else None,
+        conclusion=conclusion,
+        ranker=subject.ranker if subject else base if conclusion is Conclusion.ALONE else None,
         value=subject.value if subject else base_value,
         baseline=base_value,
         difference=subject.difference if subject else None,
-        sentences=_sentences(comparison, task, outcome, subject, candidates, base_value),
+        sentences=_sentences(comparison, task, conclusion, subject, candidates, base_value),
     )
 
 
 def lead(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
-    """The whole comparison in as few sentences as there are kinds of outcome.
+    """The whole comparison in as few sentences as there are kinds of conclusion.
 
     Args:
         comparison: The comparison.
@@ -138,26 +138,26 @@ def lead(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
         One or more sentences.
     """
     measure = comparison.headline.label
-    groups: dict[tuple[Outcome, str], list[str]] = {}
+    groups: dict[tuple[Conclusion, str], list[str]] = {}
     for verdict in verdicts:
         subject = verdict.ranker.title if verdict.ranker else ""
-        named = verdict.outcome in (Outcome.ABOVE, Outcome.UNTESTED)
-        tasks = groups.setdefault((verdict.outcome, subject if named else ""), [])
+        named = verdict.conclusion in (Conclusion.ABOVE, Conclusion.UNTESTED)
+        tasks = groups.setdefault((verdict.conclusion, subject if named else ""), [])
         tasks.append(task_title(verdict.task).lower())
     phrases = {
-        Outcome.ABOVE: "{ranker} beats {base} on {tasks}.",
-        Outcome.LEVEL: "No ranker is shown to beat {base} on {tasks}.",
-        Outcome.FEW: "Too few searches count to tell the rankers from {base} on {tasks}.",
-        Outcome.BELOW: "Every ranker is below {base} on {tasks}.",
-        Outcome.UNTESTED: "{ranker} has the highest {measure} on {tasks}, untested against a baseline.",
-        Outcome.ALONE: "Nothing but {base} was evaluated on {tasks}.",
-        Outcome.UNKNOWN: "No {measure} is known on {tasks}.",
+        Conclusion.ABOVE: "{ranker} beats {base} on {tasks}.",
+        Conclusion.LEVEL: "No ranker is shown to beat {base} on {tasks}.",
+        Conclusion.FEW: "Too few searches count to tell the rankers from {base} on {tasks}.",
+        Conclusion.BELOW: "Every ranker is below {base} on {tasks}.",
+        Conclusion.UNTESTED: "{ranker} has the highest {measure} on {tasks}, untested against a baseline.",
+        Conclusion.ALONE: "Nothing but {base} was evaluated on {tasks}.",
+        Conclusion.UNKNOWN: "No {measure} is known on {tasks}.",
     }
     # str.format reads no braces in the values that it inserts, so names may hold any.
     names = itertools.chain([_baseline_name(comparison)], itertools.repeat("the baseline"))
     return " ".join(
-        phrases[outcome].format(ranker=ranker, base=name, measure=measure, tasks=listed(tasks))
-        for ((outcome, ranker), tasks), name in zip(groups.items(), names, strict=False)
+        phrases[conclusion].format(ranker=ranker, base=name, measure=measure, tasks=listed(tasks))
+        for ((conclusion, ranker), tasks), name in zip(groups.items(), names, strict=False)
     )
 
 
@@ -172,28 +172,28 @@ def n_tests(comparison: Comparison) -> int:
     )
 
 
-def _conclude(candidates: list[_Candidate], base: Interval | None) -> tuple[Outcome, _Candidate | None]:
+def _conclude(candidates: list[_Candidate], base: Estimate | None) -> tuple[Conclusion, _Candidate | None]:
     def highest(sign: int | None) -> _Candidate | None:
         return max((c for c in candidates if c.sign == sign), key=lambda c: c.height, default=None)
 
     if not candidates:
-        return (Outcome.UNKNOWN if base is None else Outcome.ALONE), None
-    for sign, outcome in (
-        (1, Outcome.ABOVE), (0, Outcome.LEVEL), (None, Outcome.UNTESTED), (-1, Outcome.BELOW),
+        return (Conclusion.UNKNOWN if base is None else Conclusion.ALONE), None
+    for sign, conclusion in (
+        (1, Conclusion.ABOVE), (0, Conclusion.LEVEL), (None, Conclusion.UNTESTED), (-1, Conclusion.BELOW),
     ):  # fmt: skip
         if found := highest(sign):
             few = found.difference is not None and found.difference.too_few
-            return Outcome.FEW if few else outcome, found
+            return Conclusion.FEW if few else conclusion, found
     raise AssertionError("every candidate has one of the four signs")
 
 
 def _sentences(
     comparison: Comparison,
     task: str,
-    outcome: Outcome,
+    conclusion: Conclusion,
     subject: _Candidate | None,
     candidates: list[_Candidate],
-    base: Interval | None,
+    base: Estimate | None,
 ) -> tuple[str, ...]:
     measure, base_name = comparison.headline.label, _baseline_name(comparison)
     base_text = number(base.value if base else None)
@@ -203,25 +203,25 @@ def _sentences(
     difference = subject.difference
     ends = f"{_confidence(comparison)}interval {between(difference)}"
     gain = signed(difference.value if difference else None)
-    if outcome is Outcome.ABOVE:
+    if conclusion is Conclusion.ABOVE:
         return (
             f"{label} has {measure} {value} against {base_text} for {base_name}: "
             f"{gain} ({ends}{_searches(difference)}).",
             *_share(subject.ranker, task),
             *_field(subject, candidates),
         )
-    if outcome is Outcome.LEVEL:
+    if conclusion is Conclusion.LEVEL:
         return (
             f"The highest ranker not shown to differ from {base_name} ({base_text}) is {label} with "
             f"{measure} {value}: {gain}, and the {ends} includes 0{_searches(difference)}.",
             *_field(subject, candidates),
         )
-    if outcome is Outcome.FEW:
+    if conclusion is Conclusion.FEW:
         return (
             f"Of the other rankers {label} has the highest {measure}: {value} against {base_text} for {base_name}. "
             f"{_few(difference)}.",
         )
-    if outcome is Outcome.BELOW:
+    if conclusion is Conclusion.BELOW:
         return (
             f"The nearest to {base_name} ({base_text}) is {label} with {measure} {value}: "
             f"{gain} ({ends}{_searches(difference)}).",
@@ -247,7 +247,7 @@ def _field(subject: _Candidate, candidates: list[_Candidate]) -> list[str]:
     return sentences
 
 
-def _overlap(one: Interval, other: Interval) -> bool:
+def _overlap(one: Estimate, other: Estimate) -> bool:
     ends = (one.low, one.high, other.low, other.high)
     if None in ends:
         return False
@@ -261,12 +261,12 @@ def _share(ranker: Ranker, task: str) -> list[str]:
     )
 
 
-def _few(difference: Interval | None) -> str:
+def _few(difference: Estimate | None) -> str:
     n = difference.n if difference else None
     return f"{plural(n or 0, 'search counts', 'searches count')}, and fewer than {MIN_SEARCHES} show nothing"
 
 
-def _searches(difference: Interval | None) -> str:
+def _searches(difference: Estimate | None) -> str:
     n = difference.n if difference else None
     return "" if n is None else f", {plural(n, 'search', 'searches')}"
 
@@ -292,8 +292,8 @@ def _card(verdict: Verdict, comparison: Comparison) -> Card:
     return Card(
         heading=f"{task_title(verdict.task)}, {measure}",
         figure=figure,
-        caption=CAPTIONS[verdict.outcome],
+        caption=CAPTIONS[verdict.conclusion],
         subject=who,
         sentences=verdict.sentences,
-        tone=TONES.get(verdict.outcome, ""),
+        tone=TONES.get(verdict.conclusion, ""),
     )

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from shelfrank.report.blocks import Block, Cell, Details, Figure, Figures, Missing, Row, Section, Table, Tabs
 from shelfrank.report.charts import Reference, interval_chart
 from shelfrank.report.comparison import Comparison, Segment, figure_of
+from shelfrank.report.estimates import Measure
 from shelfrank.report.formats import UNKNOWN, count, percent, task_title
-from shelfrank.report.measured import Measure
 from shelfrank.report.sections.rankers import (
     HOW_TO_READ,
     HOW_TO_READ_DIFFERENCES,
