@@ -8,12 +8,13 @@ from typing import Any
 from shelfrank.bundle.export import export
 from shelfrank.config import AgreementConfig, EvaluateConfig, PrepareConfig, RelevanceConfig, SemanticConfig
 from shelfrank.core.progress import console
+from shelfrank.evaluate.agreement import relevance_agreement
 from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.evaluation import evaluate
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.prepare.semantic import score_semantic
 from shelfrank.rankers.run import resolve_experiment, train
-from shelfrank.report.agreement import relevance_agreement
+from shelfrank.report.agreement_page import write_agreement
 from shelfrank.report.page import write_report
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
@@ -65,7 +66,8 @@ def run_demo(out: Path, searches: int) -> dict[str, Any]:
     config = PrepareConfig(relevance=RelevanceConfig(), semantic_scores=str(scores) if scores else None)
     _said("prepare", prepare(log, prepared, config), prepared)
     agreement = out / "agreement"
-    measured = relevance_agreement(prepared, log, agreement, AgreementConfig(n_resamples=AGREEMENT_RESAMPLES))
+    config = AgreementConfig(n_resamples=AGREEMENT_RESAMPLES)
+    measured = relevance_agreement(prepared, log, agreement, config, write_agreement)
     _said("relevance labels against true grades", measured, agreement)
     evaluations = []
     rankers = DEMO_RANKERS | ({TEXT_RUN: TEXT_RANKER} if scores else {})

@@ -1,11 +1,12 @@
 """The page of relevance labels measured against the truth."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from shelfrank import __version__
+from shelfrank.evaluate.agreement import MEASURES
 from shelfrank.metrics.interval import MIN_SEARCHES
-from shelfrank.report.agreement_figures import MEASURES
 from shelfrank.report.blocks import (
     Block,
     Card,
@@ -56,6 +57,17 @@ DEFINITIONS = (
     ),
     ("Grades", "The simulator's own, 0 to 3. No step that makes labels or features reads them."),
 )
+
+
+def write_agreement(result: Mapping[str, Any], path: Path) -> None:
+    """Writes the page of an agreement.
+
+    Args:
+        result: What `agreement.json` holds, with the log's name as `title`.
+        path: The HTML file.
+    """
+    page = render_agreement(result, f"{result['title']}: relevance labels against true grades")
+    path.write_text(page, encoding="utf-8")
 
 
 def render_agreement(result: Mapping[str, Any], title: str) -> str:
