@@ -194,7 +194,7 @@ def test_the_page(make: Make, tmp_path: Path) -> None:
     scores = by_name(read(tmp_path / "agreement"))
     labels, raw = scores["labels"]["kappa"]["value"], scores["raw_ctr"]["kappa"]["value"]
     assert f"kappa {labels:.3f} against {raw:.3f}" in page.text
-    assert "agreement of relevance labels with the truth" in page.text
+    assert "agreement of relevance labels with true grades" in page.text
 
 
 def test_the_page_says_where_labels_do_not_help(make: Make, tmp_path: Path) -> None:
@@ -202,9 +202,13 @@ def test_the_page_says_where_labels_do_not_help(make: Make, tmp_path: Path) -> N
     relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
     result = read(tmp_path / "agreement")
     difference = by_name(result)["labels"]["difference"]["kappa"]
-    for low, high, says in ((0.1, 0.2, "agree better"), (-0.1, 0.2, "are not shown to"), (-0.2, -0.1, "agree worse")):
+    for low, high, says in (
+        (0.1, 0.2, "The relevance labels agree better"),
+        (-0.1, 0.2, "Inconclusive"),
+        (-0.2, -0.1, "The relevance labels agree worse"),
+    ):
         difference.update(low=low, high=high, n=40)
-        assert f"The relevance labels {says}" in StrictPage(render_agreement(result, "t")).text
+        assert f"{says} " in StrictPage(render_agreement(result, "t")).text
 
 
 def test_another_log_or_one_without_truth(make: Make, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def compare(
 
 
 def evaluation_names(paths: Sequence[Path]) -> list[str]:
-    """Names evaluations by their folders, with as many of the folders above as tell them apart.
+    """Names evaluations by their folders, with as many parent folders as make them distinct.
 
     Args:
         paths: The evaluations' folders.

@@ -221,10 +221,10 @@ def calibration(probs: Float[np.ndarray, " rows"], labels: np.ndarray) -> list[d
 
 
 def knows_customers(rows: Split) -> bool:
-    """Whether the rows tell customers apart, so that Personalization Degree has a meaning.
+    """Whether the rows distinguish customers, so that Personalization Degree has a meaning.
 
     It takes features of the customer, and a customer: one whose id the log has, or anything that differs between the
-    customers' features, as those of sessions do for anonymous visitors. Without, every order is that for nobody.
+    customers' features, as those of sessions do for anonymous visitors. Without either, every order is neutral.
     """
     by_kind = ((rows.numerical, rows.numerical_columns), (rows.categorical, rows.categorical_columns))
     features = [

@@ -29,7 +29,7 @@ FEW_SEARCHES = 100
 WELL_CALIBRATED = (0.8, 1.25)
 """Predicted over observed events between these is not called out."""
 OF_FEATURE = "__"
-"""What parts a feature's name from that of a column made of it, such as `age__missing`."""
+"""Separates a feature's name from the suffix of a column computed from it, such as `age__missing`."""
 MAX_EPOCHS = 30
 """With more, the table of the curve holds the first, the kept and the last one."""
 
@@ -96,7 +96,7 @@ class Facts:
 
     @property
     def position_note(self) -> str | None:
-        """What the log says of positions that nobody was shown; None where they are those of the shop's pages."""
+        """The log's note on positions that were never shown; None where they are those of the shop's pages."""
         return None if self.log is None else self.log.info["notes"].get("position")
 
     @property
@@ -168,7 +168,7 @@ class Facts:
 
     @property
     def scored_tasks(self) -> list[str]:
-        """The tasks that the ranker was made to predict."""
+        """The tasks that the ranker predicts."""
         return [task for task, figure in self.evaluation.report["auc"].items() if figure is not None]
 
     @property
@@ -282,7 +282,7 @@ def commands(facts: Facts) -> str:
         lines.append(_command(f"import {source} PATH"))
     semantic = ["--semantic scores"] if inputs.get("semantic_scores") else []
     if semantic:
-        lines.append("# the semantic scores of this log, made by: shelfrank semantic score log --out scores")
+        lines.append("# the semantic scores of this log, written by: shelfrank semantic score log --out scores")
     defaults = PrepareConfig().model_dump(mode="json", exclude={"engine", "semantic_scores"})
     labels: list[str] = []
     if inputs["config"].get("relevance") is not None:

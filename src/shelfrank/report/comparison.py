@@ -58,14 +58,14 @@ class SampledRows(Part):
 
     @property
     def asked(self) -> int | None:
-        """Rows that were asked for."""
+        """Rows that were requested."""
         if self.asked_positive is None or self.asked_negative is None:
             return None
         return self.asked_positive + self.asked_negative
 
     @property
     def short(self) -> int:
-        """Rows that were asked for and did not exist."""
+        """Rows that were requested and did not exist."""
         return (self.short_positive or 0) + (self.short_negative or 0)
 
     @property
@@ -92,7 +92,7 @@ class SampledCategory(SampledRows):
 
 
 class SamplingSettings(Part):
-    """What was asked for."""
+    """The settings of the sampling."""
 
     alpha: float | None = None
     beta: float | None = None
@@ -217,7 +217,7 @@ class PagedProduct(Part):
 
 
 class Example(Part):
-    """One search of one customer, ordered with and without knowledge of the customer."""
+    """One search of one customer, ordered with and without personalization."""
 
     query: str | None = None
     customer: str | None = None
@@ -227,7 +227,7 @@ class Example(Part):
 
 
 class Moves(Part):
-    """How far knowledge of the customer moves products; a negative move is towards the first place."""
+    """How far personalization moves products; a negative move is towards the first place."""
 
     histogram: list[tuple[int, int]] = []
     mean_absolute: float | None = None
@@ -300,7 +300,7 @@ class Comparison(Part):
 
     @property
     def headline(self) -> Measure:
-        """The measure that the conclusions speak of: MRR at 10, or at the largest cutoff there is."""
+        """The measure of the conclusions: MRR at 10, or at the largest cutoff there is."""
         return Measure("mrr", 10 if 10 in self.ks or not self.ks else max(self.ks))
 
     @property

@@ -47,13 +47,13 @@ def render(comparison: Mapping[str, Any]) -> str:
     verdicts = [judge(known, task) for task in known.tasks]
     sections = [
         result_section(known, verdicts),
-        data_section(known),
-        sampling_section(known),
         rankers_section(known),
         segments_section(known),
+        personalization_section(known),
         learning_section(known),
         calibration_section(known),
-        personalization_section(known),
+        data_section(known),
+        sampling_section(known),
         cost_section(known),
         provenance_section(known),
     ]

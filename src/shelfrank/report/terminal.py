@@ -49,7 +49,7 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
     base = known.baseline_ranker
     against = base.title if base else known.baseline
     note = (
-        f" ▲ ▼ the interval of the paired difference to {against} excludes 0, and at least {MIN_SEARCHES} searches "
+        f" ▲ ▼: the interval of the paired difference to {against} excludes 0 and at least {MIN_SEARCHES} searches "
         "count."
         if against
         else ""
@@ -57,7 +57,7 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
     table = Table(
         title=Text(known.title, "bold"),
         title_justify="left",
-        caption=Text(f"After each figure its {confidence}interval: as ±, or its ends where its sides differ.{note}"),
+        caption=Text(f"Figures with {confidence}intervals: ±, or both ends where these are asymmetric.{note}"),
         caption_justify="left",
         pad_edge=False,
     )

@@ -1,4 +1,4 @@
-"""How knowledge of the customer moves products: a histogram, and the lines between two orders of a page."""
+"""How personalization moves products: a histogram, and the lines between two orders of a page."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Calibration: whether predicted probabilities are met by what happens."""
+"""Calibration: predicted probabilities against observed rates."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,7 @@ from shelfrank.report.comparison import Bin, Comparison, Ranker
 from shelfrank.report.formats import count, number, task_title
 
 INTRO = (
-    "Rows of similar predicted probability, and how often the event was observed among them. "
-    "On the diagonal both agree."
+    "Observed rate by predicted probability, in bins of similar predictions. A calibrated ranker is on the diagonal."
 )
 
 

@@ -23,7 +23,7 @@ def data_section(comparison: Comparison) -> Section:
         features = f"{plural(sum(data.features.values()), 'feature', 'features')} by side: {listed(sides)}."
         notes.insert(0, Listing("Features", [features]))
     blocks.append(Columns([_left_out(data), notes]))
-    return Section("data", "Data", blocks, "What the rankers learned from and were judged on.")
+    return Section("data", "Data", blocks, "What the rankers were trained and evaluated on.")
 
 
 def _title(split: str) -> str:
@@ -43,7 +43,7 @@ def _sizes(splits: dict[str, SplitSize]) -> Table:
         )
         for name, split in splits.items()
     ]
-    columns = ["Queries", "Products", "Users", "Impressions", "Searches", "First", "Last"]
+    columns = ["Queries", "Products", "Customers", "Impressions", "Searches", "First", "Last"]
     legend = (
         "The first four columns are those of the paper's Table 1. Queries and products are distinct ones of "
         "the split; a search is one results page, an impression one product on it."
@@ -96,7 +96,7 @@ def _evaluated(comparison: Comparison) -> Block:
     )
     if counts.of_one_product:
         searches = plural(counts.of_one_product, "search shows", "searches show")
-        legend += f" {searches} one product only, for which MRR and NDCG are 1 whatever the ranker does."
+        legend += f" {searches} one product only, where MRR and NDCG are always 1."
     return Table("Evaluated searches by task", "Task", columns, rows, legend=legend)
 
 
@@ -111,7 +111,7 @@ def _left_out(data: Data) -> list[Block]:
     ]
     blocks: list[Block] = []
     if rows:
-        blocks.append(Table("Left out of the log, by reason", "Reason", ["When", "Count"], rows))
+        blocks.append(Table("Rows left out of the log, by reason", "Reason", ["When", "Count"], rows))
     if features := data.left_out_features:
         named = [Row(name, [Cell(why, numeric=False)]) for name, why in features.items()]
         table = Table("Features left out, by name", "Feature", ["Reason"], named)

@@ -15,13 +15,13 @@ NOTE_TONES = {1: "up", -1: "down"}
 DOT_TONES = {1: "up", -1: "down", 0: "level", None: "plain"}
 MARKS = {1: "▲ ", -1: "▼ "}
 HOW_TO_READ = (
-    "Below each value stand its interval and the paired difference to the baseline: ▲ or ▼ where the "
-    f"interval of the difference excludes 0, no mark where it includes 0 or fewer than {MIN_SEARCHES} searches count. "
-    "Shaded: the highest value of the column, which is not a test."
+    "Below each value: its interval, and the paired difference to the baseline. ▲ or ▼: the interval of the difference "
+    f"excludes 0 and at least {MIN_SEARCHES} searches count; without a mark it is inconclusive. Shaded: the highest "
+    "value of the column, which is not a test."
 )
 """Legend of a table of `figure_cell`."""
 HOW_TO_READ_DIFFERENCES = (
-    "Coloured: the interval excludes 0, blue above and orange below. Hollow: it includes 0, or fewer than "
+    "Blue: better than the baseline. Orange: worse. Hollow: inconclusive, since the interval includes 0 or fewer than "
     f"{MIN_SEARCHES} searches count."
 )
 """Caption of charts of `difference_dot`."""
@@ -43,8 +43,8 @@ def rankers_section(comparison: Comparison) -> Section:
     ]
     choices = [Listing(ranker.title, facts) for ranker in comparison.rankers if (facts := _choices(ranker))]
     if choices:
-        blocks.append(Details("What the rankers chose by themselves, and where their parameters are", choices))
-    return Section("rankers", "Rankers", blocks, "All rankers order the same test searches.")
+        blocks.append(Details("Automatic choices and parameter counts", choices))
+    return Section("rankers", "Rankers", blocks, "All rankers are evaluated on the same test searches.")
 
 
 def _quality(comparison: Comparison) -> Table:
@@ -72,11 +72,11 @@ def _quality(comparison: Comparison) -> Table:
 
 def _value_charts(comparison: Comparison) -> Block:
     """Each ranker's value with its interval, by task, for every measure to choose from."""
-    caption = "Filled blue: the highest value. Hollow: the baseline, whose value the thin line repeats."
+    caption = "Blue: the highest value. Hollow, and the thin line: the baseline."
     if comparison.bounds.best.mrr or comparison.bounds.non_personalized.mrr:
         caption += (
-            " Best possible: each page ordered by the customer's true probabilities, which only a simulation "
-            "knows. Best without personalization: by those of the average customer."
+            " Best possible: each page ordered by the customer's true probabilities, which are known in a simulation "
+            "only. Best without personalization: ordered by those of the average customer."
         )
     return _choice("values", "Values, with intervals", comparison, _draw_values, caption) or Missing(
         "No values are part of this comparison."
@@ -151,9 +151,7 @@ def _draw_differences(chart_id: str, comparison: Comparison, measure: Measure, t
 def _possible(comparison: Comparison) -> Block:
     rankers = [ranker for ranker in comparison.rankers if ranker.share_of_possible]
     if not rankers:
-        return Missing(
-            "The best possible order is not known for this data, so neither is the share of its gain that was reached."
-        )
+        return Missing("The best possible order is not known for this data.")
     rows = [
         Row(
             ranker.title,
@@ -165,9 +163,8 @@ def _possible(comparison: Comparison) -> Block:
         for ranker in rankers
     ]
     legend = (
-        f"(ranker − baseline) / (best possible − baseline) in {comparison.headline.label}: "
-        "0 % orders as well as the baseline, 100 % as well as anything can; "
-        "below 0 % is worse than the baseline."
+        f"(ranker − baseline) / (best possible − baseline) in {comparison.headline.label}: 0 % is the baseline, 100 % "
+        "the best possible order; below 0 % is worse than the baseline."
     )
     columns = [task_title(task) for task in comparison.tasks]
     return Table("Share of the possible gain reached", "Ranker", columns, rows, legend=legend)
@@ -198,18 +195,18 @@ def _profile(comparison: Comparison) -> Table:
     columns += ["Trainable", "Total", "Time", "Peak memory", "Rows/s"]
     groups = [
         ("Personalization", len(cutoffs)),
-        ("Weights of the order", len(comparison.tasks)),
+        ("Score weights", len(comparison.tasks)),
         ("Parameters", 2),
         ("Training", 2),
         ("Scoring", 1),
     ]
     legend = (
-        "PD: share of the first products that stay among the first without knowledge of the customer; "
-        "lower is more personalized; a dash where the ranker reads no features of the customer or no customer is "
-        "known. Weights: what makes a page's order of the tasks' scores, with those of the loss where these are "
-        "others; a dash where one score orders the page."
+        "PD: share of the first products that are the same with and without personalization; lower is more "
+        "personalized; a dash where the ranker reads no customer features or no customer is known. Score weights fuse "
+        "the tasks' scores into the page's order, with the weight in the loss where it differs; a dash where a single "
+        "score orders the page."
     )
-    return Table("What the rankers are, and what they took", "Ranker", columns, rows, groups, legend)
+    return Table("Size, weights and cost of the rankers", "Ranker", columns, rows, groups, legend)
 
 
 def _choices(ranker: Ranker) -> list[str]:

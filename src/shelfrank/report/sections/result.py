@@ -1,6 +1,5 @@
-"""The result: which ranker wins each task and whether that is certain, from the paired intervals."""
+"""The result: which ranker wins each task and whether that is conclusive, from the paired intervals."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +8,7 @@ from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import Block, Card, Cards, Missing, Section, Text
 from shelfrank.report.comparison import Comparison, Ranker
 from shelfrank.report.estimates import Estimate
-from shelfrank.report.formats import between, listed, number, percent, plural, signed, task_title
+from shelfrank.report.formats import between, listed, number, percent, plural, signed, task_name, task_title
 
 
 class Conclusion(StrEnum):
@@ -26,10 +25,10 @@ class Conclusion(StrEnum):
 
 TONES = {Conclusion.ABOVE: "up", Conclusion.BELOW: "down"}
 CAPTIONS = {
-    Conclusion.ABOVE: "above the baseline",
-    Conclusion.LEVEL: "not shown to differ",
-    Conclusion.FEW: "too few searches",
-    Conclusion.BELOW: "below the baseline",
+    Conclusion.ABOVE: "better than the baseline",
+    Conclusion.LEVEL: "inconclusive",
+    Conclusion.FEW: "inconclusive: too few searches",
+    Conclusion.BELOW: "worse than the baseline",
     Conclusion.UNTESTED: "not tested",
     Conclusion.ALONE: "baseline only",
     Conclusion.UNKNOWN: "not known",
@@ -85,9 +84,8 @@ def result_section(comparison: Comparison, verdicts: Sequence[Verdict]) -> Secti
     if tests > 1:
         blocks.append(
             Text(
-                f"{tests} paired differences in {comparison.headline.label} stand behind these statements. "
-                "Each interval holds for its own comparison, and the best of several is flattered by having "
-                "been chosen.",
+                f"{tests} paired differences in {comparison.headline.label} were computed. Each interval holds for its "
+                "own comparison only, and the gain of the best of several rankers is optimistic.",
                 "muted",
             )
         )
@@ -142,27 +140,32 @@ def lead(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         subject = verdict.ranker.title if verdict.ranker else ""
         named = verdict.conclusion in (Conclusion.ABOVE, Conclusion.UNTESTED)
-        tasks = groups.setdefault((verdict.conclusion, subject if named else ""), [])
-        tasks.append(task_title(verdict.task).lower())
+        groups.setdefault((verdict.conclusion, subject if named else ""), []).append(task_name(verdict.task))
     phrases = {
-        Conclusion.ABOVE: "{ranker} beats {base} on {tasks}.",
-        Conclusion.LEVEL: "No ranker is shown to beat {base} on {tasks}.",
-        Conclusion.FEW: "Too few searches count to tell the rankers from {base} on {tasks}.",
-        Conclusion.BELOW: "Every ranker is below {base} on {tasks}.",
-        Conclusion.UNTESTED: "{ranker} has the highest {measure} on {tasks}, untested against a baseline.",
-        Conclusion.ALONE: "Nothing but {base} was evaluated on {tasks}.",
+        Conclusion.ABOVE: "{ranker} beats {base} on {tasks} ({interval} above 0).",
+        Conclusion.LEVEL: "Inconclusive on {tasks}: no ranker is shown to beat {base}.",
+        Conclusion.FEW: "Inconclusive on {tasks}: too few searches count to compare with {base}.",
+        Conclusion.BELOW: "Every ranker is worse than {base} on {tasks} ({interval} below 0).",
+        Conclusion.UNTESTED: "{ranker} has the highest {measure} on {tasks}, not tested against a baseline.",
+        Conclusion.ALONE: "Only {base} was evaluated on {tasks}.",
         Conclusion.UNKNOWN: "No {measure} is known on {tasks}.",
     }
-    # str.format reads no braces in the values that it inserts, so names may hold any.
-    names = itertools.chain([_baseline_name(comparison)], itertools.repeat("the baseline"))
-    return " ".join(
-        phrases[conclusion].format(ranker=ranker, base=name, measure=measure, tasks=listed(tasks))
-        for ((conclusion, ranker), tasks), name in zip(groups.items(), names, strict=False)
-    )
+    base = _baseline_name(comparison)
+    sentences = []
+    for (conclusion, ranker), tasks in groups.items():
+        interval = f"{_confidence(comparison)}interval{'s' if len(tasks) > 1 else ''} of the difference"
+        # str.format reads no braces in the values that it inserts, so names may hold any.
+        phrase = phrases[conclusion]
+        sentences.append(
+            phrase.format(ranker=ranker, base=base, measure=measure, tasks=listed(tasks), interval=interval)
+        )
+        if "{base}" in phrase:
+            base = "the baseline"
+    return " ".join(sentences)
 
 
 def n_tests(comparison: Comparison) -> int:
-    """How many paired differences stand behind the verdicts."""
+    """How many paired differences the verdicts rest on."""
     measure = comparison.headline
     return sum(
         (difference := comparison.difference(ranker, measure, task)) is not None and difference.sign is not None
@@ -198,53 +201,46 @@ def _sentences(
     measure, base_name = comparison.headline.label, _baseline_name(comparison)
     base_text = number(base.value if base else None)
     if subject is None:
-        return (f"No {measure} is known.",) if base is None else (f"{base_name} alone: {measure} {base_text}.",)
-    label, value = subject.ranker.title, number(subject.value.value)
+        known = f"Only {base_name} was evaluated: {measure} {base_text}."
+        return (f"No {measure} is known.",) if base is None else (known,)
     difference = subject.difference
-    ends = f"{_confidence(comparison)}interval {between(difference)}"
-    gain = signed(difference.value if difference else None)
+    values = f"{measure} {number(subject.value.value)} against {base_text} for {base_name}."
+    ends = f"{_confidence(comparison)}interval of the difference: {between(difference)}{_searches(difference)}."
     if conclusion is Conclusion.ABOVE:
-        return (
-            f"{label} has {measure} {value} against {base_text} for {base_name}: "
-            f"{gain} ({ends}{_searches(difference)}).",
-            *_share(subject.ranker, task),
-            *_field(subject, candidates),
-        )
+        return values, ends, *_share(subject.ranker, task), *_field(subject, candidates)
     if conclusion is Conclusion.LEVEL:
         return (
-            f"The highest ranker not shown to differ from {base_name} ({base_text}) is {label} with "
-            f"{measure} {value}: {gain}, and the {ends} includes 0{_searches(difference)}.",
+            values,
+            f"Inconclusive: the difference is {signed(difference.value if difference else None)}, and its interval "
+            "includes 0.",
+            ends,
             *_field(subject, candidates),
         )
     if conclusion is Conclusion.FEW:
-        return (
-            f"Of the other rankers {label} has the highest {measure}: {value} against {base_text} for {base_name}. "
-            f"{_few(difference)}.",
-        )
+        return f"Highest value of the other rankers: {values}", f"{_few(difference)}."
     if conclusion is Conclusion.BELOW:
-        return (
-            f"The nearest to {base_name} ({base_text}) is {label} with {measure} {value}: "
-            f"{gain} ({ends}{_searches(difference)}).",
-        )
-    return (f"{label} has {measure} {value}; no paired difference to a baseline is known, so nothing is shown.",)
+        return f"Nearest to the baseline: {values}", ends
+    return (f"{measure} {number(subject.value.value)}; no paired difference to a baseline is known.",)
 
 
 def _field(subject: _Candidate, candidates: list[_Candidate]) -> list[str]:
-    """Where the other rankers stand: how many win too, who is close, and who is higher without a proof."""
+    """How many rankers win, which are higher in value but inconclusive, and which have overlapping intervals."""
     others = [c for c in candidates if c is not subject]
     sentences = []
     winners = sum(c.sign == 1 for c in candidates)
     if winners > 1:
-        sentences.append(f"{winners} of {len(candidates)} rankers are above the baseline.")
+        sentences.append(f"{winners} of {len(candidates)} rankers beat the baseline.")
     higher = [c for c in others if c.height > subject.height]
     if higher:
-        names = listed([f"{c.ranker.title} ({number(c.value.value)})" for c in higher])
-        sentences.append(f"Higher in value, but not shown to be above the baseline: {names}.")
+        sentences.append(f"Higher, but inconclusive: {_with_values(higher)}.")
     close = [c for c in others if c not in higher and c.sign == subject.sign and _overlap(c.value, subject.value)]
     if close:
-        names = listed([f"{c.ranker.title} ({number(c.value.value)})" for c in close])
-        sentences.append(f"Close to it, with an overlapping interval: {names}.")
+        sentences.append(f"Overlapping intervals: {_with_values(close)}.")
     return sentences
+
+
+def _with_values(candidates: list[_Candidate]) -> str:
+    return listed([f"{c.ranker.title} ({number(c.value.value)})" for c in candidates])
 
 
 def _overlap(one: Estimate, other: Estimate) -> bool:
@@ -256,14 +252,12 @@ def _overlap(one: Estimate, other: Estimate) -> bool:
 
 def _share(ranker: Ranker, task: str) -> list[str]:
     share = ranker.share_of_possible.get(task)
-    return (
-        [] if share is None else [f"That is {percent(share, 0)} of the gain that the best possible order would bring."]
-    )
+    return [] if share is None else [f"{percent(share, 0)} of the gain of the best possible order."]
 
 
 def _few(difference: Estimate | None) -> str:
     n = difference.n if difference else None
-    return f"{plural(n or 0, 'search counts', 'searches count')}, and fewer than {MIN_SEARCHES} show nothing"
+    return f"Inconclusive: {plural(n or 0, 'search counts', 'searches count')}, at least {MIN_SEARCHES} are needed"
 
 
 def _searches(difference: Estimate | None) -> str:
