@@ -82,7 +82,7 @@ def test_any_number_of_rankers_gives_a_page(n_rankers: int) -> None:
 def test_a_click_only_comparison_says_what_is_missing(click_only: dict[str, Any]) -> None:
     page = _check(render(click_only))
     for words in (
-        "gbdt beats the baseline (shown_order) on click (90 % interval of the difference above 0).",
+        "gbdt beats the baseline (shown_order) on click (90 % interval above 0).",
         "Sizes of the splits are not part of this comparison.",
         "Not recorded in this comparison: what was left out",
         "The best possible order is not known",

@@ -75,10 +75,10 @@ class Facts:
         """The result against the shown order by the headline measure; its values alone where there is none."""
         measure = self.known.headline
         phrases = {
-            1: "Better than the shown order on {}.",
-            0: "Inconclusive against the shown order on {}.",
-            -1: "Worse than the shown order on {}.",
-            None: "{}.",
+            1: "better than the shown order on {}",
+            0: "inconclusive against the shown order on {}",
+            -1: "worse than the shown order on {}",
+            None: "{}",
         }
         groups: dict[int | None, list[str]] = {sign: [] for sign in phrases}
         for task in self.known.tasks:
@@ -92,7 +92,7 @@ class Facts:
                 f"{task_name(task)} ({number(own.value)}{beside})"
             )
         told = [phrases[sign].format(listed(tasks)) for sign, tasks in groups.items() if tasks]
-        return f"{measure.label}: {' '.join(told)}" if told else f"No {measure.label} is known."
+        return f"{measure.label}: {'; '.join(told)}." if told else f"No {measure.label} is known."
 
     @property
     def position_note(self) -> str | None:

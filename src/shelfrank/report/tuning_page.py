@@ -36,6 +36,7 @@ from shelfrank.report.formats import (
     percent,
     plural,
     signed,
+    task_name,
     task_title,
 )
 from shelfrank.report.page import render_page
@@ -155,7 +156,7 @@ def _cards(result: Mapping[str, Any]) -> Cards:
         told = "" if "weights" not in entry else f"weight {entry['weights'][task]:g}"
         others = [f"MRR@{other} {number(entry['mrr'][other][task]['value'])}" for other in entry["mrr"] if other != k]
         sentence = f"Interval {between(figure)}." + (f" {listed(others)}." if others else "")
-        cards.append(Card(f"MRR@{k} of {_spoken(task)}", number(figure.value), told, "", [sentence], ""))
+        cards.append(Card(f"MRR@{k} of {task_name(task)}", number(figure.value), told, "", [sentence], ""))
     return Cards(cards)
 
 
@@ -163,7 +164,7 @@ def _simplex(result: Mapping[str, Any]) -> list[Block]:
     tasks, k = result["tasks"], str(result["objective"]["k"])
     chosen = _point(result)
     points = [point for point in result["points"] if point["relevance_weight"] == chosen["relevance_weight"]]
-    named = [(f"MRR@{k} of {_spoken(task)}", task) for task in tasks] + [("Objective", None)]
+    named = [(f"MRR@{k} of {task_name(task)}", task) for task in tasks] + [("Objective", None)]
     figures = []
     for index, (title, task) in enumerate(named):
         values = [point["objective"] if task is None else point["mrr"][k][task]["value"] for point in points]
@@ -185,7 +186,7 @@ def _simplex(result: Mapping[str, Any]) -> list[Block]:
                 for point, value in zip(points, values, strict=True)
             )
             chart = sweep_chart(
-                f"simplex-{index}", title, [Sweep(title, "up", along)], f"weight of {_spoken(tasks[0])}"
+                f"simplex-{index}", title, [Sweep(title, "up", along)], f"weight of {task_name(tasks[0])}"
             )
         else:
             return [Missing("The weights can be drawn for two or three tasks only.")]
@@ -210,8 +211,8 @@ def _front(result: Mapping[str, Any]) -> list[Block]:
             )
             for point in result["points"]
         ]
-        title = f"{task_title(one)} against {_spoken(other)}"
-        axes = (f"MRR@{k} of {_spoken(one)}", f"MRR@{k} of {_spoken(other)}")
+        title = f"{task_title(one)} against {task_name(other)}"
+        axes = (f"MRR@{k} of {task_name(one)}", f"MRR@{k} of {task_name(other)}")
         figures.append(Figure(title, scatter_chart(f"front-{one}-{other}", title, spots, axes)))
     front = sorted((p for p in result["points"] if p["front"]), key=lambda p: -p["objective"])
     best = {task: max(point["mrr"][k][task]["value"] for point in front) for task in known}
@@ -262,12 +263,13 @@ def _finalists(finalists: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
         )
         for point in order[:MAX_ROWS]
     ]
-    columns = ["Objective", "Chosen − this", *(f"MRR@{k} of {_spoken(task)}" for task in result["tasks"])]
-    even = sum(Estimate.model_validate(point["final"]["difference"]).sign != 1 for point in order)
+    columns = ["Objective", "Chosen − this", *(f"MRR@{k} of {task_name(task)}" for task in result["tasks"])]
+    others = [point for point in order if point["id"] != result["chosen"]]
+    even = sum(Estimate.model_validate(point["final"]["difference"]).sign != 1 for point in others)
     more = f" The best {MAX_ROWS} of {len(order)}." if len(order) > MAX_ROWS else ""
     legend = (
-        f"{even} of {len(order)} are inconclusive against the chosen one (the paired interval includes 0, or fewer "
-        f"than {MIN_SEARCHES} searches count).{more}"
+        f"{even} of {plural(len(others), 'other is', 'others are')} inconclusive against the chosen one (the paired "
+        f"interval includes 0, or fewer than {MIN_SEARCHES} searches count).{more}"
     )
     return Table("Weightings by objective, with paired differences", "Weights", columns, rows, legend=legend)
 
@@ -366,11 +368,7 @@ def _interval(point: Mapping[str, Any], k: str, task: str) -> Estimate:
 
 
 def _weighted(weights: Mapping[str, float]) -> str:
-    return ", ".join(f"{_spoken(task)} {round(weight, 3):g}" for task, weight in weights.items())
-
-
-def _spoken(task: str) -> str:
-    return task.replace("_", " ")
+    return ", ".join(f"{task_name(task)} {round(weight, 3):g}" for task, weight in weights.items())
 
 
 def _value(value: Any) -> str:

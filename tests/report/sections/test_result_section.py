@@ -102,10 +102,10 @@ def test_no_values_are_unknown(full: dict[str, Any]) -> None:
         (
             -0.03,
             -0.01,
-            "Every ranker is worse than the baseline (Shown order) on {} (95 % intervals of the difference below 0).",
+            "Every ranker is worse than the baseline (Shown order) on {} (95 % intervals below 0).",
         ),
         (-0.01, 0.01, "Inconclusive on {}: no ranker is shown to beat the baseline (Shown order)."),
-        (0.01, 0.03, "Popularity beats the baseline (Shown order) on {} (95 % intervals of the difference above 0)."),
+        (0.01, 0.03, "Popularity beats the baseline (Shown order) on {} (95 % intervals above 0)."),
     ],
     ids=["loss", "tie", "win"],
 )
@@ -118,8 +118,8 @@ def test_the_lead_tells_tasks_apart(full: dict[str, Any]) -> None:
     mixed = _all_at(mixed, -0.01, 0.02, ("purchase",))
     mixed = with_difference(_all_at(mixed, -0.03, -0.01, ("add_to_cart",)), "lambdamart", "add_to_cart", 0.01, 0.02)
     assert _lead(mixed) == (
-        "Every ranker is worse than the baseline (Shown order) on click (95 % interval of the difference below 0). "
-        "LambdaMART beats the baseline on add to cart (95 % interval of the difference above 0). "
+        "Every ranker is worse than the baseline (Shown order) on click (95 % interval below 0). "
+        "LambdaMART beats the baseline on add to cart (95 % interval above 0). "
         "Inconclusive on purchase: no ranker is shown to beat the baseline."
     )
 
@@ -159,7 +159,7 @@ def test_too_few_searches_name_no_winner(full: dict[str, Any], n: int) -> None:
     assert "includes 0" not in words
     assert _lead(few) == (
         "Inconclusive on click: too few searches count to compare with the baseline (Shown order). Popularity beats "
-        "the baseline on add to cart and purchase (95 % intervals of the difference above 0)."
+        "the baseline on add to cart and purchase (95 % intervals above 0)."
     )
 
 

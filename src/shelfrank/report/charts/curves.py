@@ -10,7 +10,7 @@ from shelfrank.report.comparison import Epoch
 from shelfrank.report.formats import number
 
 WIDTH = 360
-LEFT, RIGHT, TOP, BOTTOM = 46, 312, 22, 176
+LEFT, RIGHT, TOP, BOTTOM = 46, 298, 22, 176
 LABEL_GAP = 14
 MAX_DOTS = 30
 """With more epochs, neither each has a dot nor does the description name each."""

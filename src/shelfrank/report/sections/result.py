@@ -8,7 +8,7 @@ from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import Block, Card, Cards, Missing, Section, Text
 from shelfrank.report.comparison import Comparison, Ranker
 from shelfrank.report.estimates import Estimate
-from shelfrank.report.formats import between, listed, number, percent, plural, signed, task_name, task_title
+from shelfrank.report.formats import between, listed, number, plural, signed, task_name, task_title
 
 
 class Conclusion(StrEnum):
@@ -33,6 +33,10 @@ CAPTIONS = {
     Conclusion.ALONE: "baseline only",
     Conclusion.UNKNOWN: "not known",
 }
+
+
+MAX_NAMES = 3
+"""A card names so many other rankers; the table has all."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def judge(comparison: Comparison, task: str) -> Verdict:
         value=subject.value if subject else base_value,
         baseline=base_value,
         difference=subject.difference if subject else None,
-        sentences=_sentences(comparison, task, conclusion, subject, candidates, base_value),
+        sentences=_sentences(comparison, conclusion, subject, candidates, base_value),
     )
 
 
@@ -153,7 +157,7 @@ def lead(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
     base = _baseline_name(comparison)
     sentences = []
     for (conclusion, ranker), tasks in groups.items():
-        interval = f"{_confidence(comparison)}interval{'s' if len(tasks) > 1 else ''} of the difference"
+        interval = f"{_confidence(comparison)}interval{'s' if len(tasks) > 1 else ''}"
         # str.format reads no braces in the values that it inserts, so names may hold any.
         phrase = phrases[conclusion]
         sentences.append(
@@ -192,7 +196,6 @@ def _conclude(candidates: list[_Candidate], base: Estimate | None) -> tuple[Conc
 
 def _sentences(
     comparison: Comparison,
-    task: str,
     conclusion: Conclusion,
     subject: _Candidate | None,
     candidates: list[_Candidate],
@@ -207,7 +210,7 @@ def _sentences(
     values = f"{measure} {number(subject.value.value)} against {base_text} for {base_name}."
     ends = f"{_confidence(comparison)}interval of the difference: {between(difference)}{_searches(difference)}."
     if conclusion is Conclusion.ABOVE:
-        return values, ends, *_share(subject.ranker, task), *_field(subject, candidates)
+        return f"{values} {ends}", *_field(subject, candidates)
     if conclusion is Conclusion.LEVEL:
         return (
             values,
@@ -217,9 +220,9 @@ def _sentences(
             *_field(subject, candidates),
         )
     if conclusion is Conclusion.FEW:
-        return f"Highest value of the other rankers: {values}", f"{_few(difference)}."
+        return (f"Highest value of the other rankers: {values}", f"{_few(difference)}.")
     if conclusion is Conclusion.BELOW:
-        return f"Nearest to the baseline: {values}", ends
+        return (f"Nearest to the baseline: {values} {ends}",)
     return (f"{measure} {number(subject.value.value)}; no paired difference to a baseline is known.",)
 
 
@@ -240,7 +243,9 @@ def _field(subject: _Candidate, candidates: list[_Candidate]) -> list[str]:
 
 
 def _with_values(candidates: list[_Candidate]) -> str:
-    return listed([f"{c.ranker.title} ({number(c.value.value)})" for c in candidates])
+    named = [f"{c.ranker.title} ({number(c.value.value)})" for c in candidates[:MAX_NAMES]]
+    rest = len(candidates) - len(named)
+    return listed([*named, *([plural(rest, "other", "others")] if rest else [])])
 
 
 def _overlap(one: Estimate, other: Estimate) -> bool:
@@ -248,11 +253,6 @@ def _overlap(one: Estimate, other: Estimate) -> bool:
     if None in ends:
         return False
     return max(one.low or 0, other.low or 0) <= min(one.high or 0, other.high or 0)
-
-
-def _share(ranker: Ranker, task: str) -> list[str]:
-    share = ranker.share_of_possible.get(task)
-    return [] if share is None else [f"{percent(share, 0)} of the gain of the best possible order."]
 
 
 def _few(difference: Estimate | None) -> str:
