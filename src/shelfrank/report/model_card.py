@@ -239,22 +239,24 @@ def _code(content: str) -> Markup:
 def _html(text: str) -> Markup:
     """Markdown as HTML, without raw HTML, and with tables as the page's own."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    parser.add_render_rule("table_open", lambda *_: '<div class="scroll" tabindex="0"><table>\n')
+    parser.add_render_rule(
+        "table_open", lambda *_: '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table>\n'
+    )
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     tokens = parser.parse(text)
-    for before, token in zip([None, *tokens], tokens, strict=False):
-        _restyle(token, before)
+    for index, token in enumerate(tokens):
+        if token.type in ("th_open", "td_open"):
+            _restyle(token, tokens[index + 2], is_first=tokens[index - 1].type == "tr_open")
     return Markup(parser.renderer.render(tokens, parser.options, {}))
 
 
-def _restyle(token: Token, before: Token | None) -> None:
-    """Classes in place of styles, which the page's policy forbids, and a row's first cell as its head."""
-    if token.type in ("th_open", "td_open"):
-        # Without a style it is set flush left.
-        is_first = before is not None and before.type == "tr_open"
-        token.attrs = {"class": "head" if is_first else "number" if token.attrs.get("style") else "words"}
-        if token.type == "th_open":
-            token.attrs["scope"] = "col"
+def _restyle(opening: Token, closing: Token, is_first: bool) -> None:
+    """Gives a cell a class in place of its style, which the page's policy forbids; a row's first cell is its head."""
+    is_right = bool(opening.attrs.get("style"))
+    opening.attrs = {"class": "head" if is_first else "number" if is_right else "words"}
+    if opening.type == "th_open" or is_first:
+        opening.tag = closing.tag = "th"
+        opening.attrs["scope"] = "col" if opening.type == "th_open" else "row"
 
 
 def _calibration(facts: Facts) -> Sequence[Block]:

@@ -115,8 +115,3 @@ def _short(name: str) -> str:
         .replace(" (Single ATC Task)", " single")
     )
     return f"{text} without semantic score" if row.table == 3 else text
-
-
-def figure_list(values: Sequence[float]) -> str:
-    """Figures of several seeds."""
-    return ", ".join(number(value) for value in values)
