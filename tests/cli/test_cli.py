@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from shelfrank import __version__, cli, demo
+from shelfrank import Bundle, __version__, cli, demo
 from shelfrank.core.artifact import MANIFEST
 from shelfrank.rankers import RANKERS
 from small_log import small_tables, write_small_log
@@ -190,19 +191,20 @@ def test_the_demo_goes_the_whole_path(
     shelfrank: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "PACKAGED_MODEL", "not_installed")
-    monkeypatch.setattr(demo, "DEMO_RANKERS", {name: (name, [*TINY]) for name in ("shown_order", "xgboost")})
+    monkeypatch.setattr(demo, "NETWORK", ("mmoe", ("mmoe", [*TINY])))
     first = shelfrank("demo", "--out", tmp_path / "demo", "--searches", 400)
     assert first.code == 0, first.err
     comparison = json.loads((tmp_path / "demo" / "comparison" / "comparison.json").read_text())
-    k = str(max(comparison["ks"]))
-    best, average = (comparison["bounds"][bound]["mrr"][k]["click"] for bound in ("best", "non_personalized"))
-    # Forty test searches are too few to tell which is above.
-    assert 0 < min(average, best) <= max(average, best) <= 1
+    assert [each["name"] for each in comparison["rankers"]] == ["shown_order", "lambdamart", "mmoe"]
+    assert (tmp_path / "demo" / "comparison" / "report.html").is_file()
+    products = pq.read_table(tmp_path / "demo" / "log" / "products")["product_id"].to_pylist()[:3]
+    ranked = Bundle.open(tmp_path / "demo" / "bundle").rank(query="red sofa", candidates=products)
+    assert sorted(result.id for result in ranked.results) == sorted(products)
 
     before = bytes_of(tmp_path)
     again = shelfrank("demo", "--out", tmp_path / "demo", "--searches", 400)
-    assert again.err.count("unchanged") == 9
-    assert f"shelfrank serve {tmp_path / 'demo' / 'bundle'}" in again.err.replace("\n", "")
+    assert again.err.count("unchanged") == 10
+    assert again.err.rstrip().endswith(f"shelfrank serve {tmp_path / 'demo' / 'bundle'}")
     assert bytes_of(tmp_path) == before
 
 

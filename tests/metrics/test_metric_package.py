@@ -20,7 +20,7 @@ def test_the_examples_in_the_docstrings_hold(name: str) -> None:
 
 def test_everything_exported_exists_and_is_listed_in_order() -> None:
     assert all(hasattr(metrics, name) for name in metrics.__all__)
-    constants, classes = ["METRICS"], ["Difference", "Interval"]
+    constants, classes = ["METRICS"], ["Difference", "Expected", "Interval"]
     functions = sorted(set(metrics.__all__) - {*constants, *classes})
     assert metrics.__all__ == [*constants, *classes, *functions]
 

@@ -211,13 +211,20 @@ def compare(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder of everything that the demo makes.")] = Path("demo"),
-    searches: Annotated[int, typer.Option(help="Result pages of the simulated shop.")] = 30_000,
+    full: Annotated[
+        bool, typer.Option("--full", help="A larger shop, every ranker, and relevance labels against true grades.")
+    ] = False,
+    searches: Annotated[
+        int | None, typer.Option(min=1, help="Results pages of the simulated shop; the demo's own number if not given.")
+    ] = None,
 ) -> None:
-    """Makes a shop's logs, prepares them, trains rankers, compares them, exports one to serve: the whole path."""
+    """Makes a shop's logs, prepares them, trains rankers, compares them and exports one to serve."""
     from shelfrank.demo import run_demo
 
-    comparison = run_demo(out, searches)
-    _show(comparison, out / "comparison", as_json=False)
+    result = run_demo(out, searches, full)
+    _show(result.comparison, result.report, as_json=False)
+    if result.bundle:
+        console.print(f"to search as any customer: shelfrank serve {result.bundle}", highlight=False, soft_wrap=True)
 
 
 def main() -> None:

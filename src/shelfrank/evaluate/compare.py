@@ -15,20 +15,20 @@ from shelfrank.core.artifact import is_current, publish, read_manifest
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.bounds import truth_bounds
 from shelfrank.evaluate.data_facts import data_facts, log_manifest
 from shelfrank.evaluate.differences import differences
 from shelfrank.evaluate.evaluation import Evaluation, Scored, figures
 from shelfrank.evaluate.moves import moves
 from shelfrank.evaluate.segmentations import segmentations
 from shelfrank.evaluate.segments import segment_figures
+from shelfrank.evaluate.truth import Truth
 from shelfrank.logs import search_log
 from shelfrank.metrics import left_out_searches
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.run import Run, problem
 
 KIND = "comparison"
-COMPARE_VERSION = 3
+COMPARE_VERSION = 4
 """Part of every comparison's inputs: raise it when the same evaluations give other figures."""
 SHOWN_ORDER = "shown_order"
 
@@ -192,16 +192,26 @@ def _comparison(
     scored = {name: evaluation.scored for name, evaluation in evaluations.items()}
     found = compare_scored(scored, prepared, config, split_name, baseline)
     log = Path(prepared.manifest.info["log"])
-    bounds = truth_bounds(log, prepared, config, split_name)
+    truth = Truth.open(prepared, split_name)
+    bounds = truth and truth.bounds(config)
     for ranker in found["rankers"]:
         ranker["share_of_possible"] = share_of_possible(ranker, evaluations[baseline].report, bounds, config)
     moved = {name: moves(evaluation, prepared, log, split_name) for name, evaluation in evaluations.items()}
     return {
         **found,
+        "expected_differences": truth and _expected_differences(truth, scored, config, baseline),
         "bounds": bounds,
         "moves": {name: each for name, each in moved.items() if each is not None} or None,
         "steps": _steps(log, prepared, evaluations),
     }
+
+
+def _expected_differences(
+    truth: Truth, rankers: Mapping[str, Scored], config: EvaluateConfig, baseline: str
+) -> dict[str, Any]:
+    """By ranker, what `Truth.differences` says of it against the baseline."""
+    base = rankers[baseline].fused
+    return {name: truth.differences(scored.fused, base, config) for name, scored in rankers.items() if name != baseline}
 
 
 def share_of_possible(

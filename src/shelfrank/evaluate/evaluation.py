@@ -16,6 +16,7 @@ from shelfrank.core.processes import processes
 from shelfrank.core.progress import measured, progress
 from shelfrank.core.schema import Side
 from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.evaluate.truth import Truth
 from shelfrank.metrics import METRICS, Interval, bootstrap_auc, bootstrap_mean, left_out_pages, personalization_degree
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers.base import Ranker
@@ -23,7 +24,7 @@ from shelfrank.rankers.run import Run
 from shelfrank.train.distributed import publish_once, score_together
 
 KIND = "evaluation"
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 """Part of every evaluation's inputs: raise it when the same run gives other figures."""
 CALIBRATION_BINS = 12
 
@@ -126,6 +127,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             if fuses(ranker)
             else None,
             **figures(split, tasks, fused, ranker, config),
+            "expected": _expected(prepared, split_name, fused, config),
             "calibration": calibrations(split, tasks, ranker),
             "pd": personal and _personalization(personal, score_weights(run, prepared), config, draft.path),
             "params": _parameters(run),
@@ -187,6 +189,13 @@ def figures(
             else:
                 result["auc"][task] = None
     return result
+
+
+def _expected(
+    prepared: PreparedData, split_name: str, fused: Float32[np.ndarray, " rows"], config: EvaluateConfig
+) -> dict[str, Any] | None:
+    truth = Truth.open(prepared, split_name)
+    return truth and truth.figures(fused, config)
 
 
 def calibrations(split: Split, tasks: Float[np.ndarray, "rows n_tasks"], ranker: Ranker) -> dict[str, Any] | None:

@@ -14,9 +14,12 @@ from shelfrank.metrics.bootstrap import (
     bootstrap_auc,
     bootstrap_auc_difference,
     bootstrap_difference,
+    bootstrap_expected,
+    bootstrap_expected_difference,
     bootstrap_mean,
     bootstrap_mean_auc,
 )
+from shelfrank.metrics.expected import Expected, expected_reciprocal_rank
 from shelfrank.metrics.interval import Difference, Interval
 from shelfrank.metrics.order import ranking_order, served_order
 from shelfrank.metrics.pages import mean_over_searches
@@ -39,13 +42,17 @@ AUC, which pools all rows, and Personalization Degree, which compares two rankin
 __all__ = [
     "METRICS",
     "Difference",
+    "Expected",
     "Interval",
     "auc_roc",
     "bootstrap_auc",
     "bootstrap_auc_difference",
     "bootstrap_difference",
+    "bootstrap_expected",
+    "bootstrap_expected_difference",
     "bootstrap_mean",
     "bootstrap_mean_auc",
+    "expected_reciprocal_rank",
     "left_out_pages",
     "left_out_searches",
     "mean_over_searches",

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float64, Int, Int64
 
 from shelfrank.core.errors import UserError
 from shelfrank.metrics.auc import SortedRows, sort_by_score
+from shelfrank.metrics.expected import Expected
 from shelfrank.metrics.interval import Difference, Interval, difference_interval, mean_interval
 from shelfrank.metrics.pages import mean_over_searches, require_pages
 
@@ -218,6 +219,73 @@ def bootstrap_auc_difference(
     return difference_interval(value, by_search, aucs[:, 0] - aucs[:, 1], confidence)
 
 
+def bootstrap_expected(
+    expected: Expected, n_resamples: int = N_RESAMPLES, seed: int = 0, confidence: float = CONFIDENCE
+) -> Interval:
+    """Computes an expected figure, `sum(total) / sum(weight)`, with its interval over searches, see `mean_interval`.
+
+    Args:
+        expected: Each search's expected value and its chance to count.
+        n_resamples: How many resamples.
+        seed: Seed of the draws.
+        confidence: Share of such intervals that are to hold the true figure.
+
+    Returns:
+        The figure, the number of searches that can count, and the bounds.
+
+    Raises:
+        UserError: Where an option makes no sense.
+
+    Example:
+        >>> found = bootstrap_expected(Expected(np.array([0.2, 0.1]), np.array([0.4, 0.1])))
+        >>> round(found.value, 3), found.n
+        (0.6, 2)
+    """
+    _require_options(n_resamples, confidence)
+    total, weight = _countable(expected)
+    ratios = _resampled_ratios(total, weight, n_resamples, seed)
+    value = _ratio(total, weight)
+    return mean_interval(value, total / weight, ratios, confidence, weights=weight)
+
+
+def bootstrap_expected_difference(
+    a: Expected, b: Expected, n_resamples: int = N_RESAMPLES, seed: int = 0, confidence: float = CONFIDENCE
+) -> Difference:
+    """Computes the difference of two rankers' expected figures with its interval and p-value.
+
+    Both rankers order the same pages, so each search has the same chance to count for both.
+
+    Args:
+        a: The first ranker's expected values.
+        b: The second ranker's on the same searches.
+        n_resamples: How many resamples.
+        seed: Seed of the draws.
+        confidence: Share of such intervals that are to hold the true difference.
+
+    Returns:
+        The difference, the number of searches that can count, the bounds and the p-value.
+
+    Raises:
+        UserError: Where the searches differ, or an option makes no sense.
+
+    Example:
+        >>> first, second = (Expected(np.array(total), np.array([0.5, 0.5])) for total in ([0.5, 0.4], [0.4, 0.4]))
+        >>> round(bootstrap_expected_difference(first, second).value, 3)
+        0.1
+    """
+    _require_options(n_resamples, confidence)
+    # The product of the same chances in another order may differ in its last bits.
+    if a.weight.shape != b.weight.shape or not np.allclose(a.weight, b.weight, rtol=1e-9, atol=1e-12):
+        raise UserError(
+            "two rankers must order the same pages, but their searches have other chances to count; evaluate both on "
+            "the same split"
+        )
+    total, weight = _countable(Expected(a.total - b.total, b.weight))
+    ratios = _resampled_ratios(total, weight, n_resamples, seed)
+    by_search = total / weight.mean() if len(weight) else total
+    return difference_interval(_ratio(total, weight), by_search, ratios, confidence)
+
+
 def _resampled_means(
     used: Float64[np.ndarray, " used"], n_resamples: int, seed: int
 ) -> Float64[np.ndarray, " resamples"]:
@@ -237,6 +305,29 @@ def _resampled_means(
         for size in _blocks(n_resamples, n):
             means.append(used[rng.integers(0, n, size=(size, n))].mean(axis=1))
     return np.concatenate(means)
+
+
+def _countable(expected: Expected) -> Expected:
+    can = expected.weight > 0
+    return Expected(expected.total[can], expected.weight[can])
+
+
+def _ratio(total: Float64[np.ndarray, " searches"], weight: Float64[np.ndarray, " searches"]) -> float:
+    return float(total.sum() / weight.sum()) if len(weight) else float("nan")
+
+
+def _resampled_ratios(
+    total: Float64[np.ndarray, " searches"], weight: Float64[np.ndarray, " searches"], n_resamples: int, seed: int
+) -> Float64[np.ndarray, " resamples"]:
+    n = len(total)
+    if n < 2:
+        return np.empty(0)
+    rng = np.random.default_rng(seed)
+    ratios = []
+    for size in _blocks(n_resamples, n):
+        drawn = rng.integers(0, n, size=(size, n))
+        ratios.append(total[drawn].sum(axis=1) / weight[drawn].sum(axis=1))
+    return np.concatenate(ratios)
 
 
 def _resampled_aucs(
