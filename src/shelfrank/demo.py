@@ -9,12 +9,13 @@ from typing import Any
 from shelfrank.bundle.export import export
 from shelfrank.config import AgreementConfig, EvaluateConfig, PrepareConfig, RelevanceConfig, SemanticConfig
 from shelfrank.core.progress import console
+from shelfrank.evaluate.agreement import relevance_agreement
 from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.evaluation import evaluate
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.prepare.semantic import score_semantic
 from shelfrank.rankers.run import resolve_experiment, train
-from shelfrank.report.agreement import relevance_agreement
+from shelfrank.report.agreement_page import write_agreement
 from shelfrank.report.page import write_report
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
@@ -99,7 +100,8 @@ def run_demo(out: Path, searches: int | None = None, full: bool = False) -> Demo
     _report_step("prepare", prepare(log, prepared, config), prepared)
     if full:
         agreement = out / "agreement"
-        measured = relevance_agreement(prepared, log, agreement, AgreementConfig(n_resamples=AGREEMENT_RESAMPLES))
+        labels_config = AgreementConfig(n_resamples=AGREEMENT_RESAMPLES)
+        measured = relevance_agreement(prepared, log, agreement, labels_config, write_agreement)
         _report_step("relevance labels against true grades", measured, agreement)
     evaluations = []
     network, network_settings = TEXT_NETWORK if scores else NETWORK

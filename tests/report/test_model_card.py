@@ -1,15 +1,18 @@
 """Model cards: every figure is that of the evaluation or computed anew, and every statement follows from a fact."""
 
+import dataclasses
 import json
 import re
 import shlex
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from markupsafe import Markup
 
 from html_checks import StrictPage, drawings
 from shelfrank.config import EvaluateConfig, PrepareConfig, RelevanceConfig, resolve
@@ -19,13 +22,11 @@ from shelfrank.evaluate.compare import compare
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.rankers.run import Run, train
-from shelfrank.report import card_words
-from shelfrank.report.card_commands import commands
-from shelfrank.report.card_facts import Facts, gather
+from shelfrank.report.card_facts import FEW_SEARCHES, Facts, commands, gather
 from shelfrank.report.comparison import read_comparison
-from shelfrank.report.formats import brief, number
-from shelfrank.report.measured import Interval
-from shelfrank.report.model_card import MARKDOWN, PAGE, model_card, model_card_page, write_model_card
+from shelfrank.report.estimates import Estimate
+from shelfrank.report.formats import brief, number, task_name
+from shelfrank.report.model_card import MARKDOWN, PAGE, card_markdown, card_page, model_card, plain, write_model_card
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
 from tiny import tiny
@@ -67,13 +68,14 @@ def test_every_ranker_has_a_card_and_a_strict_page(
     name: str, small_runs: dict[str, Path], evaluations: dict[str, Path]
 ) -> None:
     run, evaluation = Run.open(small_runs[name]), Evaluation.open(evaluations[name])
-    card, html = model_card(run, evaluation), model_card_page(run, evaluation)
+    card, html = model_card(run, evaluation), card_page(gather(run, evaluation))
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front)["license"] == "unknown"
     sections = re.findall(r"^## (.*)$", body, re.MULTILINE)
     page = StrictPage(html)
     assert [page_section["id"] for page_section in page.all("section")] == [
-        "model", "use", "data", "metrics", "segments", "calibration", "learning", "limits", "fairness", "reproduce",
+        "model", "intended-use", "data", "ranking-quality", "quality-by-segment", "calibration", "learning-curve",
+        "limits", "fairness", "how-to-reproduce",
     ]  # fmt: skip
     assert len(sections) == 10
     for title in sections:
@@ -122,7 +124,7 @@ def test_the_card_holds_each_figure_with_its_interval(
     report = Evaluation.open(evaluations["mmoe_dcn_v2"]).report
     card = model_card(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(evaluations["mmoe_dcn_v2"]), "mit")
     for figure in (report["auc"]["click"], report["mrr"]["5"]["purchase"], report["ndcg"]["1"]["add_to_cart"]):
-        interval = Interval.model_validate(figure)
+        interval = Estimate.model_validate(figure)
         assert f"{number(interval.value)} ({brief(interval)})" in card
     front = yaml.safe_load(card.split("---\n", 2)[1])
     (result,) = front["model-index"][0]["results"]
@@ -141,17 +143,23 @@ def test_rows_of_cold_and_warm_products_are_all_rows(facts: Facts) -> None:
     assert facts.auc_of_products["warm"]["rows"] == np.count_nonzero(~cold)
 
 
+def _section(facts: Facts, title: str) -> str:
+    """A section of the card, without the characters that keep Markdown from reading it."""
+    (found,) = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", card_markdown(facts), re.MULTILINE | re.DOTALL)
+    return found.replace("\\", "")
+
+
 def test_limits_follow_from_the_facts(facts: Facts, simulated: Facts) -> None:
-    real, made = " ".join(card_words.limits(facts)), " ".join(card_words.limits(simulated))
+    real, made = _section(facts, "Limits"), _section(simulated, "Limits")
     assert ("simulated" in real, "simulated" in made) == (False, True)
     assert "validation split, which decided when training stopped" in made
-    assert "Left out on purpose: all customer features." in made
-    few = {task: n for task, n in facts.known.counts.with_positive.items() if n < card_words.FEW_SEARCHES}
+    assert "Excluded on purpose: all customer features." in made
+    few = {task: n for task, n in facts.known.counts.with_positive.items() if n < FEW_SEARCHES}
     assert few
     for task, n in few.items():
-        assert f"{card_words.spoken(task)} ({n})" in real
-    assert "position" not in real
-    assert "under the order that the shop showed" in real
+        assert f"{task_name(task)} {n}" in real.split("these intervals are wide")[0]
+    assert "note on positions" not in real
+    assert "labels were collected under the shown order" in real
 
 
 def test_a_log_whose_positions_nobody_was_shown_gives_no_reference(
@@ -159,19 +167,20 @@ def test_a_log_whose_positions_nobody_was_shown_gives_no_reference(
 ) -> None:
     assert facts.log is not None
     monkeypatch.setitem(facts.log.info["notes"], "position", "made up from a hash")
-    monkeypatch.setattr("shelfrank.report.card_facts.log_manifest", lambda _: facts.log)
+    for module in ("report.card_facts", "evaluate.compare"):
+        monkeypatch.setattr(import_module(f"shelfrank.{module}"), "log_manifest", lambda _: facts.log)
     run, evaluation = Run.open(small_runs["xgboost"]), Evaluation.open(evaluations["xgboost"])
     card = model_card(run, evaluation)
-    assert "the log says of its positions: made up from a hash" in card
-    assert "Order shown" not in card
+    assert "The log's note on positions: made up from a hash." in card
+    assert "| Shown order |" not in card
     assert [ranker.name for ranker in gather(run, evaluation).known.rankers] == ["xgboost"]
 
 
 def test_fairness_names_the_customer_features_that_are_read(facts: Facts, simulated: Facts) -> None:
-    told = " ".join(card_words.fairness(facts))
+    told = _section(facts, "Fairness")
     assert "1 declared by the log: age_band." in told
     assert "customer_recency" in told
-    assert "It reads no feature of the customer" in " ".join(card_words.fairness(simulated))
+    assert "It reads no customer features" in _section(simulated, "Fairness")
 
 
 def test_the_commands_make_the_same_configs(simulated: Facts) -> None:
@@ -196,9 +205,10 @@ def test_the_commands_make_the_same_configs(simulated: Facts) -> None:
 def test_data_without_its_log_still_has_a_card(
     small_runs: dict[str, Path], evaluations: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shelfrank.report.card_facts.log_manifest", lambda _: None)
+    for module in ("report.card_facts", "evaluate.compare", "evaluate.data_facts"):
+        monkeypatch.setattr(import_module(f"shelfrank.{module}"), "log_manifest", lambda _: None)
     card = model_card(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(evaluations["mmoe_dcn_v2"]))
-    assert "not known, the log is no longer at hand" in card
+    assert "unknown, the log is no longer available" in card
 
 
 def test_clicks_alone_have_a_card(click_only_prepared: Path, tmp_path: Path) -> None:
@@ -231,3 +241,34 @@ def test_what_does_not_belong_together_is_refused(
     with pytest.raises(UserError):
         write_model_card(tmp_path / "run", tmp_path / "evaluation", tmp_path / "card")
     assert not (tmp_path / "card").exists()
+
+
+HOSTILE = "</h1><script>alert(1)</script> | ![x](y) *b* `c` &lt; {{ 7*7 }}\n# heading"
+
+
+def test_names_are_shown_as_they_are_and_never_read_as_markup(facts: Facts) -> None:
+    ranker = facts.ranker.model_copy(update={"choices": [HOSTILE, "- item"]})
+    known = facts.known.model_copy(update={"title": HOSTILE})
+    hostile = dataclasses.replace(facts, known=known, ranker=ranker)
+    card, html = card_markdown(hostile, HOSTILE), card_page(hostile, HOSTILE)
+    _, front, body = card.split("---\n", 2)
+    assert yaml.safe_load(front)["license"] == HOSTILE
+    assert len(re.findall(r"^# ", body, re.MULTILINE)) == 1
+    page = StrictPage(html)
+    assert not page.all("script") + page.all("img")
+    assert len(page.all("a")) == len(page.all("section"))
+    shown = "<script>alert(1)</script> | ![x](y) *b* `c` &lt; {{ 7*7 }} # heading"
+    assert page.text.count(shown) >= 4
+    assert page.text.count("alert(1)") == page.text.count(shown)
+
+
+def test_words_mean_nothing_to_markdown() -> None:
+    assert plain("a_b|c *d*\n`e` <f> [g](h) ~i~ &j") == r"a\_b\|c \*d\* \`e\` \<f\> \[g\](h) \~i\~ \&j"
+    assert plain(Markup("*d*")) == "*d*"
+
+
+def test_code_cannot_end_its_own_fence(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shelfrank.report.card_facts.commands", lambda _: "a\n```\n# not a heading\n````b")
+    page = StrictPage(card_page(facts))
+    assert "a ``` # not a heading ````b" in page.text
+    assert len(page.all("h1")) == 1

@@ -5,7 +5,7 @@ import pytest
 
 from shelfrank.core.errors import UserError
 from shelfrank.report.comparison import read_comparison
-from shelfrank.report.measured import Interval, Measure
+from shelfrank.report.estimates import Estimate, Measure
 
 
 def test_absent_null_and_nan_all_mean_unknown() -> None:
@@ -30,13 +30,13 @@ def test_absent_null_and_nan_all_mean_unknown() -> None:
     ],
 )
 def test_the_sign_of_an_interval(low: float | None, high: float | None, sign: int | None) -> None:
-    assert Interval(value=0.0, low=low, high=high).sign == sign
+    assert Estimate(value=0.0, low=low, high=high).sign == sign
 
 
 @pytest.mark.parametrize(("n", "sign"), [(29, 0), (30, 1), (None, 1)])
 def test_the_sign_needs_thirty_searches(n: int | None, sign: int) -> None:
-    assert Interval(value=0.2, low=0.1, high=0.3, n=n).sign == sign
-    assert Interval(value=0.2, low=0.1, high=0.3, n=n).too_few == (n == 29)
+    assert Estimate(value=0.2, low=0.1, high=0.3, n=n).sign == sign
+    assert Estimate(value=0.2, low=0.1, high=0.3, n=n).too_few == (n == 29)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import doctest
 import pytest
 
 from shelfrank.report import formats
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import (
     between,
     brief,
@@ -16,7 +17,6 @@ from shelfrank.report.formats import (
     percent,
     signed,
 )
-from shelfrank.report.measured import Interval
 
 
 def test_the_examples_hold() -> None:
@@ -67,7 +67,7 @@ def test_durations_carry_over(seconds: float, text: str) -> None:
 
 
 def test_what_is_not_known_is_a_dash() -> None:
-    unknown = Interval(value=1.0)
+    unknown = Estimate(value=1.0)
     texts = [number(None), percent(None), count(None), compact(None), duration(None), memory(None), day(None)]
     assert {*texts, between(None), between(unknown), brief(unknown), signed(None)} == {"–"}
 

@@ -17,8 +17,8 @@ from shelfrank.report import render, write_report
 from shelfrank.report.comparison import read_comparison
 
 SECTIONS = [
-    "result", "data", "sampling", "rankers", "segments",
-    "learning", "calibration", "personalization", "cost", "provenance",
+    "result", "rankers", "segments", "personalization", "learning",
+    "calibration", "data", "sampling", "cost", "provenance",
 ]  # fmt: skip
 HOSTILE = "</title></style></svg>\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp;{{ 7*7 }}"
 
@@ -82,16 +82,16 @@ def test_any_number_of_rankers_gives_a_page(n_rankers: int) -> None:
 def test_a_click_only_comparison_says_what_is_missing(click_only: dict[str, Any]) -> None:
     page = _check(render(click_only))
     for words in (
-        "gbdt beats the baseline (shown_order) on click.",
+        "gbdt beats the baseline (shown_order) on click (90 % interval above 0).",
         "Sizes of the splits are not part of this comparison.",
         "Not recorded in this comparison: what was left out",
         "The best possible order is not known",
-        "Figures by frequency of the query, customer and product are not part",
+        "Figures by query frequency, customer and product are not part",
         "No ranker of this comparison recorded its losses.",
         "Predicted probabilities are not part",
         "Personalization Degree is not part",
         "How far products move, and example pages, are not part",
-        "What the steps took was not recorded",
+        "The cost of the steps was not recorded",
         "The resolved settings of the rankers are not part",
     ):
         assert words in page.text

@@ -119,5 +119,5 @@ def test_the_triangle_marks_the_chosen_point_and_the_highest() -> None:
 def test_settings_and_trade_offs_can_be_copied_from_the_page() -> None:
     text = StrictPage(render_tuning(weights_result())).text
     assert "--set 'task_weights={click: 0.75}'" in text
-    assert "33.3 % of the rows that training every weighting would see" in text
-    assert "2 of 2 are not shown to be worse than the chosen one" in text
+    assert "33.3 % of the rows of a full training per weighting" in text
+    assert "1 of 1 other is inconclusive against the chosen one" in text

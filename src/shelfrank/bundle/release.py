@@ -31,8 +31,8 @@ from shelfrank.metrics import reciprocal_rank
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers.run import Run
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import between, count, plural, signed
-from shelfrank.report.measured import Interval
 
 Reference = Literal["shown_order", "current"]
 CONFIG = EvaluateConfig()
@@ -112,7 +112,7 @@ class ReleaseComparison:
         """One sentence where the run is below its reference: on the task that decides, or on another beyond chance."""
         below = []
         for task, difference in self.differences.items():
-            found = Interval.model_validate(difference)
+            found = Estimate.model_validate(difference)
             is_worse = found.sign == -1
             if is_worse or (task == self.task and found.value is not None and found.value < 0):
                 chance = "" if is_worse else ", not beyond chance"
@@ -130,19 +130,19 @@ class ReleaseComparison:
         asked = f"the run must be better than {self.name}, as --require-better-than {self.reference} asks"
         if self.problem is not None or self.task is None:
             return f"{asked}, but they cannot be compared: {self.problem}"
-        found = Interval.model_validate(self.differences[self.task])
+        found = Estimate.model_validate(self.differences[self.task])
         if found.sign == 1 and found.low is not None and found.low > margin:
             return None
         rule = _counting(found) if found.too_few else f"the interval's lower end must lie above {margin:g}"
         return f"{asked}, but the difference of MRR@{MRR_AT} of {self.task} is {self._figure(self.task)}, and {rule}"
 
     def _figure(self, task: str) -> str:
-        found = Interval.model_validate(self.differences[task])
+        found = Estimate.model_validate(self.differences[task])
         ends = f"{CONFIG.confidence:.0%} interval {between(found)}".replace("%", " %")
         return f"{signed(found.value)} ({ends}, {plural(found.n or 0, 'search', 'searches')})"
 
 
-def _counting(found: Interval) -> str:
+def _counting(found: Estimate) -> str:
     n = found.n or 0
     return f"{plural(n, 'search', 'searches')} {'counts' if n == 1 else 'count'}, {MIN_SEARCHES} are needed"
 

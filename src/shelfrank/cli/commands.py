@@ -150,10 +150,11 @@ def relevance(
 ) -> None:
     """Measures how well relevance labels agree with true grades, voter by voter, and writes a page."""
     from shelfrank.config.relevance import AgreementConfig
-    from shelfrank.report.agreement import KIND
-    from shelfrank.report.agreement import relevance_agreement as run
+    from shelfrank.evaluate.agreement import KIND
+    from shelfrank.evaluate.agreement import relevance_agreement as run
+    from shelfrank.report.agreement_page import write_agreement
 
-    changed = run(prepared, log, out, resolve(AgreementConfig, config, assign or []))
+    changed = run(prepared, log, out, resolve(AgreementConfig, config, assign or []), write_agreement)
     tell(KIND, out, changed, as_json)
     if not as_json:
         typer.echo(f"page: {(out / 'agreement.html').resolve()}")

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,22 @@ from shelfrank.core.artifact import is_current, publish, read_manifest
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.data_facts import data_facts
+from shelfrank.evaluate.data_facts import data_facts, log_manifest
 from shelfrank.evaluate.differences import differences
-from shelfrank.evaluate.evaluation import Evaluation
+from shelfrank.evaluate.evaluation import Evaluation, Scored, figures
 from shelfrank.evaluate.moves import moves
 from shelfrank.evaluate.segmentations import segmentations
 from shelfrank.evaluate.segments import segment_figures
 from shelfrank.evaluate.truth import Truth
 from shelfrank.logs import search_log
 from shelfrank.metrics import left_out_searches
+from shelfrank.rankers import ranker_spec
+from shelfrank.rankers.run import Run, problem
 
 KIND = "comparison"
 COMPARE_VERSION = 4
 """Part of every comparison's inputs: raise it when the same evaluations give other figures."""
+SHOWN_ORDER = "shown_order"
 
 
 def compare(
@@ -77,7 +80,7 @@ def compare(
 
 
 def evaluation_names(paths: Sequence[Path]) -> list[str]:
-    """Names evaluations by their folders, with as many of the folders above as tell them apart.
+    """Names evaluations by their folders, with as many parent folders as make them distinct.
 
     Args:
         paths: The evaluations' folders.
@@ -106,16 +109,28 @@ def evaluation_names(paths: Sequence[Path]) -> list[str]:
         depths = [depth + again for depth, again in zip(depths, repeated, strict=True)]
 
 
-def _comparison(
-    evaluations: dict[str, Evaluation], prepared: PreparedData, config: EvaluateConfig, split_name: str, baseline: str
+def compare_scored(
+    rankers: Mapping[str, Scored],
+    prepared: PreparedData,
+    config: EvaluateConfig,
+    split_name: str,
+    baseline: str | None,
 ) -> dict[str, Any]:
+    """Puts rankers beside each other on the same searches, in every measure and on every segment.
+
+    Args:
+        rankers: Rankers that were measured on the same split, by name.
+        prepared: The data.
+        config: The settings that all were measured with.
+        split_name: The split.
+        baseline: The ranker that the others are measured against; None measures no differences.
+
+    Returns:
+        What a report reads, without what takes the log's truth or an evaluation's folder.
+    """
     split = prepared.split(split_name)
-    log = Path(prepared.manifest.info["log"])
-    truth = Truth.open(prepared, split_name)
-    bounds = truth and truth.bounds(config)
-    rankers = [{**evaluation.report, "name": name} for name, evaluation in evaluations.items()]
-    for ranker in rankers:
-        ranker["share_of_possible"] = share_of_possible(ranker, evaluations[baseline].report, bounds, config)
+    # A log that has changed since has the kinds of other searches; the data's own folder has none.
+    log = prepared.path if log_manifest(prepared) is None else Path(prepared.manifest.info["log"])
     return {
         "title": prepared.manifest.info["log_name"],
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -127,37 +142,76 @@ def _comparison(
         "data": data_facts(prepared),
         "baseline": baseline,
         "counts": _counts(split),
-        "rankers": rankers,
-        "differences": differences(evaluations, split, config, baseline),
-        "expected_differences": truth and _expected_differences(truth, evaluations, config, baseline),
+        "rankers": [{**scored.report, "name": name} for name, scored in rankers.items()],
+        "differences": {} if baseline is None else differences(rankers, split, config, baseline),
         "segments": segment_figures(
             segmentations(log, prepared, split_name),
-            {name: np.asarray(evaluation.array("fused")) for name, evaluation in evaluations.items()},
+            {name: scored.fused for name, scored in rankers.items()},
             split,
             config,
             baseline,
         ),
+    }
+
+
+def compare_with_shown_order(run: Run, evaluation: Evaluation) -> dict[str, Any]:
+    """Compares one run with the order that the shop showed, which is scored here and needs no run of its own.
+
+    Args:
+        run: A run.
+        evaluation: Its evaluation.
+
+    Returns:
+        As `compare_scored`; the shown order comes first and is the baseline. It is absent where the run is one of it,
+        and where the log's positions are not those of a page that somebody saw.
+
+    Raises:
+        UserError: Where the data is no longer what was evaluated.
+    """
+    prepared = run.prepared()
+    split_name = str(evaluation.manifest.inputs["split"])
+    config = EvaluateConfig.model_validate(evaluation.manifest.inputs["config"])
+    log = log_manifest(prepared)
+    name = run.path.name if run.path.name != SHOWN_ORDER else f"{SHOWN_ORDER} (run)"
+    rankers = {name: evaluation.scored}
+    made_up = log is not None and "position" in log.info["notes"]
+    if run.name != SHOWN_ORDER and not made_up:
+        split = prepared.split(split_name)
+        ranker = ranker_spec(SHOWN_ORDER).build(problem(prepared, run.config))
+        tasks = ranker.score(split)
+        fused = np.ascontiguousarray(tasks[:, 0])
+        report = {"label": ranker_spec(SHOWN_ORDER).label, "learned": ranker.learned}
+        report |= figures(split, tasks, fused, ranker, config)
+        rankers = {SHOWN_ORDER: Scored(report, tasks, fused), **rankers}
+    return compare_scored(rankers, prepared, config, split_name, SHOWN_ORDER if SHOWN_ORDER in rankers else None)
+
+
+def _comparison(
+    evaluations: dict[str, Evaluation], prepared: PreparedData, config: EvaluateConfig, split_name: str, baseline: str
+) -> dict[str, Any]:
+    scored = {name: evaluation.scored for name, evaluation in evaluations.items()}
+    found = compare_scored(scored, prepared, config, split_name, baseline)
+    log = Path(prepared.manifest.info["log"])
+    truth = Truth.open(prepared, split_name)
+    bounds = truth and truth.bounds(config)
+    for ranker in found["rankers"]:
+        ranker["share_of_possible"] = share_of_possible(ranker, evaluations[baseline].report, bounds, config)
+    moved = {name: moves(evaluation, prepared, log, split_name) for name, evaluation in evaluations.items()}
+    return {
+        **found,
+        "expected_differences": truth and _expected_differences(truth, scored, config, baseline),
         "bounds": bounds,
-        "moves": {
-            name: found
-            for name, evaluation in evaluations.items()
-            if (found := moves(evaluation, prepared, log, split_name)) is not None
-        }
-        or None,
+        "moves": {name: each for name, each in moved.items() if each is not None} or None,
         "steps": _steps(log, prepared, evaluations),
     }
 
 
 def _expected_differences(
-    truth: Truth, evaluations: dict[str, Evaluation], config: EvaluateConfig, baseline: str
+    truth: Truth, rankers: Mapping[str, Scored], config: EvaluateConfig, baseline: str
 ) -> dict[str, Any]:
     """By ranker, what `Truth.differences` says of it against the baseline."""
-    base = np.asarray(evaluations[baseline].array("fused"))
-    return {
-        name: truth.differences(np.asarray(evaluation.array("fused")), base, config)
-        for name, evaluation in evaluations.items()
-        if name != baseline
-    }
+    base = rankers[baseline].fused
+    return {name: truth.differences(scored.fused, base, config) for name, scored in rankers.items() if name != baseline}
 
 
 def share_of_possible(

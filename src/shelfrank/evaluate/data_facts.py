@@ -1,4 +1,4 @@
-"""What a comparison and a model card say of the data: sizes, features, and everything that was left out."""
+"""Facts of the data for comparisons and model cards: sizes, features, and everything that was left out."""
 
 from pathlib import Path
 from typing import Any

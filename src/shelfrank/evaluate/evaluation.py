@@ -29,6 +29,14 @@ EVALUATION_VERSION = 3
 CALIBRATION_BINS = 12
 
 
+class Scored(NamedTuple):
+    """A measured ranker: its report, its score of each task, and the score that orders each page."""
+
+    report: dict[str, Any]
+    tasks: Float32[np.ndarray, "rows n_tasks"]
+    fused: Float32[np.ndarray, " rows"]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """A finished evaluation on disk.
@@ -49,6 +57,11 @@ class Evaluation:
         manifest = read_manifest(path, KIND)
         verify_files(path, manifest)
         return cls(path, manifest, json.loads((path / "report.json").read_text(encoding="utf-8")))
+
+    @property
+    def scored(self) -> Scored:
+        """The report with the scores that it rests on."""
+        return Scored(self.report, np.asarray(self.array("tasks")), np.asarray(self.array("fused")))
 
     def array(self, name: str) -> np.ndarray:
         """One of `fused`, `tasks`, `pd_searches`, `pd_fused`, `pd_neutral`."""
@@ -217,10 +230,10 @@ def calibration(probs: Float[np.ndarray, " rows"], labels: np.ndarray) -> list[d
 
 
 def knows_customers(rows: Split) -> bool:
-    """Whether the rows tell customers apart, so that Personalization Degree has a meaning.
+    """Whether the rows distinguish customers, so that Personalization Degree has a meaning.
 
     It takes features of the customer, and a customer: one whose id the log has, or anything that differs between the
-    customers' features, as those of sessions do for anonymous visitors. Without, every order is that for nobody.
+    customers' features, as those of sessions do for anonymous visitors. Without either, every order is neutral.
     """
     by_kind = ((rows.numerical, rows.numerical_columns), (rows.categorical, rows.categorical_columns))
     features = [

@@ -24,7 +24,7 @@ def moves(evaluation: Evaluation, prepared: PreparedData, log: Path, split_name:
     The examples are drawn by a fixed hash among the pages of known customers with a click, not picked for effect.
 
     Args:
-        evaluation: A ranker's scores with and without the customer.
+        evaluation: A ranker's scores with and without personalization.
         prepared: The data.
         log: The log, for the customers' histories in words.
         split_name: The split that was measured.
@@ -105,7 +105,7 @@ def _product(products: pa.Table, subset: Split, row: int, clicked: bool) -> dict
 
 
 def _history(log: Path, products: pa.Table, customer: str, before: Any) -> list[str]:
-    """What the customer did before a moment, in words, most frequent first."""
+    """What the customer did before a time, in words, most frequent first."""
     counts: dict[tuple[str, str], int] = {}
     for table in ("impressions", "events"):
         if table not in TABLES or not has_table(log, table):
@@ -119,14 +119,14 @@ def _history(log: Path, products: pa.Table, customer: str, before: Any) -> list[
         earlier = pc.less(rows["timestamp"], pa.scalar(before, rows["timestamp"].type))  # pyright: ignore[reportAttributeAccessIssue]
         rows = rows.filter(earlier)
         for row in rows.to_pylist():
-            deed = row.get("action") if table == "events" else _deepest(row)
-            if deed:
-                counts[deed, row["product_id"]] = counts.get((deed, row["product_id"]), 0) + 1
+            action = row.get("action") if table == "events" else _deepest(row)
+            if action:
+                counts[action, row["product_id"]] = counts.get((action, row["product_id"]), 0) + 1
     titles = dict(zip(products["product_id"].to_pylist(), range(products.num_rows), strict=True)) if counts else {}
     lines = []
-    for (deed, product), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:HISTORY_LINES]:
+    for (action, product), count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:HISTORY_LINES]:
         title = products["title"][titles[product]].as_py() if product in titles else product
-        lines.append(f"{deed} {title}" + (f" ({count} times)" if count > 1 else ""))
+        lines.append(f"{action} {title}" + (f" ({count} times)" if count > 1 else ""))
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Ways of telling the searches of a split apart: by query, by customer, by product; all but one need the data alone."""
+"""Segmentations of the searches of a split: by query, by customer, by product; all but one need the data only."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ Segments = Mapping[str, Bool[np.ndarray, " searches"]]
 
 
 def segmentations(log: Path, prepared: PreparedData, split_name: str) -> dict[str, Segments]:
-    """Every way of telling the searches of a split apart that the data allows.
+    """Every segmentation of the searches of a split that the data allows.
 
     Args:
         log: The log's folder.
@@ -58,7 +58,7 @@ def query_frequencies(split: Split, train: Split) -> Segments:
     queries, trained = _by_search(split.query_idx, split), _by_search(train.query_idx, train)
     counts = np.bincount(trained, minlength=int(max(queries.max(initial=-1), trained.max(initial=-1))) + 1)
     distinct, n_queries = np.unique(counts[counts > 0], return_counts=True)
-    # Training searches of queries that are at least so frequent; thirds are told apart without rounding.
+    # Training searches of queries that are at least so frequent; thirds are computed without rounding.
     reached = np.cumsum((distinct * n_queries)[::-1])[::-1]
     third = np.minimum(2, (3 * reached - 1) // max(1, len(trained)))
     times = counts[queries]
@@ -68,15 +68,15 @@ def query_frequencies(split: Split, train: Split) -> Segments:
 
 
 def customers(split: Split, train: Split) -> Segments:
-    """The searches by what the training split knows of who searches.
+    """The searches by whether the training split knows the customer.
 
     Args:
         split: The split that is measured.
         train: The training split.
 
     Returns:
-        `known`: a search of the same customer is in the training split; `new`: none is; `anonymous`: the log does not
-        tell the customer. Each search is of one. A new customer may have searched before within the measured split.
+        `known`: a search of the same customer is in the training split; `new`: none is; `anonymous`: the log has
+        no customer id. Each search is of one. A new customer may have searched before within the measured split.
     """
     who = _by_search(split.customer_idx, split)
     anonymous, known = who < 0, np.isin(who, _by_search(train.customer_idx, train))

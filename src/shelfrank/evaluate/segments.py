@@ -62,7 +62,7 @@ def auc_of_rows(
         tasks: The ranker's score of each task.
         split: The split that was measured.
         config: Resamples.
-        scored_tasks: The tasks that the ranker was made to predict.
+        scored_tasks: The tasks that the ranker predicts.
 
     Returns:
         `rows` and `positives` by task, how many there are; `auc` by task with its interval, None for a task that is not
@@ -90,7 +90,7 @@ def _figures(
     baseline: str | None,
 ) -> dict[str, Any]:
     inside = {name: {key: values[chosen] for key, values in own.items()} for name, own in ranks.items()}
-    # A search counts or does not by its labels alone, so any ranker tells how many do.
+    # A search counts or does not by its labels alone, so any ranker gives the count.
     some = next(iter(inside.values()))
     found: dict[str, Any] = {
         "searches": int(np.count_nonzero(chosen)),

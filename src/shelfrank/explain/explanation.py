@@ -1,4 +1,4 @@
-"""What an explanation of one row is."""
+"""The explanation of one row."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from shelfrank.core.schema import Side
 
 
 class Contribution(NamedTuple):
-    """What one feature did to one logit.
+    """The contribution of one feature to one logit.
 
     Attributes:
         feature: The feature's name.
-        side: Whom it describes.
+        side: The side that it describes.
         logits: How far it moved the logit from the baseline's; negative where it lowered it.
     """
 
@@ -28,11 +28,11 @@ class Explanation:
     """Why one row has its logits.
 
     Attributes:
-        tasks: The tasks that the ranker was made to predict.
+        tasks: The tasks that the ranker predicts.
         features: Every feature that the ranker sees, numbers, then categories, then, for a network with text, the
             matching features as one.
-        sides: Whom each feature describes.
-        contributions: How far each feature moved each task's logit from the baseline's. LambdaMART's one score stands
+        sides: The side of each feature.
+        contributions: How far each feature moved each task's logit from the baseline's. LambdaMART's one score counts
             for every task.
         logits: The row's, before the sigmoid.
         baseline_logits: The baseline's.

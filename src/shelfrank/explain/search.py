@@ -1,4 +1,4 @@
-"""Explains a search: why its first products lie where the run puts them."""
+"""Explains a search: which features put its first products where the run ranks them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from shelfrank.rankers.run import Run
 
 Value = str | float | bool | None
 N_SHOWN = 6
-"""Features per product that people see."""
+"""Features per product in the text."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ExplainedProduct:
         title: Its title; None where it has none.
         score: What the page is sorted by.
         values: Raw value of each feature that the ranker sees; None for unknown, rare or missing ones.
-        explanation: What the features did.
+        explanation: The features' contributions.
     """
 
     rank: int
@@ -73,13 +73,13 @@ class ExplainedProduct:
         }
 
     def lines(self, task: str) -> list[str]:
-        """The same for people, of one task."""
+        """The same as text, for one task."""
         why, index = self.explanation, self.explanation.tasks.index(task)
         found = why.strongest(task)
         logit, baseline = why.logits[index], why.baseline_logits[index]
         lines = [f"{self.rank}. {self.product_id} {self.title or ''}  logit {logit:.2f}, baseline {baseline:.2f}"]
         lines += [
-            f"   {logits:+.3f}  {feature}{_told(self.values, feature)} ({side.value})"
+            f"   {logits:+.3f}  {feature}{_spoken(self.values, feature)} ({side.value})"
             for feature, side, logits in found[:N_SHOWN]
         ]
         if rest := found[N_SHOWN:]:
@@ -99,7 +99,7 @@ class ExplainedSearch:
     Attributes:
         search_id: The search.
         query: What was typed.
-        customer_id: Who searched; None is anonymous.
+        customer_id: The customer; None for an anonymous visitor.
         ranker: The run's name in tables.
         baseline: What contributions are measured from.
         products: The products by the run's score.
@@ -117,14 +117,14 @@ class ExplainedSearch:
         return {**vars(self), "products": [product.as_dict() for product in self.products]}
 
     def lines(self, task: str | None) -> list[str]:
-        """The same for people, of one task; None takes the first that the ranker was made to predict."""
+        """The same as text, for one task; None takes the first that the ranker predicts."""
         tasks = self.products[0].explanation.tasks
         if task is not None and task not in tasks:
             raise unknown_name("task", task, tasks)
         shown = task or tasks[0]
         measured = {"mean": "the training mean", "neutral": "the same page for a neutral customer"}[self.baseline]
-        head = f"{self.search_id}: {self.query!r} for {self.customer_id or 'an anonymous customer'}, by {self.ranker}"
-        lines = [head, f"what moved the logit of {shown} from that of {measured}:"]
+        head = f"{self.search_id}: {self.query!r} for {self.customer_id or 'an anonymous visitor'}, by {self.ranker}"
+        lines = [head, f"contributions to the logit of {shown}, from {measured}:"]
         return lines + [line for product in self.products for line in product.lines(shown)]
 
 
@@ -176,7 +176,7 @@ def explain_search(
 
 
 def find_search(prepared: PreparedData, split_name: str, search_id: str) -> tuple[int, str | None]:
-    """Where a split has a search, and who searched; an unknown one is a `UserError`."""
+    """Index and customer of a search in a split; an unknown search is a `UserError`."""
     searches = prepared.searches(split_name)
     index = searches["search_id"].index(search_id).as_py()
     if index < 0:
@@ -212,7 +212,7 @@ def raw_values(encoder: Encoder, rows: Split) -> list[dict[str, Value]]:
     return [{name: values[row] for name, values in found.items()} for row in range(rows.n_rows)]
 
 
-def _told(values: Mapping[str, Value], feature: str) -> str:
+def _spoken(values: Mapping[str, Value], feature: str) -> str:
     if feature not in values:
         return ""
     match values[feature]:

@@ -36,7 +36,7 @@ def explain_trees(ranker: TreeRanker, rows: Split, neutral: Split | None) -> lis
         of_customer = np.flatnonzero([column.side is Side.CUSTOMER for column in columns])
         start = feature_matrix(neutral)
         contributions, baselines = shapley_between(ranker, start, features, of_customer), ranker.margins(start)
-    # One score stands for every task that the trees were made to predict.
+    # One score serves every task that the trees predict.
     n_tasks = len(ranker.scored_tasks)
     return [
         Explanation(

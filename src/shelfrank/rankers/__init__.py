@@ -44,7 +44,7 @@ _FTT = {"bottom": "ft_transformer", "d_embedding": 64}
 _ALONE = {"head": "none", "tower_layers": []}
 
 RANKERS: dict[str, RankerSpec] = {
-    "shown_order": RankerSpec("Order shown", ShownOrder, reads=_COLUMNS),
+    "shown_order": RankerSpec("Shown order", ShownOrder, reads=_COLUMNS),
     "popularity": RankerSpec("Popularity", Popularity, reads=(*_WEIGHTS, *_COLUMNS)),
     "xgboost": RankerSpec("XGBoost (single task)", XGBoost, reads=(*_TREES, "xgboost")),
     "lambdamart": RankerSpec("LambdaMART", LambdaMART, reads=(*_TREES, "lambdamart")),

@@ -1,11 +1,12 @@
-"""The page of relevance labels measured against the truth."""
+"""The page of relevance labels measured against true grades."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from shelfrank import __version__
+from shelfrank.evaluate.agreement import MEASURES
 from shelfrank.metrics.interval import MIN_SEARCHES
-from shelfrank.report.agreement_figures import MEASURES
 from shelfrank.report.blocks import (
     Block,
     Card,
@@ -21,9 +22,9 @@ from shelfrank.report.blocks import (
     Table,
     Text,
 )
-from shelfrank.report.charts.sweep import Sweep, sweep_chart
+from shelfrank.report.charts import Sweep, sweep_chart
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import between, count, number, signed
-from shelfrank.report.measured import Interval
 from shelfrank.report.page import render_page
 from shelfrank.report.sections.provenance import as_yaml
 
@@ -54,8 +55,19 @@ DEFINITIONS = (
         "Bootstrap percentiles over whole queries; differences are paired, on the same draws. Fewer than "
         f"{MIN_SEARCHES} queries have none.",
     ),
-    ("Grades", "The simulator's own, 0 to 3. No step that makes labels or features reads them."),
+    ("Grades", "The simulator's own, 0 to 3. No step that computes labels or features reads them."),
 )
+
+
+def write_agreement(result: Mapping[str, Any], path: Path) -> None:
+    """Writes the page of an agreement.
+
+    Args:
+        result: What `agreement.json` holds, with the log's name as `title`.
+        path: The HTML file.
+    """
+    page = render_agreement(result, f"{result['title']}: relevance labels against true grades")
+    path.write_text(page, encoding="utf-8")
 
 
 def render_agreement(result: Mapping[str, Any], title: str) -> str:
@@ -75,18 +87,18 @@ def render_agreement(result: Mapping[str, Any], title: str) -> str:
             "result", "Result", [_cards(scores["labels"], baseline)], "The labels as prepared, against raw clicks."
         ),
         Section("alpha", "Alpha and the position weight", _charts(result["scores"], "all")),
-        Section("voters", "Voters", [_voters(result["scores"], "all queries")], "What each voter knows by itself."),
+        Section("voters", "Voters", [_voters(result["scores"], "all queries")], "Each voter alone."),
         Section("head", "Queries with many clicks", _head(result["head"])),
         Section("provenance", "Provenance", _provenance(result)),
     ]
     data_line = (
         f"{count(result['pairs'])} pairs of {count(result['queries'])} queries; true grades 0 to 3: "
         f"{', '.join(count(n) for n in result['pairs_by_grade'])}; {count(result['pairs_without_a_grade'])} pairs "
-        f"without a grade; {count(result['pairs_of_several_grades'])} whose query text means several things"
+        f"without a grade; {count(result['pairs_of_several_grades'])} with an ambiguous query"
     )
     return render_page(
         title,
-        "agreement of relevance labels with the truth",
+        "agreement of relevance labels with true grades",
         sections,
         conclusion=_conclusion(scores["labels"], baseline),
         data_line=data_line,
@@ -97,10 +109,13 @@ def render_agreement(result: Mapping[str, Any], title: str) -> str:
 def _conclusion(labels: Mapping[str, Any], baseline: Mapping[str, Any]) -> str:
     measure = _headline(labels)
     difference = _interval(labels["difference"], measure)
-    words = {1: "agree better with the true grades than", -1: "agree worse with the true grades than"}
-    says = words.get(difference.sign or 0, "are not shown to agree better with the true grades than")
+    phrases = {
+        1: "The relevance labels agree better with the true grades than raw click rates do",
+        -1: "The relevance labels agree worse with the true grades than raw click rates do",
+        0: "Inconclusive whether the relevance labels agree better with the true grades than raw click rates do",
+    }
     return (
-        f"The relevance labels {says} raw click rates: {MEASURE_TITLES[measure].lower()} "
+        f"{phrases[difference.sign or 0]}: {MEASURE_TITLES[measure].lower()} "
         f"{number(_interval(labels, measure).value)} against {number(_interval(baseline, measure).value)}."
     )
 
@@ -127,7 +142,7 @@ def _head(head: Mapping[str, Any]) -> list[Block]:
         return [Missing(f"No query has {count(head['clicks'])} clicks or more.")]
     words = (
         f"{count(head['queries'])} queries with at least {count(head['clicks'])} clicks each, {count(head['pairs'])} "
-        "pairs. Over all queries the many rare ones decide, for which clicks say little; here clicks can say more."
+        "pairs. Rare queries dominate the figures over all queries, and their click rates are noisy."
     )
     return [Text(words), *_charts(head["scores"], "head"), _voters(head["scores"], "queries with many clicks")]
 
@@ -153,7 +168,7 @@ def _charts(scores: Sequence[Mapping[str, Any]], part: str) -> list[Block]:
             None if level is None else ("raw click rate", level),
         )
         figures.append(Figure(title, chart))
-    return [Figures(figures, "At alpha 0 the semantic score decides alone, at 1 the weighted click rate.")]
+    return [Figures(figures, "Alpha 0: semantic score only. Alpha 1: weighted click rate only.")]
 
 
 def _voters(scores: Sequence[Mapping[str, Any]], part: str) -> Table:
@@ -175,7 +190,7 @@ def _voters(scores: Sequence[Mapping[str, Any]], part: str) -> Table:
     return Table(f"Agreement with the true grades over {part}, with intervals", "Score", columns, rows)
 
 
-def _cell(interval: Interval, best: float) -> Cell:
+def _cell(interval: Estimate, best: float) -> Cell:
     return Cell(number(interval.value), [(between(interval), "")], best=interval.value == best)
 
 
@@ -191,5 +206,5 @@ def _headline(score: Mapping[str, Any]) -> str:
     return next(measure for measure in MEASURES if measure in score)
 
 
-def _interval(figures: Mapping[str, Any], measure: str) -> Interval:
-    return Interval.model_validate(figures[measure])
+def _interval(figures: Mapping[str, Any], measure: str) -> Estimate:
+    return Estimate.model_validate(figures[measure])

@@ -20,6 +20,14 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Prose:
+    """Paragraphs, lists and tables that are HTML already."""
+
+    kind: ClassVar[str] = "prose"
+    html: Markup
+
+
+@dataclass(frozen=True)
 class Missing:
     """One line that says what is not known and where it would come from."""
 
@@ -220,6 +228,7 @@ class Orders:
 
 Block = (
     Text
+    | Prose
     | Missing
     | Listing
     | Definitions

@@ -10,14 +10,13 @@ from pydantic import BeforeValidator, ValidationError, model_validator
 
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import one_sentence
-from shelfrank.report.measured import Bounds, ByTask, Counts, Interval, Measure, Measured, Numbers, Part, present
-from shelfrank.report.sampling import Sampling
+from shelfrank.report.estimates import Bounds, ByTask, Counts, Estimate, Estimates, Measure, Numbers, Part, present
 
 # XML allows no other control characters, and UTF-8 no lone surrogate; JSON can carry both.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
-class Split(Part):
+class SplitSize(Part):
     """Size of a split."""
 
     searches: int | None = None
@@ -29,13 +28,95 @@ class Split(Part):
     first: str | None = None
     last: str | None = None
 
+    def rate(self, task: str) -> float | None:
+        """Positives of a task per impression; None where they are not known."""
+        positives = self.positives.get(task)
+        return positives / self.impressions if positives is not None and self.impressions else None
+
+
+class SampledRows(Part):
+    """Rows of one or more bins, before and after."""
+
+    products: int | None = None
+    impressions: int | None = None
+    positives: int | None = None
+    asked_positive: int | None = None
+    asked_negative: int | None = None
+    taken_positive: int | None = None
+    taken_negative: int | None = None
+    short_positive: int | None = None
+    short_negative: int | None = None
+    n_bins: int | None = None
+    n_short_bins: int | None = None
+
+    @property
+    def taken(self) -> int | None:
+        """Rows that were kept."""
+        if self.taken_positive is None or self.taken_negative is None:
+            return None
+        return self.taken_positive + self.taken_negative
+
+    @property
+    def asked(self) -> int | None:
+        """Rows that were requested."""
+        if self.asked_positive is None or self.asked_negative is None:
+            return None
+        return self.asked_positive + self.asked_negative
+
+    @property
+    def short(self) -> int:
+        """Rows that were requested and did not exist."""
+        return (self.short_positive or 0) + (self.short_negative or 0)
+
+    @property
+    def share_before(self) -> float | None:
+        """Share of positive rows before."""
+        return self.positives / self.impressions if self.positives is not None and self.impressions else None
+
+    @property
+    def share_after(self) -> float | None:
+        """Share of positive rows among those that were kept."""
+        return self.taken_positive / self.taken if self.taken_positive is not None and self.taken else None
+
+
+class SampledBin(SampledRows):
+    """Bins of one popularity, over all categories."""
+
+    bin: int | None = None
+
+
+class SampledCategory(SampledRows):
+    """All bins of a category; None is that of the products that have none."""
+
+    category: str | None = None
+
+
+class SamplingSettings(Part):
+    """The settings of the sampling."""
+
+    alpha: float | None = None
+    beta: float | None = None
+    n_bins: int | None = None
+    category: str | None = None
+    unit: str | None = None
+    seed: int | None = None
+
+
+class Sampling(Part):
+    """Which training rows were kept."""
+
+    config: SamplingSettings = SamplingSettings()
+    totals: SampledRows = SampledRows()
+    by_bin: list[SampledBin] = []
+    by_category: list[SampledCategory] = []
+
 
 class Data(Part):
     """The prepared data that every ranker saw."""
 
     name: str | None = None
     fingerprint: str | None = None
-    splits: Annotated[dict[str, Split], BeforeValidator(present)] = {}
+    splits: Annotated[dict[str, SplitSize], BeforeValidator(present)] = {}
     features: Counts = {}
     left_out: Counts | None = None
     left_out_at_import: Counts | None = None
@@ -94,7 +175,7 @@ class RankerCost(Part):
     score: Spent = Spent()
 
 
-class Ranker(Measured):
+class Ranker(Estimates):
     """One ranker and everything measured of it."""
 
     name: str
@@ -136,7 +217,7 @@ class PagedProduct(Part):
 
 
 class Example(Part):
-    """One search of one customer, ordered with and without knowledge of the customer."""
+    """One search of one customer, ordered with and without personalization."""
 
     query: str | None = None
     customer: str | None = None
@@ -146,7 +227,7 @@ class Example(Part):
 
 
 class Moves(Part):
-    """How far knowledge of the customer moves products; a negative move is towards the first place."""
+    """How far personalization moves products; a negative move is towards the first place."""
 
     histogram: list[tuple[int, int]] = []
     mean_absolute: float | None = None
@@ -158,8 +239,8 @@ class Segment(Part):
 
     searches: int | None = None
     with_positive: Counts = {}
-    rankers: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
-    differences: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
+    rankers: Annotated[dict[str, Estimates], BeforeValidator(present)] = {}
+    differences: Annotated[dict[str, Estimates], BeforeValidator(present)] = {}
 
 
 Segments = Annotated[dict[str, Segment], BeforeValidator(present)]
@@ -188,7 +269,7 @@ class Comparison(Part):
     baseline: str | None = None
     counts: EvaluatedCounts = EvaluatedCounts()
     rankers: list[Ranker] = []
-    differences: Annotated[dict[str, Measured], BeforeValidator(present)] = {}
+    differences: Annotated[dict[str, Estimates], BeforeValidator(present)] = {}
     segments: Annotated[dict[str, Segments], BeforeValidator(present)] = {}
     bounds: Bounds = Bounds()
     moves: Annotated[dict[str, Moves], BeforeValidator(present)] = {}
@@ -219,7 +300,7 @@ class Comparison(Part):
 
     @property
     def headline(self) -> Measure:
-        """The measure that the conclusions speak of: MRR at 10, or at the largest cutoff there is."""
+        """The measure of the conclusions: MRR at 10, or at the largest cutoff there is."""
         return Measure("mrr", 10 if 10 in self.ks or not self.ks else max(self.ks))
 
     @property
@@ -227,12 +308,12 @@ class Comparison(Part):
         """The ranker that the others are compared with, None where it was not evaluated."""
         return next((ranker for ranker in self.rankers if ranker.name == self.baseline), None)
 
-    def difference(self, ranker: Ranker, measure: Measure, task: str) -> Interval | None:
+    def difference(self, ranker: Ranker, measure: Measure, task: str) -> Estimate | None:
         """A ranker's paired difference to the baseline; None where it is not known, and for the baseline itself."""
         return None if ranker.name == self.baseline else figure_of(self.differences, ranker, measure, task)
 
 
-def figure_of(measured: Mapping[str, Measured], ranker: Ranker, measure: Measure, task: str) -> Interval | None:
+def figure_of(measured: Mapping[str, Estimates], ranker: Ranker, measure: Measure, task: str) -> Estimate | None:
     """A ranker's figure among those of all rankers by name, None where it is not known."""
     return measured[ranker.name].get(measure, task) if ranker.name in measured else None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from shelfrank.report.measured import Interval
+from shelfrank.report.estimates import Estimate
 
 UNKNOWN = "–"
 MINUS = "−"
@@ -105,7 +105,7 @@ def day(timestamp: str | None) -> str:
     return UNKNOWN if timestamp is None else timestamp[:10]
 
 
-def between(interval: Interval | None) -> str:
+def between(interval: Estimate | None) -> str:
     """The ends of an interval.
 
     Args:
@@ -115,7 +115,7 @@ def between(interval: Interval | None) -> str:
         Both ends, or a dash where one is not known.
 
     Example:
-        >>> between(Interval(value=0.003, low=-0.002, high=0.008))
+        >>> between(Estimate(value=0.003, low=-0.002, high=0.008))
         '−0.002 to 0.008'
     """
     if interval is None or interval.low is None or interval.high is None:
@@ -123,11 +123,16 @@ def between(interval: Interval | None) -> str:
     return f"{number(interval.low)} to {number(interval.high)}"
 
 
-def brief(interval: Interval | None) -> str:
+def brief(interval: Estimate | None) -> str:
     """The ends of an interval of a figure that is never negative, as short as a table's cell needs."""
     if interval is None or interval.low is None or interval.high is None:
         return UNKNOWN
     return f"{number(interval.low)}–{number(interval.high)}"
+
+
+def task_name(task: str) -> str:
+    """A task's name within a sentence."""
+    return task.replace("_", " ")
 
 
 def task_title(task: str) -> str:
@@ -143,7 +148,7 @@ def task_title(task: str) -> str:
         >>> task_title("add_to_cart")
         'Add to cart'
     """
-    words = task.replace("_", " ")
+    words = task_name(task)
     return words[:1].upper() + words[1:]
 
 

@@ -23,10 +23,9 @@ from shelfrank.report.sections.learning import learning_section
 from shelfrank.report.sections.personalization import personalization_section
 from shelfrank.report.sections.provenance import provenance_section
 from shelfrank.report.sections.rankers import rankers_section
-from shelfrank.report.sections.result import result_section
+from shelfrank.report.sections.result import judge, lead, result_section
 from shelfrank.report.sections.sampling import sampling_section
 from shelfrank.report.sections.segments import segments_section
-from shelfrank.report.verdict import judge, lead
 
 
 def render(comparison: Mapping[str, Any]) -> str:
@@ -48,13 +47,13 @@ def render(comparison: Mapping[str, Any]) -> str:
     verdicts = [judge(known, task) for task in known.tasks]
     sections = [
         result_section(known, verdicts),
-        data_section(known),
-        sampling_section(known),
         rankers_section(known),
         segments_section(known),
+        personalization_section(known),
         learning_section(known),
         calibration_section(known),
-        personalization_section(known),
+        data_section(known),
+        sampling_section(known),
         cost_section(known),
         provenance_section(known),
     ]

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.comparison import Comparison, Ranker, read_comparison
+from shelfrank.report.estimates import Estimate, Measure
 from shelfrank.report.formats import brief, number, task_title
-from shelfrank.report.measured import Interval, Measure
 
 MARKS = {1: (" ▲", "bold blue"), -1: (" ▼", "bold dark_orange3")}
 NO_MARK = ("  ", "")
@@ -49,7 +49,7 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
     base = known.baseline_ranker
     against = base.title if base else known.baseline
     note = (
-        f" ▲ ▼ the interval of the paired difference to {against} excludes 0, and at least {MIN_SEARCHES} searches "
+        f" ▲ ▼: the interval of the paired difference to {against} excludes 0 and at least {MIN_SEARCHES} searches "
         "count."
         if against
         else ""
@@ -57,7 +57,7 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
     table = Table(
         title=Text(known.title, "bold"),
         title_justify="left",
-        caption=Text(f"After each figure its {confidence}interval: as ±, or its ends where its sides differ.{note}"),
+        caption=Text(f"Figures with {confidence}intervals: ±, or both ends where these are asymmetric.{note}"),
         caption_justify="left",
         pad_edge=False,
     )
@@ -116,7 +116,7 @@ def _figure(comparison: Comparison, ranker: Ranker, measure: Measure, task: str,
     return figure.append(sides, "dim").append(*mark)
 
 
-def spread(interval: Interval) -> str:
+def spread(interval: Estimate) -> str:
     """An interval after its value: `±` and its longer side where both are about as long, else its ends.
 
     Args:
@@ -126,7 +126,7 @@ def spread(interval: Interval) -> str:
         The text, with a space before it; empty where the ends are not known.
 
     Example:
-        >>> spread(Interval(value=0.25, low=0.238, high=0.261)), spread(Interval(value=0.0, low=0.0, high=0.49))
+        >>> spread(Estimate(value=0.25, low=0.238, high=0.261)), spread(Estimate(value=0.0, low=0.0, high=0.49))
         (' ±0.012', ' 0.000–0.490')
     """
     if interval.value is None or interval.low is None or interval.high is None:

@@ -1,4 +1,4 @@
-"""The page of a search for settings: what was chosen, what else could be, and what it cost to know."""
+"""The page of a search for settings: the choice, the alternatives, and the cost."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,8 @@ from shelfrank.report.blocks import (
     Table,
     Text,
 )
-from shelfrank.report.charts.scatter import Spot, scatter_chart
-from shelfrank.report.charts.simplex import Node, simplex_chart
-from shelfrank.report.charts.sweep import Sweep, sweep_chart
+from shelfrank.report.charts import Node, Spot, Sweep, scatter_chart, simplex_chart, sweep_chart
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import (
     between,
     compact,
@@ -37,22 +36,24 @@ from shelfrank.report.formats import (
     percent,
     plural,
     signed,
+    task_name,
     task_title,
 )
-from shelfrank.report.measured import Interval
 from shelfrank.report.page import render_page
 
-MOST_ROWS = 16
+MAX_ROWS = 16
 COMMON: Mapping[str, str] = {
-    "whole": "Every weighting trained whole.",
-    "screen": "One training's scores fused by every weighting; its own loss weights stay as they were.",
+    "whole": "Every weighting was trained in full.",
+    "screen": "The scores of one training, fused with every weighting; its loss weights are unchanged.",
 }
-PART = "Every weighting after going on from one training at equal weights, with its own weights, for a part of one."
-FUSED = "The run's scores fused by every weighting; nothing is trained again."
+PART = (
+    "Every weighting, continued from one training at equal weights for part of a training, with its own loss weights."
+)
+FUSED = "The scores of the run, fused with every weighting; nothing is retrained."
 STAGES: Mapping[str, str] = {
-    "shared": "One training at equal weights, from which the others go on",
-    "screen": "Every weighting looked at by fusing that training's scores",
-    "whole": "Whole trainings from scratch, as `train` does them",
+    "shared": "Shared training at equal weights",
+    "screen": "Screening: the scores of that training, fused with every weighting",
+    "whole": "Full trainings from scratch",
 }
 
 
@@ -98,13 +99,13 @@ def _weight_sections(result: Mapping[str, Any]) -> list[Section]:
         Section("result", "Result", [_cards(result), Code("\n".join(f"--set '{each}'" for each in result["set"]))]),
         Section("weights", "Weights", _simplex(result), _common(result)),
         Section(
-            "trade-off", "Trade-off", _front(result), "What nothing else beats in one task without losing another."
+            "trade-off", "Trade-off", _front(result), "Pareto front: weightings that no other one beats on every task."
         ),
     ]
     if finalists:
         blocks: list[Block] = [_finalists(finalists, result)]
-        title = "Best weightings" if result["search"] == "fusion" else "Trained whole"
-        told = FUSED if result["search"] == "fusion" else "Judged by what `train` gives with the weights."
+        title = "Best weightings" if result["search"] == "fusion" else "Full trainings"
+        told = FUSED if result["search"] == "fusion" else "Each weighting trained in full, as `train` does."
         sections.append(Section("finalists", title, blocks, told))
     return [*sections, Section("cost", "Cost", _cost(result))]
 
@@ -128,11 +129,11 @@ def _size_sections(result: Mapping[str, Any]) -> list[Section]:
         )
         for trial in trials
     ]
-    columns = ["Objective", "Chosen minus it", "Parameters", "Rows seen", *(task_title(name) for name in names)]
+    columns = ["Objective", "Chosen − this", "Parameters", "Rows seen", *(task_title(name) for name in names)]
     cost = result["cost"]
     return [
         Section("result", "Result", [_cards(result), Code("\n".join(f"--set '{each}'" for each in result["set"]))]),
-        Section("trials", "Trials", [Table("Every trial, the best first", "Trial", columns, rows)]),
+        Section("trials", "Trials", [Table("All trials, best first", "Trial", columns, rows)]),
         Section(
             "cost",
             "Cost",
@@ -151,11 +152,11 @@ def _cards(result: Mapping[str, Any]) -> Cards:
     k = str(result["objective"]["k"])
     cards = []
     for task in result["tasks"]:
-        figure = Interval.model_validate(entry["mrr"][k][task])
+        figure = Estimate.model_validate(entry["mrr"][k][task])
         told = "" if "weights" not in entry else f"weight {entry['weights'][task]:g}"
         others = [f"MRR@{other} {number(entry['mrr'][other][task]['value'])}" for other in entry["mrr"] if other != k]
         sentence = f"Interval {between(figure)}." + (f" {listed(others)}." if others else "")
-        cards.append(Card(f"MRR@{k} of {_spoken(task)}", number(figure.value), told, "", [sentence], ""))
+        cards.append(Card(f"MRR@{k} of {task_name(task)}", number(figure.value), told, "", [sentence], ""))
     return Cards(cards)
 
 
@@ -163,7 +164,7 @@ def _simplex(result: Mapping[str, Any]) -> list[Block]:
     tasks, k = result["tasks"], str(result["objective"]["k"])
     chosen = _point(result)
     points = [point for point in result["points"] if point["relevance_weight"] == chosen["relevance_weight"]]
-    named = [(f"MRR@{k} of {_spoken(task)}", task) for task in tasks] + [("Objective", None)]
+    named = [(f"MRR@{k} of {task_name(task)}", task) for task in tasks] + [("Objective", None)]
     figures = []
     for index, (title, task) in enumerate(named):
         values = [point["objective"] if task is None else point["mrr"][k][task]["value"] for point in points]
@@ -181,14 +182,14 @@ def _simplex(result: Mapping[str, Any]) -> list[Block]:
             chart = simplex_chart(f"simplex-{index}", title, nodes, (top, left, right))
         elif len(tasks) == 2:
             along = sorted(
-                (point["weights"][tasks[0]], Interval(value=value) if task is None else _interval(point, k, task))
+                (point["weights"][tasks[0]], Estimate(value=value) if task is None else _interval(point, k, task))
                 for point, value in zip(points, values, strict=True)
             )
             chart = sweep_chart(
-                f"simplex-{index}", title, [Sweep(title, "up", along)], f"weight of {_spoken(tasks[0])}"
+                f"simplex-{index}", title, [Sweep(title, "up", along)], f"weight of {task_name(tasks[0])}"
             )
         else:
-            return [Missing("A picture of the weights needs two or three tasks.")]
+            return [Missing("The weights can be drawn for two or three tasks only.")]
         figures.append(Figure(title, chart))
     beside = "" if chosen["relevance_weight"] is None else f" Relevance weight {chosen['relevance_weight']:g}."
     return [Figures(figures, "At a corner one task has all the weight." + beside)]
@@ -210,8 +211,8 @@ def _front(result: Mapping[str, Any]) -> list[Block]:
             )
             for point in result["points"]
         ]
-        title = f"{task_title(one)} against {_spoken(other)}"
-        axes = (f"MRR@{k} of {_spoken(one)}", f"MRR@{k} of {_spoken(other)}")
+        title = f"{task_title(one)} against {task_name(other)}"
+        axes = (f"MRR@{k} of {task_name(one)}", f"MRR@{k} of {task_name(other)}")
         figures.append(Figure(title, scatter_chart(f"front-{one}-{other}", title, spots, axes)))
     front = sorted((p for p in result["points"] if p["front"]), key=lambda p: -p["objective"])
     best = {task: max(point["mrr"][k][task]["value"] for point in front) for task in known}
@@ -231,18 +232,20 @@ def _front(result: Mapping[str, Any]) -> list[Block]:
             ],
             note=_beside(point, result),
         )
-        for point in front[:MOST_ROWS]
+        for point in front[:MAX_ROWS]
     ]
-    more = "" if len(front) <= MOST_ROWS else f" {MOST_ROWS} of {len(front)} are shown; trials.json has all."
+    more = "" if len(front) <= MAX_ROWS else f" {MAX_ROWS} of {len(front)} are shown; trials.json has all."
     columns = [*(task_title(task) for task in known), "Objective"]
     table = Table(
-        f"The front, by the objective: MRR@{k} with intervals",
+        f"Pareto front by objective: MRR@{k} with intervals",
         "Weights",
         columns,
         rows,
         legend=_common(result) + more,
     )
-    chart: list[Block] = [Figures(figures, "Filled: on the front over all tasks. Ringed: chosen.")] if figures else []
+    chart: list[Block] = (
+        [Figures(figures, "Filled: on the Pareto front of all tasks. Ringed: chosen.")] if figures else []
+    )
     return [*chart, table]
 
 
@@ -258,16 +261,17 @@ def _finalists(finalists: Sequence[Mapping[str, Any]], result: Mapping[str, Any]
             ],
             note=_beside(point, result),
         )
-        for point in order[:MOST_ROWS]
+        for point in order[:MAX_ROWS]
     ]
-    columns = ["Objective", "Chosen minus it", *(f"MRR@{k} of {_spoken(task)}" for task in result["tasks"])]
-    even = sum(Interval.model_validate(point["final"]["difference"]).sign != 1 for point in order)
-    more = f" The best {MOST_ROWS} of {len(order)}." if len(order) > MOST_ROWS else ""
+    columns = ["Objective", "Chosen − this", *(f"MRR@{k} of {task_name(task)}" for task in result["tasks"])]
+    others = [point for point in order if point["id"] != result["chosen"]]
+    even = sum(Estimate.model_validate(point["final"]["difference"]).sign != 1 for point in others)
+    more = f" The best {MAX_ROWS} of {len(order)}." if len(order) > MAX_ROWS else ""
     legend = (
-        f"{even} of {len(order)} are not shown to be worse than the chosen one (paired interval holds 0, or fewer than "
-        f"{MIN_SEARCHES} searches count).{more}"
+        f"{even} of {plural(len(others), 'other is', 'others are')} inconclusive against the chosen one (the paired "
+        f"interval includes 0, or fewer than {MIN_SEARCHES} searches count).{more}"
     )
-    return Table("By the objective, with paired differences", "Weights", columns, rows, legend=legend)
+    return Table("Weightings by objective, with paired differences", "Weights", columns, rows, legend=legend)
 
 
 def _cost(result: Mapping[str, Any]) -> list[Block]:
@@ -279,10 +283,10 @@ def _cost(result: Mapping[str, Any]) -> list[Block]:
         f"{duration(cost['seconds'])}"
     )
     if cost.get("full_rows"):
-        words += f", {percent(cost['rows'] / cost['full_rows'])} of the rows that training every weighting would see"
+        words += f", {percent(cost['rows'] / cost['full_rows'])} of the rows of a full training per weighting"
     rows = [
         Row(
-            STAGES.get(stage["stage"], f"Going on for a part of a training ({stage['stage']})"),
+            STAGES.get(stage["stage"], f"Continued for part of a training ({stage['stage']})"),
             [Cell(count(stage["trials"])), Cell(compact(stage["rows"])), Cell(duration(stage["seconds"]))],
         )
         for stage in cost["stages"]
@@ -305,10 +309,10 @@ def _conclusion(result: Mapping[str, Any]) -> str:
 
 
 def _rivals(result: Mapping[str, Any]) -> str:
-    """How many of those that were compared with the chosen one are not shown to be worse."""
+    """How many of the others are inconclusive against the chosen one."""
     entries = result["trials"] if result["search"] == "sizes" else result["points"]
     compared = [
-        Interval.model_validate(found["difference"])
+        Estimate.model_validate(found["difference"])
         for entry in entries
         if entry["id"] != result["chosen"]
         and (found := entry.get("whole", entry.get("fused", entry))).get("difference") is not None
@@ -316,17 +320,17 @@ def _rivals(result: Mapping[str, Any]) -> str:
     if not compared:
         return ""
     if any(difference.too_few for difference in compared):
-        return f" Fewer than {MIN_SEARCHES} searches count for one of its tasks, which shows no other to be worse."
+        return f" Inconclusive against every other: fewer than {MIN_SEARCHES} searches count for one of its tasks."
     even = sum(difference.sign != 1 for difference in compared)
-    return f" {even} of the {len(compared)} others that were compared with it are not shown to be worse."
+    return f" Inconclusive against {even} of the {len(compared)} others that were compared."
 
 
 def _provenance(result: Mapping[str, Any]) -> list[Block]:
     objective = result["objective"]
     facts = [
-        ("Objective", f"Mean over tasks of MRR@{objective['k']}, weighed {_weighted(objective['weights'])}"),
+        ("Objective", f"Mean over tasks of MRR@{objective['k']}, weighted {_weighted(objective['weights'])}"),
         ("Confidence", f"{100 * result['confidence']:g} %; bootstrap over validation searches, differences paired"),
-        ("Chosen on", "The validation split, which early stopping uses too; so the figures are a little too high."),
+        ("Chosen on", "The validation split, which early stopping uses too, so the figures are slightly optimistic."),
     ]
     return [Definitions(facts), Heading("Settings"), Code("\n".join(result["set"]))]
 
@@ -345,9 +349,9 @@ def _point(result: Mapping[str, Any]) -> Mapping[str, Any]:
 def _objective_cells(entry: Mapping[str, Any], is_chosen: bool) -> list[Cell]:
     if "objective" not in entry:
         return [Cell("–"), Cell("–")]
-    objective, difference = (Interval.model_validate(entry[name]) for name in ("objective", "difference"))
-    told = Cell(number(objective.value, 4), [(between(objective), "")], best=is_chosen)
-    return [told, Cell("chosen") if is_chosen else Cell(signed(difference.value, 4), [(between(difference), "")])]
+    objective, difference = (Estimate.model_validate(entry[name]) for name in ("objective", "difference"))
+    own = Cell(number(objective.value, 4), [(between(objective), "")], best=is_chosen)
+    return [own, Cell("chosen") if is_chosen else Cell(signed(difference.value, 4), [(between(difference), "")])]
 
 
 def _common(result: Mapping[str, Any]) -> str:
@@ -359,16 +363,12 @@ def _beside(point: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     return ", ".join([*notes, *(["chosen"] if point["id"] == result["chosen"] else [])])
 
 
-def _interval(point: Mapping[str, Any], k: str, task: str) -> Interval:
-    return Interval.model_validate(point["mrr"][k][task])
+def _interval(point: Mapping[str, Any], k: str, task: str) -> Estimate:
+    return Estimate.model_validate(point["mrr"][k][task])
 
 
 def _weighted(weights: Mapping[str, float]) -> str:
-    return ", ".join(f"{_spoken(task)} {round(weight, 3):g}" for task, weight in weights.items())
-
-
-def _spoken(task: str) -> str:
-    return task.replace("_", " ")
+    return ", ".join(f"{task_name(task)} {round(weight, 3):g}" for task, weight in weights.items())
 
 
 def _value(value: Any) -> str:

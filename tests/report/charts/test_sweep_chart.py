@@ -1,11 +1,11 @@
 from xml.etree import ElementTree
 
 from shelfrank.report.charts.sweep import Sweep, sweep_chart
-from shelfrank.report.measured import Interval
+from shelfrank.report.estimates import Estimate
 
 
-def figure(value: float | None, room: float = 0.1) -> Interval:
-    return Interval(
+def figure(value: float | None, room: float = 0.1) -> Estimate:
+    return Estimate(
         value=value, low=None if value is None else value - room, high=None if value is None else value + room
     )
 
@@ -29,7 +29,7 @@ def test_a_line_a_band_and_a_level() -> None:
 
 
 def test_a_point_without_a_value_is_left_out() -> None:
-    sweep = Sweep("a", "plain", [(0.0, figure(0.2)), (0.5, figure(None)), (1.0, Interval(value=0.3))])
+    sweep = Sweep("a", "plain", [(0.0, figure(0.2)), (0.5, figure(None)), (1.0, Estimate(value=0.3))])
     chart = ElementTree.fromstring(sweep_chart("c", "kappa", [sweep], "alpha"))
     assert len(by_class(chart, "point plain")) == 2
     assert not by_class(chart, "reference best")

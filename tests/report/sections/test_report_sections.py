@@ -27,7 +27,7 @@ def test_the_example_of_a_summary_holds() -> None:
 
 def test_sizes_stand_in_the_order_of_the_papers_table(full: dict[str, Any]) -> None:
     table = _tables(data_section(read_comparison(full)))["Size of the splits"]
-    assert list(table.columns[:4]) == ["Queries", "Products", "Users", "Impressions"]
+    assert list(table.columns[:4]) == ["Queries", "Products", "Customers", "Impressions"]
     assert [cell.text for cell in table.rows[0].cells[:5]] == ["1,416", "24,000", "60,000", "6,432,000", "321,600"]
 
 
@@ -100,7 +100,7 @@ def test_the_headline_measure_is_shown_first(full: dict[str, Any]) -> None:
 
 
 def test_the_profile_tells_size_and_cost(full: dict[str, Any]) -> None:
-    table = _tables(rankers_section(read_comparison(full)))["What the rankers are, and what they took"]
+    table = _tables(rankers_section(read_comparison(full)))["Size, weights and cost of the rankers"]
     row = next(row for row in table.rows if row.head.startswith("MMoE + FT"))
     assert [cell.text for cell in row.cells] == [
         "0.860", "0.50", "0.30", "0.20", "10.1M", "70.0M", "1 h 05 min", "1.3 GB", "196K",
@@ -111,7 +111,7 @@ def test_the_profile_shows_the_weights_that_made_the_order(full: dict[str, Any])
     ranker = next(ranker for ranker in full["rankers"] if ranker["name"] == "mmoe_dcn_v2")
     ranker["task_weights"] = {"click": 0.5, "add_to_cart": 0.25, "purchase": 0.25}
     ranker["score_weights"] = {"click": 0.1, "add_to_cart": 0.25, "purchase": 0.65}
-    table = _tables(rankers_section(read_comparison(full)))["What the rankers are, and what they took"]
+    table = _tables(rankers_section(read_comparison(full)))["Size, weights and cost of the rankers"]
     cells = next(row for row in table.rows if row.head == ranker["label"]).cells[1:4]
     assert [cell.text for cell in cells] == ["0.10", "0.25", "0.65"]
     assert [[note for note, _ in cell.notes] for cell in cells] == [["loss 0.50"], [], ["loss 0.25"]]
@@ -154,7 +154,7 @@ def test_an_example_tells_where_products_come_from_and_go_to(full: dict[str, Any
         ("", "down"), ("", "down"), ("", "up"), ("leaves", "down"),
     ]  # fmt: skip
     assert orders.personalized[0].facts == "1,200.00 · shown at 3"
-    assert orders.customer == "an anonymous customer"
+    assert orders.customer == "an anonymous visitor"
     assert "link up clicked" in orders.links
 
 
@@ -176,5 +176,5 @@ def test_the_cost_adds_times_and_takes_the_largest_memory(full: dict[str, Any]) 
 def test_searches_of_one_product_are_told(full: dict[str, Any], n: int, told: str | None) -> None:
     full["counts"]["of_one_product"] = n
     blocks = str(data_section(read_comparison(full)).blocks)
-    assert ("whatever the ranker does" in blocks) == (told is not None)
+    assert ("MRR and NDCG are always 1" in blocks) == (told is not None)
     assert told is None or told in blocks

@@ -33,9 +33,9 @@ def test_bins_are_told_with_what_was_asked_taken_and_short(full: dict[str, Any])
     assert len(table.columns) == len(told) == sum(width for _, width in table.groups)
     summary = section.blocks[0]
     assert isinstance(summary, Text)
-    assert "70 of 1,000 training impressions were kept, 100 were asked for" in summary.words
+    assert "70 of 1,000 training impressions were kept, 100 were requested" in summary.words
     assert "from 1.0 % to 14.3 %" in summary.words
-    assert "30 positives that were asked for do not exist; in those 2 of 2 bins" in summary.words
+    assert "30 positives fewer than requested exist: in 2 of 2 bins" in summary.words
 
 
 def test_charts_hold_both_values_of_every_bin(full: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ def test_nothing_short_gives_no_list_of_categories(full: dict[str, Any]) -> None
     section = _section(full, by_category=[_row(category="c")], totals=_row())
     assert not any(isinstance(block, Details) for block in section.blocks)
     assert isinstance(section.blocks[0], Text)
-    assert "Every bin had as many as were asked for" in section.blocks[0].words
+    assert "Every bin had enough rows" in section.blocks[0].words
 
 
 def test_pages_are_called_pages(full: dict[str, Any]) -> None:

@@ -12,14 +12,14 @@ def _section(comparison: dict[str, Any]) -> Section:
     return segments_section(read_comparison(comparison))
 
 
-def _panel(section: Section, title: str = "Kind of query") -> list[Block]:
+def _panel(section: Section, title: str = "Query type") -> list[Block]:
     (tabs,) = section.blocks
     assert isinstance(tabs, Tabs)
     (found,) = (blocks for label, blocks in tabs.items if label == title)
     return list(found)
 
 
-def _tables(section: Section, title: str = "Kind of query") -> list[Table]:
+def _tables(section: Section, title: str = "Query type") -> list[Table]:
     return [block for block in _panel(section, title) if isinstance(block, Table)]
 
 
@@ -41,7 +41,7 @@ def test_kinds_are_told_with_their_searches(full: dict[str, Any]) -> None:
     table = _tables(_section(full))[0]
     assert [row.head for row in table.rows] == ["Plain", "Synonym", "Typo"]
     assert [cell.text for cell in table.rows[-1].cells] == [
-        "A typing error left other words than were meant.", "80", "8.0 %", "40", "11", "3",
+        "Has a typing error.", "80", "8.0 %", "40", "11", "3",
     ]  # fmt: skip
 
 
@@ -58,7 +58,7 @@ def test_each_kind_shows_value_interval_and_difference_at_the_largest_cutoff(ful
     synonym["rankers"]["lambdamart"]["mrr"] = {"1": {}, "10": {"add_to_cart": _figure(0.9, 0.05)}}
     synonym["differences"]["lambdamart"]["mrr"] = {"10": {"add_to_cart": _figure(0.2, 0.1)}}
     quality = _tables(_section(full))[1]
-    assert quality.caption == "MRR@10 by task and kind of query"
+    assert quality.caption == "MRR@10 by task and query type"
     assert list(quality.columns) == ["Plain", "Synonym", "Typo"] * 3
     assert list(quality.groups) == [("Click", 3), ("Add to cart", 3), ("Purchase", 3)]
     row = next(row for row in quality.rows if row.head == "LambdaMART")
@@ -106,7 +106,7 @@ def test_every_segmentation_has_a_panel_in_a_fixed_order(full: dict[str, Any]) -
     }
     (tabs,) = _section(full).blocks
     assert isinstance(tabs, Tabs)
-    assert [label for label, _ in tabs.items] == ["Frequency of the query", "Customer", "Product", "Kind of query"]
+    assert [label for label, _ in tabs.items] == ["Query frequency", "Customer", "Product", "Query type"]
     for words in SEGMENTATIONS.values():
         sizes, quality = _tables(_section(full), words.title)
         names = [name.capitalize() for name in words.meanings][: len(kinds)]
@@ -125,5 +125,5 @@ def test_a_part_without_searches_is_counted_but_has_no_figures(full: dict[str, A
 def test_parts_that_are_all_empty_give_a_page(full: dict[str, Any]) -> None:
     empty = {"searches": 0, "with_positive": {}}
     full["segments"] = {"query_frequency": {"head": empty, "tail": empty}}
-    _, quality = _tables(_section(full), "Frequency of the query")
+    _, quality = _tables(_section(full), "Query frequency")
     assert quality.columns == []

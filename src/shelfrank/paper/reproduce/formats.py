@@ -6,7 +6,7 @@ from typing import Any
 from shelfrank.paper.reproduce.claims import CLAIMS, Check, Claim, judge
 from shelfrank.paper.reproduce.rows import BY_NAME
 from shelfrank.paper.reproduce.tables import SHORT, Figure, PaperTable
-from shelfrank.report.formats import number, signed
+from shelfrank.report.formats import signed
 
 LEGEND = "Ours over (95 % interval over searches); in italics the paper's figure."
 
@@ -115,8 +115,3 @@ def _short(name: str) -> str:
         .replace(" (Single ATC Task)", " single")
     )
     return f"{text} without semantic score" if row.table == 3 else text
-
-
-def figure_list(values: Sequence[float]) -> str:
-    """Figures of several seeds."""
-    return ", ".join(number(value) for value in values)

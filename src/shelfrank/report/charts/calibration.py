@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from shelfrank.report.charts.scale import Scale, tick_labels, ticks
+from shelfrank.report.charts.frame import Axis, Frame, Scale
 from shelfrank.report.charts.svg import bar, dot, line, picture, polyline, text
 from shelfrank.report.comparison import Bin
 from shelfrank.report.formats import compact, count, number
 
-WIDTH, HEIGHT = 360, 400
-LEFT, RIGHT, TOP, BOTTOM = 50, 350, 12, 282
-ROWS_TOP, ROWS_BOTTOM = 302, 346
+WIDTH = 360
+LEFT, RIGHT, TOP, BOTTOM = 50, 350, 20, 290
+ROWS_TOP, ROWS_BOTTOM = 310, 354
 BAR = 6
 
 
@@ -32,22 +32,13 @@ def reliability_chart(chart_id: str, title: str, bins: Sequence[Bin]) -> Markup:
     high = (
         max((value for predicted, observed, _ in known for value in (predicted, observed)), default=1.0) * 1.06 or 1.0
     )
-    x, y = Scale(0, high, LEFT, RIGHT), Scale(0, high, BOTTOM, TOP)
-    parts = []
-    marks = ticks(0, high)
-    for mark, label in zip(marks, tick_labels(marks), strict=True):
-        parts += [
-            line(LEFT, y(mark), RIGHT, y(mark), "grid"),
-            line(x(mark), TOP, x(mark), BOTTOM, "grid"),
-            text(LEFT - 6, y(mark) + 4, label, "tick", "end"),
-            text(x(mark), ROWS_BOTTOM + 15, label, "tick", "middle"),
-        ]
-    parts.append(line(x(0), y(0), x(high), y(high), "reference diagonal"))
-    parts.append(text(0, 9, "observed", "axis-title"))
-    parts.append(text((LEFT + RIGHT) / 2, ROWS_BOTTOM + 33, "predicted probability", "axis-title", "middle"))
+    across, up = Axis.of(0, high, "predicted probability"), Axis.of(0, high, "observed rate")
+    frame = Frame(LEFT, RIGHT, TOP, BOTTOM, across, up, below=ROWS_BOTTOM - BOTTOM)
+    x, y = frame.x_of, frame.y_of
+    parts = [*frame.draw(), line(x(0), y(0), x(high), y(high), "reference diagonal")]
     most = max((rows for _, _, rows in known), default=0) or 1
     size = Scale(0, most, 0, ROWS_BOTTOM - ROWS_TOP)
-    parts += [line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"), line(LEFT, ROWS_BOTTOM, RIGHT, ROWS_BOTTOM, "axis")]
+    parts.append(line(LEFT, ROWS_BOTTOM, RIGHT, ROWS_BOTTOM, "axis"))
     parts.append(text(LEFT - 6, ROWS_TOP + 6, compact(most), "tick", "end"))
     parts.append(text(LEFT - 6, ROWS_BOTTOM, "rows", "tick", "end"))
     parts.append(polyline([(x(predicted), y(observed)) for predicted, observed, _ in known], "curve valid"))
@@ -58,4 +49,4 @@ def reliability_chart(chart_id: str, title: str, bins: Sequence[Bin]) -> Markup:
         parts.append(bar(x(predicted) - BAR / 2, ROWS_BOTTOM - tall, BAR, tall, "bar", tip))
     ends = f" from predicted {number(known[0][0], 4)} to {number(known[-1][0], 4)}" if known else ""
     said = f"{len(known)} bins{ends}; the figures are in the table below"
-    return picture(chart_id, title, said, (WIDTH, HEIGHT), *parts)
+    return picture(chart_id, title, said, (WIDTH, frame.height), *parts)

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from shelfrank.report.charts.scale import Scale, span, tick_labels, ticks
+from shelfrank.report.charts.frame import Axis, Frame, span, ticks
 from shelfrank.report.charts.svg import dot, line, picture, polyline, text
 from shelfrank.report.comparison import Epoch
 from shelfrank.report.formats import number
 
-WIDTH, HEIGHT = 360, 216
-LEFT, RIGHT, TOP, BOTTOM = 46, 312, 22, 176
+WIDTH = 360
+LEFT, RIGHT, TOP, BOTTOM = 46, 298, 22, 176
 LABEL_GAP = 14
-MOST_DOTS = 30
+MAX_DOTS = 30
 """With more epochs, neither each has a dot nor does the description name each."""
 
 SERIES: tuple[tuple[str, str, Callable[[Epoch], float | None]], ...] = (
@@ -21,47 +21,35 @@ SERIES: tuple[tuple[str, str, Callable[[Epoch], float | None]], ...] = (
 )
 
 
-def curve_chart(chart_id: str, title: str, epochs: Sequence[Epoch]) -> Markup:
+def curve_chart(chart_id: str, title: str, epochs: Sequence[Epoch], axis: str = "epoch") -> Markup:
     """Loss by epoch, with the epoch whose weights were kept.
 
     Args:
         chart_id: The chart's id, unique on the page.
         title: Whose losses these are.
         epochs: The epochs; a loss that is not known leaves a gap in its line.
+        axis: What the epochs are called.
 
     Returns:
         The chart.
     """
     losses = [loss for epoch in epochs for _, _, read in SERIES if (loss := read(epoch)) is not None]
-    low, high = span(losses)
-    y = Scale(low, high, BOTTOM, TOP)
     first, last = epochs[0].epoch, epochs[-1].epoch
-    x = Scale(*((first, last) if last > first else (first - 0.5, first + 0.5)), LEFT + 8, RIGHT - 4)
-    parts = []
-    marks = ticks(low, high)
-    for mark, label in zip(marks, tick_labels(marks), strict=True):
-        parts += [
-            line(LEFT, y(mark), RIGHT, y(mark), "grid"),
-            text(LEFT - 6, y(mark) + 4, label, "tick", "end"),
-        ]
-    parts.append(line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
-    for mark in _whole_ticks(first, last):
-        parts.append(text(x(mark), BOTTOM + 15, str(mark), "tick", "middle"))
-    parts.append(text((LEFT + RIGHT) / 2, BOTTOM + 32, "epoch", "axis-title", "middle"))
-    parts.append(text(0, 12, "loss", "axis-title"))
+    ends = (first, last) if last > first else (first - 0.5, first + 0.5)
+    across = Axis(*ends, axis, [(mark, str(mark)) for mark in _whole_ticks(first, last)], has_grid=False)
+    frame = Frame(LEFT, RIGHT, TOP, BOTTOM, across, Axis.of(*span(losses), "loss"), inset=6)
+    parts = frame.draw()
     for epoch in epochs:
         if epoch.best:
-            parts.append(line(x(epoch.epoch), TOP, x(epoch.epoch), BOTTOM, "reference best"))
-            parts.append(_kept_label(x(epoch.epoch), f"kept: epoch {epoch.epoch}"))
+            parts.append(line(frame.x_of(epoch.epoch), TOP, frame.x_of(epoch.epoch), BOTTOM, "reference best"))
+            parts.append(_kept_label(frame.x_of(epoch.epoch), f"kept: {axis} {epoch.epoch}"))
     for name, _, read in SERIES:
-        parts += _series(name, epochs, read, x, y)
-    parts += _end_labels(epochs, y)
-    return picture(chart_id, title, _said(epochs), (WIDTH, HEIGHT), *parts)
+        parts += _series(name, epochs, read, frame)
+    parts += _end_labels(epochs, frame)
+    return picture(chart_id, title, _said(epochs, axis), (WIDTH, frame.height), *parts)
 
 
-def _series(
-    name: str, epochs: Sequence[Epoch], read: Callable[[Epoch], float | None], x: Scale, y: Scale
-) -> list[Markup]:
+def _series(name: str, epochs: Sequence[Epoch], read: Callable[[Epoch], float | None], frame: Frame) -> list[Markup]:
     runs: list[list[tuple[float, float]]] = [[]]
     dots = []
     for epoch in epochs:
@@ -69,18 +57,18 @@ def _series(
         if loss is None:
             runs.append([])
             continue
-        runs[-1].append((x(epoch.epoch), y(loss)))
-        if len(epochs) <= MOST_DOTS or epoch.best:
+        runs[-1].append((frame.x_of(epoch.epoch), frame.y_of(loss)))
+        if len(epochs) <= MAX_DOTS or epoch.best:
             dots.append(dot(*runs[-1][-1], 3, f"point {name}", f"{epoch.epoch}: {number(loss, 4)}"))
     return [polyline(run, f"curve {name}") for run in runs if len(run) > 1] + dots
 
 
-def _end_labels(epochs: Sequence[Epoch], y: Scale) -> list[Markup]:
+def _end_labels(epochs: Sequence[Epoch], frame: Frame) -> list[Markup]:
     ends = []
     for name, label, read in SERIES:
         known = [loss for epoch in epochs if (loss := read(epoch)) is not None]
         if known:
-            ends.append((y(known[-1]), name, label))
+            ends.append((frame.y_of(known[-1]), name, label))
     ends.sort()
     if len(ends) == 2 and (overlap := LABEL_GAP - (ends[1][0] - ends[0][0])) > 0:
         ends = [(ends[0][0] - overlap / 2, *ends[0][1:]), (ends[1][0] + overlap / 2, *ends[1][1:])]
@@ -96,10 +84,10 @@ def _whole_ticks(first: int, last: int) -> list[int]:
     return sorted({round(mark) for mark in ticks(first, last, 6) if mark == round(mark)}) if last > first else [first]
 
 
-def _said(epochs: Sequence[Epoch]) -> str:
-    named = [epoch for epoch in epochs if len(epochs) <= MOST_DOTS or epoch.best or epoch in (epochs[0], epochs[-1])]
+def _said(epochs: Sequence[Epoch], axis: str) -> str:
+    named = [epoch for epoch in epochs if len(epochs) <= MAX_DOTS or epoch.best or epoch in (epochs[0], epochs[-1])]
     return "; ".join(
-        f"epoch {epoch.epoch}: training {number(epoch.train_loss, 4)}, "
+        f"{axis} {epoch.epoch}: training {number(epoch.train_loss, 4)}, "
         f"validation {number(epoch.valid_loss, 4)}{', kept' if epoch.best else ''}"
         for epoch in named
     )

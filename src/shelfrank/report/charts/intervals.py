@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from shelfrank.report.charts.scale import Scale, span, tick_labels, ticks
+from shelfrank.report.charts.frame import LEGEND_ROW, Axis, Frame, span
 from shelfrank.report.charts.svg import dot, element, line, picture, shortened_apart, text
 
 WIDTH, PLOT = 360, 304
-"""The values stand right of the plot, where no line of reference crosses them."""
+"""Values are printed right of the plot, where no reference line crosses them."""
 ROW = 36
 LABEL_LIMIT = 40
 
@@ -70,33 +70,21 @@ def interval_chart(
     Returns:
         The chart.
     """
-    legend = [reference for reference in references if reference.label]
-    bottom = ROW * len(dots) + 6
-    height = bottom + 36 + 16 * len(legend)
-    low, high = span([*(v for d in dots for v in d.known), *(r.value for r in references)])
-    x = Scale(low, high, 6, PLOT - 6)
-    marks = ticks(low, high)
-    parts = [line(x(mark), 2, x(mark), bottom, "grid") for mark in marks]
-    parts += [line(x(r.value), 2, x(r.value), bottom, f"reference {r.tone}") for r in references]
-    parts.append(line(0, bottom, PLOT, bottom, "axis"))
-    parts += [
-        text(x(mark), bottom + 14, label, "tick", "middle")
-        for mark, label in zip(marks, tick_labels(marks), strict=True)
-    ]
-    parts.append(text(PLOT / 2, bottom + 29, axis, "axis-title", "middle"))
+    ends = span([*(v for d in dots for v in d.known), *(r.value for r in references)])
+    frame = Frame(0, PLOT, 2, ROW * len(dots) + 6, Axis.of(*ends, axis), inset=6)
+    parts = frame.draw()
+    for reference in references:
+        at = frame.x_of(reference.value)
+        parts.append(line(at, frame.top, at, frame.bottom, f"reference {reference.tone}"))
     labels = shortened_apart([item.label for item in dots], LABEL_LIMIT)
-    parts += [_row(item, label, index, x) for index, (item, label) in enumerate(zip(dots, labels, strict=True))]
-    for index, reference in enumerate(legend):
-        y = bottom + 46 + 16 * index
-        parts += [
-            line(2, y - 4, 22, y - 4, f"reference {reference.tone}"),
-            text(28, y, reference.label, "tick"),
-        ]
-    said = [f"{item.label}: {item.text}" for item in dots] + [reference.label for reference in legend]
-    return picture(chart_id, title, "; ".join(said), (WIDTH, height), *parts)
+    parts += [_row(item, label, index, frame) for index, (item, label) in enumerate(zip(dots, labels, strict=True))]
+    legend = [(reference.label, f"reference {reference.tone}") for reference in references if reference.label]
+    parts += frame.legend(legend)
+    said = [f"{item.label}: {item.text}" for item in dots] + [label for label, _ in legend]
+    return picture(chart_id, title, "; ".join(said), (WIDTH, frame.height + LEGEND_ROW * len(legend)), *parts)
 
 
-def _row(item: Dot, label: str, index: int, x: Scale) -> Markup:
+def _row(item: Dot, label: str, index: int, frame: Frame) -> Markup:
     top = ROW * index
     y = top + 25
     parts = [
@@ -105,7 +93,7 @@ def _row(item: Dot, label: str, index: int, x: Scale) -> Markup:
         text(WIDTH, y + 4, item.text, f"value {item.tone}", "end"),
     ]
     if item.low is not None and item.high is not None:
-        parts.append(line(x(item.low), y, x(item.high), y, f"interval {item.tone}"))
+        parts.append(line(frame.x_of(item.low), y, frame.x_of(item.high), y, f"interval {item.tone}"))
     if item.value is not None:
-        parts.append(dot(x(item.value), y, 4.5, f"dot {item.tone}", f"{item.label}: {item.text}"))
+        parts.append(dot(frame.x_of(item.value), y, 4.5, f"dot {item.tone}", f"{item.label}: {item.text}"))
     return element("g", *parts)

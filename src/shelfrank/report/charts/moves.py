@@ -1,15 +1,15 @@
-"""How knowledge of the customer moves products: a histogram, and the lines between two orders of a page."""
+"""How personalization moves products: a histogram, and the lines between two orders of a page."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from shelfrank.report.charts.scale import Scale, tick_labels, ticks
-from shelfrank.report.charts.svg import bar, element, line, picture, text
+from shelfrank.report.charts.frame import Axis, Frame, tick_labels, ticks
+from shelfrank.report.charts.svg import bar, element, picture, text
 from shelfrank.report.formats import count, percent
 
-WIDTH, HEIGHT = 400, 230
+WIDTH = 400
 LEFT, RIGHT, TOP, BOTTOM = 44, 396, 14, 178
 FARTHEST = 15
 """Moves beyond so many places share the outermost bars."""
@@ -31,33 +31,29 @@ def move_histogram(chart_id: str, title: str, histogram: Sequence[tuple[int, int
         counts[max(-FARTHEST, min(FARTHEST, move))] += products
     total = counts.total() or 1
     reach = max((abs(move) for move in counts), default=1) or 1
-    x = Scale(-reach - 0.5, reach + 0.5, LEFT, RIGHT)
     high = max(counts.values(), default=0) / total * 1.05 or 1.0
-    y = Scale(0, high, BOTTOM, TOP)
-    width = min(28.0, (x(1) - x(0)) * 0.8)
-    parts = []
-    marks = ticks(0, 100 * high)
-    for mark, label in zip(marks, tick_labels(marks), strict=True):
-        at = y(mark / 100)
-        parts += [line(LEFT, at, RIGHT, at, "grid"), text(LEFT - 6, at + 4, f"{label} %", "tick", "end")]
+    percents = ticks(0, 100 * high)
+    heights = [(mark / 100, f"{words} %") for mark, words in zip(percents, tick_labels(percents), strict=True)]
+    places = [(move, _move_label(move)) for move in _labelled(reach)]
+    across = Axis(-reach - 0.5, reach + 0.5, "places moved", places, has_grid=False)
+    frame = Frame(LEFT, RIGHT, TOP, BOTTOM, across, Axis(0, high, "", heights))
+    width = min(28.0, (frame.x_of(1) - frame.x_of(0)) * 0.8)
+    parts = frame.draw()
     for move in sorted(counts):
         tone = "up" if move < 0 else "down" if move > 0 else "level"
-        tall = BOTTOM - y(counts[move] / total)
+        tall = BOTTOM - frame.y_of(counts[move] / total)
         tip = f"{_move_label(move)} places: {count(counts[move])} products, {percent(counts[move] / total)}"
-        parts.append(bar(x(move) - width / 2, BOTTOM - tall, width, tall, f"bar {tone}", tip))
-    parts.append(line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
-    parts += [text(x(move), BOTTOM + 15, _move_label(move), "tick", "middle") for move in _labelled(reach)]
+        parts.append(bar(frame.x_of(move) - width / 2, BOTTOM - tall, width, tall, f"bar {tone}", tip))
     parts += [
-        text(LEFT, BOTTOM + 38, "← up the page", "axis-title up"),
-        text((LEFT + RIGHT) / 2, BOTTOM + 38, "places moved", "axis-title", "middle"),
-        text(RIGHT, BOTTOM + 38, "down the page →", "axis-title down", "end"),
+        text(LEFT, BOTTOM + 32, "← up the page", "axis-title up"),
+        text(RIGHT, BOTTOM + 32, "down the page →", "axis-title down", "end"),
     ]
     said = "; ".join(f"{_move_label(move)}: {percent(counts[move] / total)}" for move in sorted(counts))
     return picture(
         chart_id,
         title,
         f"Share of products by places moved. {said}",
-        (WIDTH, HEIGHT),
+        (WIDTH, frame.height),
         *parts,
         class_="chart wide",
     )

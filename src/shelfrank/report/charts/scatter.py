@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from shelfrank.report.charts.scale import Scale, span, tick_labels, ticks
-from shelfrank.report.charts.svg import dot, element, line, picture, text
+from shelfrank.report.charts.frame import Axis, Frame, span
+from shelfrank.report.charts.svg import dot, element, picture
 
 WIDTH = 360
-LEFT, RIGHT, TOP, BOTTOM = 46, 352, 14, 214
+LEFT, RIGHT, TOP, BOTTOM = 46, 352, 22, 222
 
 
 @dataclass(frozen=True)
@@ -43,27 +43,16 @@ def scatter_chart(chart_id: str, title: str, spots: Sequence[Spot], axes: tuple[
     Returns:
         The chart.
     """
-    x_low, x_high = span(spot.x for spot in spots)
-    y_low, y_high = span(spot.y for spot in spots)
-    x, y = Scale(x_low, x_high, LEFT, RIGHT), Scale(y_low, y_high, BOTTOM, TOP)
-    parts = []
-    marks = ticks(y_low, y_high)
-    for mark, label in zip(marks, tick_labels(marks), strict=True):
-        parts += [line(LEFT, y(mark), RIGHT, y(mark), "grid"), text(LEFT - 6, y(mark) + 4, label, "tick", "end")]
-    marks = ticks(x_low, x_high)
-    for mark, label in zip(marks, tick_labels(marks), strict=True):
-        parts += [line(x(mark), TOP, x(mark), BOTTOM, "grid"), text(x(mark), BOTTOM + 15, label, "tick", "middle")]
-    parts += [
-        line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"),
-        text((LEFT + RIGHT) / 2, BOTTOM + 32, axes[0], "axis-title", "middle"),
-        text(0, TOP - 4, axes[1], "axis-title"),
-    ]
+    across = Axis.of(*span(spot.x for spot in spots), axes[0])
+    up = Axis.of(*span(spot.y for spot in spots), axes[1])
+    frame = Frame(LEFT, RIGHT, TOP, BOTTOM, across, up)
+    parts = frame.draw()
     for spot in sorted(spots, key=lambda each: (each.front, each.chosen)):
         look = "point up" if spot.front else "point plain faint"
-        parts.append(dot(x(spot.x), y(spot.y), 4 if spot.front else 3, look, spot.tip))
+        parts.append(dot(frame.x_of(spot.x), frame.y_of(spot.y), 4 if spot.front else 3, look, spot.tip))
         if spot.chosen:
-            parts.append(element("circle", cx=x(spot.x), cy=y(spot.y), r=7.5, class_="mark-chosen"))
+            parts.append(element("circle", cx=frame.x_of(spot.x), cy=frame.y_of(spot.y), r=7.5, class_="mark-chosen"))
     front = [spot.tip for spot in spots if spot.front]
     chosen = [f"chosen: {spot.tip}" for spot in spots if spot.chosen]
     said = "; ".join([f"{len(spots)} candidates, {len(front)} on the front", *chosen, *front])
-    return picture(chart_id, title, said, (WIDTH, BOTTOM + 40), *parts)
+    return picture(chart_id, title, said, (WIDTH, frame.height), *parts)

@@ -51,7 +51,8 @@ def simplex_chart(chart_id: str, title: str, nodes: Sequence[Node], corners: tup
         text(left[0] - 14, left[1] + 24, corners[1], "tick strong"),
         text(right[0] + 14, right[1] + 24, corners[2], "tick strong", "end"),
     ]
-    radius = 0.36 * (RIGHT - LEFT) / max(1, _n_along(known))
+    # With few points, larger dots would cover the names of the corners.
+    radius = min(12.0, 0.36 * (RIGHT - LEFT) / max(1, _n_along(known)))
     for node in known:
         x, y = _place(node.weights)
         share = 1.0 if high == low or node.value is None else (node.value - low) / (high - low)

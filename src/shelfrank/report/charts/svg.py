@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from shelfrank.report.charts.scale import Number
+Number = int | float
+"""A value, a coordinate or a length; a run that checks types takes `float` at its word."""
 
 
 def element(tag: str, *children: str, **attributes: str | Number | None) -> Markup:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from shelfrank.report.charts.scale import Scale, span, tick_labels, ticks
-from shelfrank.report.charts.svg import dot, element, line, picture, polyline, text
+from shelfrank.report.charts.frame import LEGEND_ROW, Axis, Frame, span
+from shelfrank.report.charts.svg import dot, element, line, picture, polyline
+from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import number
-from shelfrank.report.measured import Interval
 
 WIDTH = 360
 LEFT, RIGHT, TOP, BOTTOM = 46, 352, 22, 196
-LEGEND_ROW = 16
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Sweep:
 
     label: str
     tone: str
-    points: Sequence[tuple[float, Interval]]
+    points: Sequence[tuple[float, Estimate]]
 
 
 def sweep_chart(
@@ -51,33 +50,25 @@ def sweep_chart(
     """
     figures = [figure for sweep in sweeps for _, figure in sweep.points]
     known = [v for figure in figures for v in (figure.value, figure.low, figure.high) if v is not None]
-    low, high = span(known + ([reference[1]] if reference else []))
     settings = [at for sweep in sweeps for at, _ in sweep.points]
-    x, y = Scale(min(settings), max(settings), LEFT + 8, RIGHT - 8), Scale(low, high, BOTTOM, TOP)
-    parts = []
-    marks = ticks(low, high)
-    for mark, label in zip(marks, tick_labels(marks), strict=True):
-        parts += [line(LEFT, y(mark), RIGHT, y(mark), "grid"), text(LEFT - 6, y(mark) + 4, label, "tick", "end")]
-    parts.append(line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
-    marks = ticks(min(settings), max(settings), 5)
-    for mark, label in zip(marks, tick_labels(marks), strict=True):
-        parts.append(text(x(mark), BOTTOM + 15, label, "tick", "middle"))
-    parts.append(text((LEFT + RIGHT) / 2, BOTTOM + 32, axis, "axis-title", "middle"))
+    across = Axis.of(min(settings), max(settings), axis, 5, has_grid=False)
+    up = Axis.of(*span(known + ([reference[1]] if reference else [])), "")
+    frame = Frame(LEFT, RIGHT, TOP, BOTTOM, across, up, inset=8)
+    parts = frame.draw()
     if reference:
-        parts.append(line(LEFT, y(reference[1]), RIGHT, y(reference[1]), "reference best"))
+        parts.append(line(LEFT, frame.y_of(reference[1]), RIGHT, frame.y_of(reference[1]), "reference best"))
     for sweep in sweeps:
-        parts += _line(sweep, x, y)
+        parts += _line(sweep, frame)
     legend = [(sweep.label, f"curve {sweep.tone}") for sweep in sweeps]
     if reference:
         legend.append((f"{reference[0]}: {number(reference[1])}", "reference best"))
-    for index, (label, look) in enumerate(legend):
-        at = BOTTOM + 56 + LEGEND_ROW * index
-        parts += [line(LEFT, at - 4, LEFT + 26, at - 4, look), text(LEFT + 32, at, label, "tick")]
+    parts += frame.legend(legend)
     said = "; ".join(f"{sweep.label}: {_said(sweep)}" for sweep in sweeps)
-    return picture(chart_id, title, said, (WIDTH, BOTTOM + 48 + LEGEND_ROW * len(legend)), *parts)
+    return picture(chart_id, title, said, (WIDTH, frame.height + LEGEND_ROW * len(legend)), *parts)
 
 
-def _line(sweep: Sweep, x: Scale, y: Scale) -> list[Markup]:
+def _line(sweep: Sweep, frame: Frame) -> list[Markup]:
+    x, y = frame.x_of, frame.y_of
     lower = [(x(at), y(figure.low)) for at, figure in sweep.points if figure.low is not None]
     upper = [(x(at), y(figure.high)) for at, figure in sweep.points if figure.high is not None]
     outline = " ".join(f"{a:.2f},{b:.2f}" for a, b in [*lower, *reversed(upper)])

@@ -1,4 +1,4 @@
-"""Calibration: whether predicted probabilities are met by what happens."""
+"""Calibration: predicted probabilities against observed rates."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,7 @@ from shelfrank.report.comparison import Bin, Comparison, Ranker
 from shelfrank.report.formats import count, number, task_title
 
 INTRO = (
-    "Rows of similar predicted probability, and how often the event was observed among them. "
-    "On the diagonal both agree."
+    "Observed rate by predicted probability, in bins of similar predictions. A calibrated ranker is on the diagonal."
 )
 
 
@@ -64,12 +63,20 @@ def summary(bins: Sequence[Bin]) -> str:
         >>> summary([Bin(predicted=0.1, observed=0.2, rows=100), Bin(predicted=0.3, observed=0.2, rows=100)])
         'predicted / observed 1.00, mean gap 0.1000'
     """
-    known = [
+    known = _known(bins)
+    total = sum(rows for *_, rows in known)
+    gap = sum(abs(predicted - seen) * rows for predicted, seen, rows in known) / total if total else None
+    return f"predicted / observed {number(predicted_over_observed(bins), 2)}, mean gap {number(gap, 4)}"
+
+
+def predicted_over_observed(bins: Sequence[Bin]) -> float | None:
+    """The ratio of predicted to observed events over all rows of the bins; None where no event was observed."""
+    known = _known(bins)
+    observed = sum(seen * rows for _, seen, rows in known)
+    return sum(predicted * rows for predicted, _, rows in known) / observed if observed else None
+
+
+def _known(bins: Sequence[Bin]) -> list[tuple[float, float, int]]:
+    return [
         (b.predicted, b.observed, b.rows) for b in bins if b.predicted is not None and b.observed is not None and b.rows
     ]
-    total = sum(rows for *_, rows in known)
-    observed = sum(seen * rows for _, seen, rows in known)
-    expected = sum(predicted * rows for predicted, _, rows in known)
-    gap = sum(abs(predicted - seen) * rows for predicted, seen, rows in known) / total if total else None
-    ratio = expected / observed if observed else None
-    return f"predicted / observed {number(ratio, 2)}, mean gap {number(gap, 4)}"

@@ -1,4 +1,4 @@
-"""What the comparison took: wall time and memory of each step."""
+"""The cost of the comparison: wall time and memory of each step."""
 
 from shelfrank.report.blocks import Cell, Missing, Row, Section, Table
 from shelfrank.report.charts import share_bar
@@ -10,7 +10,7 @@ def cost_section(comparison: Comparison) -> Section:
     """Wall time, peak memory, rows and rate of each step, with their total."""
     steps = comparison.steps
     if not steps:
-        return Section("cost", "Cost", [Missing("What the steps took was not recorded in this comparison.")])
+        return Section("cost", "Cost", [Missing("The cost of the steps was not recorded in this comparison.")])
     longest = max((step.wall_s or 0.0 for step in steps), default=0.0)
     rows = []
     for step in steps:

@@ -1,7 +1,7 @@
 """The data: the paper's Table 1 for each split, positives by task, and what was left out."""
 
 from shelfrank.report.blocks import Block, Cell, Columns, Details, Listing, Missing, Row, Section, Table, Text
-from shelfrank.report.comparison import Comparison, Data, Split
+from shelfrank.report.comparison import Comparison, Data, SplitSize
 from shelfrank.report.formats import UNKNOWN, count, day, listed, percent, plural, task_title
 
 SPLIT_TITLES = {"train": "Training", "valid": "Validation", "test": "Test"}
@@ -23,14 +23,14 @@ def data_section(comparison: Comparison) -> Section:
         features = f"{plural(sum(data.features.values()), 'feature', 'features')} by side: {listed(sides)}."
         notes.insert(0, Listing("Features", [features]))
     blocks.append(Columns([_left_out(data), notes]))
-    return Section("data", "Data", blocks, "What the rankers learned from and were judged on.")
+    return Section("data", "Data", blocks, "What the rankers were trained and evaluated on.")
 
 
 def _title(split: str) -> str:
     return SPLIT_TITLES.get(split, split)
 
 
-def _sizes(splits: dict[str, Split]) -> Table:
+def _sizes(splits: dict[str, SplitSize]) -> Table:
     rows = [
         Row(
             _title(name),
@@ -43,7 +43,7 @@ def _sizes(splits: dict[str, Split]) -> Table:
         )
         for name, split in splits.items()
     ]
-    columns = ["Queries", "Products", "Users", "Impressions", "Searches", "First", "Last"]
+    columns = ["Queries", "Products", "Customers", "Impressions", "Searches", "First", "Last"]
     legend = (
         "The first four columns are those of the paper's Table 1. Queries and products are distinct ones of "
         "the split; a search is one results page, an impression one product on it."
@@ -51,14 +51,12 @@ def _sizes(splits: dict[str, Split]) -> Table:
     return Table("Size of the splits", "Split", columns, rows, legend=legend)
 
 
-def _positives(splits: dict[str, Split], tasks: list[str]) -> Table:
+def _positives(splits: dict[str, SplitSize], tasks: list[str]) -> Table:
     rows = []
     for name, split in splits.items():
         cells = []
         for task in tasks:
-            positives = split.positives.get(task)
-            rate = positives / split.impressions if positives is not None and split.impressions else None
-            cells += [Cell(count(positives)), Cell(percent(rate, 2))]
+            cells += [Cell(count(split.positives.get(task))), Cell(percent(split.rate(task), 2))]
         rows.append(Row(_title(name), cells))
     groups = [(task_title(task), 2) for task in tasks]
     return Table(
@@ -98,7 +96,7 @@ def _evaluated(comparison: Comparison) -> Block:
     )
     if counts.of_one_product:
         searches = plural(counts.of_one_product, "search shows", "searches show")
-        legend += f" {searches} one product only, for which MRR and NDCG are 1 whatever the ranker does."
+        legend += f" {searches} one product only, where MRR and NDCG are always 1."
     return Table("Evaluated searches by task", "Task", columns, rows, legend=legend)
 
 
@@ -113,7 +111,7 @@ def _left_out(data: Data) -> list[Block]:
     ]
     blocks: list[Block] = []
     if rows:
-        blocks.append(Table("Left out of the log, by reason", "Reason", ["When", "Count"], rows))
+        blocks.append(Table("Rows left out of the log, by reason", "Reason", ["When", "Count"], rows))
     if features := data.left_out_features:
         named = [Row(name, [Cell(why, numeric=False)]) for name, why in features.items()]
         table = Table("Features left out, by name", "Feature", ["Reason"], named)

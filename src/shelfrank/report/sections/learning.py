@@ -1,5 +1,7 @@
 """Learning curves of the rankers that were trained in epochs or tree by tree."""
 
+from markupsafe import Markup
+
 from shelfrank.report.blocks import Figure, Figures, Missing, Section
 from shelfrank.report.charts import curve_chart
 from shelfrank.report.comparison import Comparison, Ranker
@@ -10,17 +12,10 @@ INTRO = "Training and validation loss; the dashed line marks the weights that we
 
 def learning_section(comparison: Comparison) -> Section:
     """One chart per ranker that has losses, each with its own axis, since task weights differ."""
-    figures = [
-        Figure(
-            ranker.title,
-            curve_chart(
-                f"curve-{index}", f"Loss by {'tree' if grows_trees(ranker) else 'epoch'}, {ranker.title}", ranker.curves
-            ),
-            curve_caption(ranker),
-        )
-        for index, ranker in enumerate(comparison.rankers)
-        if any(epoch.train_loss is not None or epoch.valid_loss is not None for epoch in ranker.curves)
-    ]
+    figures = []
+    for index, ranker in enumerate(comparison.rankers):
+        if chart := loss_chart(ranker, f"curve-{index}"):
+            figures.append(Figure(ranker.title, chart, curve_caption(ranker)))
     if not figures:
         return Section("learning", "Learning curves", [Missing("No ranker of this comparison recorded its losses.")])
     without = [ranker.title for ranker in comparison.rankers if ranker.learned and not ranker.curves]
@@ -28,6 +23,14 @@ def learning_section(comparison: Comparison) -> Section:
     if without:
         note += f" Without recorded losses: {', '.join(without)}."
     return Section("learning", "Learning curves", [Figures(figures, note)], INTRO)
+
+
+def loss_chart(ranker: Ranker, chart_id: str) -> Markup | None:
+    """Losses by epoch, or by tree; None where none was recorded."""
+    if all(epoch.train_loss is None and epoch.valid_loss is None for epoch in ranker.curves):
+        return None
+    axis = "tree" if grows_trees(ranker) else "epoch"
+    return curve_chart(chart_id, f"Loss by {axis}, {ranker.title}", ranker.curves, axis)
 
 
 def grows_trees(ranker: Ranker) -> bool:

@@ -1,4 +1,4 @@
-"""Personalization: how much of a page depends on who searches, and example pages that show it."""
+"""Personalization: how much a page differs with and without it, and example pages in both orders."""
 
 from markupsafe import Markup
 
@@ -21,7 +21,9 @@ from shelfrank.report.formats import number, plural
 ROW_HEIGHT = 60
 """Height of a product on an example page, in CSS pixels; `page.css` sets the same."""
 
-INTRO = "The same pages ordered twice: with the customer's own features, and with these set to neutral values."
+INTRO = (
+    "The same pages with and without personalization: with the customer's features, and with neutral values for them."
+)
 
 
 def personalization_section(comparison: Comparison) -> Section:
@@ -68,7 +70,7 @@ def _counted(comparison: Comparison, k: str) -> str:
     words = f"Over {plural(degree.n, 'page', 'pages')}"
     if degree.left_out is not None:
         short = plural(degree.left_out, "page", "pages")
-        words += f"; {short} of at most {k} products left out, since their overlap is 1 whatever a ranker does"
+        words += f"; {short} of at most {k} products left out, since their overlap is always 1"
     return words + "."
 
 
@@ -102,7 +104,7 @@ def _orders(example: Example) -> Orders:
     links = order_links(neutral, personalized, clicked, ROW_HEIGHT) if neutral and personalized else Markup()
     return Orders(
         query=example.query or "no query",
-        customer="an anonymous customer" if example.customer is None else f"customer {example.customer}",
+        customer="an anonymous visitor" if example.customer is None else f"customer {example.customer}",
         history=example.history,
         neutral=[
             _placed(product, place, personalized, arriving=False) for place, product in enumerate(example.neutral)

@@ -1,4 +1,4 @@
-"""Provenance: versions, seeds, fingerprints, resolved settings, and what the measures mean."""
+"""Provenance: versions, seeds, fingerprints, resolved settings, and definitions of the measures."""
 
 from collections.abc import Mapping
 
@@ -44,24 +44,24 @@ DEFINITIONS = (
     ),
     (
         "PD@k",
-        "Personalization Degree: share of the first k products that are the same with and without the "
-        "customer's own features; at 1 nothing depends on the customer. Pages of at most k products are left out and "
-        "counted, since their overlap is always 1. Not known, a dash, for a ranker that reads no features of the "
-        "customer, and where no customer of the measured searches is known.",
+        "Personalization Degree: share of the first k products that are the same with and without personalization; at "
+        "1 nothing depends on the customer. Pages of at most k products are left out and counted, since their overlap "
+        "is always 1. A dash for a ranker that reads no customer features, and where no customer of the evaluated "
+        "searches is known.",
     ),
     (
         "Intervals",
         "Bootstrap percentiles over whole searches, since rows of one search are not independent. "
         "Differences are paired: both rankers on the same searches, drawn together. Where fewer than "
-        f"{MIN_SEARCHES} searches tell something (their value is not the most frequent one, or the rankers differ on "
-        "them), nothing is resampled: a figure has Wilson's interval, and a difference that of a mean with two more "
-        "searches and the exact p-value of flipping signs. An AUC rests on the searches with a positive row, or on "
+        f"{MIN_SEARCHES} searches are informative (their value is not the most frequent one, or the rankers differ on "
+        "them), nothing is resampled: a figure has Wilson's interval, and a difference the interval of a mean with two "
+        "more searches and the exact p-value of a sign-flip test. An AUC counts the searches with a positive row, or "
         "those with a negative one where these are fewer.",
     ),
     (
         "Position bias",
-        "Labels were collected under the order that the shop showed, so measures from a real log favour "
-        "rankers that stay close to it.",
+        "Labels were collected under the shown order, so measures from a real log favour rankers that stay close to "
+        "it.",
     ),
 )
 
@@ -85,7 +85,7 @@ def provenance_section(comparison: Comparison) -> Section:
         if ranker.config
     ]
     blocks += configs or [Missing("The resolved settings of the rankers are not part of this comparison.")]
-    blocks += [Heading("What the measures mean"), Definitions(DEFINITIONS)]
+    blocks += [Heading("Definitions"), Definitions(DEFINITIONS)]
     return Section("provenance", "Provenance", blocks)
 
 

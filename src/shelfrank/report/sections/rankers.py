@@ -1,12 +1,33 @@
-"""The rankers: quality by task with intervals, distance to what is possible, and what each of them is."""
+"""The rankers: quality by task with intervals, charts of values and differences, and what each ranker is."""
 
-from shelfrank.report.blocks import Block, Cell, Details, Listing, Missing, Row, Section, Table
-from shelfrank.report.charts import share_bar
+from collections.abc import Callable, Iterable
+
+from markupsafe import Markup
+
+from shelfrank.metrics.interval import MIN_SEARCHES
+from shelfrank.report.blocks import Block, Cell, Details, Figure, Figures, Listing, Missing, Row, Section, Table, Tabs
+from shelfrank.report.charts import Dot, Reference, interval_chart, share_bar
 from shelfrank.report.comparison import Comparison, Ranker
-from shelfrank.report.formats import brief, compact, duration, listed, memory, number, percent, task_title
-from shelfrank.report.measured import Interval
-from shelfrank.report.sections.ranker_charts import difference_charts, value_charts
-from shelfrank.report.sections.ranker_rows import HOW_TO_READ, best_of, figure_cell, ranker_role
+from shelfrank.report.estimates import Estimate, Measure
+from shelfrank.report.formats import brief, compact, duration, listed, memory, number, percent, signed, task_title
+
+NOTE_TONES = {1: "up", -1: "down"}
+DOT_TONES = {1: "up", -1: "down", 0: "level", None: "plain"}
+MARKS = {1: "▲ ", -1: "▼ "}
+HOW_TO_READ = (
+    "Below each value: its interval, and the paired difference to the baseline. ▲ or ▼: the interval of the difference "
+    f"excludes 0 and at least {MIN_SEARCHES} searches count; without a mark it is inconclusive. Shaded: the highest "
+    "value of the column, which is not a test."
+)
+"""Legend of a table of `figure_cell`."""
+HOW_TO_READ_DIFFERENCES = (
+    "Blue: better than the baseline. Orange: worse. Hollow: inconclusive, since the interval includes 0 or fewer than "
+    f"{MIN_SEARCHES} searches count."
+)
+"""Caption of charts of `difference_dot`."""
+
+_Draw = Callable[[str, Comparison, Measure, str], Markup | None]
+"""Draws the chart of an id, a comparison, a measure and a task; None where nothing is known."""
 
 
 def rankers_section(comparison: Comparison) -> Section:
@@ -15,15 +36,15 @@ def rankers_section(comparison: Comparison) -> Section:
         return Section("rankers", "Rankers", [Missing("No ranker was evaluated.")])
     blocks: list[Block] = [
         _quality(comparison),
-        value_charts(comparison),
-        difference_charts(comparison),
+        _value_charts(comparison),
+        _difference_charts(comparison),
         _possible(comparison),
         _profile(comparison),
     ]
     choices = [Listing(ranker.title, facts) for ranker in comparison.rankers if (facts := _choices(ranker))]
     if choices:
-        blocks.append(Details("What the rankers chose by themselves, and where their parameters are", choices))
-    return Section("rankers", "Rankers", blocks, "All rankers order the same test searches.")
+        blocks.append(Details("Automatic choices and parameter counts", choices))
+    return Section("rankers", "Rankers", blocks, "All rankers are evaluated on the same test searches.")
 
 
 def _quality(comparison: Comparison) -> Table:
@@ -49,12 +70,88 @@ def _quality(comparison: Comparison) -> Table:
     return Table("Ranking quality by task", "Ranker", [m.label for _, m in columns], rows, groups, HOW_TO_READ)
 
 
+def _value_charts(comparison: Comparison) -> Block:
+    """Each ranker's value with its interval, by task, for every measure to choose from."""
+    caption = "Blue: the highest value. Hollow, and the thin line: the baseline."
+    if comparison.bounds.best.mrr or comparison.bounds.non_personalized.mrr:
+        caption += (
+            " Best possible: each page ordered by the customer's true probabilities, which are known in a simulation "
+            "only. Best without personalization: ordered by those of the average customer."
+        )
+    return _choice("values", "Values, with intervals", comparison, _draw_values, caption) or Missing(
+        "No values are part of this comparison."
+    )
+
+
+def _difference_charts(comparison: Comparison) -> Block:
+    """Each ranker's paired difference to the baseline with its interval, by task, for every measure."""
+    legend = "Paired differences to the baseline"
+    return _choice("differences", legend, comparison, _draw_differences, HOW_TO_READ_DIFFERENCES) or Missing(
+        "Paired differences to a baseline are not part of this comparison."
+    )
+
+
+def _choice(name: str, legend: str, comparison: Comparison, draw: _Draw, caption: str) -> Tabs | None:
+    items: list[tuple[str, list[Block]]] = []
+    chosen = 0
+    for number_of_measure, measure in enumerate(comparison.measures):
+        figures = []
+        for number_of_task, task in enumerate(comparison.tasks):
+            chart = draw(f"{name}-{number_of_measure}-{number_of_task}", comparison, measure, task)
+            if chart is not None:
+                figures.append(Figure(task_title(task), chart))
+        if figures:
+            if measure == comparison.headline:
+                chosen = len(items)
+            items.append((measure.label, [Figures(figures, caption)]))
+    return Tabs(name, legend, items, chosen) if items else None
+
+
+def _draw_values(chart_id: str, comparison: Comparison, measure: Measure, task: str) -> Markup | None:
+    intervals = [(ranker, ranker.get(measure, task)) for ranker in comparison.rankers]
+    values = [interval.value for _, interval in intervals if interval and interval.value is not None]
+    if not values:
+        return None
+    dots = []
+    for ranker, interval in intervals:
+        value = interval.value if interval else None
+        tone = "baseline" if ranker.name == comparison.baseline else "best" if value == max(values) else "plain"
+        ends = (interval.low, interval.high) if interval else (None, None)
+        dots.append(Dot(ranker.title, number(value), value, *ends, tone=tone))
+    title = f"{measure.label}, {task_title(task)}"
+    return interval_chart(chart_id, title, dots, _references(comparison, measure, task), measure.label)
+
+
+def _references(comparison: Comparison, measure: Measure, task: str) -> list[Reference]:
+    base = comparison.baseline_ranker
+    interval = base.get(measure, task) if base else None
+    references = [Reference("", interval.value, "baseline")] if interval and interval.value is not None else []
+    for label, bound, tone in (
+        ("best without personalization", comparison.bounds.non_personalized, "non-personalized"),
+        ("best possible", comparison.bounds.best, "best"),
+    ):
+        value = bound.get(measure, task)
+        if value is not None:
+            references.append(Reference(f"{label}: {number(value)}", value, tone))
+    return references
+
+
+def _draw_differences(chart_id: str, comparison: Comparison, measure: Measure, task: str) -> Markup | None:
+    dots = [
+        difference_dot(ranker.title, comparison.difference(ranker, measure, task))
+        for ranker in comparison.rankers
+        if ranker.name != comparison.baseline
+    ]
+    if not any(item.known for item in dots):
+        return None
+    title = f"Difference in {measure.label} to the baseline, {task_title(task)}"
+    return interval_chart(chart_id, title, dots, [Reference("", 0.0, "zero")], f"difference in {measure.label}")
+
+
 def _possible(comparison: Comparison) -> Block:
     rankers = [ranker for ranker in comparison.rankers if ranker.share_of_possible]
     if not rankers:
-        return Missing(
-            "The best possible order is not known for this data, so neither is the share of its gain that was reached."
-        )
+        return Missing("The best possible order is not known for this data.")
     rows = [
         Row(
             ranker.title,
@@ -66,9 +163,8 @@ def _possible(comparison: Comparison) -> Block:
         for ranker in rankers
     ]
     legend = (
-        f"(ranker − baseline) / (best possible − baseline) in {comparison.headline.label}: "
-        "0 % orders as well as the baseline, 100 % as well as anything can; "
-        "below 0 % is worse than the baseline."
+        f"(ranker − baseline) / (best possible − baseline) in {comparison.headline.label}: 0 % is the baseline, 100 % "
+        "the best possible order; below 0 % is worse than the baseline."
     )
     columns = [task_title(task) for task in comparison.tasks]
     return Table("Share of the possible gain reached", "Ranker", columns, rows, legend=legend)
@@ -99,18 +195,18 @@ def _profile(comparison: Comparison) -> Table:
     columns += ["Trainable", "Total", "Time", "Peak memory", "Rows/s"]
     groups = [
         ("Personalization", len(cutoffs)),
-        ("Weights of the order", len(comparison.tasks)),
+        ("Score weights", len(comparison.tasks)),
         ("Parameters", 2),
         ("Training", 2),
         ("Scoring", 1),
     ]
     legend = (
-        "PD: share of the first products that stay among the first without knowledge of the customer; "
-        "lower is more personalized; a dash where the ranker reads no features of the customer or no customer is "
-        "known. Weights: what makes a page's order of the tasks' scores, with those of the loss where these are "
-        "others; a dash where one score orders the page."
+        "PD: share of the first products that are the same with and without personalization; lower is more "
+        "personalized; a dash where the ranker reads no customer features or no customer is known. Score weights fuse "
+        "the tasks' scores into the page's order, with the weight in the loss where it differs; a dash where a single "
+        "score orders the page."
     )
-    return Table("What the rankers are, and what they took", "Ranker", columns, rows, groups, legend)
+    return Table("Size, weights and cost of the rankers", "Ranker", columns, rows, groups, legend)
 
 
 def _choices(ranker: Ranker) -> list[str]:
@@ -125,7 +221,47 @@ def _weight_cell(ranker: Ranker, task: str) -> Cell:
     return Cell(number(weight, 2), notes)
 
 
-def _pd_cell(interval: Interval | None) -> Cell:
+def _pd_cell(interval: Estimate | None) -> Cell:
     if interval is None:
         return Cell(number(None))
     return Cell(number(interval.value), [(brief(interval), "")] if interval.low is not None else [])
+
+
+def ranker_role(comparison: Comparison, ranker: Ranker) -> str:
+    """What to know of a ranker beside its name; empty for a learned one that is not the baseline."""
+    if ranker.name == comparison.baseline:
+        return "baseline"
+    return "not learned" if ranker.learned is False else ""
+
+
+def figure_cell(interval: Estimate | None, difference: Estimate | None, best: str | None) -> Cell:
+    """A value with its interval and its paired difference to the baseline.
+
+    Args:
+        interval: The value.
+        difference: The difference; None for the baseline itself.
+        best: The highest value of the column, from `best_of`.
+
+    Returns:
+        The cell.
+    """
+    notes = [(brief(interval), "")] if interval and interval.low is not None else []
+    if difference is not None:
+        sign = difference.sign or 0
+        notes.append((MARKS.get(sign, "") + signed(difference.value), NOTE_TONES.get(sign, "")))
+    text = number(interval.value if interval else None)
+    return Cell(text, notes, best=text == best)
+
+
+def best_of(intervals: Iterable[Estimate | None]) -> str | None:
+    """The highest of several values as printed, so that two that read alike are both marked; None for a single one."""
+    values = [interval.value for interval in intervals if interval and interval.value is not None]
+    return number(max(values)) if len(values) > 1 else None
+
+
+def difference_dot(label: str, difference: Estimate | None) -> Dot:
+    """A paired difference as a row of a chart, coloured where it is shown."""
+    if difference is None:
+        return Dot(label, number(None), None)
+    tone = DOT_TONES[difference.sign]
+    return Dot(label, signed(difference.value), difference.value, difference.low, difference.high, tone)

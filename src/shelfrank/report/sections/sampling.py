@@ -1,20 +1,19 @@
-"""The sampling: what was asked of each popularity bin and what was there, rows and positive share before and after."""
+"""The sampling: rows requested and kept by popularity bin, and the positive share before and after."""
 
 from collections.abc import Sequence
 
 from shelfrank.report.blocks import Block, Cell, Details, Figure, Figures, Missing, Row, Section, Table, Text
 from shelfrank.report.charts import Pair, pair_chart
-from shelfrank.report.comparison import Comparison
+from shelfrank.report.comparison import Comparison, SampledRows, Sampling
 from shelfrank.report.formats import compact, count, listed, percent, plural
-from shelfrank.report.sampling import SampledRows, Sampling
 
-MOST_CATEGORIES = 10
+MAX_CATEGORIES = 10
 NO_CATEGORY = "(no category)"
 
 
 def sampling_section(comparison: Comparison) -> Section:
-    """Rows kept in total, before and after by popularity bin, and where fewer rows existed than were asked for."""
-    title, intro = "Sampling", "Which training rows the rankers learned from."
+    """Rows kept in total, before and after by popularity bin, and where fewer rows existed than were requested."""
+    title, intro = "Sampling", "Which training rows were kept."
     sampling = comparison.data.sampling
     if sampling is None:
         words = "No sampling of the training rows is recorded in this comparison."
@@ -34,19 +33,19 @@ def _summary(sampling: Sampling) -> str:
     totals = sampling.totals
     kept = (
         f"{count(totals.taken)} of {count(totals.impressions)} training {_units(sampling)} were kept, "
-        f"{count(totals.asked)} were asked for. The positive share went from {percent(totals.share_before)} "
+        f"{count(totals.asked)} were requested. The positive share went from {percent(totals.share_before)} "
         f"to {percent(totals.share_after)}. "
     )
     if not totals.short:
-        return kept + "Every bin had as many as were asked for. Validation and test rows are never sampled."
+        return kept + "Every bin had enough rows. Validation and test rows are never sampled."
     short = [
         f"{count(missing)} {side}s"
         for side, missing in (("positive", totals.short_positive), ("negative", totals.short_negative))
         if missing
     ]
     return (
-        f"{kept}{listed(short)} that were asked for do not exist; in those {count(totals.n_short_bins)} of "
-        f"{plural(totals.n_bins or 0, 'bin', 'bins')} all there are were kept and none was repeated. "
+        f"{kept}{listed(short)} fewer than requested exist: in {count(totals.n_short_bins)} of "
+        f"{plural(totals.n_bins or 0, 'bin', 'bins')} all rows were kept and none was repeated. "
         "Validation and test rows are never sampled."
     )
 
@@ -79,11 +78,11 @@ def _by_bin(sampling: Sampling) -> Table:
     rows.append(Row("All", _cells(sampling.totals)))
     one = "page" if config.unit == "search" else "impression"
     legend = (
-        f"Each bin of each {config.category or 'category'} is asked for {percent(config.beta)} of its "
-        f"{_units(sampling)} (β), {percent(config.alpha)} of those positive (α); a row here sums one bin over all "
-        f"categories. A positive {one} has a positive label for any task. Short: asked for, but there were no more."
+        f"Each bin of each {config.category or 'category'} gives {percent(config.beta)} of its "
+        f"{_units(sampling)} (β), {percent(config.alpha)} of them positive (α); a row here sums one bin over all "
+        f"categories. A positive {one} has a positive label for any task. Short: requested, but nonexistent."
     )
-    return _table("Asked and taken by popularity bin, all categories", "Bin", rows, legend, _units(sampling))
+    return _table("Rows requested and kept by popularity bin, all categories", "Bin", rows, legend, _units(sampling))
 
 
 def _by_category(sampling: Sampling) -> list[Block]:
@@ -91,20 +90,20 @@ def _by_category(sampling: Sampling) -> list[Block]:
     if not short:
         return []
     rows = [
-        Row(NO_CATEGORY if each.category is None else each.category, _cells(each)) for each in short[:MOST_CATEGORIES]
+        Row(NO_CATEGORY if each.category is None else each.category, _cells(each)) for each in short[:MAX_CATEGORIES]
     ]
     legend = (
         f"{count(len(short))} of {plural(len(sampling.by_category), 'category', 'categories')} fell short in at least "
         "one bin. A category can be short on positives in one bin and have them left over in another."
     )
-    table = _table("Asked and taken, largest shortfalls", "Category", rows, legend, _units(sampling))
+    table = _table("Rows requested and kept, largest shortfalls", "Category", rows, legend, _units(sampling))
     return [Details("Categories with the largest shortfall", [table])]
 
 
 def _table(caption: str, head: str, rows: Sequence[Row], legend: str, units: str) -> Table:
     groups = [("", 1), ("Before", 2), ("Positive", 3), ("Negative", 3), ("After", 2)]
     size = units.split()[-1].capitalize()
-    columns = ["Products", size, "Positive", *["Asked", "Taken", "Short"] * 2, size, "Positive"]
+    columns = ["Products", size, "Positive", *["Requested", "Kept", "Short"] * 2, size, "Positive"]
     return Table(caption, head, columns, rows, groups, legend)
 
 

@@ -1,4 +1,4 @@
-"""The rankers on parts of the searches: by frequency of the query, by customer, by product, by kind of query."""
+"""The rankers on segments of the searches: by query frequency, customer, product and query type."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from shelfrank.report.blocks import Block, Cell, Details, Figure, Figures, Missing, Row, Section, Table, Tabs
 from shelfrank.report.charts import Reference, interval_chart
 from shelfrank.report.comparison import Comparison, Segment, figure_of
+from shelfrank.report.estimates import Measure
 from shelfrank.report.formats import UNKNOWN, count, percent, task_title
-from shelfrank.report.measured import Measure
-from shelfrank.report.sections.ranker_rows import (
+from shelfrank.report.sections.rankers import (
     HOW_TO_READ,
     HOW_TO_READ_DIFFERENCES,
     best_of,
@@ -35,42 +35,42 @@ class Words:
 
 SEGMENTATIONS: Mapping[str, Words] = {
     "query_frequency": Words(
-        "Frequency of the query",
+        "Query frequency",
         {
-            "head": "The most frequent queries: together at most a third of the training searches.",
-            "torso": "The next ones: together with the head at most two thirds of them.",
-            "tail": "The others that the training split has searched.",
-            "unseen": "The training split has no search of this query.",
+            "head": "The most frequent queries, together at most a third of the training searches.",
+            "torso": "The next most frequent, together with the head at most two thirds.",
+            "tail": "The remaining queries of the training split.",
+            "unseen": "Queries without a search in the training split.",
         },
         "Equally frequent queries stay together, so head and torso may hold less than a third each.",
     ),
     "customer": Words(
         "Customer",
         {
-            "known": "The training split has a search of this customer.",
-            "new": "It has none, but the log tells the customer.",
-            "anonymous": "The log does not tell the customer.",
+            "known": "Customers with a search in the training split.",
+            "new": "Customers without a search in the training split.",
+            "anonymous": "Anonymous visitors: the log has no customer id.",
         },
-        "A new customer may have searched before within the measured split; histories know of that.",
+        "A new customer may have earlier searches within the evaluated split; history features include them.",
     ),
     "product_coldness": Words(
         "Product",
         {
-            "warm": "The training split has shown at least one of the products chosen in the search.",
-            "cold": "The training split has shown none of the products chosen in the search.",
+            "warm": "At least one chosen product has an impression in the training split.",
+            "cold": "No chosen product has an impression in the training split.",
         },
-        "Chosen: with a positive label of any task. Searches in which nothing was chosen are in neither part.",
+        "Chosen: with a positive label for any task. Searches without a chosen product are in neither segment.",
     ),
     "query_kind": Words(
-        "Kind of query",
+        "Query type",
         {
-            "plain": "At least half of the right products shown have its noun in their titles, or there is none to "
-            "compare.",
-            "synonym": "It names a type of product by a word that fewer than half of the right products shown have in "
+            "plain": "At least half of the relevant products shown have the query's noun in their titles, or there is "
+            "nothing to compare.",
+            "synonym": "Names a product type by a word that fewer than half of the relevant products shown have in "
             "their titles.",
-            "typo": "A typing error left other words than were meant.",
+            "typo": "Has a typing error.",
         },
-        "Right products are those of the type that the query names. Words are compared without plural endings.",
+        "Relevant: of the product type that the query names. Words are compared without plural endings.",
     ),
 }
 """The segmentations in the order in which they are shown, as `evaluate/segmentations.py` makes them."""
@@ -78,14 +78,14 @@ SEGMENTATIONS: Mapping[str, Words] = {
 
 def segments_section(comparison: Comparison) -> Section:
     """For each segmentation its segments and each ranker's quality on them, with the differences to the baseline."""
-    title, intro = "By segment", "The rankers on parts of the evaluated searches."
+    title, intro = "By segment", "The rankers on segments of the evaluated searches."
     items = [
         (words.title, _blocks(comparison, name, words, segments))
         for name, words in SEGMENTATIONS.items()
         if (segments := comparison.segments.get(name))
     ]
     if not items:
-        words = "Figures by frequency of the query, customer and product are not part of this comparison."
+        words = "Figures by query frequency, customer and product are not part of this comparison."
         return Section("segments", title, [Missing(words)], intro)
     return Section("segments", title, [Tabs("segments", "Searches by", items)], intro)
 
@@ -93,7 +93,7 @@ def segments_section(comparison: Comparison) -> Section:
 def _blocks(comparison: Comparison, name: str, words: Words, segments: Mapping[str, Segment]) -> list[Block]:
     measure = Measure("mrr", max(comparison.ks, default=10))
     blocks: list[Block] = [_sizes(comparison, words, segments)]
-    # A part without searches has no figures, and would only make the tables wider.
+    # A segment without searches has no figures, and would only make the tables wider.
     filled = {name: segment for name, segment in segments.items() if segment.searches != 0}
     blocks.append(_quality(comparison, words, filled, measure))
     if charts := _differences(comparison, name, words, filled, measure):
@@ -116,9 +116,9 @@ def _sizes(comparison: Comparison, words: Words, segments: Mapping[str, Segment]
         for name, segment in segments.items()
     ]
     groups = [("", 1), ("Searches", 2), ("Searches with a positive", len(comparison.tasks))]
-    columns = ["What it is", "All", "Share", *map(task_title, comparison.tasks)]
+    columns = ["Definition", "All", "Share", *map(task_title, comparison.tasks)]
     caption = f"Searches by {words.title.lower()}"
-    return Table(caption, "Part", columns, rows, groups if comparison.tasks else groups[:-1], words.legend)
+    return Table(caption, "Segment", columns, rows, groups if comparison.tasks else groups[:-1], words.legend)
 
 
 def _quality(comparison: Comparison, words: Words, segments: Mapping[str, Segment], measure: Measure) -> Table:

@@ -17,14 +17,13 @@ from shelfrank.core.artifact import publish
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Schema
 from shelfrank.data.prepared import KIND, save_columns
+from shelfrank.evaluate.agreement import MEASURES, agreement, relevance_agreement
 from shelfrank.logs.search_log import KIND as LOG_KIND
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.pairs import PairTable
 from shelfrank.prepare.relevance import PAIRS_FILE, label
 from shelfrank.prepare.voters import CTRVoter, SemanticVoter
-from shelfrank.report.agreement import relevance_agreement
-from shelfrank.report.agreement_figures import MEASURES, agreement
-from shelfrank.report.agreement_page import render_agreement
+from shelfrank.report.agreement_page import render_agreement, write_agreement
 
 N_QUERIES, N_PRODUCTS = 12, 8
 GRADE = np.add.outer(np.arange(N_QUERIES), 3 * np.arange(N_PRODUCTS)) % 4
@@ -98,8 +97,8 @@ def by_name(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def test_labels_are_measured_against_the_truth(make: Make, tmp_path: Path) -> None:
     prepared, log = make()
     out = tmp_path / "agreement"
-    assert relevance_agreement(prepared, log, out, QUICK)
-    assert not relevance_agreement(prepared, log, out, QUICK)
+    assert relevance_agreement(prepared, log, out, QUICK, write_agreement)
+    assert not relevance_agreement(prepared, log, out, QUICK, write_agreement)
     result = read(out)
     # Of p0 most impressions say 3; of p1 one says 0 and one 3, and the lower counts.
     grades = GRADE.copy()
@@ -132,7 +131,7 @@ def test_labels_are_measured_against_the_truth(make: Make, tmp_path: Path) -> No
 
 def test_every_alpha_and_form_stands_beside_its_ends(make: Make, tmp_path: Path) -> None:
     prepared, log = make()
-    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK)
+    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
     scores = by_name(read(tmp_path / "agreement"))
     for form in ("decay", "as_printed", "none"):
         assert scores[f"alpha 0, {form}"]["kappa"] == scores["semantic"]["kappa"]
@@ -146,14 +145,18 @@ def test_queries_with_many_clicks_are_measured_apart(make: Make, tmp_path: Path)
     pairs = pair_table()
     clicks = np.bincount(pairs.query_idx, pairs.clicks)
     least = int(np.sort(clicks)[-2])
-    relevance_agreement(prepared, log, tmp_path / "some", QUICK.model_copy(update={"head_clicks": least}))
+    relevance_agreement(
+        prepared, log, tmp_path / "some", QUICK.model_copy(update={"head_clicks": least}), write_agreement
+    )
     head = read(tmp_path / "some")["head"]
     n_queries = int((clicks >= least).sum())
     assert (head["clicks"], head["queries"]) == (least, n_queries)
     assert n_queries < N_QUERIES
     assert head["pairs"] == n_queries * N_PRODUCTS
     assert {score["pairs"] for score in head["scores"]} <= {head["pairs"], head["pairs"] - 1}
-    relevance_agreement(prepared, log, tmp_path / "none", QUICK.model_copy(update={"head_clicks": 10_000}))
+    relevance_agreement(
+        prepared, log, tmp_path / "none", QUICK.model_copy(update={"head_clicks": 10_000}), write_agreement
+    )
     assert read(tmp_path / "none")["head"] == {"clicks": 10_000, "queries": 0, "pairs": 0, "scores": []}
     page = StrictPage((tmp_path / "none" / "agreement.html").read_text())
     assert "No query has 10,000 clicks or more." in page.text
@@ -161,7 +164,7 @@ def test_queries_with_many_clicks_are_measured_apart(make: Make, tmp_path: Path)
 
 def test_without_a_semantic_score(make: Make, tmp_path: Path) -> None:
     prepared, log = make(semantic=False)
-    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK)
+    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
     scores = by_name(read(tmp_path / "agreement"))
     assert set(scores) == {"raw_ctr", "labels", "ctr, decay", "ctr, as_printed", "ctr, none"}
     page = StrictPage((tmp_path / "agreement" / "agreement.html").read_text())
@@ -171,7 +174,7 @@ def test_without_a_semantic_score(make: Make, tmp_path: Path) -> None:
 
 def test_other_than_four_classes_have_no_kappa(make: Make, tmp_path: Path) -> None:
     prepared, log = make(config=RelevanceConfig(quantiles=(0.5,)))
-    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK)
+    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
     scores = by_name(read(tmp_path / "agreement"))
     assert "kappa" not in scores["labels"]
     assert scores["labels"]["spearman_within"]["value"] > 0
@@ -180,7 +183,7 @@ def test_other_than_four_classes_have_no_kappa(make: Make, tmp_path: Path) -> No
 
 def test_the_page(make: Make, tmp_path: Path) -> None:
     prepared, log = make()
-    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK)
+    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
     html = (tmp_path / "agreement" / "agreement.html").read_text()
     page = StrictPage(html)
     assert [section["id"] for section in page.all("section")] == ["result", "alpha", "voters", "head", "provenance"]
@@ -191,27 +194,31 @@ def test_the_page(make: Make, tmp_path: Path) -> None:
     scores = by_name(read(tmp_path / "agreement"))
     labels, raw = scores["labels"]["kappa"]["value"], scores["raw_ctr"]["kappa"]["value"]
     assert f"kappa {labels:.3f} against {raw:.3f}" in page.text
-    assert "agreement of relevance labels with the truth" in page.text
+    assert "agreement of relevance labels with true grades" in page.text
 
 
 def test_the_page_says_where_labels_do_not_help(make: Make, tmp_path: Path) -> None:
     prepared, log = make()
-    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK)
+    relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
     result = read(tmp_path / "agreement")
     difference = by_name(result)["labels"]["difference"]["kappa"]
-    for low, high, says in ((0.1, 0.2, "agree better"), (-0.1, 0.2, "are not shown to"), (-0.2, -0.1, "agree worse")):
+    for low, high, says in (
+        (0.1, 0.2, "The relevance labels agree better"),
+        (-0.1, 0.2, "Inconclusive"),
+        (-0.2, -0.1, "The relevance labels agree worse"),
+    ):
         difference.update(low=low, high=high, n=40)
-        assert f"The relevance labels {says}" in StrictPage(render_agreement(result, "t")).text
+        assert f"{says} " in StrictPage(render_agreement(result, "t")).text
 
 
 def test_another_log_or_one_without_truth(make: Make, tmp_path: Path) -> None:
     prepared, log = make(truth=False)
     with pytest.raises(UserError, match="must hold true grades under truth/impressions"):
-        relevance_agreement(prepared, log, tmp_path / "agreement", QUICK)
+        relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
     with publish(tmp_path / "prepared", KIND, {"log": "another"}) as draft:
         save_columns(draft.path, ("click",), [], [])
     with pytest.raises(UserError, match=r"must be the log that .* was prepared from"):
-        relevance_agreement(prepared, log, tmp_path / "agreement", QUICK)
+        relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
 
 
 def test_prepared_data_without_labels(make: Make, tmp_path: Path) -> None:
@@ -220,7 +227,7 @@ def test_prepared_data_without_labels(make: Make, tmp_path: Path) -> None:
     with publish(prepared, KIND, {"log": fingerprint}) as draft:
         save_columns(draft.path, ("click",), [], [])
     with pytest.raises(UserError, match="must hold relevance labels"):
-        relevance_agreement(prepared, log, tmp_path / "agreement", QUICK)
+        relevance_agreement(prepared, log, tmp_path / "agreement", QUICK, write_agreement)
     assert not (tmp_path / "agreement").exists()
 
 

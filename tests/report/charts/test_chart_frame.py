@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shelfrank.report.charts import scale
-from shelfrank.report.charts.scale import Scale, span, tick_labels, ticks
+from shelfrank.report.charts import frame
+from shelfrank.report.charts.frame import Scale, span, tick_labels, ticks
 
 
 def test_the_examples_hold() -> None:
-    assert doctest.testmod(scale) == (0, 2)
+    assert doctest.testmod(frame) == (0, 2)
 
 
 def test_a_scale_maps_ends_to_ends_and_may_run_downwards() -> None:

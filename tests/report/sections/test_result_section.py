@@ -5,7 +5,7 @@ from comparison_example import TASKS, with_difference
 
 from shelfrank.report.comparison import Comparison, read_comparison
 from shelfrank.report.sections.data import data_line
-from shelfrank.report.verdict import Outcome, judge, lead, n_tests
+from shelfrank.report.sections.result import Conclusion, judge, lead, n_tests
 
 OTHERS = ("popularity", "text_match", "lambdamart", "mmoe_dcn_v2", "mmoe_ft_transformer_text")
 
@@ -24,87 +24,93 @@ def _lead(comparison: dict[str, Any]) -> str:
     return lead(known, [judge(known, task) for task in known.tasks])
 
 
-def _judged(comparison: dict[str, Any], task: str = "click") -> tuple[Outcome, str, str]:
+def _judged(comparison: dict[str, Any], task: str = "click") -> tuple[Conclusion, str, str]:
     verdict = judge(read_comparison(comparison), task)
-    return verdict.outcome, verdict.ranker.name if verdict.ranker else "", " ".join(verdict.sentences)
+    return verdict.conclusion, verdict.ranker.name if verdict.ranker else "", " ".join(verdict.sentences)
 
 
 def test_a_ranker_wins_where_its_whole_interval_lies_above_zero(full: dict[str, Any]) -> None:
     one_wins = with_difference(_all_at(full, -0.02, -0.01), "lambdamart", "click", 0.010, 0.030)
-    outcome, name, words = _judged(one_wins)
-    assert (outcome, name) == (Outcome.ABOVE, "lambdamart")
+    conclusion, name, words = _judged(one_wins)
+    assert (conclusion, name) == (Conclusion.ABOVE, "lambdamart")
     base = one_wins["rankers"][0]["mrr"]["10"]["click"]["value"]
-    assert f"LambdaMART has MRR@10 {base + 0.02:.3f} against {base:.3f} for the baseline (Shown order)" in words
-    assert "+0.020 (95 % interval 0.010 to 0.030, 1,000 searches)" in words
-    assert "rankers are above" not in words
+    assert f"MRR@10 {base + 0.02:.3f} against {base:.3f} for the baseline (Shown order)." in words
+    assert "95 % interval of the difference: 0.010 to 0.030, 1,000 searches." in words
+    assert "rankers beat" not in words
 
 
 def test_the_highest_of_several_winners_wins_and_the_others_are_counted(full: dict[str, Any]) -> None:
     two_win = with_difference(_all_at(full, -0.02, -0.01), "lambdamart", "click", 0.010, 0.030)
     two_win = with_difference(two_win, "popularity", "click", 0.015, 0.035)
-    outcome, name, words = _judged(two_win)
-    assert (outcome, name) == (Outcome.ABOVE, "popularity")
-    assert "2 of 5 rankers are above the baseline." in words
-    assert "Close to it, with an overlapping interval: LambdaMART" in words
+    conclusion, name, words = _judged(two_win)
+    assert (conclusion, name) == (Conclusion.ABOVE, "popularity")
+    assert "2 of 5 rankers beat the baseline." in words
+    assert "Overlapping intervals: LambdaMART" in words
 
 
 def test_an_interval_that_includes_zero_is_no_win(full: dict[str, Any]) -> None:
     tie = with_difference(_all_at(full, -0.02, -0.01), "mmoe_dcn_v2", "click", -0.002, 0.008)
-    outcome, name, words = _judged(tie)
-    assert (outcome, name) == (Outcome.LEVEL, "mmoe_dcn_v2")
-    assert "+0.003, and the 95 % interval −0.002 to 0.008 includes 0, 1,000 searches." in words
+    conclusion, name, words = _judged(tie)
+    assert (conclusion, name) == (Conclusion.LEVEL, "mmoe_dcn_v2")
+    assert "Inconclusive: the difference is +0.003, and its interval includes 0." in words
+    assert "95 % interval of the difference: −0.002 to 0.008, 1,000 searches." in words
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.01), (-0.01, 0.0)], ids=["from_zero", "to_zero"])
 def test_an_interval_that_touches_zero_includes_it(full: dict[str, Any], low: float, high: float) -> None:
-    assert _judged(_all_at(full, low, high))[0] is Outcome.LEVEL
+    assert _judged(_all_at(full, low, high))[0] is Conclusion.LEVEL
 
 
 def test_a_higher_value_without_proof_does_not_win_but_is_named(full: dict[str, Any]) -> None:
     wide = with_difference(_all_at(full, -0.02, -0.01), "lambdamart", "click", 0.010, 0.030)
     wide = with_difference(wide, "mmoe_dcn_v2", "click", -0.010, 0.090)
-    outcome, name, words = _judged(wide)
-    assert (outcome, name) == (Outcome.ABOVE, "lambdamart")
-    assert "Higher in value, but not shown to be above the baseline: MMoE + DCN-V2" in words
+    conclusion, name, words = _judged(wide)
+    assert (conclusion, name) == (Conclusion.ABOVE, "lambdamart")
+    assert "Higher, but inconclusive: MMoE + DCN-V2" in words
 
 
 def test_when_all_lie_below_the_nearest_is_named(full: dict[str, Any]) -> None:
     loss = with_difference(_all_at(full, -0.09, -0.07), "text_match", "click", -0.02, -0.01)
-    outcome, name, words = _judged(loss)
-    assert (outcome, name) == (Outcome.BELOW, "text_match")
-    assert "−0.015 (95 % interval −0.020 to −0.010, 1,000 searches)" in words
+    conclusion, name, words = _judged(loss)
+    assert (conclusion, name) == (Conclusion.BELOW, "text_match")
+    assert words.startswith("Nearest to the baseline: MRR@10")
+    assert "95 % interval of the difference: −0.020 to −0.010, 1,000 searches." in words
 
 
 def test_without_paired_differences_nothing_is_shown(full: dict[str, Any]) -> None:
-    outcome, name, words = _judged(_all_at(full, None, None))
-    assert outcome is Outcome.UNTESTED
+    conclusion, name, words = _judged(_all_at(full, None, None))
+    assert conclusion is Conclusion.UNTESTED
     assert name == "mmoe_ft_transformer_text"
-    assert "nothing is shown" in words
+    assert "no paired difference to a baseline is known" in words
 
 
 def test_the_baseline_alone_is_no_comparison(full: dict[str, Any]) -> None:
     full["rankers"] = full["rankers"][:1]
-    assert _judged(full)[:2] == (Outcome.ALONE, "shown_order")
-    assert _lead(full) == "Nothing but the baseline (Shown order) was evaluated on click, add to cart and purchase."
+    assert _judged(full)[:2] == (Conclusion.ALONE, "shown_order")
+    assert _lead(full) == "Only the baseline (Shown order) was evaluated on click, add to cart and purchase."
 
 
 def test_no_values_are_unknown(full: dict[str, Any]) -> None:
     for ranker in full["rankers"]:
         ranker["mrr"] = {}
-    assert _judged(full) == (Outcome.UNKNOWN, "", "No MRR@10 is known.")
+    assert _judged(full) == (Conclusion.UNKNOWN, "", "No MRR@10 is known.")
 
 
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (-0.03, -0.01, "Every ranker is below the baseline (Shown order) on click, add to cart and purchase."),
-        (-0.01, 0.01, "No ranker is shown to beat the baseline (Shown order) on click, add to cart and purchase."),
-        (0.01, 0.03, "Popularity beats the baseline (Shown order) on click, add to cart and purchase."),
+        (
+            -0.03,
+            -0.01,
+            "Every ranker is worse than the baseline (Shown order) on {} (95 % intervals below 0).",
+        ),
+        (-0.01, 0.01, "Inconclusive on {}: no ranker is shown to beat the baseline (Shown order)."),
+        (0.01, 0.03, "Popularity beats the baseline (Shown order) on {} (95 % intervals above 0)."),
     ],
     ids=["loss", "tie", "win"],
 )
 def test_the_lead_follows_the_numbers(full: dict[str, Any], low: float, high: float, words: str) -> None:
-    assert _lead(_all_at(full, low, high)) == words
+    assert _lead(_all_at(full, low, high)) == words.format("click, add to cart and purchase")
 
 
 def test_the_lead_tells_tasks_apart(full: dict[str, Any]) -> None:
@@ -112,8 +118,9 @@ def test_the_lead_tells_tasks_apart(full: dict[str, Any]) -> None:
     mixed = _all_at(mixed, -0.01, 0.02, ("purchase",))
     mixed = with_difference(_all_at(mixed, -0.03, -0.01, ("add_to_cart",)), "lambdamart", "add_to_cart", 0.01, 0.02)
     assert _lead(mixed) == (
-        "Every ranker is below the baseline (Shown order) on click. LambdaMART beats the baseline on add to cart. "
-        "No ranker is shown to beat the baseline on purchase."
+        "Every ranker is worse than the baseline (Shown order) on click (95 % interval below 0). "
+        "LambdaMART beats the baseline on add to cart (95 % interval above 0). "
+        "Inconclusive on purchase: no ranker is shown to beat the baseline."
     )
 
 
@@ -146,17 +153,19 @@ def test_too_few_searches_name_no_winner(full: dict[str, Any], n: int) -> None:
     few = _all_at(full, 0.01, 0.03)
     for name in OTHERS:
         few["differences"][name]["mrr"]["10"]["click"]["n"] = n
-    outcome, _, words = _judged(few)
-    assert outcome is Outcome.FEW
-    assert f"{n} searches count, and fewer than 30 show nothing." in words
+    conclusion, _, words = _judged(few)
+    assert conclusion is Conclusion.FEW
+    assert f"Inconclusive: {n} searches count, at least 30 are needed." in words
     assert "includes 0" not in words
     assert _lead(few) == (
-        "Too few searches count to tell the rankers from the baseline (Shown order) on click. Popularity beats the "
-        "baseline on add to cart and purchase."
+        "Inconclusive on click: too few searches count to compare with the baseline (Shown order). Popularity beats "
+        "the baseline on add to cart and purchase (95 % intervals above 0)."
     )
 
 
 def test_runs_of_one_ranker_are_told_apart_in_every_sentence(full: dict[str, Any]) -> None:
     full["rankers"][0]["label"] = "LambdaMART"
     one_wins = with_difference(_all_at(full, -0.02, -0.01), "lambdamart", "click", 0.010, 0.030)
-    assert _lead(one_wins).startswith("LambdaMART (lambdamart) beats the baseline (LambdaMART (shown_order)) on click.")
+    assert _lead(one_wins).startswith(
+        "LambdaMART (lambdamart) beats the baseline (LambdaMART (shown_order)) on click (95 %"
+    )

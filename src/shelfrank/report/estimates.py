@@ -32,7 +32,7 @@ class Part(BaseModel):
         return present(data)
 
 
-class Interval(Part):
+class Estimate(Part):
     """A figure with its confidence interval.
 
     Attributes:
@@ -64,7 +64,7 @@ class Interval(Part):
         return too_few(self.n)
 
 
-ByTask = Annotated[dict[str, Interval], BeforeValidator(present)]
+ByTask = Annotated[dict[str, Estimate], BeforeValidator(present)]
 ByCutoff = Annotated[dict[str, ByTask], BeforeValidator(present)]
 Numbers = Annotated[dict[str, float], BeforeValidator(present)]
 Counts = Annotated[dict[str, int], BeforeValidator(present)]
@@ -83,14 +83,14 @@ class Measure:
         return self.family.upper() if self.k is None else f"{self.family.upper()}@{self.k}"
 
 
-class Measured(Part):
+class Estimates(Part):
     """Figures by measure, cutoff and task; the values of a ranker or its differences to the baseline."""
 
     auc: ByTask = {}
     mrr: ByCutoff = {}
     ndcg: ByCutoff = {}
 
-    def get(self, measure: Measure, task: str) -> Interval | None:
+    def get(self, measure: Measure, task: str) -> Estimate | None:
         """The figure of a measure for a task, None where it is not known."""
         by_task = self.auc if measure.k is None else getattr(self, measure.family).get(str(measure.k), {})
         interval = by_task.get(task)
