@@ -346,5 +346,5 @@ def test_a_run_whose_config_has_every_setting_opens(small_runs: dict[str, Path],
 
 def test_a_folder_of_something_else_is_no_run(small_prepared: Path) -> None:
     assert read_manifest(small_prepared, "prepared_data")
-    with pytest.raises(UserError, match="must be a run, but it is a prepared data"):
+    with pytest.raises(UserError, match="must be a run, but it is prepared data"):
         Run.open(small_prepared)
