@@ -329,7 +329,7 @@ def test_a_damaged_input_is_told(
     told = shelfrank(*words, *(["--ranker", "mmoe", *assignments()] if step == "train" else []))
     assert told.code == 2
     # The damaged file is named; without a manifest, the folder is no finished one.
-    named = "must be a finished" if (damage, damaged.name) == ("gone", MANIFEST) else file.split("/", 1)[1]
+    named = "is not a finished folder" if (damage, damaged.name) == ("gone", MANIFEST) else file.split("/", 1)[1]
     assert named in told.sentence
     assert_not_accepted(out)
 

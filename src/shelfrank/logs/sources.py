@@ -48,5 +48,5 @@ def import_source(name: str, path: Path, out: Path, first_ordinal: int | None = 
     if name == "ubi":
         return import_ubi(path, out, first_ordinal)
     if first_ordinal is not None:
-        raise UserError(f"`--first-ordinal` must be given with the source ubi only, but the source is {name}")
+        raise UserError(f"`first_ordinal` must be given with the source ubi only, but the source is {name}")
     return SOURCES[name](path, out)

@@ -241,8 +241,8 @@ def _first_ordinal(engine: Backend, writer: SearchLogWriter, tops: Table, declar
     for first, n_others in ((0, n_1), (1, n_0)):
         if declared == first and n and n_others == n:
             raise UserError(
-                f"ordinals of impression events must count from {first}, as `--first-ordinal {first}` says, but every "
-                f"list begins at {1 - first}; leave the option out"
+                f"ordinals of impression events must count from {first}, as `first_ordinal` {first} says, but every "
+                f"list begins at {1 - first}; leave it out"
             )
     if declared is not None:
         if declared == 0:
@@ -254,8 +254,8 @@ def _first_ordinal(engine: Backend, writer: SearchLogWriter, tops: Table, declar
     if n_0 > MOST_LOST * n:
         raise UserError(
             f"ordinals of impression events must count from 1, or from 0 in every list, but {n_0:,} of {n:,} lists "
-            "begin at 0 and the others do not; let all clients count alike, or say with `--first-ordinal 0` that 0 is "
-            "the top of all, and with `--first-ordinal 1` that lists from 0 are to be left out"
+            "begin at 0 and the others do not; let all clients count alike, or say with `first_ordinal` 0 that 0 is "
+            "the top of all, and with `first_ordinal` 1 that lists from 0 are to be left out"
         )
     return 1
 
