@@ -45,11 +45,12 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         The function, which raises a `UserError` for wrong arguments.
     """
     signature = inspect.signature(function)
-    name = function.__qualname__
     checks: dict[str, Callable[[Any], Any]] = {}
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        of_class = next(iter(signature.parameters), "") == "cls"
+        name = f"{getattr(args[0], '__name__', '')}.{function.__name__}" if of_class else function.__qualname__
         bound = _bind(name, signature, args, kwargs)
         for parameter, given in bound.arguments.items():
             annotation = signature.parameters[parameter].annotation
@@ -177,11 +178,10 @@ def _bind(
     try:
         return signature.bind(*args, **kwargs)
     except TypeError as error:
-        known = [each for each in signature.parameters if each not in ("self", "cls")]
+        others = [each.name for each in signature.parameters.values() if each.kind is inspect.Parameter.VAR_KEYWORD]
+        known = [each for each in signature.parameters if each not in ("self", "cls", *others)]
         unknown = next((each for each in kwargs if each not in known), None)
-        if unknown is not None and not any(
-            each.kind is inspect.Parameter.VAR_KEYWORD for each in signature.parameters.values()
-        ):
+        if unknown is not None and not others:
             raise unknown_name(f"argument of {name}", unknown, known) from error
         raise UserError(f"{name}: {error}; it takes {', '.join(known)}") from error
 

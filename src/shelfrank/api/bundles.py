@@ -20,6 +20,7 @@ from shelfrank.api.arguments import (
     checked,
     is_missing,
     optional_path,
+    spoken,
 )
 from shelfrank.api.artifacts import Artifact
 from shelfrank.core.artifact import Manifest, read_manifest
@@ -148,12 +149,12 @@ class Bundle(Artifact):
         started = time.perf_counter()
         body = {
             "query": query,
-            "candidates": [_candidate(each) for each in candidates],
+            "candidates": [_candidate(f"candidates.{place}", each) for place, each in enumerate(candidates)],
             "customer_id": customer,
             "session_id": session,
             "timestamp": timestamp,
-            "customer": _features(customer_features or {}),
-            "context": _features(context or {}),
+            "customer": _features("customer_features", customer_features or {}),
+            "context": _features("context", context or {}),
             "weight": weight,
             "task_weights": None if task_weights is None else dict(task_weights),
             "top_n": top_n,
@@ -162,7 +163,7 @@ class Bundle(Artifact):
         try:
             request = RankRequest.model_validate(body)
         except ValidationError as error:
-            raise UserError(one_sentence("rank", error)) from error
+            raise UserError(one_sentence("Bundle.rank", error)) from error
         wanted = wanted_page(request)
         answer = rank_page(self._loaded, wanted)
         return RankResponse.model_validate(ranked_page(answer, wanted.asked.product_ids, started))
@@ -290,12 +291,32 @@ def rollback(bundle: Location, *, to: str | None = None) -> str:
     return BundleStore(Path(bundle)).rollback(to)
 
 
-def _candidate(given: Any) -> Any:
-    if isinstance(given, Mapping) and isinstance(given.get("features"), Mapping):
-        return {**given, "features": _features(given["features"])}
-    return given
+def _candidate(place: str, given: Any) -> Any:
+    from pydantic import ValidationError
+
+    from shelfrank.core.schema import one_sentence
+    from shelfrank.serve.api import Candidate
+
+    if not isinstance(given, Mapping):
+        if isinstance(given, bool) or is_missing(given) or not isinstance(given, str | int | float):
+            raise _wrong(place, "an id, or a dictionary with `id`", given)
+        return given
+    features = given.get("features", {})
+    if not isinstance(features, Mapping):
+        raise _wrong(f"{place}.features", "a dictionary", features)
+    try:
+        return Candidate.model_validate({**given, "features": _features(f"{place}.features", features)})
+    except ValidationError as error:
+        raise UserError(one_sentence(f"Bundle.rank: {place}", error)) from error
 
 
-def _features(given: Mapping[str, Any]) -> dict[str, Any]:
+def _features(place: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Feature values with None for the NaN of a pandas column."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str | int | float):
+            raise _wrong(f"{place}.{name}", "a text, a number, or True or False", value)
     return {name: None if is_missing(value) else value for name, value in given.items()}
+
+
+def _wrong(place: str, what: str, given: Any) -> UserError:
+    return UserError(f"Bundle.rank: {place} must be {what}, but it is {spoken(given)}")

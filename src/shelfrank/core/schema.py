@@ -22,6 +22,8 @@ from shelfrank.core.values import (
 TASKS = ("click", "add_to_cart", "purchase")
 """The paper's three labels in their order (Paper: Sec. 3.1)."""
 
+MAX_GIVEN = 200
+"""Characters of a wrong value in an error."""
 SCHEMA_VERSION = 1
 
 RESERVED_COLUMNS = frozenset(
@@ -269,12 +271,21 @@ def one_sentence(
     """
     problems: dict[str, list[str]] = {}
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"])
+        place = ".".join(str(part) for part in item["loc"] if part != "[key]")
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             hint = key_hint(place, item["input"])
             message = f"unknown key, {hint}" if hint else "unknown key"
-        given = "" if item["type"] in {"extra_forbidden", "missing", "value_error"} else f" (given {item['input']!r})"
+        if item["type"] == "model_type":
+            message = "Input should be keys and values"
+        says_what = item["type"] in {"extra_forbidden", "missing", "value_error"}
+        given = "" if says_what else f" (given {_short(item['input'])})"
         holder = where if isinstance(where, str) else where(item["loc"])
         problems.setdefault(holder, []).append(f"{place}: {message}{given}" if place else message)
     return "; ".join(f"{holder}: {'; '.join(found)}" for holder, found in problems.items())
+
+
+def _short(given: Any) -> str:
+    """What was given, on one line, cut where it is long."""
+    text = " ".join(repr(given).split())
+    return text if len(text) <= MAX_GIVEN else f"{text[:MAX_GIVEN]}..."
