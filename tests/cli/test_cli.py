@@ -269,6 +269,8 @@ def test_a_bad_source_is_told(what: str, shelfrank: Callable[..., Told], tmp_pat
         (["prepare", "LOG", "--set", "split"], "--set must look like a.b=value, but it is 'split'"),
         (["prepare", "LOG", "--set", "split=[1"], "--set split must have a YAML value"),
         (["prepare", "LOG", "--config", "no.yaml"], "no.yaml must exist"),
+        (["prepare", "LOG", "--set", "out=there"], "--set must name a setting, but out is none"),
+        (["train", "PREPARED", "--ranker", "mmoe", "--set", "seed=-1"], "config: seed: "),
         (["prepare", "PREPARED"], "must be a search log, but it is prepared data"),
         (["train", "nothing", "--ranker", "mmoe"], "must be finished prepared data, but it does not exist"),
         (["train", "LOG", "--ranker", "mmoe"], "must be prepared data, but it is a search log"),

@@ -277,3 +277,26 @@ def test_a_finished_folder_of_another_kind_is_never_replaced(tmp_path: Path) -> 
     ):
         pass
     assert (tmp_path / "a" / "rows").read_text() == "1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("evaluation", "must be an evaluation, but it is a search log"),
+        ("run", "must be a run, but it is a search log"),
+        ("prepared_data", "must be prepared data, but it is a search log"),
+        ("semantic_scores", "must be semantic scores, but it is a search log"),
+    ],
+)
+def test_kinds_have_their_articles(kind: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{said}$"):
+        read_manifest(write(tmp_path / "out"), kind)
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with (
+        pytest.raises(UserError, match=r"x must lie in a folder, but .*file is a file; write to another folder"),
+        publish(tmp_path / "file" / "sub" / "x", "run", {}),
+    ):
+        pass
