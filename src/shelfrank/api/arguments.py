@@ -190,7 +190,7 @@ def _validated(name: str, parameter: str, check: Callable[[Any], Any], value: An
     try:
         return check(value)
     except ValidationError as error:
-        item = error.errors(include_url=False)[0]
+        item: Mapping[str, Any] = error.errors(include_url=False)[0]
         given = item["input"]
         place = ".".join([parameter, *(str(part) for part in item["loc"] if part != "[key]")])
         if item["type"] == "literal_error":
