@@ -122,6 +122,39 @@ def test_an_error_of_a_file_begins_with_its_name(tmp_path: Path) -> None:
         resolve(PrepareConfig, file)
 
 
+def test_an_error_blames_the_place_that_has_the_key(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("lambdamart: {n_rounds: 3}\ntrain: {epoch: 1}\n")
+    with pytest.raises(UserError) as caught:
+        resolve(ExperimentConfig, file, ["seed=-1"], settings={"train": {"epochs": "x"}})
+    mine, _, of_file = str(caught.value).partition(f"; {file}: ")
+    assert mine.startswith("config: ")
+    assert ("train.epochs: " in mine, "seed: " in mine) == (True, True)
+    assert of_file.startswith("train.epoch: unknown key")
+    file.write_text("split: {train: 0.9}\n")
+    with pytest.raises(UserError, match=r"^config: split: train and valid must leave a share"):
+        resolve(PrepareConfig, file, settings={"split": {"valid": 0.2}})
+
+
+def test_a_file_that_is_a_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must be a YAML file, but it is a folder$"):
+        resolve(PrepareConfig, tmp_path)
+
+
+def test_a_key_with_dots_is_answered_with_how_keys_are_nested() -> None:
+    with pytest.raises(UserError, match=r"train.epochs: unknown key, since keys are nested; write epochs under train$"):
+        resolve(ExperimentConfig, settings={"train.epochs": 3})
+    with pytest.raises(UserError, match=r"train.epoch: unknown key, did you mean train.epochs\?$"):
+        resolve(ExperimentConfig, settings={"train.epoch": 3})
+
+
+def test_a_long_value_is_cut_in_an_error() -> None:
+    with pytest.raises(UserError) as caught:
+        resolve(ExperimentConfig, settings={"train": {"epochs": "\n".join(["x"] * 5000)}})
+    assert len(str(caught.value)) < 400
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("model", [PrepareConfig, ExperimentConfig, EvaluateConfig])
 def test_the_resolved_config_reads_back_as_itself(model: type[BaseModel]) -> None:
     assert model.model_validate(model().model_dump(mode="json")) == model()

@@ -54,7 +54,7 @@ def test_unknown_figures_are_left_out() -> None:
 
 def test_without_an_address_nothing_is_tried(small_runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(UserError, match="give --uri, or set MLFLOW_TRACKING_URI"):
+    with pytest.raises(UserError, match="name it as `uri`, or set MLFLOW_TRACKING_URI"):
         track(small_runs["mmoe"])
 
 

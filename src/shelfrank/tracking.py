@@ -250,7 +250,9 @@ def _experiment(client: "MlflowClient", name: str | None) -> str:
 def _client(uri: str | None) -> Iterator["MlflowClient"]:
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        raise UserError("the address of MLflow must be known: give --uri, or set MLFLOW_TRACKING_URI")
+        raise UserError(
+            "the address of MLflow must be known, but none is given; name it as `uri`, or set MLFLOW_TRACKING_URI"
+        )
     # Before MLflow is imported: it would otherwise report its use to its makers, over the network.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")

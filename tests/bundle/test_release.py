@@ -336,5 +336,5 @@ def test_unknown_references_are_refused() -> None:
     assert references(["current", "current", "shown_order"]) == ("current", "shown_order")
     with pytest.raises(UserError, match="unknown reference 'shown'"):
         references(["shown"])
-    with pytest.raises(UserError, match="--compared must be at least 1"):
+    with pytest.raises(UserError, match="`compared` must be at least 1"):
         require_better([], Gate(("current",), n_searches=0))

@@ -80,7 +80,7 @@ def test_rollback_goes_back_one_by_one_or_to_a_name(store: BundleStore) -> None:
         store.rollback()
     assert store.rollback(names[2]) == names[2]
     assert content(store) == "c"
-    with pytest.raises(UserError, match="--to must name a version"):
+    with pytest.raises(UserError, match="a rollback must be to a version"):
         store.rollback("000009-0123456789ab")
 
 

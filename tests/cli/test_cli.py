@@ -271,9 +271,11 @@ def test_a_bad_source_is_told(what: str, shelfrank: Callable[..., Told], tmp_pat
         (["prepare", "LOG", "--set", "split"], "--set must look like a.b=value, but it is 'split'"),
         (["prepare", "LOG", "--set", "split=[1"], "--set split must have a YAML value"),
         (["prepare", "LOG", "--config", "no.yaml"], "no.yaml must exist"),
-        (["prepare", "PREPARED"], "must be a search log, but it is a prepared data"),
-        (["train", "nothing", "--ranker", "mmoe"], "must be a finished prepared data, but it does not exist"),
-        (["train", "LOG", "--ranker", "mmoe"], "must be a prepared data, but it is a search log"),
+        (["prepare", "LOG", "--set", "out=there"], "--set must name a setting, but out is none"),
+        (["train", "PREPARED", "--ranker", "mmoe", "--set", "seed=-1"], "config: seed: "),
+        (["prepare", "PREPARED"], "must be a search log, but it is prepared data"),
+        (["train", "nothing", "--ranker", "mmoe"], "must be finished prepared data, but it does not exist"),
+        (["train", "LOG", "--ranker", "mmoe"], "must be prepared data, but it is a search log"),
         (["train", "PREPARED", "--ranker", "mmo"], "unknown ranker 'mmo': choose one of"),
         (["train", "PREPARED", "--ranker", "mmoe", "--set", "epochs=3"], "config: epochs: unknown key"),
         (["train", "PREPARED", "--ranker", "mmoe", "--set", "train.epochs=many"], "train.epochs: "),
@@ -282,7 +284,7 @@ def test_a_bad_source_is_told(what: str, shelfrank: Callable[..., Told], tmp_pat
         (["evaluate", "RUN", "--split", "tests"], "unknown split 'tests': choose one of test, train, valid"),
         (["evaluate", "RUN", "--set", "ks=[0]"], "ks.0: Input should be greater than or equal to 1 (given 0)"),
         (["compare", "nothing"], "nothing must be a finished evaluation, but it does not exist"),
-        (["compare", "RUN"], "must be a evaluation, but it is a run"),
+        (["compare", "RUN"], "must be an evaluation, but it is a run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -331,7 +333,7 @@ def test_a_damaged_input_is_told(
     told = shelfrank(*words, *(["--ranker", "mmoe", *assignments()] if step == "train" else []))
     assert told.code == 2
     # The damaged file is named; without a manifest, the folder is no finished one.
-    named = "must be a finished" if (damage, damaged.name) == ("gone", MANIFEST) else file.split("/", 1)[1]
+    named = "is not a finished folder" if (damage, damaged.name) == ("gone", MANIFEST) else file.split("/", 1)[1]
     assert named in told.sentence
     assert_not_accepted(out)
 

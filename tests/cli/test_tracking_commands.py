@@ -27,7 +27,7 @@ def test_train_and_evaluate_track_what_they_wrote(
     small_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracked: list[tuple[Path, list[Path]]] = []
-    monkeypatch.setattr(tracking, "track", lambda run, evaluations=(): tracked.append((run, [*evaluations])))
+    monkeypatch.setattr(tracking, "track", lambda run, evaluations, uri, experiment: tracked.append((run, evaluations)))
     trained, evaluated = tmp_path / "run", tmp_path / "evaluation"
     run("train", small_prepared, "--ranker", "shown_order", "--out", trained)
     assert tracked == []

@@ -164,7 +164,7 @@ def test_a_folder_of_somebody_else_is_never_replaced(manifest: str | bytes | Non
 
 def test_a_file_is_never_replaced_and_an_empty_folder_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="choose another --out"):
+    with pytest.raises(UserError, match="write to another folder"):
         refuse_foreign(tmp_path / "file", "run")
     (tmp_path / "empty").mkdir()
     assert read(write(tmp_path / "empty")) == "one"
@@ -197,7 +197,7 @@ def test_changed_bytes_of_the_same_size_are_found_by_their_hash(tmp_path: Path) 
 
 
 def test_another_kind_is_named_in_words(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"out must be a prepared data, but it is a search log$"):
+    with pytest.raises(UserError, match=r"out must be prepared data, but it is a search log$"):
         read_manifest(write(tmp_path / "out"), "prepared_data")
     with pytest.raises(UserError, match=r"nowhere must be a finished search log, but it does not exist; run the step"):
         read_manifest(tmp_path / "nowhere", "search_log")
@@ -272,8 +272,31 @@ def test_a_finished_folder_of_another_kind_is_never_replaced(tmp_path: Path) -> 
     with publish(tmp_path / "a", "search_log", {"n": 1}) as draft:
         (draft.path / "rows").write_text("1")
     with (
-        pytest.raises(UserError, match="must be new or an older run, but it is a search log; choose another --out"),
+        pytest.raises(UserError, match="must be new or an older run, but it is a search log; write to another folder"),
         publish(tmp_path / "a", "run", {}),
     ):
         pass
     assert (tmp_path / "a" / "rows").read_text() == "1"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("evaluation", "must be an evaluation, but it is a search log"),
+        ("run", "must be a run, but it is a search log"),
+        ("prepared_data", "must be prepared data, but it is a search log"),
+        ("semantic_scores", "must be semantic scores, but it is a search log"),
+    ],
+)
+def test_kinds_have_their_articles(kind: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"{said}$"):
+        read_manifest(write(tmp_path / "out"), kind)
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with (
+        pytest.raises(UserError, match=r"x must lie in a folder, but .*file is a file; write to another folder"),
+        publish(tmp_path / "file" / "sub" / "x", "run", {}),
+    ):
+        pass

@@ -1,6 +1,8 @@
+import errno
+
 import pytest
 
-from shelfrank.core.errors import UserError, unknown_name
+from shelfrank.core.errors import UserError, os_sentence, unknown_name
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,9 @@ def test_an_unknown_name_lists_the_known_ones(given: str, message: str) -> None:
 
 def test_a_user_error_is_a_value_error() -> None:
     assert issubclass(UserError, ValueError)
+
+
+def test_what_the_system_says_names_the_file() -> None:
+    said = os_sentence(FileNotFoundError(errno.ENOENT, "No such file or directory", "log/x"))
+    assert said.endswith("but the system says: No such file or directory (log/x)")
+    assert os_sentence(OSError("odd")).endswith("but the system says: odd")

@@ -264,7 +264,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(OSError, match="No space left"):
             prepare(log, tmp_path / "out", one_thread())
     assert [path.name for path in tmp_path.iterdir()] == ["log"]
-    with pytest.raises(UserError, match="must be a finished prepared data, but it does not exist"):
+    with pytest.raises(UserError, match="must be finished prepared data, but it does not exist"):
         PreparedData.open(tmp_path / "out")
 
 
@@ -282,7 +282,7 @@ def test_changed_bytes_of_the_log_are_refused(tmp_path: Path) -> None:
 def test_the_log_is_never_replaced(tmp_path: Path) -> None:
     log = write_log(tmp_path / "log", random_tables(34))
     before = contents(log)
-    with pytest.raises(UserError, match="must be new or an older prepared data, but it is a search log"):
+    with pytest.raises(UserError, match="must be new or older prepared data, but it is a search log"):
         prepare(log, log, one_thread())
     assert contents(log) == before
 

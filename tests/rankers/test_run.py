@@ -177,7 +177,7 @@ def test_resuming_another_configs_checkpoint_is_refused(small_prepared: Path, tm
     out = tmp_path / "run"
     stop_training(small_prepared, tiny("mmoe", *DROPPING), out)
     before = checkpoint_of(out).read_bytes()
-    with pytest.raises(UserError, match=r"same data and config to be resumed, .* train without --resume"):
+    with pytest.raises(UserError, match=r"same data and config to be resumed, .* train without resuming"):
         train(small_prepared, "mmoe", tiny("mmoe", *DROPPING, seed=1), out, resume=True)
     assert checkpoint_of(out).read_bytes() == before
     assert not out.exists()
@@ -346,5 +346,5 @@ def test_a_run_whose_config_has_every_setting_opens(small_runs: dict[str, Path],
 
 def test_a_folder_of_something_else_is_no_run(small_prepared: Path) -> None:
     assert read_manifest(small_prepared, "prepared_data")
-    with pytest.raises(UserError, match="must be a run, but it is a prepared data"):
+    with pytest.raises(UserError, match="must be a run, but it is prepared data"):
         Run.open(small_prepared)

@@ -305,7 +305,7 @@ def test_settings_that_make_no_sense_are_told(assignment: str, message: str) -> 
 def test_a_storage_that_cannot_be_opened_is_told(
     url: str, planted: Path, tmp_path: Path, known: type[KnownRanker]
 ) -> None:
-    with pytest.raises(UserError, match="--storage must be a database that Optuna can open, but"):
+    with pytest.raises(UserError, match="the storage must be a database that Optuna can open, but"):
         tune(planted, "mmoe", CONFIG, tmp_path / "tuned", settings(), storage=url)
 
 

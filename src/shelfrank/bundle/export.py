@@ -377,7 +377,7 @@ def _semantic_scores(prepared: PreparedData, path: Path | None) -> SemanticScore
                 return SemanticScores.open(folder)
     raise UserError(
         f"export needs the semantic scores that {prepared.path} was prepared with, but they are not "
-        f"{'beside it' if path is None else f'in {path}'}; name their folder with --semantic"
+        f"{'beside it' if path is None else f'in {path}'}; name their folder as `semantic`"
     )
 
 
@@ -408,7 +408,7 @@ def _short_card(run: Run) -> str:
         f"# {run.label}\n\n"
         f"A ranker of shelfrank ({run.name}), trained on {run.manifest.info['rows']:,} rows.\n"
         f"Its score weighs {weights}.\n\n"
-        "It has not been evaluated here: export with `--evaluation` for figures, uses and limits.\n"
+        "It has not been evaluated here: export it with an evaluation for figures, uses and limits.\n"
     )
 
 

@@ -91,7 +91,7 @@ class Bundle:
         spec = Spec.load(folder)
         if precision not in spec.precisions:
             raise UserError(
-                f"{folder} must have graphs in {precision}, but it has {', '.join(spec.precisions)}; export with --int8"
+                f"{folder} must have graphs in {precision}, but it has {', '.join(spec.precisions)}; export them too"
             )
         matching = semantic = vectors = None
 

@@ -127,7 +127,7 @@ class ReleaseComparison:
         """Why the run is not shown to be better by more than a margin; None where it is."""
         if self.is_same_run:
             return None
-        asked = f"the run must be better than {self.name}, as --require-better-than {self.reference} asks"
+        asked = f"the run must be better than {self.name}, as the export requires"
         if self.problem is not None or self.task is None:
             return f"{asked}, but they cannot be compared: {self.problem}"
         found = Estimate.model_validate(self.differences[self.task])
@@ -223,12 +223,14 @@ def require_better(comparisons: list[ReleaseComparison], gate: Gate) -> None:
         UserError: Where it is not; the text has the figures.
     """
     if gate.better_than and gate.n_searches < 1:
-        raise UserError("--require-better-than compares test searches, so --compared must be at least 1, not 0")
+        raise UserError(
+            "what a run must be better than is compared on test searches, so `compared` must be at least 1, not 0"
+        )
     refusals = [each.refusal(gate.margin) for each in comparisons if each.reference in gate.better_than]
     told = [refusal for refusal in refusals if refusal is not None]
     if told:
         raise UserError(
-            f"{'; '.join(told)}; nothing was published, so train a better run or export without --require-better-than"
+            f"{'; '.join(told)}; nothing was published, so train a better run, or export without requiring it"
         )
 
 

@@ -141,7 +141,9 @@ class BundleStore:
         known = [version.name for version in self.versions()]
         if to is not None:
             if to not in known:
-                raise UserError(f"--to must name a version of {self.path} ({', '.join(known) or 'none'}), not {to!r}")
+                raise UserError(
+                    f"a rollback must be to a version of {self.path} ({', '.join(known) or 'none'}), not to {to!r}"
+                )
             self.point(to)
             return to
         current = self.current() or self.open().name
@@ -174,7 +176,7 @@ class BundleStore:
         if entries and VERSIONS not in entries:
             raise UserError(
                 f"{self.path} must be new or hold versions of a bundle, but it holds something else; "
-                "choose another --out"
+                "write to another folder"
             )
 
     def _clear_after_crashes(self) -> None:

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from shelfrank import api
 from shelfrank.cli.options import AsJson, Out, Set
 
 
@@ -21,31 +22,27 @@ def census(
     as_json: AsJson = False,
 ) -> None:
     """Compares MMoE, shared bottom and single task on Census-Income, the MMoE paper's own data."""
-    from shelfrank.paper.census.experiment import FIGURES, compare_census, comparison_folder
-
-    figures = compare_census(folder, out, seeds, assign or [], group, split)
+    found = api.compare_census(folder, out=out, seeds=seeds, group=group, split=split, assign=assign or [])
     if as_json:
-        typer.echo(json.dumps(figures))
+        typer.echo(json.dumps(found.figures))
         return
-    for name in dict.fromkeys(line["group"] for line in figures["summary"]):
-        Console().print(_table(figures, name))
-    typer.echo(f"figures: {(comparison_folder(out, split) / FIGURES).resolve()}")
+    for name in dict.fromkeys(line["group"] for line in found.figures["summary"]):
+        Console().print(_table(found, name))
+    typer.echo(f"figures: {found.file.resolve()}")
 
 
-def _table(figures: dict[str, Any], group: str) -> Table:
-    from shelfrank.paper.census.experiment import MODELS
-
-    title = f"Census-Income, {group} group, {figures['split']} split: mean AUC (least-greatest)"
+def _table(found: api.CensusComparison, group: str) -> Table:
+    title = f"Census-Income, {group} group, {found.figures['split']} split: mean AUC (least-greatest)"
     table = Table(title=title, title_justify="left")
     for name in ("Task", "Model"):
         table.add_column(name)
     for name in ("Parameters", "Seeds", "AUC"):
         table.add_column(name, justify="right", no_wrap=True)
-    for line in figures["summary"]:
+    for line in found.figures["summary"]:
         if line["group"] == group:
             table.add_row(
                 line["task"],
-                MODELS[line["model"]].label,
+                found.labels[line["model"]],
                 f"{line['parameters']:,}",
                 str(line["n_seeds"]),
                 f"{line['mean']:.4f} ({line['min']:.4f}-{line['max']:.4f})",

@@ -3,23 +3,23 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from shelfrank import __version__
+from shelfrank import __version__, api
 from shelfrank.cli.census import census
 from shelfrank.cli.config import config
-from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, tell
+from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, settings_of, tell
 from shelfrank.cli.rankers import rankers_app
 from shelfrank.cli.reproduce import reproduce
 from shelfrank.cli.semantic import semantic_app
 from shelfrank.cli.serve import serve_app
 from shelfrank.cli.tracking import card, track
 from shelfrank.cli.tune import tune_app
-from shelfrank.config import EvaluateConfig, PrepareConfig, resolve
-from shelfrank.core.errors import UserError
+from shelfrank.core.errors import UserError, os_sentence
 from shelfrank.core.progress import console
 
 app = typer.Typer(
@@ -70,13 +70,9 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Makes the log of a shop whose truth is known."""
-    from shelfrank.simulator.config import StorefrontConfig
-    from shelfrank.simulator.simulate import simulate as run
-
     sizes = {"searches": searches, "products": products, "customers": customers, "days": days, "seed": seed}
-    given = [f"{name}={value}" for name, value in sizes.items() if value is not None]
-    changed = run(out, resolve(StorefrontConfig, config, [*(assign or []), *given]))
-    tell("search_log", out, changed, as_json, _log_facts)
+    settings = settings_of(api.simulate, assign, **sizes)
+    tell(api.simulate(out=out, config=config, **settings), as_json, _log_facts)
 
 
 @app.command("import")
@@ -90,10 +86,7 @@ def import_source(
     as_json: AsJson = False,
 ) -> None:
     """Turns raw logs into a validated search log."""
-    from shelfrank.logs.sources import import_source as run
-
-    changed = run(source, path, out, first_ordinal)
-    tell("search_log", out, changed, as_json, _log_facts)
+    tell(api.import_log(source, path, out=out, first_ordinal=first_ordinal), as_json, _log_facts)
 
 
 @app.command()
@@ -103,9 +96,7 @@ def validate(
     strict: Annotated[bool, typer.Option("--strict", help="Purchases and carts without a click are errors.")] = False,
 ) -> None:
     """Lists every violation of the data contract."""
-    from shelfrank.logs.validate import validate as run
-
-    violations = run(log, "error" if strict else "warning")
+    violations = api.validate(log, strict=strict)
     if as_json:
         typer.echo(json.dumps([violation.as_dict() for violation in violations]))
     else:
@@ -131,12 +122,8 @@ def prepare(
     as_json: AsJson = False,
 ) -> None:
     """Splits, samples, computes point-in-time features and labels, encodes: the arrays that training reads."""
-    from shelfrank.prepare.pipeline import prepare as run
-
-    given = {"engine.name": engine, "semantic_scores": semantic}
-    settings = [*(assign or []), *(f"{name}={json.dumps(str(value))}" for name, value in given.items() if value)]
-    changed = run(log, out, resolve(PrepareConfig, config, settings))
-    tell("prepared_data", out, changed, as_json, _prepared_facts)
+    settings = settings_of(api.prepare, assign, engine__name=engine)
+    tell(api.prepare(log, out=out, semantic=semantic, config=config, **settings), as_json, _prepared_facts)
 
 
 @app.command()
@@ -149,15 +136,11 @@ def relevance(
     as_json: AsJson = False,
 ) -> None:
     """Measures how well relevance labels agree with true grades, voter by voter, and writes a page."""
-    from shelfrank.config.relevance import AgreementConfig
-    from shelfrank.evaluate.agreement import KIND
-    from shelfrank.evaluate.agreement import relevance_agreement as run
-    from shelfrank.report.agreement_page import write_agreement
-
-    changed = run(prepared, log, out, resolve(AgreementConfig, config, assign or []), write_agreement)
-    tell(KIND, out, changed, as_json)
+    settings = settings_of(api.relevance_agreement, assign)
+    agreement = api.relevance_agreement(prepared, log, out=out, config=config, **settings)
+    tell(agreement, as_json)
     if not as_json:
-        typer.echo(f"page: {(out / 'agreement.html').resolve()}")
+        typer.echo(f"page: {agreement.page.resolve()}")
 
 
 @app.command()
@@ -171,25 +154,19 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measures one ranker, every figure with its interval; processes that `torchrun` starts share the scoring."""
-    from shelfrank.core.errors import unknown_name
     from shelfrank.core.processes import joined
-    from shelfrank.data.prepared import SPLITS
-    from shelfrank.evaluate.evaluation import evaluate as run
 
-    if split not in SPLITS:
-        raise unknown_name("split", split, SPLITS)
+    settings = settings_of(api.evaluate, assign)
     with joined() as group:
-        changed = run(run_folder, out, resolve(EvaluateConfig, config, assign or []), split)
+        evaluation = api.evaluate(run_folder, out=out, split=split, config=config, **settings)
     if not group.leads:
         return
     if as_json:
-        typer.echo((out / "report.json").read_text(encoding="utf-8"))
+        typer.echo(json.dumps(evaluation.report, indent=1))
     else:
-        tell("evaluation", out, changed, as_json)
+        tell(evaluation, as_json)
     if mlflow:
-        from shelfrank.tracking import track
-
-        track(run_folder, [out])
+        api.track(run_folder, [evaluation])
 
 
 @app.command()
@@ -202,10 +179,12 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compares rankers pair by pair and writes the report page."""
-    from shelfrank.demo import compare_and_report
-
-    comparison = compare_and_report(evaluations, out, baseline)
-    _show(comparison, out, as_json)
+    comparison = api.compare(evaluations, out=out, baseline=baseline)
+    console.print(f"compare: {'done' if comparison.changed else 'unchanged'} ({out})", highlight=False)
+    if as_json:
+        typer.echo(json.dumps(comparison.report))
+    else:
+        _show(comparison)
 
 
 @app.command()
@@ -219,10 +198,8 @@ def demo(
     ] = None,
 ) -> None:
     """Makes a shop's logs, prepares them, trains rankers, compares them and exports one to serve."""
-    from shelfrank.demo import run_demo
-
-    result = run_demo(out, searches, full)
-    _show(result.comparison, result.report, as_json=False)
+    result = api.run_demo(out=out, searches=searches, full=full)
+    _show(result.comparison)
     if result.bundle:
         console.print(f"to search as any customer: shelfrank serve {result.bundle}", highlight=False, soft_wrap=True)
 
@@ -237,7 +214,7 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(_os_sentence(error))
+        _fail(os_sentence(error))
 
 
 def _fail(message: str) -> None:
@@ -245,14 +222,7 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-def _os_sentence(error: OSError) -> str:
-    where = f" ({error.filename})" if error.filename else ""
-    return (
-        f"the files must be readable and the disk must have room, but the system says: {error.strerror or error}{where}"
-    )
-
-
-def _log_facts(info: dict[str, Any]) -> list[str]:
+def _log_facts(info: Mapping[str, Any]) -> list[str]:
     rows = ", ".join(f"{count:,} {table}" for table, count in info["rows"].items() if not table.startswith("truth"))
     lines = [f"warning: {warning.get('text', warning)}" for warning in info["warnings"]]
     lines += [f"rows: {rows}"]
@@ -261,7 +231,7 @@ def _log_facts(info: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _prepared_facts(info: dict[str, Any]) -> list[str]:
+def _prepared_facts(info: Mapping[str, Any]) -> list[str]:
     suspects = info.get("suspect_features", {})
     lines = [f"warning: feature {name} may be a leak: {suspect['text']}" for name, suspect in suspects.items()]
     for name, split in info["splits"].items():
@@ -273,26 +243,13 @@ def _prepared_facts(info: dict[str, Any]) -> list[str]:
     lines += [f"feature left out: {name}: {why}" for name, why in sorted(info["left_out_features"].items())]
     lines += [f"default of no use: {name}: {why}" for name, why in sorted(info.get("lost_defaults", {}).items())]
     lines += [f"texts cut: {count:,} {reason}" for reason, count in sorted(info["cut_texts"].items()) if count]
-    if "sampling" in info:
-        from shelfrank.prepare.sampling_info import sampling_lines
-
-        lines += sampling_lines(info["sampling"])
+    lines += api.sampling_lines(info["sampling"]) if "sampling" in info else []
     labels = info.get("relevance", {"counts": {}, "notes": []})
     lines += [f"relevance labels: {count:,} {what}" for what, count in labels["counts"].items()]
     lines += [f"relevance labels: {note}" for note in labels["notes"]]
     return lines
 
 
-def _show(comparison: dict[str, Any], out: Path, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps(comparison))
-        return
-    from rich.console import Console
-
-    from shelfrank.report.terminal import MIN_WIDTH, comparison_table
-
-    console = Console()
-    # Lines that a terminal folds are better than names that are cut.
-    console.width = max(console.width, MIN_WIDTH)
-    console.print(comparison_table(comparison, console.width))
-    typer.echo(f"report: {(out / 'report.html').resolve()}")
+def _show(comparison: api.Comparison) -> None:
+    comparison.show()
+    typer.echo(f"report: {comparison.page.resolve()}")

@@ -1,13 +1,16 @@
 """What several commands share: their options, and how they tell what a step did."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from shelfrank.core.artifact import read_manifest
+from shelfrank.api import Artifact
+from shelfrank.config.base import assignments, merge
+from shelfrank.core.errors import UserError
 from shelfrank.core.progress import console
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the result; a finished one of the same inputs is kept.")]
@@ -19,31 +22,57 @@ Mlflow = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for machines.")]
 
 
-def tell(
-    kind: str,
-    out: Path,
-    changed: bool,
-    as_json: bool,
-    facts: Callable[[dict[str, Any]], list[str]] = lambda _: [],
-) -> None:
+def settings_of(step: Callable[..., Any], assign: Sequence[str] | None, **options: Any) -> dict[str, Any]:
+    """The settings that `--set` and a command's own options give to a step.
+
+    Args:
+        step: The function of the API that takes them as keywords.
+        assign: What `--set` was given.
+        **options: Settings by their path, with `__` for each dot; one that is None was not given.
+
+    Returns:
+        Nested settings; an option wins over `--set`.
+
+    Raises:
+        UserError: Where an assignment is not as it must be, or names an argument of the step that is no setting.
+    """
+    given = {name.replace("__", "."): value for name, value in options.items() if value is not None}
+    settings = assignments(assign or [])
+    taken = next((name for name in settings if name in signature(step).parameters and name not in options), None)
+    if taken is not None:
+        raise UserError(f"--set must name a setting, but {taken} is none; `shelfrank config` lists the settings")
+    for path, value in given.items():
+        nested = value
+        for part in reversed(path.split(".")):
+            nested = {part: nested}
+        settings = merge(settings, nested)
+    return settings
+
+
+def tell(result: Artifact, as_json: bool, facts: Callable[[Mapping[str, Any]], list[str]] = lambda _: []) -> None:
     """Prints what a step did.
 
     Args:
-        kind: What `out` is.
-        out: The step's folder.
-        changed: Whether the step did anything.
+        result: What the step returned.
         as_json: Prints the manifest's facts for machines.
         facts: Makes the lines that people see of them.
     """
-    manifest = read_manifest(out, kind)
+    manifest = result.manifest
     if as_json:
-        about = {"path": str(out), "changed": changed, "fingerprint": manifest.fingerprint, **manifest.info}
+        about = {
+            "path": str(result.path),
+            "changed": result.changed,
+            "fingerprint": manifest.fingerprint,
+            **manifest.info,
+        }
         typer.echo(json.dumps(about))
         return
-    if not changed:
-        console.print(f"{out}: unchanged, nothing to do", highlight=False)
+    if not result.changed:
+        console.print(f"{result.path}: unchanged, nothing to do", highlight=False)
         return
     for line in facts(manifest.info):
         console.print(f"  {line}", highlight=False, markup=False)
     cost = manifest.info["cost"]
-    console.print(f"{out}: done in {cost['wall_s']:.1f} s, at most {cost['peak_rss_mb']:,.0f} MB", highlight=False)
+    console.print(
+        f"{result.path}: done in {cost['wall_s']:.1f} s, at most {cost['peak_rss_mb']:,.0f} MB", highlight=False
+    )

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, tell
+from shelfrank import api
+from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, settings_of, tell
 from shelfrank.config.rankers import RANKER_NAMES
 
 
@@ -42,28 +43,23 @@ def train(
 ) -> None:
     """Trains one ranker; several processes that `torchrun` starts share the work."""
     from shelfrank.core.processes import joined
-    from shelfrank.rankers.run import resolve_experiment
-    from shelfrank.rankers.run import train as run
 
-    settings = [*(assign or []), *([f"train.device={device}"] if device else [])]
+    settings = settings_of(api.train, assign, seed=seed, train__device=device)
     with joined() as group:
-        changed = run(prepared, ranker, resolve_experiment(ranker, config, settings, seed, preset), out, resume)
+        run = api.train(prepared, ranker=ranker, out=out, preset=preset, resume=resume, config=config, **settings)
         if group.leads:
-            tell("run", out, changed, as_json, lambda info: info["fitted"]["choices"])
+            tell(run, as_json, lambda info: info["fitted"]["choices"])
     if mlflow and group.leads:
-        from shelfrank.tracking import track
-
-        track(out)
+        api.track(run)
 
 
 @rankers_app.command()
 def rankers() -> None:
     """Lists the rankers that `train` knows."""
-    from shelfrank.rankers import RANKERS
-
-    width = max(map(len, RANKERS))
-    for name, spec in RANKERS.items():
-        typer.echo(f"{name:<{width}}  {spec.label}")
+    labels = api.rankers()
+    width = max(map(len, labels))
+    for name, label in labels.items():
+        typer.echo(f"{name:<{width}}  {label}")
 
 
 @rankers_app.command()
@@ -78,12 +74,8 @@ def describe(
     as_json: AsJson = False,
 ) -> None:
     """Counts a network's trainable and frozen parameters, box by box, beside the paper's figure."""
-    from shelfrank.data.prepared import PreparedData
-    from shelfrank.rankers.describe import describe as run
-    from shelfrank.rankers.run import resolve_experiment
-
-    data = None if prepared is None else PreparedData.open(prepared)
-    found = run(ranker, resolve_experiment(ranker, config, assign or [], None, preset), data)
+    settings = settings_of(api.describe, assign)
+    found = api.describe(ranker, data=prepared, preset=preset, config=config, **settings)
     typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
 
 
@@ -103,8 +95,6 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Tells why a run puts a page's first products first: feature by feature, and the gates."""
-    from shelfrank.explain.search import explain_search
-
-    found = explain_search(run_folder, search, split, top, baseline)
+    found = api.explain(run_folder, search=search, split=split, top=top, baseline=baseline)
     lines = found.lines(task)
     typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(lines))

@@ -1,11 +1,11 @@
 """The command `shelfrank reproduce`."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from shelfrank import api
 from shelfrank.cli.options import AsJson, Set
 
 
@@ -32,20 +32,21 @@ def reproduce(
     as_json: AsJson = False,
 ) -> None:
     """Runs the paper's experiments and sets their tables beside the paper's."""
-    from shelfrank.paper.reproduce.budgets import budget_named
-    from shelfrank.paper.reproduce.pipeline import keep_results
-    from shelfrank.paper.reproduce.pipeline import reproduce as run
-
-    chosen = budget_named(budget)
-    given = {"n_seeds": seeds, "weights": weights, "text_model": text_model}
-    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
-    folder = run(what, out or Path("reproduce") / budget, chosen, prepared, workers, assign or [])
-    if results is not None:
-        keep_results(folder, results)
+    found = api.reproduce(
+        what,
+        budget=budget,
+        out=out,
+        data=prepared,
+        seeds=seeds,
+        weights=weights,
+        text_model=text_model,
+        workers=workers,
+        results=results,
+        assign=assign or [],
+    )
     if as_json:
-        typer.echo((folder / "summary.json").read_text(encoding="utf-8"))
+        typer.echo(found.summary)
         return
-    for name in ("claims.md", "tables.md"):
-        if (folder / name).is_file():
-            typer.echo((folder / name).read_text(encoding="utf-8"))
-    typer.echo(f"page: {(folder / 'reproduction.html').resolve()}")
+    for text in found.markdown:
+        typer.echo(text)
+    typer.echo(f"page: {found.page.resolve()}")

@@ -1,13 +1,13 @@
 """The commands of the semantic score: `shelfrank semantic train` and `shelfrank semantic score`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from shelfrank.cli.options import AsJson, ConfigFile, Out, Set, tell
-from shelfrank.config import resolve
-from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
+from shelfrank import api
+from shelfrank.cli.options import AsJson, ConfigFile, Out, Set, settings_of, tell
 
 semantic_app = typer.Typer(
     name="semantic",
@@ -21,10 +21,8 @@ Log = Annotated[Path, typer.Argument(help="A search log's folder.")]
 @semantic_app.command()
 def train(log: Log, out: Out, config: ConfigFile = None, assign: Set = None, as_json: AsJson = False) -> None:
     """Fine-tunes a text model on the queries and chosen products of the training searches."""
-    from shelfrank.prepare.semantic import MODEL_KIND, train_semantic
-
-    changed = train_semantic(log, out, resolve(SemanticTrainConfig, config, assign or []))
-    tell(MODEL_KIND, out, changed, as_json, _trained)
+    settings = settings_of(api.train_semantic, assign)
+    tell(api.train_semantic(log, out=out, config=config, **settings), as_json, _trained)
 
 
 @semantic_app.command()
@@ -39,14 +37,11 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Embeds a log's queries and products and writes the cosine of every pair it shows."""
-    from shelfrank.prepare.semantic import score_semantic
-    from shelfrank.text.scores import KIND
-
-    changed = score_semantic(log, out, resolve(SemanticConfig, config, assign or []), cache)
-    tell(KIND, out, changed, as_json, _scored)
+    settings = settings_of(api.score_semantic, assign)
+    tell(api.score_semantic(log, out=out, cache=cache, config=config, **settings), as_json, _scored)
 
 
-def _trained(info: dict[str, Any]) -> list[str]:
+def _trained(info: Mapping[str, Any]) -> list[str]:
     return [
         f"{info['pairs']:,} pairs from {info['training_searches']:,} training searches",
         *(f"left out: {count:,} pairs {reason}" for reason, count in info["left_out_pairs"].items()),
@@ -56,7 +51,7 @@ def _trained(info: dict[str, Any]) -> list[str]:
     ]
 
 
-def _scored(info: dict[str, Any]) -> list[str]:
+def _scored(info: Mapping[str, Any]) -> list[str]:
     lines = [", ".join(f"{count:,} {what}" for what, count in info["rows"].items())]
     lines += [f"without text, scored NaN: {n:,} {what}" for what, n in info["without_text"].items() if n]
     lines += [f"longer than the model reads, cut: {n:,} {what}" for what, n in info["truncated_texts"].items() if n]

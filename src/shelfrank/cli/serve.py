@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from shelfrank import api
 from shelfrank.cli.options import AsJson
 from shelfrank.core.errors import UserError
+from shelfrank.core.progress import console
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
 ServedPrecision = Annotated[Literal["fp32", "int8"], typer.Option(help="In which precision graphs compute.")]
@@ -51,28 +53,27 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Writes a run as a version of a bundle, checks it and points the bundle at it."""
-    from shelfrank.bundle.export import ExportSettings
-    from shelfrank.bundle.export import export as run
-    from shelfrank.bundle.release import Gate, references
-    from shelfrank.bundle.store import BundleStore
-    from shelfrank.core.progress import console
-
-    required = references(better_than or ())
-    if margin and not required:
-        raise UserError("--margin says by how much a run must be better, so it needs --require-better-than")
-    settings = ExportSettings(int8=int8, vectors=vectors, replayed=replayed)
-    exported = run(run_folder, out, settings, evaluation, semantic, Gate(required, margin, compared))
-    version = BundleStore(out).verified(exported.version)
-    size = sum(entry["bytes"] for entry in version.manifest.files.values())
+    bundle = api.export(
+        run_folder,
+        out=out,
+        evaluation=evaluation,
+        semantic=semantic,
+        int8=int8,
+        vectors=vectors,
+        replayed=replayed,
+        require_better_than=better_than or [],
+        margin=margin,
+        compared=compared,
+    )
     about = {
-        "path": str(version.path),
-        "version": exported.version,
-        "changed": exported.changed,
-        "bytes": size,
-        **version.manifest.info,
-        "comparisons": [each.as_dict() for each in exported.comparisons],
+        "path": str(bundle.folder),
+        "version": bundle.version,
+        "changed": bundle.changed,
+        "bytes": bundle.n_bytes,
+        **bundle.info,
+        "comparisons": [each.as_dict() for each in bundle.comparisons],
     }
-    for each in exported.comparisons:
+    for each in bundle.comparisons:
         if warning := each.warning():
             console.print(
                 f"warning: {warning}; it was published all the same, see --require-better-than",
@@ -84,11 +85,11 @@ def export(
     if as_json:
         typer.echo(json.dumps(about))
         return
-    done = "done" if exported.changed else "unchanged"
-    typer.echo(f"{version.path}: {done}, {size / 1e6:,.1f} MB, {about['label']}")
+    done = "done" if bundle.changed else "unchanged"
+    typer.echo(f"{bundle.folder}: {done}, {about['bytes'] / 1e6:,.1f} MB, {about['label']}")
     for line in (
         *_quality_lines(about.get("quality") or {}),
-        *(each.line() for each in exported.comparisons),
+        *(each.line() for each in bundle.comparisons),
         *_request_lines(about.get("request_features") or []),
     ):
         typer.echo(f"  {line}")
@@ -101,23 +102,12 @@ def export(
 @serve_app.command()
 def bundles(store: BundleFolder, as_json: AsJson = False) -> None:
     """Lists a bundle's complete versions; the one that serves has a star."""
-    from shelfrank.bundle.store import BundleStore
-
-    opened = BundleStore(store)
-    current = opened.open().name
-    rows = [
-        {
-            "version": each.name,
-            "current": each.name == current,
-            **{k: each.manifest.info.get(k) for k in ("label", "run")},
-        }
-        for each in opened.versions()
-    ]
+    versions = api.bundle_versions(store)
     if as_json:
-        typer.echo(json.dumps(rows))
+        typer.echo(json.dumps([vars(each) for each in versions]))
         return
-    for row in rows:
-        typer.echo(f"{'*' if row['current'] else ' '} {row['version']}  {row['label']}  {row['run']}")
+    for each in versions:
+        typer.echo(f"{'*' if each.current else ' '} {each.version}  {each.label}  {each.run}")
 
 
 @serve_app.command()
@@ -128,9 +118,7 @@ def rollback(
     ] = None,
 ) -> None:
     """Points a bundle at an older version; running services follow within seconds."""
-    from shelfrank.bundle.store import BundleStore
-
-    typer.echo(f"{store}: {BundleStore(store).rollback(to)} serves now")
+    typer.echo(f"{store}: {api.rollback(store, to=to)} serves now")
 
 
 @serve_app.command()
@@ -156,25 +144,19 @@ def serve(
     ] = None,
 ) -> None:
     """Serves a bundle over HTTP until SIGTERM."""
-    from shelfrank.serve.limits import is_loopback
-    from shelfrank.serve.worker import ServeSettings
-    from shelfrank.serve.worker import serve as run
-
-    run(
-        ServeSettings(
-            store=store,
-            host=host,
-            port=port,
-            workers=workers,
-            precision=precision,
-            keys=_keys(api_key_file),
-            deadline_s=deadline_ms / 1e3,
-            most_body_bytes=max_body_kb * 1000,
-            poll_s=poll_s,
-            drain_s=drain_s,
-            state=state,
-            has_page=is_loopback(host) if page is None else page,
-        )
+    api.serve(
+        store,
+        host=host,
+        port=port,
+        workers=workers,
+        precision=precision,
+        keys=_keys(api_key_file),
+        deadline_ms=deadline_ms,
+        max_body_kb=max_body_kb,
+        poll_s=poll_s,
+        drain_s=drain_s,
+        state=state,
+        page=page,
     )
 
 
@@ -193,20 +175,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measures a bundle's service on one core over HTTP: every query is new, and requests come when they are due."""
-    from shelfrank.serve.bench import BenchSettings
-    from shelfrank.serve.bench import bench as run
-
-    defaults = BenchSettings(store)
-    found = run(
-        BenchSettings(
-            store=store,
-            candidates=tuple(candidates) if candidates else defaults.candidates,
-            rate=rate,
-            seconds=seconds,
-            precisions=(precision,) if precision else defaults.precisions,
-            soak=soak,
-        )
-    )
+    found = api.bench(store, candidates=candidates or [], rate=rate, seconds=seconds, precision=precision, soak=soak)
     typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
 
 

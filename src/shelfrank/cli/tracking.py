@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from shelfrank import api
 from shelfrank.cli.options import AsJson, Out
 from shelfrank.core.progress import console
 
@@ -26,9 +27,7 @@ def track(
     as_json: AsJson = False,
 ) -> None:
     """Logs a run and its evaluations to MLflow: parameters, metrics by epoch, figures, files."""
-    from shelfrank.tracking import track as run
-
-    run_id = run(run_folder, evaluations or [], uri, experiment)
+    run_id = api.track(run_folder, evaluations or [], uri=uri, experiment=experiment)
     if as_json:
         typer.echo(json.dumps({"path": str(run_folder), "mlflow_run_id": run_id}))
     else:
@@ -45,11 +44,9 @@ def card(
     as_json: AsJson = False,
 ) -> None:
     """Writes the model card of a run: data, use, figures by segment, limits."""
-    from shelfrank.report.model_card import PAGE, write_model_card
-
-    changed = write_model_card(run_folder, evaluation, out, license_name)
+    written = api.model_card(run_folder, evaluation, out=out, license=license_name)
     if as_json:
-        typer.echo(json.dumps({"path": str(out), "changed": changed}))
+        typer.echo(json.dumps({"path": str(out), "changed": written.changed}))
     else:
-        console.print(f"{out}: {'done' if changed else 'unchanged, nothing to do'}", highlight=False)
-        typer.echo(f"page: {(out / PAGE).resolve()}")
+        console.print(f"{out}: {'done' if written.changed else 'unchanged, nothing to do'}", highlight=False)
+        typer.echo(f"page: {written.page.resolve()}")

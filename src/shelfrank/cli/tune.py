@@ -1,13 +1,15 @@
 """The commands of tuning: `shelfrank tune` and `tune-fusion`."""
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from shelfrank.cli.options import AsJson, ConfigFile, Out, Set, tell
+from shelfrank import api
+from shelfrank.cli.options import AsJson, ConfigFile, Out, Set, settings_of, tell
 from shelfrank.cli.rankers import Preset, Ranker
+from shelfrank.config.base import assignments
 
 Objective = Annotated[
     str | None,
@@ -49,20 +51,24 @@ def tune(
     as_json: AsJson = False,
 ) -> None:
     """Searches for the best loss weights or sizes of a network, on the validation split."""
-    from shelfrank.config import TuneConfig, resolve
-    from shelfrank.rankers.run import resolve_experiment
-    from shelfrank.tune import tuning
-
-    given = [f"search={search}", f"method={method}", *_objective(objective)]
-    given += [] if trials is None else [f"sizes.n_trials={trials}"]
-    given += [] if seed is None else [f"seed={seed}"]
-    settings = resolve(TuneConfig, None, [*given, *(tune_set or [])])
-    experiment = resolve_experiment(ranker, config, assign or [], seed, preset)
-    if join:
-        tuning.join(prepared, ranker, experiment, settings, out, storage)
-        return
-    changed = tuning.tune(prepared, ranker, experiment, out, settings, workers, storage)
-    _tell_best(out, changed, as_json)
+    found = api.tune(
+        prepared,
+        ranker=ranker,
+        out=out,
+        search=search,
+        method=method,
+        objective=_weights(objective),
+        trials=trials,
+        workers=workers,
+        storage=storage,
+        join=join,
+        preset=preset,
+        tuning=assignments(tune_set or []),
+        config=config,
+        **settings_of(api.tune, assign, seed=seed),
+    )
+    if not join:
+        _tell_best(found, as_json)
 
 
 @tune_app.command("tune-fusion")
@@ -74,36 +80,29 @@ def tune_fusion(
     as_json: AsJson = False,
 ) -> None:
     """Searches for the weights that fuse a run's scores best, without training it again."""
-    from shelfrank.config import TuneConfig, resolve
-    from shelfrank.tune.fusion import tune_fusion as run
-
-    changed = run(run_folder, out, resolve(TuneConfig, None, [*_objective(objective), *(tune_set or [])]))
-    _tell_best(out, changed, as_json)
+    found = api.tune_fusion(run_folder, out=out, objective=_weights(objective), tuning=assignments(tune_set or []))
+    _tell_best(found, as_json)
 
 
-def _tell_best(out: Path, changed: bool, as_json: bool) -> None:
-    def facts(info: dict[str, Any]) -> list[str]:
+def _tell_best(found: api.Tuning, as_json: bool) -> None:
+    def facts(info: Mapping[str, Any]) -> list[str]:
         cost = info.get("search", {})
         if not cost.get("full_rows"):
             return []
         share = 100 * cost["rows"] / cost["full_rows"]
         return [f"{cost['trainings']} trainings, {share:.1f} % of the rows that training every weighting would see"]
 
-    tell("tuning", out, changed, as_json, facts)
+    tell(found, as_json, facts)
     if not as_json:
-        result = json.loads((out / "trials.json").read_text(encoding="utf-8"))
-        for assignment in result["set"]:
+        for assignment in found.report["set"]:
             typer.echo(f"--set '{assignment}'")
-        typer.echo(f"config: {(out / 'best.yaml').resolve()}")
-        typer.echo(f"page: {(out / 'tuning.html').resolve()}")
+        typer.echo(f"config: {found.best.resolve()}")
+        typer.echo(f"page: {found.page.resolve()}")
 
 
-def _objective(objective: str | None) -> list[str]:
+def _weights(objective: str | None) -> dict[str, Any] | None:
+    """The weights of `--objective`, which are 1 where none is given."""
     if objective is None:
-        return []
-    weights = {}
-    for part in objective.split(","):
-        task, _, weight = part.partition("=")
-        weights[task.strip()] = weight.strip() or "1"
-    told = ", ".join(f"{task}: {weight}" for task, weight in weights.items())
-    return [f"objective.weights={{{told}}}"]
+        return None
+    parts = (part.partition("=") for part in objective.split(","))
+    return assignments([f"{task}={weight.strip() or 1}" for task, _, weight in parts])

@@ -65,15 +65,34 @@ def resolve(
         UserError: Where a key is unknown or a value has the wrong type; the text names the path and the nearest known
             key.
     """
-    data: dict[str, Any] = dict(base or {})
-    where = "config"
-    if file is not None:
-        loaded = load_yaml(file)
-        if not isinstance(loaded, dict):
-            raise UserError(f"{file} must hold keys and values, but it holds {type(loaded).__name__}")
-        data = merge(data, loaded)
-        where = str(file)
-    data = merge(data, settings or {})
+    from_file = {} if file is None else _read_settings(file)
+    given = merge(settings or {}, assignments(overrides))
+    data = merge(merge(dict(base or {}), from_file), given)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        places = {"config": given} if given or file is None else {}
+        places |= {} if file is None else {str(file): from_file}
+        raise UserError(one_sentence(partial(_place, places), error, partial(key_hint, model))) from error
+
+
+def assignments(overrides: Sequence[str]) -> dict[str, Any]:
+    """Reads assignments as the command line's `--set` takes them.
+
+    Args:
+        overrides: Assignments, a later one winning; values are YAML.
+
+    Returns:
+        Nested settings.
+
+    Raises:
+        UserError: Where one is no assignment, its value is no YAML, or two contradict each other.
+
+    Example:
+        >>> assignments(["train.epochs=3", "seed=1"])
+        {'train': {'epochs': 3}, 'seed': 1}
+    """
+    data: dict[str, Any] = {}
     for item in overrides:
         path, equals, value = item.partition("=")
         if not equals or not path.strip():
@@ -85,10 +104,27 @@ def resolve(
         for part in reversed(path.strip().split(".")):
             parsed = {part: parsed}
         data = merge(data, parsed)
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        raise UserError(one_sentence(where, error, partial(key_hint, model))) from error
+    return data
+
+
+def _read_settings(file: Path) -> dict[str, Any]:
+    loaded = load_yaml(file)
+    if not isinstance(loaded, dict):
+        raise UserError(f"{file} must hold keys and values, but it holds {type(loaded).__name__}")
+    return loaded
+
+
+def _place(places: Mapping[str, Mapping[str, Any]], path: Sequence[Any]) -> str:
+    """Where a setting was given: the first place that has it, or else the most of its path."""
+
+    def depth(settings: Any) -> int:
+        for found, part in enumerate(path):
+            if not isinstance(settings, Mapping) or part not in settings:
+                return found
+            settings = settings[part]
+        return len(path)
+
+    return max(places, key=lambda place: depth(places[place]))
 
 
 def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -> dict[str, float]:

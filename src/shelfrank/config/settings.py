@@ -130,6 +130,9 @@ def key_hint(model: type[BaseModel], path: str, value: Any) -> str:
         The nearest keys, or all keys of its section if none is near.
     """
     known = [setting.path for setting in settings_of(model)]
+    if path in known:
+        section, _, name = path.rpartition(".")
+        return f"since keys are nested; write {name} under {section}"
     full_paths = [path]
     while isinstance(value, Mapping) and value:
         key, value = next(iter(value.items()))

@@ -116,7 +116,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
     file = path / MANIFEST
     if not file.is_file():
         what = "is not a finished folder of shelfrank" if path.exists() else "does not exist"
-        raise UserError(f"{path} must be a finished {_spoken(kind)}, but it {what}; run the step that writes it first")
+        raise UserError(f"{path} must be {_spoken(kind, 'finished')}, but it {what}; run the step that writes it first")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
         fields = {name: data[name] for name in ("kind", "inputs", "info", "files", "fingerprint")}
@@ -125,7 +125,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
             f"{file} must be a manifest of shelfrank, but it cannot be read; remove {path} and write it again"
         ) from error
     if data["kind"] != kind:
-        raise UserError(f"{path} must be a {_spoken(kind)}, but it is a {_spoken(data['kind'])}")
+        raise UserError(f"{path} must be {_spoken(kind)}, but it is {_spoken(data['kind'])}")
     for name, entry in data["files"].items():
         size = (path / name).stat().st_size if (path / name).is_file() else None
         if size != entry["bytes"]:
@@ -157,16 +157,19 @@ def is_current(path: Path, kind: str, inputs: dict[str, Any]) -> bool:
 
 def refuse_foreign(path: Path, kind: str) -> None:
     """Raises a `UserError` where `path` holds anything but an older folder of this kind, which may be replaced."""
+    above = next((folder for folder in path.parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise UserError(f"{path} must lie in a folder, but {above} is a file; write to another folder")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not _is_ours(path):
         raise UserError(
-            f"{path} must be new or a folder that shelfrank wrote, but it holds something else; choose another --out"
+            f"{path} must be new or a folder that shelfrank wrote, but it holds something else; write to another folder"
         )
     found = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["kind"]
     if found != kind:
         raise UserError(
-            f"{path} must be new or an older {_spoken(kind)}, but it is a {_spoken(found)}; choose another --out"
+            f"{path} must be new or {_spoken(kind, 'older')}, but it is {_spoken(found)}; write to another folder"
         )
 
 
@@ -192,7 +195,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def _writer_lock(path: Path) -> Iterator[None]:
     lock = path.parent / f".{path.name}.lock"
-    busy = f"only one process may write {path}, but another is writing it; wait for it or choose another --out"
+    busy = f"only one process may write {path}, but another is writing it; wait for it or write to another folder"
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -276,5 +279,9 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _spoken(kind: str) -> str:
-    return kind.replace("_", " ")
+def _spoken(kind: str, adjective: str = "") -> str:
+    """A kind of folder in words, with its article; data and scores have none."""
+    words = " ".join([*([adjective] if adjective else []), kind.replace("_", " ")])
+    if kind.endswith(("_data", "_scores")):
+        return words
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -23,3 +23,11 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(str(given), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return UserError(f"unknown {kind} {given!r}: choose one of {', '.join(names)}{hint}")
+
+
+def os_sentence(error: OSError) -> str:
+    """One sentence for what the system says of a file or folder."""
+    where = f" ({error.filename})" if error.filename else ""
+    return (
+        f"the files must be readable and the disk must have room, but the system says: {error.strerror or error}{where}"
+    )

@@ -197,5 +197,5 @@ def _together() -> Iterator[None]:
         reason = str(error).splitlines()[0].split(". ")[0]
         raise UserError(
             f"all processes must live until the end, but another one has ended ({reason}); start all of them again, "
-            "a training with --resume"
+            "a training so that it resumes"
         ) from error

@@ -1,6 +1,6 @@
 """What a search log's columns mean: every feature declared once, with its side and kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,9 @@ TASKS = ("click", "add_to_cart", "purchase")
 
 PRICE = "price"
 """The feature that is the product's price, where a log declares one."""
+
+MAX_GIVEN = 200
+"""Characters of a wrong value in an error."""
 
 SCHEMA_VERSION = 1
 
@@ -244,33 +247,49 @@ class Schema(BaseModel):
 
 
 def load_yaml(path: Path) -> Any:
-    """Reads a YAML file of plain data; a missing or broken file is a `UserError`."""
+    """Reads a YAML file of plain data; a file that is missing or cannot be read is a `UserError`."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} must exist, but there is no such file") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} must be a YAML file, but it is a folder") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} must be YAML: {' '.join(str(error).split())}") from error
 
 
-def one_sentence(where: str, error: ValidationError, key_hint: Callable[[str, Any], str] = lambda *_: "") -> str:
+def one_sentence(
+    where: str | Callable[[Sequence[Any]], str],
+    error: ValidationError,
+    key_hint: Callable[[str, Any], str] = lambda *_: "",
+) -> str:
     """Describes every problem of a pydantic error in one line, each with its path.
 
     Args:
-        where: What holds the problems, such as a file.
+        where: What holds the problems, such as a file; or a function that says so of a path.
         error: The error.
         key_hint: Advice on an unknown key, given its path and value.
 
     Returns:
         The line.
     """
-    problems = []
+    problems: dict[str, list[str]] = {}
     for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"])
+        place = ".".join(str(part) for part in item["loc"] if part != "[key]")
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
             hint = key_hint(place, item["input"])
             message = f"unknown key, {hint}" if hint else "unknown key"
-        given = "" if item["type"] in {"extra_forbidden", "missing", "value_error"} else f" (given {item['input']!r})"
-        problems.append(f"{place}: {message}{given}" if place else message)
-    return f"{where}: {'; '.join(problems)}"
+        if item["type"] == "model_type":
+            message = "Input should be keys and values"
+        says_what = item["type"] in {"extra_forbidden", "missing", "value_error"}
+        given = "" if says_what else f" (given {_short(item['input'])})"
+        holder = where if isinstance(where, str) else where(item["loc"])
+        problems.setdefault(holder, []).append(f"{place}: {message}{given}" if place else message)
+    return "; ".join(f"{holder}: {'; '.join(found)}" for holder, found in problems.items())
+
+
+def _short(given: Any) -> str:
+    """What was given, on one line, cut where it is long."""
+    text = " ".join(repr(given).split())
+    return text if len(text) <= MAX_GIVEN else f"{text[:MAX_GIVEN]}..."

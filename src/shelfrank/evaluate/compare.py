@@ -65,9 +65,7 @@ def compare(
     }
     if is_current(out, KIND, inputs):
         return False
-    prepared = PreparedData.open(Path(next(iter(evaluations.values())).manifest.info["prepared"]))
-    if prepared.manifest.fingerprint != shared["data"]:
-        raise UserError(f"{prepared.path} must hold the data that was evaluated, but it has changed; evaluate again")
+    prepared = next(iter(evaluations.values())).prepared()
     config = EvaluateConfig.model_validate(shared["config"])
     with publish(out, KIND, inputs) as draft, measured() as cost:
         comparison = _comparison(evaluations, prepared, config, shared["split"], baseline)

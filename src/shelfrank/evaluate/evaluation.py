@@ -12,6 +12,7 @@ from jaxtyping import Float, Float32, Int64
 
 from shelfrank.config import EvaluateConfig, normalised_weights
 from shelfrank.core.artifact import Manifest, fingerprint, is_current, read_manifest, verify_files
+from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
 from shelfrank.core.progress import measured, progress
 from shelfrank.core.schema import Side
@@ -62,6 +63,15 @@ class Evaluation:
     def scored(self) -> Scored:
         """The report with the scores that it rests on."""
         return Scored(self.report, np.asarray(self.array("tasks")), np.asarray(self.array("fused")))
+
+    def prepared(self) -> PreparedData:
+        """The data that was evaluated; a `UserError` where that has changed since."""
+        prepared = PreparedData.open(Path(self.manifest.info["prepared"]))
+        if prepared.manifest.fingerprint != self.manifest.info["data"]:
+            raise UserError(
+                f"{prepared.path} must hold the data that was evaluated, but it has changed; evaluate again"
+            )
+        return prepared
 
     def array(self, name: str) -> np.ndarray:
         """One of `fused`, `tasks`, `pd_searches`, `pd_fused`, `pd_neutral`."""

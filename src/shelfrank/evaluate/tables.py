@@ -1,14 +1,11 @@
 """Figures as rows of a table: one per figure, or one per search."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shelfrank.config import EvaluateConfig
-from shelfrank.core.errors import UserError
-from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.metrics import METRICS, personalization_degree
 
@@ -73,10 +70,7 @@ def per_search_columns(evaluation: Evaluation) -> dict[str, Any]:
     Raises:
         UserError: Where the data that was evaluated has changed or cannot be read.
     """
-    info, inputs = evaluation.manifest.info, evaluation.manifest.inputs
-    prepared = PreparedData.open(Path(info["prepared"]))
-    if prepared.manifest.fingerprint != info["data"]:
-        raise UserError(f"{prepared.path} must hold the data that was evaluated, but it has changed; evaluate again")
+    inputs, prepared = evaluation.manifest.inputs, evaluation.prepared()
     config = EvaluateConfig.model_validate(inputs["config"])
     split = prepared.split(inputs["split"])
     searches = prepared.searches(inputs["split"])

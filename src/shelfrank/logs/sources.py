@@ -49,6 +49,6 @@ def import_source(name: str, path: Path, out: Path, first_ordinal: int | None = 
         return import_ubi(path, out, first_ordinal)
     if first_ordinal is not None:
         raise UserError(
-            f"`--first-ordinal` must be given with the source ubi only, but the source is {name}; leave it out"
+            f"`first_ordinal` must be given with the source ubi only, but the source is {name}; leave it out"
         )
     return SOURCES[name](path, out)

@@ -101,7 +101,7 @@ def load_checkpoint(
     if metadata.get("owner") != owner:
         raise UserError(
             f"{folder / FILE} must belong to the same data and config to be resumed, but it belongs to others; "
-            "train without --resume, or delete it, to start afresh"
+            "train without resuming, or delete it, to start afresh"
         )
     restore(tensors, model, optimizer)
     return Progress(**json.loads(metadata["progress"])), part(tensors, "best.")

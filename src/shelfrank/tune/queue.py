@@ -277,7 +277,7 @@ class Queue:
         except Exception as error:
             # SQLAlchemy and every driver have errors of their own.
             raise UserError(
-                f"--storage must be a database that Optuna can open, but {url} is not: {str(error).splitlines()[0]}"
+                f"the storage must be a database that Optuna can open, but {url} is not: {str(error).splitlines()[0]}"
             ) from error
 
     def _try_lock(self, stage: str, number: int) -> contextlib.ExitStack | None:

@@ -277,7 +277,7 @@ class _Helpers:
             if process.exitcode not in (None, 0):
                 raise UserError(
                     f"every worker must live until the search ends, but one ended with code {process.exitcode}, "
-                    "perhaps for want of memory; run the same command again, with fewer --workers"
+                    "perhaps for want of memory; run the same search again, with fewer workers"
                 )
 
     def __exit__(self, error: object, *_: object) -> None:

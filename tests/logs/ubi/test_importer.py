@@ -440,7 +440,7 @@ def test_ordinals_from_0_are_recognised_where_all_lists_begin_there(tmp_path: Pa
     assert spelling is not None
     assert spelling.first_ordinal == 0
     mixed = [*shown_from(0, "q1"), *shown_from(1, "q2"), *clicks]
-    with pytest.raises(UserError, match=r"ordinals .* but 1 of 2 lists begin at 0 .*`--first-ordinal 0`"):
+    with pytest.raises(UserError, match=r"ordinals .* but 1 of 2 lists begin at 0 .*`first_ordinal` 0"):
         import_rows(tmp_path / "mixed", queries, mixed)
     # The top of the second list was not seen.
     impressions, _, notes = import_rows(tmp_path / "declared", queries, mixed, first_ordinal=0)
@@ -449,7 +449,7 @@ def test_ordinals_from_0_are_recognised_where_all_lists_begin_there(tmp_path: Pa
         *zip("abc", (2, 3, 4), strict=True),
     ]
     assert notes["ordinals of impression events"] == "counted from 0, as declared"
-    with pytest.raises(UserError, match=r"--first-ordinal 1` says, but every list begins at 0"):
+    with pytest.raises(UserError, match=r"`first_ordinal` 1 says, but every list begins at 0"):
         import_rows(tmp_path / "denied", queries, both, first_ordinal=1)
 
 

@@ -137,7 +137,7 @@ def test_results_are_not_copied_over_other_files(tmp_path: Path) -> None:
     {
         "table": (["table9"], "unknown table 'table9'"),
         "budget": (["all", "--budget", "huge"], "unknown budget 'huge'"),
-        "data": (["table2", "--prepared", "nowhere"], "nowhere must be a finished prepared data"),
+        "data": (["table2", "--prepared", "nowhere"], "nowhere must be finished prepared data"),
     }.values(),
 )
 def test_bad_input_is_told_in_one_sentence(

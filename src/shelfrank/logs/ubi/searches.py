@@ -242,8 +242,8 @@ def _first_ordinal(engine: Backend, writer: SearchLogWriter, tops: Table, declar
     for first, n_others in ((0, n_1), (1, n_0)):
         if declared == first and n and n_others == n:
             raise UserError(
-                f"ordinals of impression events must count from {first}, as `--first-ordinal {first}` says, but every "
-                f"list begins at {1 - first}; leave the option out"
+                f"ordinals of impression events must count from {first}, as `first_ordinal` {first} says, but every "
+                f"list begins at {1 - first}; leave it out"
             )
     if declared is not None:
         if declared == 0:
@@ -255,8 +255,8 @@ def _first_ordinal(engine: Backend, writer: SearchLogWriter, tops: Table, declar
     if n_0 > MAX_LOST_SHARE * n:
         raise UserError(
             f"ordinals of impression events must count from 1, or from 0 in every list, but {n_0:,} of {n:,} lists "
-            "begin at 0 and the others do not; let all clients count alike, or pass `--first-ordinal 0` if 0 is always "
-            "the top, or `--first-ordinal 1` to leave out the lists from 0"
+            "begin at 0 and the others do not; let all clients count alike, or give `first_ordinal` 0 if 0 is always "
+            "the top, or `first_ordinal` 1 to leave out the lists from 0"
         )
     return 1
 

@@ -1,0 +1,109 @@
+"""The service and its load test; the command line's, as they hold the process."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shelfrank.api.arguments import Location, Precision, checked, optional_path
+
+if TYPE_CHECKING:
+    from shelfrank.serve.bench import Bench
+
+
+@checked
+def serve(
+    bundle: Location,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    precision: Precision = "fp32",
+    keys: Sequence[str] = (),
+    deadline_ms: float = 200.0,
+    max_body_kb: int = 2000,
+    poll_s: float = 2.0,
+    drain_s: float = 0.0,
+    state: Location | None = None,
+    page: bool | None = None,
+) -> None:
+    """Serves a bundle over HTTP until SIGTERM.
+
+    Args:
+        bundle: A bundle's folder.
+        host: Address; any but the machine's own needs an API key.
+        port: Port; 0 takes a free one.
+        workers: Processes; one per core.
+        precision: In which precision graphs compute.
+        keys: API keys that are accepted; without any, all requests are.
+        deadline_ms: Milliseconds after which the engine's own order comes back.
+        max_body_kb: Max kilobytes of a body.
+        poll_s: Seconds between two looks for another version.
+        drain_s: On SIGTERM, seconds of answering while `/readyz` says no.
+        state: Folder of recent events, which outlive a restart there.
+        page: Whether the page is served at `/`; None serves it on this machine's own address.
+
+    Raises:
+        UserError: Where the bundle has no complete version, or the address cannot be bound.
+    """
+    from shelfrank.serve.limits import is_loopback
+    from shelfrank.serve.worker import ServeSettings
+    from shelfrank.serve.worker import serve as run
+
+    run(
+        ServeSettings(
+            store=Path(bundle),
+            host=host,
+            port=port,
+            workers=workers,
+            precision=precision,
+            keys=tuple(keys),
+            deadline_s=deadline_ms / 1e3,
+            most_body_bytes=max_body_kb * 1000,
+            poll_s=poll_s,
+            drain_s=drain_s,
+            state=optional_path(state),
+            has_page=is_loopback(host) if page is None else page,
+        )
+    )
+
+
+@checked
+def bench(
+    bundle: Location,
+    *,
+    candidates: Sequence[int] = (),
+    rate: float = 20.0,
+    seconds: float = 20.0,
+    precision: Precision | None = None,
+    soak: int = 0,
+) -> "Bench":
+    """Measures a bundle's service on one core over HTTP: every query is new, and requests come when they are due.
+
+    Args:
+        bundle: A bundle's folder.
+        candidates: Candidates of a page, one load each; none takes 50 to 1,000.
+        rate: Requests a second.
+        seconds: Length of each load.
+        precision: What is measured; None measures both.
+        soak: Requests after which memory must be what it was.
+
+    Returns:
+        The latencies; `as_dict()` gives plain data, `lines()` text.
+
+    Raises:
+        UserError: Where the bundle has no complete version, or its service does not start.
+    """
+    from shelfrank.serve.bench import BenchSettings
+    from shelfrank.serve.bench import bench as run
+
+    defaults = BenchSettings(Path(bundle))
+    return run(
+        BenchSettings(
+            store=Path(bundle),
+            candidates=tuple(candidates) or defaults.candidates,
+            rate=rate,
+            seconds=seconds,
+            precisions=(precision,) if precision else defaults.precisions,
+            soak=soak,
+        )
+    )
