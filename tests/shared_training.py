@@ -67,7 +67,7 @@ def network_curves() -> dict[str, tuple[list[list[float]], dict[str, list[float]
             for n, seed, split in ((n_rows, 1, "train"), (63, 2, "valid"))
         ]
         torch.manual_seed(0)
-        model = MultiTaskRanker(4, (2,), 3, tiny_network(bottom, *settings), N_CLASSES)
+        model = MultiTaskRanker(4, (2,), 3, tiny_network(bottom, *settings), N_CLASSES, group=processes())
         config = TrainConfig(threads=1, precision="fp32", batch_size=batch_size, epochs=2, learning_rate=0.01)
         ghosts = model.bottom.ghost_batch_size
         trained = fit(model, rows[0], rows[1], config, WEIGHTS, 0, relevance_weight=0.5, ghost_batch_size=ghosts)
@@ -81,7 +81,7 @@ def normalised_gradients() -> dict[str, list[Any]]:
     group = processes()
     torch.manual_seed(0)
     x, wanted = torch.randn(7, 3) * 5 + 100, torch.randn(7, 3)
-    norm = BatchNorm(3)
+    norm = BatchNorm(3, group)
     own = slice(*((0, 7), (0, 5), (5, 7))[group.n - 1 + group.rank if group.n > 1 else 0])
     rows = x[own].clone().requires_grad_()
     normalised = norm(rows)

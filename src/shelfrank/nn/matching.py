@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.batch_norm import BatchNorm
 
 
@@ -96,12 +97,20 @@ class TextMatching(nn.Module):
         kind: A name in `MATCHINGS`.
         batch_norm: Whether each feature is normalised.
         normalise_vectors: Whether the two vectors are normalised before they are multiplied.
+        group: The processes that share a batch.
 
     Attributes:
         d_out: Number of features.
     """
 
-    def __init__(self, trained: TrainedLayers, kind: str, batch_norm: bool, normalise_vectors: bool = False) -> None:
+    def __init__(
+        self,
+        trained: TrainedLayers,
+        kind: str,
+        batch_norm: bool,
+        normalise_vectors: bool = False,
+        group: Processes = ALONE,
+    ) -> None:
         super().__init__()
         self.trained = trained
         self._match, width = MATCHINGS[kind]
@@ -109,10 +118,10 @@ class TextMatching(nn.Module):
         # Unstated: maxima lie above 0, each dimension at its own height, and the heights times each side's deviations
         # outweigh what the two have in common; a normalisation of the products comes too late to tell them apart.
         self.norm_query, self.norm_product = (
-            BatchNorm(trained.d) if normalise_vectors else nn.Identity() for _ in range(2)
+            BatchNorm(trained.d, group) if normalise_vectors else nn.Identity() for _ in range(2)
         )
         # Unstated: products of two maxima lie far from 0, unlike every other input.
-        self.norm = BatchNorm(self.d_out) if batch_norm else nn.Identity()
+        self.norm = BatchNorm(self.d_out, group) if batch_norm else nn.Identity()
 
     def forward(self, rows: RowTexts) -> Float[Tensor, "rows d_out"]:
         """Reads the texts that are not read yet, and compares each row's two."""

@@ -52,7 +52,7 @@ class NeuralRanker(Ranker):
         with torch.device("meta"):
             require_memory(MultiTaskRanker(*parts, trained))
         torch.manual_seed(problem.config.seed)
-        self.model = MultiTaskRanker(*parts, trained)
+        self.model = MultiTaskRanker(*parts, trained, processes())
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
+from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.inputs import EMBEDDING_STD, Inputs, InputShape
 
 
-class Shared(NamedTuple):
+class BottomOutput(NamedTuple):
     """What a bottom makes of the inputs.
 
     Attributes:
@@ -35,6 +36,7 @@ class Bottom(nn.Module, ABC):
     Args:
         shape: What a row has.
         config: Sizes of the network's parts.
+        group: The processes that share a batch.
 
     Attributes:
         d_out: Width of `x_final`.
@@ -47,9 +49,9 @@ class Bottom(nn.Module, ABC):
     ghost_batch_size: int = 1
     embedding_std: float = EMBEDDING_STD
 
-    def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
+    def __init__(self, shape: InputShape, config: NeuralConfig, group: Processes = ALONE) -> None:
         super().__init__()
 
     @abstractmethod
-    def forward(self, inputs: Inputs) -> Shared:
+    def forward(self, inputs: Inputs) -> BottomOutput:
         """Computes `x_final`."""
