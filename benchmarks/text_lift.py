@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.evaluate.segmentations import query_kinds
 from shelfrank.metrics import bootstrap_difference, reciprocal_rank
 from shelfrank.metrics.order import fuse
@@ -74,7 +73,7 @@ def trained(contender: str, seed: int, shop: Shop, options: argparse.Namespace) 
 
 
 def reciprocal_ranks(run: Run, prepared: PreparedData, split: Split) -> np.ndarray:
-    scores = fuse(run.ranker(prepared).score(run.select(split)), score_weights(run, prepared))
+    scores = fuse(run.ranker(prepared).score(run.select(split)), run.config.fusion_weights(prepared.tasks).shares)
     clicks = np.ascontiguousarray(split.labels[:, split.tasks.index("click")])
     return reciprocal_rank(scores, clicks, split.search_offsets, split.tie_keys, K)
 

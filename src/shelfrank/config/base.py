@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +28,8 @@ Seed = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 """A weight beside others; only their ratios mean anything."""
+WeightByTask = dict[Literal["click", "add_to_cart", "purchase"], Weight]
+"""Weights of some tasks; see `TaskWeights`."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Units of a layer."""
@@ -89,33 +91,6 @@ def resolve(
         return model.model_validate(data)
     except ValidationError as error:
         raise UserError(one_sentence(where, error, partial(key_hint, model))) from error
-
-
-def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -> dict[str, float]:
-    """Weights over the given tasks that sum to 1.
-
-    Args:
-        weights: Weights by task; None weighs all equally. A task that is not named weighs nothing.
-        tasks: The tasks that the log has.
-
-    Returns:
-        A weight for each of `tasks`.
-
-    Raises:
-        UserError: Where a weight is negative, or none of the log's tasks has weight.
-
-    Example:
-        >>> normalised_weights({"click": 1, "purchase": 3}, ["click", "purchase"])
-        {'click': 0.25, 'purchase': 0.75}
-    """
-    chosen = {task: 1.0 if weights is None else float(weights.get(task, 0.0)) for task in tasks}
-    total = sum(chosen.values())
-    if min(chosen.values(), default=0.0) < 0 or total <= 0:
-        raise UserError(
-            f"weights must be 0 or more with at least one above 0 among the log's tasks {', '.join(tasks)}, "
-            f"but they are {weights}"
-        )
-    return {task: weight / total for task, weight in chosen.items()}
 
 
 def merge(base: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> dict[str, Any]:

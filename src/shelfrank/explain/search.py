@@ -10,7 +10,6 @@ from jaxtyping import Int64
 
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.data.prepared import ROW_ARRAYS, SPLITS, PreparedData, Split
-from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.rows import Baseline, explain
 from shelfrank.metrics import served_order
@@ -154,7 +153,7 @@ def explain_search(
     index, customer_id = find_search(prepared, split_name, search_id)
     page = run.select(prepared.split(split_name).searches(np.array([index])))
     ranker = run.ranker(prepared)
-    scores = fuse(ranker.score(page), score_weights(run, prepared))
+    scores = fuse(ranker.score(page), run.config.fusion_weights(prepared.tasks).shares)
     first = served_order(scores, page.search_offsets, page.position)[:top]
     rows = take(page, first)
     values = raw_values(Encoder.load(prepared.path / "encoder.json"), rows)

@@ -1,5 +1,7 @@
 """The order that scores give to each results page: for metrics, and as a page is shown."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64, UInt64
 
@@ -10,7 +12,7 @@ MAX_BLOCK_ROWS = 1 << 20
 """Rows sorted at a time, which bounds the memory."""
 
 
-def fuse(scores: Float[np.ndarray, "rows n_tasks"], weights: tuple[float, ...]) -> Float32[np.ndarray, " rows"]:
+def fuse(scores: Float[np.ndarray, "rows n_tasks"], weights: Sequence[float]) -> Float32[np.ndarray, " rows"]:
     """The score that orders a page: the weighted sum of the tasks' scores (Paper: Table 2, task weights)."""
     # Numerics: a matrix product may round equal rows differently by their place among the others.
     return (scores.astype(np.float64) * np.asarray(weights)).sum(axis=1).astype(np.float32)

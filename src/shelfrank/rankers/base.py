@@ -8,7 +8,7 @@ from typing import Any
 from jaxtyping import Float32
 from numpy import ndarray
 
-from shelfrank.config import ExperimentConfig
+from shelfrank.config import ExperimentConfig, TaskWeights
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.train.loop import Checkpoints
@@ -112,7 +112,7 @@ class Problem:
 
     config: ExperimentConfig
     tasks: tuple[str, ...]
-    task_weights: tuple[float, ...]
+    task_weights: TaskWeights
     columns: tuple[str, ...]
     n_numerical: int
     category_sizes: tuple[int, ...]

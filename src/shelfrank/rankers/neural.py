@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save
 
+from shelfrank.config import TaskWeights
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
 from shelfrank.data.batch import Rows
@@ -57,7 +58,7 @@ class NeuralRanker(Ranker):
     @property
     def scored_tasks(self) -> tuple[str, ...]:
         """The tasks whose loss has weight."""
-        return tuple(task for task, weight in zip(self.learned_tasks, self._weights(), strict=True) if weight > 0)
+        return tuple(task for task, weight in self._weights().items() if weight > 0)
 
     def fit(
         self,
@@ -75,7 +76,7 @@ class NeuralRanker(Ranker):
             self._of_learned_tasks(train),
             self._of_learned_tasks(valid),
             config.train,
-            self._weights(),
+            self._weights().shares,
             config.seed,
             checkpoints,
             relevance_weight=config.relevance_weight if n_classes else 0.0,
@@ -147,8 +148,9 @@ class NeuralRanker(Ranker):
                 f"{folder / WEIGHTS} must fit the run's config and data, but it does not: {error}"
             ) from error
 
-    def _weights(self) -> tuple[float, ...]:
-        return self.problem.task_weights if len(self.learned_tasks) == len(self.problem.tasks) else (1.0,)
+    def _weights(self) -> TaskWeights:
+        whole = len(self.learned_tasks) == len(self.problem.tasks)
+        return self.problem.task_weights if whole else TaskWeights(self.learned_tasks)
 
     def _of_learned_tasks(self, rows: Split) -> Split:
         if self.learned_tasks == rows.tasks:

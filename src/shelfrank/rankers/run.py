@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from shelfrank.config import ExperimentConfig, merge, normalised_weights, resolve
+from shelfrank.config import ExperimentConfig, merge, resolve
 from shelfrank.core.artifact import Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
@@ -208,11 +208,10 @@ def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
         for column in (*prepared.numerical_columns, *prepared.categorical_columns)
         if column.side not in config.exclude_sides and column.name not in config.exclude_features
     ]
-    weights = normalised_weights(config.task_weights, prepared.tasks)
     return Problem(
         config=config,
         tasks=prepared.tasks,
-        task_weights=tuple(weights[task] for task in prepared.tasks),
+        task_weights=config.loss_weights(prepared.tasks),
         columns=tuple(column.name for column in left),
         n_numerical=sum(column.size == 0 for column in left),
         category_sizes=tuple(column.size for column in left if column.size),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64
 
-from shelfrank.config import normalised_weights
+from shelfrank.config import TaskWeights
 from shelfrank.config.tune import TuneConfig
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import Split
@@ -59,7 +59,7 @@ class Judge:
                 f"{', '.join(unknown) or 'none'} {'are not' if unknown else 'is'}; "
                 f"choose among {', '.join(measured) or 'none, and prepare a larger split'}"
             )
-        chosen = normalised_weights(given, measured)
+        chosen = TaskWeights(measured, given)
         return tuple(chosen.get(task, 0.0) for task in tasks)
 
     def ranks(self, fused: Float32[np.ndarray, " rows"]) -> Int32[np.ndarray, "searches n_tasks"]:

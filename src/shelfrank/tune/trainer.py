@@ -126,7 +126,7 @@ class Trainer:
 
     def _leave(self, ranker: NeuralRanker, folder: Path, keep_weights: bool) -> dict[str, Any]:
         scores = ranker.score(self.judge.split)
-        ranks = self.judge.ranks(fuse(scores, ranker.problem.task_weights))
+        ranks = self.judge.ranks(fuse(scores, ranker.problem.task_weights.shares))
 
         def write(draft: Path) -> None:
             np.save(draft / RANKS, ranks)
