@@ -18,8 +18,8 @@ from shelfrank.evaluate.evaluation import evaluate
 from shelfrank.nn.batch_norm import BatchNorm
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.run import train
-from shelfrank.train import loop
-from shelfrank.train.loop import fit
+from shelfrank.train import trainer
+from shelfrank.train.trainer import fit
 from tiny import random_split, tiny, tiny_network
 
 WEIGHTS = (0.5, 0.3, 0.2)

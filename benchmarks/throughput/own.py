@@ -12,7 +12,7 @@ from shelfrank.data.batch import Rows as SplitRows
 from shelfrank.data.batch import ShuffledBatches
 from shelfrank.data.prepared import Column, Split
 from shelfrank.nn.model import MultiTaskRanker
-from shelfrank.train.loop import fit, predict
+from shelfrank.train.trainer import fit, predict
 from shelfrank.train.protocol import pick_protocol
 
 from .clock import RaceClock

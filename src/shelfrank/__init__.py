@@ -54,8 +54,8 @@ __all__ = [
 class _Package(ModuleType):
     """Keeps a step's name for its function where a subpackage has the same name.
 
-    Importing `shelfrank.train.loop` would otherwise make the subpackage `shelfrank.train` of what was a function.
-    `from shelfrank.train import loop` imports from the subpackage all the same.
+    Importing `shelfrank.train.trainer` would otherwise make the subpackage `shelfrank.train` of what was a function.
+    `from shelfrank.train import trainer` imports from the subpackage all the same.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -23,7 +23,7 @@ from shelfrank.prepare.pipeline import prepare
 from shelfrank.rankers import read_settings
 from shelfrank.rankers.neural import WEIGHTS
 from shelfrank.rankers.run import KIND, Run, problem, train
-from shelfrank.train import loop
+from shelfrank.train import trainer
 from shelfrank.train.checkpoint import CURVE, FILE
 from small_log import small_tables, write_small_log
 from tiny import add_relevance, tiny

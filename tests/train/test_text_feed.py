@@ -16,8 +16,8 @@ from shelfrank.nn.matching import Bucket, RowTexts, TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.text.bert import CutEncoder, load_cut_encoder
 from shelfrank.text.frozen import FrozenTexts
-from shelfrank.train import loop
-from shelfrank.train.loop import Checkpoints, fit
+from shelfrank.train import trainer
+from shelfrank.train.trainer import Checkpoints, fit
 from shelfrank.train.losses import task_losses
 from shelfrank.train.text_feed import MOST_PADDING, TextFeed, cut_by_length
 from tiny import random_split, tiny_network

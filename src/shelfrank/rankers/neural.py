@@ -22,7 +22,7 @@ from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.base import Fitted, Problem, Ranker
 from shelfrank.rankers.texts import ProblemTexts
-from shelfrank.train.loop import Checkpoints, fit, pick_device, predict
+from shelfrank.train.trainer import Checkpoints, fit, pick_device, predict
 
 WEIGHTS = "weights.safetensors"
 TEXT_MODEL = "text_model.json"

@@ -17,7 +17,7 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
-from shelfrank.train.loop import Checkpoints
+from shelfrank.train.trainer import Checkpoints
 from shelfrank.train.protocol import pick_protocol
 from shelfrank.tune.judge import Judge
 

@@ -15,7 +15,7 @@ from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.paper.census.columns import GROUPS
 from shelfrank.paper.census.experiment import MODELS, SETTINGS, compare_census, comparison_folder, summarise
 from shelfrank.rankers.run import Run, resolve_experiment
-from shelfrank.train import loop
+from shelfrank.train import trainer
 from tiny import TINY
 
 FEW_NETWORKS = [*TINY, "train.epochs=1", "neural.tower_layers=[3]"]

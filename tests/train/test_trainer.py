@@ -14,8 +14,8 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
-from shelfrank.train import loop
-from shelfrank.train.loop import Checkpoints, Trained, evaluate_losses, fit, predict
+from shelfrank.train import trainer
+from shelfrank.train.trainer import Checkpoints, Trained, evaluate_losses, fit, predict
 from shelfrank.train.losses import relevance_loss, task_losses
 from tiny import hand_split, random_split, tiny, tiny_network
 
