@@ -11,7 +11,7 @@ from numpy import ndarray
 from shelfrank.config import ExperimentConfig, TaskWeights
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.train.trainer import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 
 
 @dataclass(frozen=True)

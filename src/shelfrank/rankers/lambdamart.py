@@ -15,7 +15,7 @@ from shelfrank.data.prepared import Split, search_of_rows, tie_order
 from shelfrank.metrics.ranking import MAX_GRADE
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
-from shelfrank.train.trainer import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 
 MODEL = "model.txt"
 CUTOFF = 10

@@ -22,7 +22,10 @@ from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.base import Fitted, Problem, Ranker
 from shelfrank.rankers.texts import ProblemTexts
-from shelfrank.train.trainer import Checkpoints, fit, pick_device, predict
+from shelfrank.train.checkpoint import Checkpoints
+from shelfrank.train.losses import LossWeights
+from shelfrank.train.predict import pick_device, predict
+from shelfrank.train.trainer import Trainer
 
 WEIGHTS = "weights.safetensors"
 TEXT_MODEL = "text_model.json"
@@ -71,20 +74,19 @@ class NeuralRanker(Ranker):
         config, n_classes = self.problem.config, self.n_classes
         never_positive = self._never_positive(train)
         feed = None if self.texts is None else self.texts.feed(pick_device(config.train.device), train)
-        trained = fit(
+        trainer = Trainer(
             self.model,
             self._of_learned_tasks(train),
             self._of_learned_tasks(valid),
             config.train,
-            self._weights().shares,
+            LossWeights(self._weights().shares, config.relevance_weight if n_classes else 0.0),
             config.seed,
-            checkpoints,
-            relevance_weight=config.relevance_weight if n_classes else 0.0,
+            checkpoints=checkpoints,
             texts=feed,
             text_learning_rate=self.config.text.learning_rate,
             ghost_batch_size=self.model.bottom.ghost_batch_size,
-            on_epoch=on_epoch,
         )
+        trained = trainer.run(on_epoch)
         relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
         return Fitted(
             curve=trained.curve,

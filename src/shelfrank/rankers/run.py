@@ -19,8 +19,8 @@ from shelfrank.rankers import RankerSpec, ranker_spec, read_settings
 from shelfrank.rankers.base import Problem, Ranker, TextTables
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.text.encoder import find_model, model_fingerprint
+from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.distributed import publish_once
-from shelfrank.train.trainer import Checkpoints
 
 KIND = "run"
 RUN_VERSION = 5

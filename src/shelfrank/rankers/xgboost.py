@@ -16,7 +16,7 @@ from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split, tie_order
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
-from shelfrank.train.trainer import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 
 MODEL = "model.ubj"
 COVER, ROWS = "cover", "training_rows"

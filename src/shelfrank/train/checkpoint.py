@@ -44,6 +44,29 @@ class Progress:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """A training's checkpoints, and whether it starts from one.
+
+    Attributes:
+        folder: Holds the last complete checkpoint.
+        owner: Fingerprint of data and config.
+        resume: Whether to start from it.
+        ignore_foreign: Whether a checkpoint of other data or another config is passed over instead of refused.
+    """
+
+    folder: Path
+    owner: str
+    resume: bool
+    ignore_foreign: bool = False
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor]] | None:
+        """Restores the checkpoint; None where there is none to start from. See `load_checkpoint`."""
+        if not self.resume or (self.ignore_foreign and is_foreign(self.folder, self.owner)):
+            return None
+        return load_checkpoint(self.folder, self.owner, model, optimizer)
+
+
 def save_checkpoint(
     folder: Path,
     owner: str,

@@ -1,10 +1,30 @@
 """The multi-task loss."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
 from shelfrank.nn.model import Outputs
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the losses that training minimises (Paper: Sec. 3.1, Eq. (1)).
+
+    Attributes:
+        tasks: Weight of each task's loss.
+        relevance: Weight of the relevance label's loss beside them; 0 where the model does not learn it.
+    """
+
+    tasks: Sequence[float]
+    relevance: float = 0.0
+
+    def tensor(self) -> Float[Tensor, " n_losses"]:
+        """One weight per loss of `all_losses`."""
+        return torch.tensor([*self.tasks, *([self.relevance] if self.relevance > 0 else [])], dtype=torch.float32)
 
 
 def task_losses(

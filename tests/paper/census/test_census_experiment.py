@@ -81,8 +81,8 @@ def test_what_is_finished_is_not_done_again_and_a_further_seed_trains_its_own(
 ) -> None:
     out = folder.parent / "out"
     steps: list[object] = []
-    fit = loop.ShuffledBatches.epoch
-    monkeypatch.setattr(loop.ShuffledBatches, "epoch", lambda *args, **more: steps.append(1) or fit(*args, **more))
+    fit = trainer.ShuffledBatches.epoch
+    monkeypatch.setattr(trainer.ShuffledBatches, "epoch", lambda *args, **more: steps.append(1) or fit(*args, **more))
     before = (comparison_folder(out, "test") / "census.json").read_bytes()
     assert compare_census(folder, out, 2, FEW_NETWORKS) == figures
     assert (comparison_folder(out, "test") / "census.json").read_bytes() == before
