@@ -72,8 +72,10 @@ def test_contributions_lead_from_the_baselines_logits_to_the_rows(
     ranker = rankers[name]
     found = explain(ranker, page, baseline)  # pyright: ignore[reportArgumentType]
     assert len(found) == page.n_rows
-    tolerance = TOLERANCE if isinstance(ranker, NeuralRanker) else 1e-4
+    is_network = isinstance(ranker, NeuralRanker)
+    tolerance, method = (TOLERANCE, "integrated_gradients") if is_network else (1e-4, "shap")
     for explanation, logits in zip(found, logits_of(ranker, page), strict=True):
+        assert explanation.method == method
         assert explanation.tasks == TASKS.get(name, page.tasks)
         np.testing.assert_allclose(explanation.logits, logits, atol=1e-4)
         reached = explanation.baseline_logits + explanation.contributions.sum(axis=1)

@@ -8,7 +8,7 @@ import torch
 from shelfrank.core.schema import Side
 from shelfrank.data.batch import Batch, Rows
 from shelfrank.data.prepared import Split
-from shelfrank.explain.explanation import Explanation
+from shelfrank.explain.explanation import Explanation, Method
 from shelfrank.explain.integrated_gradients import TEXT_MATCH, integrated_gradients
 from shelfrank.nn.bottoms.ft_transformer import FTTransformer
 from shelfrank.nn.bottoms.tabnet import TabNet
@@ -46,6 +46,7 @@ def explain_network(ranker: NeuralRanker, rows: Split, neutral: Split | None) ->
     chosen = [ranker.learned_tasks.index(task) for task in ranker.scored_tasks]
     return [
         Explanation(
+            method=Method.INTEGRATED_GRADIENTS,
             tasks=ranker.scored_tasks,
             features=names,
             sides=sides,

@@ -53,6 +53,7 @@ class ExplainedProduct:
             "product_id": self.product_id,
             "title": self.title,
             "score": self.score,
+            "method": why.method.value,
             "tasks": {
                 task: {
                     "logit": float(why.logits[index]),
@@ -123,7 +124,8 @@ class ExplainedSearch:
         shown = task or tasks[0]
         measured = {"mean": "the training mean", "neutral": "the same page for a neutral customer"}[self.baseline]
         head = f"{self.search_id}: {self.query!r} for {self.customer_id or 'an anonymous customer'}, by {self.ranker}"
-        lines = [head, f"what moved the logit of {shown} from that of {measured}:"]
+        method = self.products[0].explanation.method
+        lines = [head, f"contributions to the logit of {shown}, from that of {measured} ({method.label}):"]
         return lines + [line for product in self.products for line in product.lines(shown)]
 
 
