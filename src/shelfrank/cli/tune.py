@@ -35,9 +35,6 @@ def tune(
     objective: Objective = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Networks that the search over sizes tries.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 1,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna's database as a URL; a SQLite file beside --out if not given.")
-    ] = None,
     join: Annotated[
         bool, typer.Option("--join", help="Only work on the trials of the same command that runs elsewhere.")
     ] = False,
@@ -59,9 +56,9 @@ def tune(
     settings = resolve(TuneConfig, None, [*given, *(tune_set or [])])
     experiment = resolve_experiment(ranker, config, assign or [], seed, preset)
     if join:
-        tuning.join(prepared, ranker, experiment, settings, out, storage)
+        tuning.join(prepared, ranker, experiment, settings, out)
         return
-    changed = tuning.tune(prepared, ranker, experiment, out, settings, workers, storage)
+    changed = tuning.tune(prepared, ranker, experiment, out, settings, workers)
     _tell_best(out, changed, as_json)
 
 

@@ -84,7 +84,7 @@ def size_result(search: SizeSearch, found: Sequence[Tried]) -> Result:
     trials = []
     for each in found:
         entry: dict[str, Any] = {"id": each.id, "params": dict(each.params), "state": each.state}
-        entry |= {name: each.about.get(name) for name in ("rows", "seconds", "parameters", "error")}
+        entry |= {name: each.facts.get(name) for name in ("rows", "seconds", "parameters", "error")}
         if each.id in compared:
             figures, objective, difference = compared[each.id]
             entry |= {**figures, "objective": objective, "difference": difference}
@@ -97,8 +97,8 @@ def size_result(search: SizeSearch, found: Sequence[Tried]) -> Result:
         "chosen": best.id,
         "set": assignments(best.settings),
         "cost": {
-            "rows": sum(int(each.about.get("rows", 0)) for each in found),
-            "seconds": round(sum(float(each.about["seconds"]) for each in found), 1),
+            "rows": sum(int(each.facts.get("rows", 0)) for each in found),
+            "seconds": round(sum(float(each.facts["seconds"]) for each in found), 1),
             "trainings": len(found),
             "pruned": sum(each.state == "pruned" for each in found),
         },

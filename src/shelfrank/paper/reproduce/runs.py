@@ -2,13 +2,11 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import torch
 
 from shelfrank.config import EvaluateConfig, ExperimentConfig
 from shelfrank.core.errors import UserError
-from shelfrank.core.parallel import end_with_parent
+from shelfrank.core.jobs import Job, JobResult, JobRunner, Workers
 from shelfrank.core.progress import console
 from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
@@ -28,6 +26,7 @@ from shelfrank.rankers.run import Run, problem, resolve_experiment, train
 from shelfrank.rankers.texts import ProblemTexts
 from shelfrank.report.formats import duration
 
+STAGE = "trainings"
 UNTOLD = ("cost", "fingerprint", "calibration", "uses_features", "learned")
 """Parts of a report that are times, that hold times, or that no table shows."""
 
@@ -127,48 +126,46 @@ def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfi
     Raises:
         UserError: Where a training failed, after all others have ended.
     """
-    order = sorted(trainings, key=_expected_cost, reverse=True)
-    done: list[Training] = []
-    failed: dict[str, str] = {}
-    started = time.monotonic()
-    expected = {training.name: _expected_cost(training) for training in order}
+    order = {each.name: each for each in sorted(trainings, key=_expected_cost, reverse=True)}
+    jobs = [Job(name, _expected_cost(each)) for name, each in order.items()]
+    started, seen, spent = time.monotonic(), set[str](), [0.0]
     _encode_texts(trainings, prepared)
+
+    def on_results(_: str, results: Sequence[JobResult]) -> None:
+        for result in [each for each in results if each.job.id not in seen]:
+            seen.add(result.job.id)
+            changed = result.facts.get("changed", False)
+            spent[0] += result.job.cost * changed
+            if result.state == "failed":
+                _tell(result, f"failed: {result.facts['error']}")
+                continue
+            rate = spent[0] / max(time.monotonic() - started, 1e-9)
+            unfinished = sum(job.cost for job in jobs if job.id not in seen)
+            remaining = f", about {duration(unfinished / rate)} left" if rate and unfinished else ""
+            _tell(result, f"{'done' if changed else 'unchanged'} ({len(seen)} of {len(jobs)}{remaining})")
+        workers.check()
+
+    # Run folders say what is finished, so that the jobs' own folder lasts no longer than this call.
     with (
-        _one_thread_each(),
-        ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), end_with_parent) as pool,
+        tempfile.TemporaryDirectory() as folder,
+        Workers(n_workers, _work_off, (Path(folder), order, prepared, config), {"OMP_NUM_THREADS": "1"}) as workers,
     ):
-        waiting: dict[Future[bool], Training] = {}
-        left = list(order)
-        spent = 0.0
-        while left or waiting:
-            while left and len(waiting) < n_workers:
-                training = left.pop(0)
-                waiting[pool.submit(_run, training, prepared, config)] = training
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                training = waiting.pop(future)
-                try:
-                    changed = future.result()
-                except UserError as error:
-                    failed[training.name] = str(error)
-                    _tell(training, f"failed: {error}")
-                    continue
-                except BrokenProcessPool as error:
-                    raise UserError(
-                        f"a worker must live until its training ends, but the one of {training.name} or beside it was "
-                        "killed, perhaps for want of memory; run the same command again, with fewer --workers"
-                    ) from error
-                if changed:
-                    done.append(training)
-                    spent += expected[training.name]
-                unfinished = sum(expected[each.name] for each in (*left, *waiting.values()))
-                rate = spent / max(time.monotonic() - started, 1e-9)
-                remaining = f", about {duration(unfinished / rate)} left" if rate and unfinished else ""
-                count = len(order) - len(left) - len(waiting)
-                _tell(training, f"{'done' if changed else 'unchanged'} ({count} of {len(order)}{remaining})")
+        results = JobRunner(Path(folder)).run(STAGE, jobs, None, on_results)
+    failed = [result for result in results if result.state == "failed"]
     if failed:
-        name, error = next(iter(failed.items()))
-        raise UserError(f"{len(failed)} of {len(order)} trainings failed, {name} first: {error}")
-    return done
+        first = failed[0]
+        raise UserError(f"{len(failed)} of {len(jobs)} trainings failed, {first.job.id} first: {first.facts['error']}")
+    return [order[result.job.id] for result in results if result.facts["changed"]]
+
+
+def _work_off(folder: Path, trainings: dict[str, Training], prepared: Path, config: EvaluateConfig) -> None:
+    """Works on the trainings beside other processes."""
+    jobs = [Job(name) for name in trainings]
+
+    def do(job: Job) -> dict[str, Any]:
+        return {"changed": _run(trainings[job.id], prepared, config)}
+
+    JobRunner(folder).run(STAGE, jobs, do, tolerant=True)
 
 
 def pure_report(training: Training) -> dict[str, Any]:
@@ -212,20 +209,6 @@ def _standard_error_to(descriptor: int) -> Iterator[None]:
         os.close(kept)
 
 
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Lets processes that are started within use one thread each; numerical libraries read it when they load."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-
-
 def _encode_texts(trainings: Sequence[Training], path: Path) -> None:
     """Fills the cache of the frozen layers' output once, on every core, before several processes want it."""
     reading = [each for each in trainings if each.row.reads_text and not (each.run / "manifest.json").exists()]
@@ -243,5 +226,5 @@ def _expected_cost(training: Training) -> float:
     return 1.0 + 8.0 * training.row.reads_text + 4.0 * training.row.is_ft_transformer
 
 
-def _tell(training: Training, what: str) -> None:
-    console.print(f"{training.name}: {what}", highlight=False, markup=False, soft_wrap=True)
+def _tell(result: JobResult, what: str) -> None:
+    console.print(f"{result.job.id}: {what}", highlight=False, markup=False, soft_wrap=True)

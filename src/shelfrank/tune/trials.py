@@ -17,7 +17,7 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
-from shelfrank.train.trainer import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.protocol import pick_protocol
 from shelfrank.tune.judge import Judge
 
@@ -27,7 +27,7 @@ WEIGHTS_FOLDER = "model"
 
 
 @dataclass(frozen=True)
-class Trainer:
+class TrialTrainer:
     """Trains networks of one prepared data and judges them on its validation split; the test split is never opened.
 
     Attributes:
@@ -68,7 +68,7 @@ class Trainer:
             keep_weights: Whether others go on from it.
 
         Returns:
-            The objective, the rows that were trained on and the parameters.
+            The objective, the rows that were trained on, the parameters, and the tasks' validation loss by epoch.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = folder.with_name(f".{folder.name}.checkpoint")
@@ -77,9 +77,11 @@ class Trainer:
         fitted = ranker.fit(self.train_rows, self.judge.split, kept, on_epoch)
         rows = len(fitted.curve) * self.train_rows.n_rows
         parameters = sum((fitted.parameters or {}).values())
-        about = self._leave(ranker, folder, keep_weights) | {"rows": rows, "parameters": parameters}
+        losses = [record["valid_task_loss"] for record in fitted.curve]
+        facts = self._leave(ranker, folder, keep_weights)
+        facts |= {"rows": rows, "parameters": parameters, "valid_task_losses": losses}
         shutil.rmtree(checkpoint, ignore_errors=True)
-        return about
+        return facts
 
     def short(self, config: ExperimentConfig, folder: Path, start: Path, share: float, look: int) -> dict[str, Any]:
         """Goes on from given weights for a part of a training.
