@@ -8,8 +8,7 @@ from jaxtyping import Float
 
 from shelfrank.config import DCNV2Config, FTTransformerConfig, MMoEConfig, NeuralConfig, TabNetConfig, TrainConfig
 from shelfrank.core.schema import Side
-from shelfrank.data.batch import Rows as SplitRows
-from shelfrank.data.batch import ShuffledBatches
+from shelfrank.data.batch import ShuffledBatches, SplitRows
 from shelfrank.data.prepared import Column, Split
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.train.losses import LossWeights

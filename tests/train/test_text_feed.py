@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shelfrank.config import TrainConfig
-from shelfrank.data.batch import Batch, Rows, ShuffledBatches
+from shelfrank.data.batch import Batch, ShuffledBatches, SplitRows
 from shelfrank.data.prepared import Split
 from shelfrank.nn.matching import Bucket, RowTexts, TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
@@ -18,7 +18,7 @@ from shelfrank.text.frozen import FrozenTexts
 from shelfrank.train import trainer
 from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.losses import LossWeights, task_losses
-from shelfrank.train.text_feed import MOST_PADDING, TextFeed, cut_by_length
+from shelfrank.train.text_feed import MAX_PADDING, TextFeed, cut_by_length
 from shelfrank.train.trainer import Trainer
 from tiny import random_split, tiny_network
 from tiny_encoder import save_tiny_bert
@@ -72,7 +72,7 @@ def test_runs_hold_every_text_once_and_little_padding(lengths: list[int]) -> Non
     assert [row for start, end in runs for row in range(start, end)] == list(range(len(lengths)))
     for start, end in runs:
         padded = (end - start) * int(ordered[end - 1])
-        assert padded - int(ordered[start:end].sum()) <= MOST_PADDING * padded
+        assert padded - int(ordered[start:end].sum()) <= MAX_PADDING * padded
 
 
 def test_texts_of_one_length_are_one_run() -> None:
@@ -82,7 +82,7 @@ def test_texts_of_one_length_are_one_run() -> None:
 
 def test_each_different_text_is_read_once_and_rows_find_theirs(feed: TextFeed, encoder: CutEncoder) -> None:
     split = with_texts(43)
-    rows = feed.of_batch(Rows(split).gather(slice(0, 43)))
+    rows = feed.of_batch(SplitRows(split).gather(slice(0, 43)))
     used = {int(feed.query_text[q]) for q in split.query_idx} | {int(feed.product_text[p]) for p in split.product_idx}
     assert sum(len(bucket.hidden) for bucket in rows.texts) == len(used)
 
@@ -97,7 +97,7 @@ def test_a_whole_splits_vectors_are_those_of_its_batches(feed: TextFeed, encoder
     trained = TrainedLayers(encoder.trained, encoder.d).eval()
     of_split = feed.of_split(split, trained)
     for rows in (slice(0, 20), slice(20, 43), slice(0, 0)):
-        batch = Rows(split).gather(rows)
+        batch = SplitRows(split).gather(rows)
         whole, own = of_split(batch), feed.of_batch(batch)
         vectors = trained(own.texts)
         torch.testing.assert_close(whole.texts[whole.query], vectors[own.query], **ROUNDED)
@@ -127,7 +127,7 @@ def test_texts_whose_layers_are_not_trained_are_read_once_and_leave_the_batches_
     read = counted(monkeypatch)
     ours = learned()
     assert read == [len(QUERIES) + len(DOCUMENTS)]
-    plain = ShuffledBatches(Rows(train), 32, 0)
+    plain = ShuffledBatches(SplitRows(train), 32, 0)
     assert seen == [batch.product_idx.tolist() for epoch in range(2) for batch in plain.epoch(epoch)]
 
     monkeypatch.setattr(trainer, "FinishedTexts", lambda feed, *_: feed)
@@ -156,7 +156,7 @@ def test_shared_texts_give_the_loss_and_gradients_of_reading_every_row(
 ) -> None:
     exact = {"atol": 1e-5, "rtol": 1e-3} if feed.frozen.use.computed else {"atol": 1e-3, "rtol": 1e-2}
     split = with_texts(43)
-    batch = Rows(split).gather(slice(0, 43))
+    batch = SplitRows(split).gather(slice(0, 43))
     results = []
     for texts in (feed.of_batch(batch), naive(feed, split)):
         encoder = load_cut_encoder(str(folder), 1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
 from shelfrank.core.errors import UserError
-from shelfrank.data.batch import Batch, Rows
+from shelfrank.data.batch import Batch, SplitRows
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.rankers.neural import NeuralRanker
@@ -147,17 +147,17 @@ def test_the_validation_loss_is_each_tasks_mean_over_the_split() -> None:
             torch.from_numpy(some_missing.numerical), torch.from_numpy(some_missing.categorical)
         ).logits
     expected = task_losses(logits, torch.from_numpy(some_missing.labels))
-    losses = evaluate_losses(model.train(), Rows(some_missing), bf16=False)
+    losses = evaluate_losses(model.train(), SplitRows(some_missing), bf16=False)
     torch.testing.assert_close(losses, expected.double(), rtol=1e-6, atol=1e-6)
 
 
 def test_logits_do_not_depend_on_how_rows_are_cut_into_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make()
-    whole = predict(model, Rows(TRAIN), bf16=False).logits
+    whole = predict(model, SplitRows(TRAIN), bf16=False).logits
     monkeypatch.setattr(predict_module, "SCORING_ROWS", 7)
-    torch.testing.assert_close(predict(model, Rows(TRAIN), bf16=False).logits, whole)
+    torch.testing.assert_close(predict(model, SplitRows(TRAIN), bf16=False).logits, whole)
     none = random_split(0)
-    assert predict(model, Rows(none), bf16=False).logits.shape == (0, 3)
+    assert predict(model, SplitRows(none), bf16=False).logits.shape == (0, 3)
 
 
 def test_a_tasks_weight_of_zero_leaves_its_tower_unmoved() -> None:
@@ -179,7 +179,7 @@ def test_relevance_is_learned_beside_the_tasks_and_counts_in_the_loss() -> None:
     for record in trained.curve:
         tasks = np.dot(WEIGHTS, record["valid_losses"])
         assert record["valid_loss"] == pytest.approx(tasks + 0.4 * record["valid_relevance_loss"], rel=1e-5)
-    classes = predict(model, Rows(GRADED_VALID), bf16=False).relevance
+    classes = predict(model, SplitRows(GRADED_VALID), bf16=False).relevance
     assert classes is not None
     relevance = torch.from_numpy(GRADED_VALID.relevance)
     best = next(record for record in trained.curve if record["best"])
@@ -200,7 +200,7 @@ def test_the_training_loss_counts_relevance_by_its_weight() -> None:
     # One step an epoch over every row, without what a draw could move: the first loss is that of the drawn weights.
     settings = config(batch_size=1000, epochs=1)
     untrained = make("neural.batch_norm=false", n_classes=N_CLASSES)
-    losses = evaluate_losses(untrained, Rows(GRADED_TRAIN), False)
+    losses = evaluate_losses(untrained, SplitRows(GRADED_TRAIN), False)
     _, trained = train_tiny(settings, "neural.batch_norm=false", relevance_weight=2.0)
     expected = np.dot(WEIGHTS, losses[:3].numpy()) + 2.0 * losses[3].item()
     assert trained.curve[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
@@ -226,7 +226,7 @@ def test_batches_without_a_relevance_label_leave_its_tower_unmoved() -> None:
 def test_no_rows_have_logits_of_every_class() -> None:
     none = random_split(0, relevance_classes=N_CLASSES)
     model = make(n_classes=N_CLASSES)
-    outputs = predict(model, Rows(none), bf16=False)
+    outputs = predict(model, SplitRows(none), bf16=False)
     assert outputs.relevance is not None
     assert (outputs.logits.shape, outputs.relevance.shape) == ((0, 3), (0, N_CLASSES))
 

@@ -68,7 +68,7 @@ class SplitConfig(Strict):
 
 
 PRIOR_RATES: dict[Any, float] = {"click": 0.05, "add_to_cart": 0.01, "purchase": 0.005}
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 MAX_CODES = 2**24
 """Codes that float32 tells apart, in which trees read them."""
 
@@ -97,8 +97,8 @@ class HistoryConfig(Strict):
     customer: bool = True
     session: bool = True
     affinity: tuple[str, ...] | None = None
-    outcome_delay_s: float = Field(default=0.0, ge=0, le=MOST_DAYS * 86_400)
-    windows_days: tuple[Annotated[float, Field(gt=0, le=MOST_DAYS)], ...] = (1.0, 7.0, 30.0)
+    outcome_delay_s: float = Field(default=0.0, ge=0, le=MAX_DAYS * 86_400)
+    windows_days: tuple[Annotated[float, Field(gt=0, le=MAX_DAYS)], ...] = (1.0, 7.0, 30.0)
     prior_strength: float = Field(default=20.0, gt=0, le=1e9)
     prior_rates: dict[Literal["click", "add_to_cart", "purchase"], Annotated[float, Field(ge=0, le=1)]] = Field(
         default=PRIOR_RATES

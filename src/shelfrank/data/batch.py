@@ -48,7 +48,7 @@ TENSORS = ("numerical", "categorical", "labels", "relevance")
 """The arrays that networks read as they are."""
 
 
-class Rows:
+class SplitRows:
     """A split's rows as batches.
 
     Args:
@@ -99,7 +99,7 @@ class ShuffledBatches:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: SplitRows,
         batch_size: int,
         seed: int,
         whole_searches: bool = False,

@@ -62,8 +62,8 @@ class TrainedLayers(nn.Module):
         hidden, mask = bucket.hidden, bucket.mask
         additive = None
         if mask is not None:
-            least = torch.finfo(hidden.dtype).min
-            additive = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, least)[:, None, None, :]
+            lowest = torch.finfo(hidden.dtype).min
+            additive = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, lowest)[:, None, None, :]
         for layer in self.layers:
             hidden = layer(hidden, additive)
         if mask is not None:

@@ -19,7 +19,7 @@ from shelfrank.train.checkpoint import Checkpoints
 
 MODEL = "model.txt"
 CUTOFF = 10
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 """Rows of a search, at most, that LightGBM ranks."""
 
 
@@ -157,9 +157,9 @@ class LambdaMART(TreeRanker):
         order = tie_order(rows)
         order = order[used[order]]
         sizes = np.bincount(search_of_rows(rows)[order], minlength=rows.n_searches)
-        if sizes.max() > MOST_ROWS:
+        if sizes.max() > MAX_ROWS:
             raise UserError(
-                f"LambdaMART ranks searches of at most {MOST_ROWS:,} products, but the {rows.name} split has one of "
+                f"LambdaMART ranks searches of at most {MAX_ROWS:,} products, but the {rows.name} split has one of "
                 f"{sizes.max():,}; train another ranker, such as xgboost, or import pages of fewer products"
             )
         codes = range(self.problem.n_numerical, len(self.problem.columns))

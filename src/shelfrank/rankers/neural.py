@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save
 from shelfrank.config import TaskWeights
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
-from shelfrank.data.batch import Rows
+from shelfrank.data.batch import SplitRows
 from shelfrank.data.prepared import Split
 from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
@@ -121,7 +121,7 @@ class NeuralRanker(Ranker):
         device = pick_device(self.problem.config.train.device if torch.cuda.is_available() else "cpu")
         self.model.to(device)
         feed = None if self.texts is None else self.texts.feed(device)
-        logits = predict(self.model, Rows(rows, device, resident=False), bf16=False, texts=feed).logits
+        logits = predict(self.model, SplitRows(rows, device, resident=False), bf16=False, texts=feed).logits
         return torch.sigmoid(logits).expand(-1, len(self.problem.tasks)).numpy()
 
     def save(self, folder: Path) -> None:

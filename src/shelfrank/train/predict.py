@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
-from shelfrank.data.batch import Batch, Rows
+from shelfrank.data.batch import Batch, SplitRows
 from shelfrank.nn.matching import RowTexts
 from shelfrank.nn.model import Outputs
 from shelfrank.train.losses import all_losses, count_labels
@@ -16,7 +16,7 @@ from shelfrank.train.text_feed import Texts
 SCORING_ROWS = 16_384
 
 
-def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: Texts | None = None) -> Tensor:
+def evaluate_losses(model: nn.Module, rows: SplitRows, bf16: bool, texts: Texts | None = None) -> Tensor:
     """Each task's loss over a whole split, averaged over the rows that have its label; then the relevance label's.
 
     Args:
@@ -37,7 +37,7 @@ def evaluate_losses(model: nn.Module, rows: Rows, bf16: bool, texts: Texts | Non
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, rows: Rows, bf16: bool, texts: Texts | None = None) -> Outputs:
+def predict(model: nn.Module, rows: SplitRows, bf16: bool, texts: Texts | None = None) -> Outputs:
     """Outputs for every row of a split, in eval mode and on the processor; a row's do not depend on its neighbours.
 
     Each different text of the split is read once.

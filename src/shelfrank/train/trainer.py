@@ -16,7 +16,7 @@ from shelfrank.config import TrainConfig
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
 from shelfrank.core.progress import progress
-from shelfrank.data.batch import Batch, Rows, ShuffledBatches
+from shelfrank.data.batch import Batch, ShuffledBatches, SplitRows
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
 from shelfrank.nn.matching import TrainedLayers
@@ -98,9 +98,9 @@ class Trainer:
         share = BatchShare(self.group, train, whole_searches, ghost_batch_size)
         self.hiding = Hiding(train, config.hide_share, seed)
         self.batches = ShuffledBatches(
-            Rows(train, device), self.protocol.batch_size, seed, whole_searches, share, self.hiding
+            SplitRows(train, device), self.protocol.batch_size, seed, whole_searches, share, self.hiding
         )
-        self.valid_rows = Rows(own_searches(valid)[0], device)
+        self.valid_rows = SplitRows(own_searches(valid)[0], device)
         self.compiled = torch.compile(model, dynamic=True) if config.compile else model
         self.state, self.best = Progress(), dict[str, Tensor]()
         self.started = 0.0

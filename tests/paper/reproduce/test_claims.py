@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from shelfrank.paper.reproduce.claims import CLAIMS, Check, Claim, Verdict, judge, judge_check, pairs
-from shelfrank.paper.reproduce.measure import Pair
+from shelfrank.paper.reproduce.measure import RowPair
 from shelfrank.paper.reproduce.rows import BY_NAME
 
 
@@ -41,11 +41,11 @@ CASES: dict[str, tuple[dict[str, Any] | None, float, int, Verdict]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_check_is_judged_by_interval_and_seeds(case: str) -> None:
     difference, margin, n_checks, verdict = CASES[case]
-    assert judge_check(Check(Pair("a", "b"), 0.01, margin), difference, n_checks) == verdict
+    assert judge_check(Check(RowPair("a", "b"), 0.01, margin), difference, n_checks) == verdict
 
 
 def test_a_claim_holds_where_all_of_it_does() -> None:
-    first, second = Pair("mmoe_ftt", "mmoe", "mrr", "click"), Pair("mmoe_ftt", "mmoe", "mrr", "purchase")
+    first, second = RowPair("mmoe_ftt", "mmoe", "mrr", "click"), RowPair("mmoe_ftt", "mmoe", "mrr", "purchase")
     claim = Claim("C0", "", "", (Check(first, 0.1), Check(second, 0.1)))
     assert judge(claim, {first.key: CLEAR, second.key: CLEAR})[0] == "holds"
     assert judge(claim, {first.key: CLEAR})[0] == "cannot be told"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shelfrank.metrics.interval import too_few
-from shelfrank.paper.reproduce.measure import Pair
+from shelfrank.paper.reproduce.measure import RowPair
 from shelfrank.paper.reproduce.rows import BY_NAME, ROWS
 
 Verdict = Literal["holds", "does not hold", "cannot be told"]
@@ -29,7 +29,7 @@ class Check:
         margin_percent: How far below, in percent, still counts; 0 asks for more.
     """
 
-    pair: Pair
+    pair: RowPair
     paper: float | None
     margin_percent: float = 0.0
 
@@ -53,12 +53,12 @@ class Claim:
 
 def _above(more: str, less: str, tasks: Sequence[str]) -> tuple[Check, ...]:
     own, its = BY_NAME[more].printed.mrr, BY_NAME[less].printed.mrr
-    return tuple(Check(Pair(more, less, "mrr", task), round(own[task] - its[task], 3)) for task in tasks)
+    return tuple(Check(RowPair(more, less, "mrr", task), round(own[task] - its[task], 3)) for task in tasks)
 
 
 def _degree(more: str | None, less: str) -> Check:
     own, its = (1.0 if more is None else BY_NAME[more].printed.pd), BY_NAME[less].printed.pd
-    return Check(Pair(more, less, "pd"), None if own is None or its is None else round(own - its, 2))
+    return Check(RowPair(more, less, "pd"), None if own is None or its is None else round(own - its, 2))
 
 
 _WITHOUT = "-no_semantic_score"
@@ -134,10 +134,10 @@ CLAIMS: tuple[Claim, ...] = (
 """The claims, each with the paper's direction."""
 
 
-def pairs() -> list[Pair]:
+def pairs() -> list[RowPair]:
     """Every difference that a claim or a table needs, once."""
     of_claims = [check.pair for claim in CLAIMS for check in claim.checks]
-    of_tables = [Pair(row.name, row.base, "mrr", task) for row in ROWS if row.base is not None for task in ALL_TASKS]
+    of_tables = [RowPair(row.name, row.base, "mrr", task) for row in ROWS if row.base is not None for task in ALL_TASKS]
     return list({pair.key: pair for pair in [*of_claims, *of_tables]}.values())
 
 
@@ -173,7 +173,7 @@ def judge(claim: Claim, differences: Mapping[str, Mapping[str, Any] | None]) -> 
 
     Args:
         claim: The claim.
-        differences: By `Pair.key`, what was found.
+        differences: By `RowPair.key`, what was found.
 
     Returns:
         The claim's verdict: it holds where every check does, and does not hold where one does not; then each check's.

@@ -26,7 +26,7 @@ K = 1
 
 
 @dataclass(frozen=True)
-class Pair:
+class RowPair:
     """A difference that a claim speaks of: one row's figure minus another's.
 
     Attributes:
@@ -48,7 +48,7 @@ class Pair:
         return "/".join([self.metric, *([self.task] if self.task else []), self.more or "1", self.less])
 
 
-class Measured:
+class RowTrainings:
     """The finished trainings of one row.
 
     Args:
@@ -133,7 +133,7 @@ class Measured:
 
 
 def difference(
-    pair: Pair, rows: Mapping[str, Measured], config: EvaluateConfig, n_resamples: int
+    pair: RowPair, rows: Mapping[str, RowTrainings], config: EvaluateConfig, n_resamples: int
 ) -> dict[str, Any] | None:
     """The paired difference of two rows, averaged over the seeds, on the same searches.
 

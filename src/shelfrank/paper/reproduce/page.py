@@ -14,7 +14,7 @@ from shelfrank.report.formats import count, listed, plural
 from shelfrank.report.page import render_page
 
 TONES: dict[Verdict, str] = {"holds": "up", "does not hold": "down", "cannot be told": ""}
-MOST_CHART_ROWS = 9
+MAX_CHART_ROWS = 9
 
 HOW_JUDGED = (
     "A claim is a set of inequalities. One holds where the 95 % interval of the paired difference, averaged over the "
@@ -104,7 +104,7 @@ def _evidence(claim: Claim, each: Sequence[Verdict], differences: Mapping[str, A
             tone = {"holds": "up", "does not hold": "down"}.get(verdict, "level")
             label = check_title(check)
             dots.append(Dot(label, f"{found['value']:+.3f}", found["value"], found["low"], found["high"], tone))
-    if not dots or len(dots) > MOST_CHART_ROWS:
+    if not dots or len(dots) > MAX_CHART_ROWS:
         return [table]
     zero = [Reference("", 0.0, "zero")]
     chart = interval_chart(f"claim-{claim.id}", f"{claim.id}: differences with intervals", dots, zero, "difference")

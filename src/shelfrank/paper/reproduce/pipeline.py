@@ -20,9 +20,9 @@ from shelfrank.paper.reproduce.budgets import Budget
 from shelfrank.paper.reproduce.claims import pairs
 from shelfrank.paper.reproduce.data import make_data
 from shelfrank.paper.reproduce.formats import LEGEND, latex_table, markdown_claims, markdown_table
-from shelfrank.paper.reproduce.measure import Measured, difference
+from shelfrank.paper.reproduce.measure import RowTrainings, difference
 from shelfrank.paper.reproduce.page import conclusion, render_reproduction
-from shelfrank.paper.reproduce.rows import Figures, Row, printed_weights, rows_of, why_not
+from shelfrank.paper.reproduce.rows import TableRow, TaskFigures, printed_weights, rows_of, why_not
 from shelfrank.paper.reproduce.runs import Training, plan, pure_report, resolve_row, run_all
 from shelfrank.paper.reproduce.tables import tables
 from shelfrank.tune.tuning import tune_weights
@@ -106,11 +106,13 @@ def summarise(
         left_out: Rows that the data cannot have, with the reason.
 
     Returns:
-        `rows` by name, `differences` by `Pair.key`, and what they rest on.
+        `rows` by name, `differences` by `RowPair.key`, and what they rest on.
     """
     split, config = prepared.split("test"), budget.evaluate
     names = list(dict.fromkeys(training.row.name for training in trainings))
-    measured = {name: Measured([each for each in trainings if each.row.name == name], split, config) for name in names}
+    measured = {
+        name: RowTrainings([each for each in trainings if each.row.name == name], split, config) for name in names
+    }
     rows, differences = {}, {}
     needed = pairs()
     with progress("Measuring", total=len(measured) + len(needed), unit="figures") as advance:
@@ -180,10 +182,10 @@ def write_json(file: Path, data: Any) -> None:
 
 
 def _tuned(
-    rows: Sequence[Row], prepared: Path, out: Path, budget: Budget, overrides: Sequence[str]
-) -> dict[str, Figures]:
+    rows: Sequence[TableRow], prepared: Path, out: Path, budget: Budget, overrides: Sequence[str]
+) -> dict[str, TaskFigures]:
     """Task weights of every row that has some, tuned on the validation split (Paper: Sec. 4.2)."""
-    found: dict[str, Figures] = {}
+    found: dict[str, TaskFigures] = {}
     for row in rows:
         if row.base is None and printed_weights(row) is not None:
             config = resolve_row(row, budget, 0, overrides=overrides)

@@ -20,7 +20,7 @@ from shelfrank.core.progress import console
 from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.paper.reproduce.budgets import Budget
-from shelfrank.paper.reproduce.rows import Figures, Row, printed_weights
+from shelfrank.paper.reproduce.rows import TableRow, TaskFigures, printed_weights
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.rankers.run import Run, problem, resolve_experiment, train
 from shelfrank.rankers.texts import ProblemTexts
@@ -42,7 +42,7 @@ class Training:
         out: Folder of the reproduction.
     """
 
-    row: Row
+    row: TableRow
     seed: int
     config: ExperimentConfig
     out: Path
@@ -64,10 +64,10 @@ class Training:
 
 
 def plan(
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     budget: Budget,
     out: Path,
-    tuned: dict[str, Figures],
+    tuned: dict[str, TaskFigures],
     overrides: Sequence[str] = (),
 ) -> list[Training]:
     """Every training of some rows.
@@ -90,7 +90,7 @@ def plan(
 
 
 def resolve_row(
-    row: Row, budget: Budget, seed: int, weights: Figures | None = None, overrides: Sequence[str] = ()
+    row: TableRow, budget: Budget, seed: int, weights: TaskFigures | None = None, overrides: Sequence[str] = ()
 ) -> ExperimentConfig:
     """How a row is trained from a seed, with the given task weights in place of those that the paper prints."""
     # Numerics: one thread, so that the figures are the same however many cores there are.

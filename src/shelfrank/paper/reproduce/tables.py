@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from shelfrank.data.prepared import SPLITS
-from shelfrank.paper.reproduce.measure import Pair
-from shelfrank.paper.reproduce.rows import ROWS, Row
+from shelfrank.paper.reproduce.measure import RowPair
+from shelfrank.paper.reproduce.rows import ROWS, TableRow
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.report.formats import compact, count, number, signed
 
@@ -139,7 +139,7 @@ def tables(summary: Summary, asked: Sequence[str]) -> list[PaperTable]:
     return [table for table in made if table.name in asked]
 
 
-def _line_2(row: Row, figures: Mapping[str, Any], tasks: Sequence[str]) -> Line:
+def _line_2(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> Line:
     printed, of_paper = row.printed, PAPER_ROWS.get(row.name)
     counts = figures["parameters"] or {}
     return Line(
@@ -161,13 +161,13 @@ def _line_2(row: Row, figures: Mapping[str, Any], tasks: Sequence[str]) -> Line:
     )
 
 
-def _line_3(row: Row, summary: Summary, tasks: Sequence[str], with_change: bool) -> Line:
+def _line_3(row: TableRow, summary: Summary, tasks: Sequence[str], with_change: bool) -> Line:
     figures = summary["rows"][row.name]
     cells = []
     for task in tasks:
         cell = _figure(figures["mrr"][task], row.printed.mrr.get(task))
         if with_change and row.base is not None:
-            found = summary["differences"].get(Pair(row.name, row.base, "mrr", task).key)
+            found = summary["differences"].get(RowPair(row.name, row.base, "mrr", task).key)
             percent = row.printed.percent.get(task)
             if percent is None and row.printed.mrr:
                 its = next(each for each in ROWS if each.name == row.base).printed.mrr[task]
@@ -185,7 +185,7 @@ def _change(found: Mapping[str, Any] | None) -> tuple[str, ...]:
     return (f"{signed(percent['value'], 2)} % ({signed(percent['low'], 2)} to {signed(percent['high'], 2)})",)
 
 
-def _weights(row: Row, figures: Mapping[str, Any], tasks: Sequence[str]) -> list[Figure]:
+def _weights(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> list[Figure]:
     own = figures["weights"] if row.printed.weights or row.base else None
     return [
         Figure(
