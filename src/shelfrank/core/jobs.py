@@ -2,7 +2,7 @@
 
 A job's result is a file that is written atomically. A job is claimed by a lock on a file, which the system releases
 when the process ends: a killed worker's job is free at once, without a timeout. So any number of processes that see the
-same folder, on one machine or several, work through the same jobs, and running them again skips what is finished.
+same folder, on one machine or several, work through the same jobs, and running them again skips the finished ones.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Job:
     Attributes:
         id: Its name, unique in its stage; also that of its folder.
         cost: Its work in any unit, at most; for progress.
-        params: What it is about.
+        params: Its parameters.
     """
 
     id: str
@@ -171,7 +171,7 @@ class Workers:
 
     Args:
         n: How many.
-        work: What each runs; a `UserError` ends it quietly, as this process meets the same one.
+        work: Function that each runs; a `UserError` ends it quietly, as this process meets the same one.
         arguments: Its arguments.
         environment: Variables of the workers, such as how many threads a numerical library takes when it loads.
     """

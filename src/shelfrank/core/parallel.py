@@ -13,7 +13,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
     """A function of each item, some at once on threads; a few results at most wait for their turn.
 
     Args:
-        function: What is computed; it should spend its time outside the interpreter's lock, as NumPy does.
+        function: The function; it should spend its time outside the interpreter's lock, as NumPy does.
         items: Taken one by one as threads become free.
         threads: How many work.
 

@@ -60,7 +60,7 @@ class Hiding:
     anyway is left as it is.
 
     In each epoch at most one of what all rows of a search share is hidden in it, and at most one of what is a row's
-    own, so that what is left tells the rest. Where the shares of either kind come to more than `MAX_TOGETHER`, all are
+    own, so that what is left tells the rest. Where the shares of either kind exceed `MAX_TOGETHER`, all are
     scaled down.
 
     What is hidden follows a hash of seed, epoch and search, or the row's tie key, which depends neither on the batches,
@@ -72,8 +72,8 @@ class Hiding:
         seed: Decides which.
 
     Attributes:
-        units: What is hidden, and how often.
-        missing: What a hidden number becomes, by column.
+        units: The features that are hidden together, and how often.
+        missing: The value of a hidden number, by column.
     """
 
     def __init__(self, train: Split, share: float, seed: int) -> None:
@@ -121,7 +121,7 @@ class Hiding:
             np.copyto(categorical[some], codes, where=codes >= 0, casting="unsafe")
 
     def told(self) -> list[str]:
-        """What was hidden how often, for people."""
+        """The hidden features and their shares, for people."""
         if not self.units:
             return []
         parts = ", ".join(f"{unit.name} {unit.share:.1%}" for unit in self.units)

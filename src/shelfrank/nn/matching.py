@@ -1,4 +1,4 @@
-"""The text matching layer: the trained encoder layers, max pooling, and what query and product have in common."""
+"""The text matching layer: the trained encoder layers, max pooling, and the comparison of query and product."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ MATCHINGS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[int], i
 
 
 class TextMatching(nn.Module):
-    """What a row's query and product have in common, as features.
+    """Matching features of a row's query and product.
 
     Args:
         trained: The encoder's trained layers.
@@ -116,11 +116,11 @@ class TextMatching(nn.Module):
         self._match, width = MATCHINGS[kind]
         self.d_out = width(trained.d)
         # Unstated: maxima lie above 0, each dimension at its own height, and the heights times each side's deviations
-        # outweigh what the two have in common; a normalisation of the products comes too late to tell them apart.
+        # outweigh their common part; normalising the products afterwards cannot separate the two.
         self.norm_query, self.norm_product = (
             BatchNorm(trained.d, group) if normalise_vectors else nn.Identity() for _ in range(2)
         )
-        # Unstated: products of two maxima lie far from 0, unlike every other input.
+        # Unstated: products of two maxima are far from 0, unlike every other input.
         self.norm = BatchNorm(self.d_out, group) if batch_norm else nn.Identity()
 
     def forward(self, rows: RowTexts) -> Float[Tensor, "rows d_out"]:

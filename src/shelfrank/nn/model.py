@@ -17,7 +17,7 @@ from shelfrank.nn.towers import RelevanceTower, Towers
 
 
 class Outputs(NamedTuple):
-    """What the network says of some rows.
+    """The network's output for some rows.
 
     Attributes:
         logits: One per task.
@@ -82,11 +82,11 @@ class MultiTaskRanker(nn.Module):
         return self.of_inputs(self.gather_inputs(numerical, categorical, texts))
 
     def of_inputs(self, inputs: Inputs) -> Outputs:
-        """The same from what the bottom receives, which is all that the logits depend on."""
+        """The same from the bottom's inputs, which alone decide the logits."""
         return self.of_bottom(self.bottom(inputs))
 
     def of_bottom(self, out: BottomOutput) -> Outputs:
-        """The same from what the bottom gives."""
+        """The same from the bottom's output."""
         x_final, penalty = out
         views = self.head(x_final)
         logits = self.towers(views[:, : self.n_tasks]).float()
@@ -99,7 +99,7 @@ class MultiTaskRanker(nn.Module):
         categorical: Int[Tensor, "rows n_cat"],
         texts: RowTexts | None = None,
     ) -> Inputs:
-        """Embeds codes and compares texts: what the bottom receives."""
+        """Embeds codes and compares texts: the bottom's inputs."""
         assert (texts is None) == (self.text is None), "a network with text needs texts, and one without takes none"
         matching = numerical.new_empty(len(numerical), 0) if texts is None or self.text is None else self.text(texts)
         return Inputs(numerical, self.inputs(categorical), matching)

@@ -1,4 +1,4 @@
-"""One tower per task, and that of the relevance label."""
+"""One tower per task, and one for the relevance label."""
 
 from collections.abc import Sequence
 

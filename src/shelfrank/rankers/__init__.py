@@ -21,7 +21,7 @@ class RankerSpec:
     Attributes:
         label: Its name in tables.
         build: Makes an unfitted one.
-        preset: Settings that make it what it is; the user's come on top.
+        preset: Settings that define it; the user's override them.
         reads: Paths of the settings that it reads, those of a section for all of its keys; None for a network, whose
             settings decide which others it reads.
     """

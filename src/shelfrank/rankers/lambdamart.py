@@ -1,4 +1,4 @@
-"""LightGBM's LambdaMART: what a practitioner would pick instead of a network."""
+"""LightGBM's LambdaMART, a practitioner's usual choice instead of a network."""
 
 import time
 from pathlib import Path
@@ -24,7 +24,7 @@ MAX_ROWS = 10_000
 
 
 class LambdaMART(TreeRanker):
-    """Trees on the gradient of NDCG over graded labels: each row's grade is that of its deepest outcome.
+    """Trees on the gradient of NDCG over graded labels: each row has the grade of its deepest outcome.
 
     Its learning curve is 1 - NDCG@10 as `shelfrank.metrics.ndcg` defines it: gains of 2^grade - 1, ties by tie key,
     searches without a positive left out.
@@ -129,7 +129,7 @@ class LambdaMART(TreeRanker):
     def save(self, folder: Path) -> None:
         """Writes LightGBM's own text format."""
         assert self.booster is not None, "fit or load must come first"
-        # The library's own writing tells a full disk as its own error.
+        # The library reports a full disk as its own error.
         text = self.booster.model_to_string(num_iteration=self.booster.best_iteration)
         (folder / MODEL).write_text(text, encoding="utf-8")
 

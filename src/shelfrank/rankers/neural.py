@@ -35,8 +35,8 @@ MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 class NeuralRanker(Ranker):
     """A network with its shared bottom, trained on the weighted sum of the tasks' losses, or on one task's.
 
-    Where the prepared data has relevance labels, they are a further task (Paper: Sec. 3.5, Table 5): it shapes what the
-    tasks share and is left out of the scores.
+    Where the prepared data has relevance labels, they are a further task (Paper: Sec. 3.5, Table 5): it shapes the
+    shared layers and is left out of the scores.
     """
 
     learns_together = True
@@ -126,7 +126,7 @@ class NeuralRanker(Ranker):
 
     def save(self, folder: Path) -> None:
         """Writes the weights as safetensors; of a text encoder the trained layers, and which encoder it was."""
-        # The library's own writing tells a full disk as its own error.
+        # The library reports a full disk as its own error.
         weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         (folder / WEIGHTS).write_bytes(save(weights))
         if self.texts is not None:
@@ -174,7 +174,7 @@ def require_memory(model: MultiTaskRanker) -> None:
 
 
 def memory_bytes() -> int:
-    """What this machine has, or what the container that this runs in may use, where that is less."""
+    """The memory of this machine, or the limit of its container where that is less."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # Without a limit the file says "max"; on other systems there is none.
     with contextlib.suppress(OSError, ValueError):

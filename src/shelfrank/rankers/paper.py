@@ -17,7 +17,7 @@ class PaperRow:
         label: The paper's name for it.
         sizes: Settings that give a network of about the paper's size on a schema of its kind.
         trainable: The paper's count, as printed; None where it prints none.
-        total: The same with what is frozen.
+        total: The same with frozen parameters.
     """
 
     label: str

@@ -49,7 +49,7 @@ class Run:
         manifest = read_manifest(path, KIND)
         # Small beside its data, so every byte is checked: a damaged model may load and score.
         verify_files(path, manifest)
-        # The file holds what the ranker reads; the manifest has the rest, which fingerprints depend on.
+        # The file holds the settings that the ranker reads; the manifest has the rest, which fingerprints depend on.
         config = resolve(ExperimentConfig, path / "config.yaml", base=manifest.inputs["config"])
         return cls(path, manifest, str(manifest.inputs["ranker"]), config)
 
@@ -89,7 +89,7 @@ def train(
 ) -> bool:
     """Trains one ranker.
 
-    A checkpoint lies beside `out` until the run is finished, so that a killed training can be resumed. Processes that
+    A checkpoint stays beside `out` until the run is finished, so that a killed training can be resumed. Processes that
     share a training all call this; the first one writes.
 
     Args:
@@ -97,7 +97,7 @@ def train(
         name: A name in `RANKERS`.
         config: The resolved config.
         out: The run's folder.
-        resume: Go on from the last complete checkpoint of the same data and config, if there is one.
+        resume: Resume from the last complete checkpoint of the same data and config, if there is one.
         ignore_foreign: Start afresh where the checkpoint is of other data or another config, instead of refusing.
 
     Returns:
@@ -122,14 +122,14 @@ def train(
         # Hours of training on damaged arrays cost more than reading every byte once.
         verify_files(prepared_path, prepared.manifest)
     with publish_once(out, KIND, inputs) as draft, measured() as cost:
-        # Until the folder is ours to write, the checkpoint may be that of a training under way.
+        # Until the folder is ours to write, the checkpoint may belong to a training in progress.
         if draft is not None and not resume:
             shutil.rmtree(checkpoint_folder, ignore_errors=True)
         splits = [
             prepared.split(part).select(config.exclude_sides, config.exclude_features) for part in ("train", "valid")
         ]
         ranker = spec.build(problem(prepared, config))
-        # A run's own config.yaml, which lacks what its ranker does not read, goes on from the same checkpoint.
+        # A run's own config.yaml, which lacks the settings that its ranker does not read, resumes the same checkpoint.
         owner = fingerprint({**inputs, "config": read_settings(name, config)})
         checkpoints = Checkpoints(checkpoint_folder, owner, resume, ignore_foreign)
         if draft is None:
@@ -202,7 +202,7 @@ def resolve_experiment(
 
 
 def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
-    """What a ranker must be built for, given the data and the config."""
+    """The problem that the data and the config pose."""
     left = [
         column
         for column in (*prepared.numerical_columns, *prepared.categorical_columns)

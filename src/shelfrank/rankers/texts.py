@@ -13,7 +13,7 @@ from shelfrank.train.text_feed import TextFeed
 
 
 class ProblemTexts:
-    """The encoder of a problem, and the feed of its texts once one is asked for.
+    """The encoder of a problem, and the feed of its texts, made on demand.
 
     Args:
         problem: A problem with texts.
@@ -45,7 +45,7 @@ class ProblemTexts:
                 )
                 uses = np.concatenate(list(counts)).astype(np.int64)
             self.encoder.frozen.to(device)
-            # The first process computes what is missing, and the others find it.
+            # The first process fills the cache for the others.
             with processes().lead_first():
                 self.frozen = FrozenTexts(
                     self.encoder,
@@ -60,7 +60,7 @@ class ProblemTexts:
         return TextFeed(self.frozen, numbers[: len(queries)], numbers[len(queries) :], device)
 
     def told(self) -> list[str]:
-        """What the texts took, for people."""
+        """Cost and cache use of the texts, for people."""
         if self.frozen is None:
             return []
         use = self.frozen.use

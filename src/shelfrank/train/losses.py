@@ -85,10 +85,10 @@ def all_losses(
     """Each task's loss, with the relevance label's behind them where there are logits of its classes.
 
     Args:
-        outputs: What the network says of the rows.
+        outputs: The network's logits of the rows.
         labels: As `task_losses` takes them.
         relevance: As `relevance_loss` takes it.
-        n_labels: What `count_labels` says of the whole, where these rows are part of more.
+        n_labels: `count_labels` of the whole batch, where these rows are part of one.
 
     Returns:
         A loss per task, and one more where relevance is learned.

@@ -19,7 +19,7 @@ class Protocol:
         batch_size: Rows per step, at most.
         learning_rate: Adam's rate.
         bf16: Whether matrix products are computed in bfloat16.
-        reasons: What was picked and why, for people.
+        reasons: Each choice and its reason, for people.
     """
 
     batch_size: int
@@ -36,7 +36,7 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
     epoch.
 
     Args:
-        config: What was asked for; a stated value always wins.
+        config: The settings; a stated value always wins.
         n_rows: Training rows.
 
     Returns:

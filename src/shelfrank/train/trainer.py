@@ -63,7 +63,7 @@ class Trainer:
         checkpoints: None trains without any.
         texts: The rows' texts, for a model that reads them; where it trains layers of their encoder, a batch holds
             whole searches.
-        text_learning_rate: Adam's rate for the text encoder's layers; None takes that of the rest.
+        text_learning_rate: Adam's rate for the text encoder's layers; None uses the rate of the others.
         ghost_batch_size: Rows that the model normalises together; see `Bottom`.
 
     Raises:

@@ -22,7 +22,7 @@ class Tried:
 
     Attributes:
         id: The trial.
-        params: What was drawn; empty for the config as it was given.
+        params: The drawn sizes; empty for the config as it was given.
         settings: The keys of the config that they stand for.
         state: `done`, `pruned` or `failed`.
         facts: Its rows, seconds and parameters; of a failed one the error.
@@ -167,7 +167,7 @@ def settings_of(network: NeuralConfig, params: Mapping[str, Any]) -> dict[str, A
 
     Args:
         network: The network as it was given.
-        params: What was drawn.
+        params: The drawn sizes.
 
     Returns:
         The keys.

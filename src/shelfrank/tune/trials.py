@@ -1,4 +1,4 @@
-"""Trainings of a search: whole ones as `train` does them, and short ones that go on from other weights."""
+"""Trainings of a search: whole ones as `train` does them, and short ones that start from other weights."""
 
 import functools
 import json
@@ -64,8 +64,8 @@ class TrialTrainer:
             config: The resolved experiment.
             folder: Where ranks go, and weights and scores where they are kept.
             owner: Fingerprint of everything that decides the result.
-            on_epoch: Sees every epoch's record; what it raises ends the trial.
-            keep_weights: Whether others go on from it.
+            on_epoch: Called with every epoch's record; an error that it raises ends the trial.
+            keep_weights: Whether others start from it.
 
         Returns:
             The objective, the rows that were trained on, the parameters, and the tasks' validation loss by epoch.
@@ -84,12 +84,12 @@ class TrialTrainer:
         return facts
 
     def short(self, config: ExperimentConfig, folder: Path, start: Path, share: float, look: int) -> dict[str, Any]:
-        """Goes on from given weights for a part of a training.
+        """Trains from given weights for a part of a training.
 
         Args:
             config: The resolved experiment.
             folder: Where ranks and weights go.
-            start: Folder of the trial to go on from.
+            start: Folder of the trial to start from.
             share: Part of a whole training's rows.
             look: Decides which rows; all trials of a look see the same ones.
 

@@ -71,10 +71,10 @@ def tune(
     settings: TuneConfig,
     n_workers: int = 1,
 ) -> bool:
-    """Searches for settings on the validation split and writes what it found.
+    """Searches for settings on the validation split and writes the result.
 
-    A hidden folder beside `out` keeps the trials until the search is finished, so that a killed one goes on where it
-    was: finished trials are never done again, the ones under way go on from their last checkpoint.
+    A hidden folder beside `out` keeps the trials until the search is finished, so that a killed one
+    resumes: finished trials are skipped, and those in progress resume from their last checkpoint.
 
     Args:
         prepared_path: A finished folder of prepared data, whose test split is not opened.
@@ -225,7 +225,7 @@ def _search(
 
 
 def plain(data: Any) -> Any:
-    """Data for JSON, with None for what is not finite."""
+    """Data for JSON, with None for numbers that are not finite."""
     if isinstance(data, dict):
         return {str(key): plain(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):

@@ -35,13 +35,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Judged:
-    """A point with what it was last judged by.
+    """A point with its last judgement.
 
     Attributes:
         point: The weights.
-        stage: The last stage that it came to.
+        stage: The last stage that it reached.
         ranks: Its order's ranks there.
-        common: Its order's ranks at the last stage that every point came to.
+        common: Its order's ranks at the last stage that every point reached.
         screened: Its order's ranks by fusing the shared training's scores; None where there was none.
         rows: Training rows that were spent on it alone.
         seconds: Seconds that were spent on it alone.
@@ -96,7 +96,7 @@ class WeightSearch:
             on_results: Called with a stage's name and its results so far.
 
         Returns:
-            Every point with what it was last judged by, in the grid's order.
+            Every point with its last judgement, in the grid's order.
         """
         points = {point.id: point for point in self.points}
         judged: dict[str, Judged] = {}
@@ -210,7 +210,7 @@ class WeightSearch:
 
     @property
     def common(self) -> str:
-        """The last stage that every point comes to."""
+        """The last stage that every point reaches."""
         return [stage for stage in self.stages() if stage.n_jobs == len(self.points) or stage.name == SCREEN][-1].name
 
     @property

@@ -108,7 +108,7 @@ def test_what_no_search_counts_for_is_a_dash(tmp_path: Path) -> None:
 def test_without_figures_no_claim_is_decided() -> None:
     said = markdown_claims({})
     assert said.count("not measured") == 72
-    assert conclusion({}) == "Of the paper's claims, C1, C2, C3, C4, C5, C6, C7 and C8 cannot be told."
+    assert conclusion({}) == "Of the paper's claims, C1, C2, C3, C4, C5, C6, C7 and C8 are inconclusive."
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda folder: folder.name)

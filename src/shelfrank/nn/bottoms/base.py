@@ -1,4 +1,4 @@
-"""What a shared bottom is."""
+"""The interface of shared bottoms."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,11 +13,11 @@ from shelfrank.nn.inputs import EMBEDDING_STD, Inputs, InputShape
 
 
 class BottomOutput(NamedTuple):
-    """What a bottom makes of the inputs.
+    """The output of a bottom.
 
     Attributes:
         x_final: The vector that experts, gates and towers see.
-        penalty: Added to the loss in training; None where the bottom asks for nothing but small losses. Of a batch that
+        penalty: Added to the loss in training; None where the bottom has none. Of a batch that
             several processes share, each has its part, and the parts add up.
     """
 
@@ -34,7 +34,7 @@ class Bottom(nn.Module, ABC):
     """Turns the inputs into `x_final`.
 
     Args:
-        shape: What a row has.
+        shape: Number and width of a row's inputs.
         config: Sizes of the network's parts.
         group: The processes that share a batch.
 

@@ -22,7 +22,7 @@ class FeatureTokenizer(nn.Module):
     tokens of a feature have in common need not be learned again for each category. It begins at 0.
 
     Args:
-        shape: What a row has.
+        shape: Number and width of a row's inputs.
 
     Attributes:
         n_tokens: Tokens of a row.

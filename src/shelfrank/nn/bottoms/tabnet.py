@@ -236,7 +236,7 @@ def entropy_sum(mask: Float[Tensor, "n_features ghosts ghost_rows"]) -> Float[Te
 
 
 class TabNet(Bottom):
-    """Sums what the decision steps say, each of its own choice of features (Paper: Sec. 3.6).
+    """Sums the decisions of steps that each choose their own features (Paper: Sec. 3.6).
 
     Unstated: all but the name. This is the encoder of pytorch-tabnet 4.1, whose every output it gives with the same
     weights. A feature is a number, a category with its whole embedding, or the matching features together; a mask has

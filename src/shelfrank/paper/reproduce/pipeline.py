@@ -42,7 +42,7 @@ def reproduce(
     n_workers: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
-    """Makes the paper's tables, doing only what is not finished yet.
+    """Makes the paper's tables; finished steps are skipped.
 
     Args:
         what: One of `WHAT`; `all` also judges the claims.
@@ -106,7 +106,7 @@ def summarise(
         left_out: Rows that the data cannot have, with the reason.
 
     Returns:
-        `rows` by name, `differences` by `RowPair.key`, and what they rest on.
+        `rows` by name, `differences` by `RowPair.key`, and the data and settings behind them.
     """
     split, config = prepared.split("test"), budget.evaluate
     names = list(dict.fromkeys(training.row.name for training in trainings))

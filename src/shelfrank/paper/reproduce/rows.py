@@ -1,4 +1,4 @@
-"""The rows of the paper's Tables 2-5: what is trained for each, and what the paper prints."""
+"""The rows of the paper's Tables 2-5: the training of each, and the printed figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ TaskFigures = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Printed:
-    """What the paper prints in a row.
+    """The printed figures of a row.
 
     Attributes:
         auc: AUC-ROC by task; a task without one is missing.

@@ -36,7 +36,7 @@ class Training:
     """One row from one seed.
 
     Attributes:
-        row: What is trained.
+        row: The row.
         seed: From which seed.
         config: How, resolved.
         out: Folder of the reproduction.
@@ -110,12 +110,12 @@ def resolve_row(
 
 
 def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfig, n_workers: int) -> list[Training]:
-    """Trains and measures, `n_workers` at a time; what is finished is not done again.
+    """Trains and measures, `n_workers` at a time; finished trainings are skipped.
 
-    A training that fails does not stop the others. A killed one goes on from its checkpoint at the next call.
+    A training that fails does not stop the others. A killed one resumes from its checkpoint at the next call.
 
     Args:
-        trainings: What to train.
+        trainings: The trainings.
         prepared: The prepared data.
         config: How to measure.
         n_workers: Processes, of one thread each.
@@ -145,7 +145,7 @@ def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfi
             _tell(result, f"{'done' if changed else 'unchanged'} ({len(seen)} of {len(jobs)}{remaining})")
         workers.check()
 
-    # Run folders say what is finished, so that the jobs' own folder lasts no longer than this call.
+    # Run folders record what is finished, so that the jobs' own folder lasts no longer than this call.
     with (
         tempfile.TemporaryDirectory() as folder,
         Workers(n_workers, _work_off, (Path(folder), order, prepared, config), {"OMP_NUM_THREADS": "1"}) as workers,
@@ -169,7 +169,7 @@ def _work_off(folder: Path, trainings: dict[str, Training], prepared: Path, conf
 
 
 def pure_report(training: Training) -> dict[str, Any]:
-    """What a run and its evaluation say that the same seed says again bit for bit: no times.
+    """The parts of a run and its evaluation that the same seed repeats bit for bit: no times.
 
     Args:
         training: A finished training.
@@ -220,7 +220,7 @@ def _encode_texts(trainings: Sequence[Training], path: Path) -> None:
 
 
 def _expected_cost(training: Training) -> float:
-    """About how long a training takes beside the others, to start the long ones first and to guess what is left."""
+    """About how long a training takes beside the others, to start the long ones first and to estimate the time left."""
     if not training.row.seeds:
         return 0.1
     return 1.0 + 8.0 * training.row.reads_text + 4.0 * training.row.is_ft_transformer

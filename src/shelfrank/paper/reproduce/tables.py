@@ -52,7 +52,7 @@ class PaperTable:
         groups: Headings over several columns, with how many each spans.
         columns: Headings of the columns.
         lines: Its rows.
-        notes: How to read it, and what is missing.
+        notes: How to read it, and missing rows.
     """
 
     number: int
