@@ -32,9 +32,9 @@ NAMED = ("_matched", "_conflict")
 LAYER = ["neural.text.trained_layers=0", "neural.text.normalise_vectors=true"]
 CONTENDERS = {
     "no text": ("mmoe_dcn_v2", False),
-    "layer": ("mmoe_dcn_v2_tinybert_dot", False),
+    "layer": ("mmoe_dcn_v2_text_dot", False),
     "features": ("mmoe_dcn_v2", True),
-    "both": ("mmoe_dcn_v2_tinybert_dot", True),
+    "both": ("mmoe_dcn_v2_text_dot", True),
 }
 """Ranker, and whether it has the text features."""
 PAIRS = (("layer", "no text"), ("features", "no text"), ("both", "no text"), ("both", "features"))

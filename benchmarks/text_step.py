@@ -38,7 +38,7 @@ from shelfrank.text.encoder import PACKAGED, find_model
 from shelfrank.train.losses import task_losses
 from shelfrank.train.protocol import pick_protocol
 
-RANKER = "mmoe_dcn_v2_tinybert_cross"
+RANKER = "mmoe_dcn_v2_text_cross"
 TINYBERT = "huawei-noah/TinyBERT_General_6L_768D"
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 

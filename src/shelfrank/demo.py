@@ -30,7 +30,7 @@ DEMO_RANKERS: dict[str, tuple[str, list[str]]] = {
 
 TEXT_RUN = "mmoe_dcn_v2_text"
 TEXT_RANKER = (
-    "mmoe_dcn_v2_tinybert_dot",
+    "mmoe_dcn_v2_text_dot",
     # Its encoder stays as it is: training its last layer takes ten times as long.
     ["neural.text.model=packaged", "neural.text.trained_layers=0", "neural.text.normalise_vectors=true"],
 )

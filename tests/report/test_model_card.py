@@ -163,7 +163,7 @@ def test_a_log_whose_positions_nobody_was_shown_gives_no_reference(
     run, evaluation = Run.open(small_runs["xgboost"]), Evaluation.open(evaluations["xgboost"])
     card = model_card(run, evaluation)
     assert "the log says of its positions: made up from a hash" in card
-    assert "Order shown" not in card
+    assert "Shown order" not in card
     assert [ranker.name for ranker in gather(run, evaluation).known.rankers] == ["xgboost"]
 
 

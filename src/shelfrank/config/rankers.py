@@ -28,9 +28,9 @@ RANKER_NAMES = (
     "mmoe",
     "mmoe_dcn_v2",
     "mmoe_ftt",
-    "mmoe_dcn_v2_tinybert_cross",
-    "mmoe_dcn_v2_tinybert_dot",
-    "mmoe_ftt_tinybert_cross",
+    "mmoe_dcn_v2_text_cross",
+    "mmoe_dcn_v2_text_dot",
+    "mmoe_ftt_text_cross",
 )
 """The rankers, in the order of `shelfrank.rankers.RANKERS`: here too, as that loads what trains them."""
 

@@ -107,7 +107,7 @@ def describe(name: str, config: ExperimentConfig, prepared: PreparedData | None 
     row = PAPER_ROWS.get(name)
     return Description(
         name,
-        spec.label,
+        spec.label_for(config),
         inputs,
         network.parameter_counts(),
         frozen,

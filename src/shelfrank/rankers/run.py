@@ -18,6 +18,7 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.rankers import RankerSpec, ranker_spec, read_settings
 from shelfrank.rankers.base import Problem, Ranker, TextTables
 from shelfrank.rankers.paper import PAPER_ROWS
+from shelfrank.rankers.renamed import RENAMED
 from shelfrank.text.encoder import find_model, model_fingerprint
 from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.distributed import publish_once
@@ -51,13 +52,14 @@ class Run:
         verify_files(path, manifest)
         # The file holds the settings that the ranker reads; the manifest has the rest, which fingerprints depend on.
         config = resolve(ExperimentConfig, path / "config.yaml", base=manifest.inputs["config"])
-        return cls(path, manifest, str(manifest.inputs["ranker"]), config)
+        name = str(manifest.inputs["ranker"])
+        return cls(path, manifest, RENAMED.get(name, name), config)
 
     @property
     def label(self) -> str:
         """How tables name it."""
         excluded = ", ".join(side.value for side in self.config.exclude_sides)
-        return ranker_spec(self.name).label + (f" without {excluded} features" if excluded else "")
+        return ranker_spec(self.name).label_for(self.config) + (f" without {excluded} features" if excluded else "")
 
     def prepared(self) -> PreparedData:
         """The data it was trained on; a `UserError` where that has changed since."""

@@ -151,7 +151,7 @@ def _shown_order(
     tasks = shown.score(split)
     fused = np.ascontiguousarray(tasks[:, 0])
     measured = figures(split, tasks, fused, shown, config)
-    return {"name": SHOWN, "label": "Order shown", "learned": False, **measured}, tasks, fused
+    return {"name": SHOWN, "label": "Shown order", "learned": False, **measured}, tasks, fused
 
 
 def _counts(split: Split) -> dict[str, Any]:

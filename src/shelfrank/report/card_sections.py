@@ -225,7 +225,7 @@ def _products(facts: Facts) -> Table:
 
 def _table(caption: str, head: str, rows: Sequence[Row], facts: Facts, legend: str, counted: bool = False) -> Table:
     """A table of `_figure_cells` by task; `counted` ones begin with searches, and each task with those that count."""
-    each = ["Value", "Order shown", "Difference"] if facts.has_reference else ["Value"]
+    each = ["Value", "Shown order", "Difference"] if facts.has_reference else ["Value"]
     each = [*(["Count"] if counted else []), *each]
     groups = [(task_title(task), len(each)) for task in facts.known.tasks]
     before, width = (["Searches"], [("", 1)]) if counted else ([], [])

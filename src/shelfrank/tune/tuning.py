@@ -112,7 +112,11 @@ def tune(
                 result, best, ranks = weight_result(search, search.run(runner, on_results))
             else:
                 result, best, ranks = size_result(search, search.run(runner, on_results))
-        result |= {"ranker": ranker, "label": ranker_spec(ranker).label, "data": prepared.manifest.info["log_name"]}
+        result |= {
+            "ranker": ranker,
+            "label": ranker_spec(ranker).label_for(config),
+            "data": prepared.manifest.info["log_name"],
+        }
         write_result(draft.path, result, best, ranks)
         draft.info.update(chosen=result["chosen"], set=result["set"], search=result["cost"], cost=cost.stop().as_dict())
     shutil.rmtree(work, ignore_errors=True)

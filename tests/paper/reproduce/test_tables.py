@@ -102,7 +102,7 @@ def test_what_no_search_counts_for_is_a_dash(tmp_path: Path) -> None:
     ]  # fmt: skip
     write_pages(tmp_path, told, TABLES, with_claims=True)
     StrictPage((tmp_path / "reproduction.html").read_text(encoding="utf-8"))
-    assert (tmp_path / "claims.md").read_text(encoding="utf-8").count("| not measured | –, – | cannot be told |") == 72
+    assert (tmp_path / "claims.md").read_text(encoding="utf-8").count("| not measured | –, – | inconclusive |") == 72
 
 
 def test_without_figures_no_claim_is_decided() -> None:

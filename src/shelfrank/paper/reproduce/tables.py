@@ -140,7 +140,7 @@ def tables(summary: Summary, asked: Sequence[str]) -> list[PaperTable]:
 
 
 def _line_2(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> Line:
-    printed, of_paper = row.printed, PAPER_ROWS.get(row.name)
+    printed, of_paper = row.printed, PAPER_ROWS.get(row.ranker)
     counts = figures["parameters"] or {}
     return Line(
         row.label,
