@@ -62,7 +62,7 @@ def test_of_a_search_and_of_a_row_one_thing_is_hidden_and_most_rows_stay_whole()
     of_numbers, codes = hiding.hidden(np.arange(rows.n_rows), 0)
     touched = of_numbers.any(axis=1) | (codes >= 0).any(axis=1)
     assert touched.mean() == pytest.approx(1 - (1 - MAX_TOGETHER) ** 2, abs=0.02)
-    assert "27.7% of the rows have something hidden" in hiding.told()[0]
+    assert "27.7% of the rows have something hidden" in hiding.notes()[0]
     # One feature, or a side as a whole.
     for side in (0, 1):
         n_hidden = (codes[:, side::2] >= 0).sum(axis=1)
@@ -154,7 +154,7 @@ def test_small_splits_hide_more(n_searches: int, aim: float) -> None:
 def test_nothing_is_hidden_where_nothing_shall_be() -> None:
     hiding = Hiding(SHOP, 0.0, seed=0)
     assert hiding.units == ()
-    assert hiding.told() == []
+    assert hiding.notes() == []
     of_numbers, codes = hiding.hidden(np.arange(50), 0)
     assert not of_numbers.any()
     assert (codes < 0).all()

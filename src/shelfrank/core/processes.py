@@ -163,7 +163,7 @@ def joined() -> Iterator[Processes]:
         progress.silence()
     try:
         yield _current
-        # The first may still have to tell something that is an error.
+        # The first may still end with an error.
         _current.wait()
     except Exception as error:
         _let_go_of_the_group(error)

@@ -28,8 +28,8 @@ def silence() -> None:
 
 
 @contextlib.contextmanager
-def told_to(listener: Callable[[float], None]) -> Iterator[None]:
-    """Within the block, steps show no progress; those that count rows tell `listener` instead, which shows its own."""
+def counted_by(listener: Callable[[float], None]) -> Iterator[None]:
+    """Within the block, steps show no progress; those that count rows pass them to `listener` instead."""
     global _listener
     before, _listener = _listener, listener
     try:

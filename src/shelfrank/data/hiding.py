@@ -120,7 +120,7 @@ class Hiding:
             np.copyto(numerical[some], self.missing, where=of_numbers)
             np.copyto(categorical[some], codes, where=codes >= 0, casting="unsafe")
 
-    def told(self) -> list[str]:
+    def notes(self) -> list[str]:
         """The hidden features and their shares, for people."""
         if not self.units:
             return []

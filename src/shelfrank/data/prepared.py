@@ -256,9 +256,9 @@ class PreparedData:
         return pq.read_table(self.path / "texts" / "products.parquet")
 
     def feature_notes(self) -> list[str]:
-        """What preparing told of the features beside those that it left out: suspected leaks, defaults of no use."""
+        """Notes of preparing on features that it kept: suspected leaks, defaults of no use."""
         info = self.manifest.info
-        # Folders of other makers, such as the census, tell neither of defaults nor of leaks.
+        # Folders of other makers, such as the census, list neither defaults nor leaks.
         lost = sorted(info.get("lost_defaults", {}).items())
         suspects = info.get("suspect_features", {})
         return [

@@ -101,7 +101,7 @@ class LambdaMART(TreeRanker):
             f"validation loss is 1 - NDCG@{CUTOFF}, grades {self._told_grades()}, over the {len(sizes):,} of "
             f"{valid.n_searches:,} searches that have a positive and no missing label",
             *([f"{n_unknown:,} training rows without any label left out"] if n_unknown else []),
-            *hiding.told(),
+            *hiding.notes(),
         ]
         return Fitted(curve, choices, None, time.monotonic() - started)
 

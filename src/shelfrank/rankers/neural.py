@@ -97,7 +97,7 @@ class NeuralRanker(Ranker):
                 *trained.hidden,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
-                *([] if self.texts is None else self.texts.told()),
+                *([] if self.texts is None else self.texts.notes()),
                 f"weights of epoch {trained.best_epoch} of {len(trained.curve)}",
             ],
             parameters=self.model.parameter_counts(),

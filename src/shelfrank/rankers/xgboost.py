@@ -91,7 +91,7 @@ class XGBoost(TreeRanker):
         choices = [
             self._task_choice(),
             *kept_trees(best + 1, len(curve), "xgboost", self.settings.n_rounds),
-            *hiding.told(),
+            *hiding.notes(),
         ]
         return Fitted(curve, choices, None, time.monotonic() - started)
 

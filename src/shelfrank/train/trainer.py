@@ -127,7 +127,7 @@ class Trainer:
         self.model.load_state_dict(self.best)
         best_epoch = self.state.best_epoch + 1
         curve = [{**record, "best": record["epoch"] == best_epoch} for record in self.state.curve]
-        return Trained(curve, best_epoch, self.protocol, self.state.seconds, self.hiding.told())
+        return Trained(curve, best_epoch, self.protocol, self.state.seconds, self.hiding.notes())
 
     def resume(self) -> None:
         """Seeds the draws, and restores the last complete checkpoint if one is wanted and there."""

@@ -14,7 +14,7 @@ from shelfrank.config import ExperimentConfig, TuneConfig
 from shelfrank.core.artifact import fingerprint, is_current, publish, refuse_foreign, verify_files
 from shelfrank.core.errors import UserError
 from shelfrank.core.jobs import JobResult, JobRunner, Workers, shared_cores
-from shelfrank.core.progress import measured, told_to
+from shelfrank.core.progress import counted_by, measured
 from shelfrank.data.prepared import PreparedData
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.neural import NeuralRanker
@@ -102,7 +102,7 @@ def tune(
     with publish(out, KIND, inputs) as draft, measured() as cost:
         runner = JobRunner(_trials(work, inputs))
         workers = Workers(n_workers - 1, join, (prepared_path, ranker, config, settings, out), shared_cores(n_workers))
-        with workers, following("Tuning", search.stages()) as progress, told_to(progress.add):
+        with workers, following("Tuning", search.stages()) as progress, counted_by(progress.add):
 
             def on_results(stage: str, results: Sequence[JobResult]) -> None:
                 progress.update(stage, results)
@@ -148,7 +148,7 @@ def join(
         return
     search = _search(prepared, config, settings, inputs)
     try:
-        with told_to(lambda _: None):
+        with counted_by(lambda _: None):
             search.run(JobRunner(_trials(work_folder(out), inputs)), lambda *_: None)
     except Exception:
         # The trials are removed as soon as the result stands.

@@ -60,10 +60,10 @@ def reproduce(
     """
     if what not in WHAT:
         raise unknown_name("table", what, WHAT)
-    asked = TABLES if what == "all" else (what,)
+    requested = TABLES if what == "all" else (what,)
     path = prepared_path or make_data(out, budget)
     prepared = PreparedData.open(path)
-    wanted = {row.name: row for table in asked for row in rows_of(int(table[-1]))}
+    wanted = {row.name: row for table in requested for row in rows_of(int(table[-1]))}
     left_out = {name: why for name, row in wanted.items() if (why := why_not(row, prepared))}
     rows = [row for name, row in wanted.items() if name not in left_out]
     for name, why in left_out.items():
@@ -89,7 +89,7 @@ def reproduce(
         for training in trainings:
             write_json(draft.path / "runs" / f"{training.name}.json", pure_report(training))
         write_json(draft.path / "summary.json", summary)
-        write_pages(draft.path, summary, asked, with_claims=what == "all")
+        write_pages(draft.path, summary, requested, with_claims=what == "all")
     console.print(f"tables: done ({folder})", highlight=False)
     return folder
 
@@ -124,12 +124,12 @@ def summarise(
             if found is not None:
                 differences[pair.key] = found
             advance(1)
-    told = asdict(budget)
-    told["evaluate"] = config.model_dump(mode="json")
+    settings = asdict(budget)
+    settings["evaluate"] = config.model_dump(mode="json")
     return {
         "shelfrank": __version__,
         "torch": torch.__version__,
-        "budget": told,
+        "budget": settings,
         "tasks": list(prepared.tasks),
         "data": _data(prepared),
         "rows": rows,
@@ -138,16 +138,16 @@ def summarise(
     }
 
 
-def write_pages(folder: Path, summary: Mapping[str, Any], asked: Sequence[str], with_claims: bool) -> None:
+def write_pages(folder: Path, summary: Mapping[str, Any], requested: Sequence[str], with_claims: bool) -> None:
     """Writes the tables, and the claims where they are judged, in every format.
 
     Args:
         folder: Where they go.
         summary: What `summarise` gives, or `summary.json` holds.
-        asked: Names of tables.
+        requested: Names of tables.
         with_claims: Whether the claims are judged.
     """
-    made = tables(summary, asked)
+    made = tables(summary, requested)
     parts = [LEGEND, "", *(markdown_table(table) for table in made)]
     (folder / "tables.md").write_text("\n".join(parts), encoding="utf-8")
     (folder / "tables.tex").write_text("\n".join(latex_table(table) for table in made), encoding="utf-8")

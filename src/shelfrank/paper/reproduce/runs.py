@@ -137,12 +137,12 @@ def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfi
             changed = result.facts.get("changed", False)
             spent[0] += result.job.cost * changed
             if result.state == "failed":
-                _tell(result, f"failed: {result.facts['error']}")
+                _show(result, f"failed: {result.facts['error']}")
                 continue
             rate = spent[0] / max(time.monotonic() - started, 1e-9)
             unfinished = sum(job.cost for job in jobs if job.id not in seen)
             remaining = f", about {duration(unfinished / rate)} left" if rate and unfinished else ""
-            _tell(result, f"{'done' if changed else 'unchanged'} ({len(seen)} of {len(jobs)}{remaining})")
+            _show(result, f"{'done' if changed else 'unchanged'} ({len(seen)} of {len(jobs)}{remaining})")
         workers.check()
 
     # Run folders record what is finished, so that the jobs' own folder lasts no longer than this call.
@@ -216,7 +216,7 @@ def _encode_texts(trainings: Sequence[Training], path: Path) -> None:
         prepared = PreparedData.open(path)
         texts = ProblemTexts(problem(prepared, reading[0].config))
         texts.feed(torch.device("cpu"), prepared.split("train"))
-        console.print(f"encode texts: {texts.told()[1]}", highlight=False)
+        console.print(f"encode texts: {texts.notes()[1]}", highlight=False)
 
 
 def _expected_cost(training: Training) -> float:
@@ -226,5 +226,5 @@ def _expected_cost(training: Training) -> float:
     return 1.0 + 8.0 * training.row.reads_text + 4.0 * training.row.is_ft_transformer
 
 
-def _tell(result: JobResult, what: str) -> None:
+def _show(result: JobResult, what: str) -> None:
     console.print(f"{result.job.id}: {what}", highlight=False, markup=False, soft_wrap=True)

@@ -119,12 +119,12 @@ def ablation(summary: Summary, table: int, caption: str, with_base: bool) -> Pap
     return PaperTable(table, caption, groups, (*names, *names), tuple(lines), tuple(_left_out(summary, table)))
 
 
-def tables(summary: Summary, asked: Sequence[str]) -> list[PaperTable]:
-    """The asked tables, in order.
+def tables(summary: Summary, names: Sequence[str]) -> list[PaperTable]:
+    """The requested tables, in order.
 
     Args:
         summary: What `summary.json` holds.
-        asked: Their names, `table1` to `table5`.
+        names: Their names, `table1` to `table5`.
 
     Returns:
         The tables.
@@ -136,7 +136,7 @@ def tables(summary: Summary, asked: Sequence[str]) -> list[PaperTable]:
         ablation(summary, 4, "Cross against dot product in the TinyBERT matching layer", with_base=True),
         ablation(summary, 5, "With the relevance label task", with_base=True),
     ]
-    return [table for table in made if table.name in asked]
+    return [table for table in made if table.name in names]
 
 
 def _line_2(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> Line:
