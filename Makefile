@@ -22,7 +22,7 @@ test: $(VENV)/.test ## Runs the tests.
 OLD_PROCESSOR := ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE \
 	NPY_DISABLE_CPU_FEATURES=X86_V3 OPENBLAS_CORETYPE=Prescott GLIBC_TUNABLES=glibc.cpu.hwcaps=-AVX2,-FMA,-AVX
 NUMERIC_TESTS := tests/bundle/test_onnx.py tests/bundle/test_golden.py tests/nn tests/metrics tests/train/test_losses.py \
-	tests/train/test_loop.py tests/simulator/test_storefront_portable.py
+	tests/train/test_trainer.py tests/simulator/test_storefront_portable.py
 
 test-old-processor: $(VENV)/.test ## Runs the numeric tests as a processor without AVX would.
 	$(OLD_PROCESSOR) $(BIN)/python -W ignore -m pytest -p no:cacheprovider $(NUMERIC_TESTS)

@@ -12,7 +12,7 @@ from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.segmentations import query_kinds
 from shelfrank.metrics import bootstrap_difference, reciprocal_rank
 from shelfrank.paper.reproduce.budgets import budget_named
-from shelfrank.paper.reproduce.measure import Measured
+from shelfrank.paper.reproduce.measure import RowTrainings
 from shelfrank.paper.reproduce.rows import BY_NAME
 from shelfrank.paper.reproduce.runs import plan
 
@@ -53,7 +53,7 @@ def main() -> None:
 
 def ranks(row, budget, folder, split, k):
     """Reciprocal ranks by task of every seed and search."""
-    measured = Measured(plan([BY_NAME[row]], budget, folder, {}), split, budget.evaluate)
+    measured = RowTrainings(plan([BY_NAME[row]], budget, folder, {}), split, budget.evaluate)
     found = {}
     for index, task in enumerate(split.tasks):
         labels = np.ascontiguousarray(split.labels[:, index])

@@ -18,7 +18,6 @@ import numpy as np
 import torch
 
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.evaluate.segmentations import query_kinds
 from shelfrank.features.textual.comparison import WORD_FEATURES
 from shelfrank.metrics import bootstrap_difference, reciprocal_rank
@@ -33,9 +32,9 @@ NAMED = ("_matched", "_conflict")
 LAYER = ["neural.text.trained_layers=0", "neural.text.normalise_vectors=true"]
 CONTENDERS = {
     "no text": ("mmoe_dcn_v2", False),
-    "layer": ("mmoe_dcn_v2_tinybert_dot", False),
+    "layer": ("mmoe_dcn_v2_text_dot", False),
     "features": ("mmoe_dcn_v2", True),
-    "both": ("mmoe_dcn_v2_tinybert_dot", True),
+    "both": ("mmoe_dcn_v2_text_dot", True),
 }
 """Ranker, and whether it has the text features."""
 PAIRS = (("layer", "no text"), ("features", "no text"), ("both", "no text"), ("both", "features"))
@@ -49,7 +48,7 @@ class Shop(NamedTuple):
     out: Path
 
 
-class Measured(NamedTuple):
+class TextLift(NamedTuple):
     """Which searches are of a kind, and each contender's reciprocal ranks."""
 
     kinds: dict[str, np.ndarray]
@@ -74,7 +73,7 @@ def trained(contender: str, seed: int, shop: Shop, options: argparse.Namespace) 
 
 
 def reciprocal_ranks(run: Run, prepared: PreparedData, split: Split) -> np.ndarray:
-    scores = fuse(run.ranker(prepared).score(run.select(split)), score_weights(run, prepared))
+    scores = fuse(run.ranker(prepared).score(run.select(split)), run.config.fusion_weights(prepared.tasks).shares)
     clicks = np.ascontiguousarray(split.labels[:, split.tasks.index("click")])
     return reciprocal_rank(scores, clicks, split.search_offsets, split.tie_keys, K)
 
@@ -98,7 +97,7 @@ def correlations(run: Run, shop: Shop, split: Split) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def measured(shop: Shop, options: argparse.Namespace) -> Measured:
+def measured(shop: Shop, options: argparse.Namespace) -> TextLift:
     """Trains what is not trained yet on one shop, and tells of it."""
     test = shop.prepared.split("test")
     kinds = {"all kinds": np.ones(test.n_searches, bool), **query_kinds(shop.log, shop.prepared, "test")}
@@ -115,10 +114,10 @@ def measured(shop: Shop, options: argparse.Namespace) -> Measured:
         plain, normalised = correlations(trained("layer", options.seeds[0], shop, options), shop, test)
         print(f"\ncorrelation of the scalar product with the true grade: {plain:.3f}, normalised {normalised:.3f}")
     # A search without a click has no rank, whichever the seed.
-    return Measured(kinds, {contender: np.mean(values, axis=0) for contender, values in ranks.items()})
+    return TextLift(kinds, {contender: np.mean(values, axis=0) for contender, values in ranks.items()})
 
 
-def tell(found: Measured, n_resamples: int) -> None:
+def tell(found: TextLift, n_resamples: int) -> None:
     kinds, means = found
     print("\n| | " + " | ".join(f"{kind} ({chosen.sum():,} searches)" for kind, chosen in kinds.items()) + " |")
     print("|---|" + "---|" * len(kinds))
@@ -135,12 +134,12 @@ def tell(found: Measured, n_resamples: int) -> None:
     print()
 
 
-def together(parts: list[Measured]) -> Measured:
+def together(parts: list[TextLift]) -> TextLift:
     """The searches of several shops as if they were one's."""
     joined = [
         {name: np.concatenate([part[index][name] for part in parts]) for name in parts[0][index]} for index in range(2)
     ]
-    return Measured(joined[0], joined[1])
+    return TextLift(joined[0], joined[1])
 
 
 def main() -> None:

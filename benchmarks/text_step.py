@@ -27,7 +27,7 @@ from torch import Tensor
 
 from shelfrank.config import ExperimentConfig
 from shelfrank.data import batch
-from shelfrank.data.batch import Batch, Rows, ShuffledBatches
+from shelfrank.data.batch import Batch, ShuffledBatches, SplitRows
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.nn.matching import Bucket, RowTexts
 from shelfrank.rankers.base import TextTables
@@ -38,7 +38,7 @@ from shelfrank.text.encoder import PACKAGED, find_model
 from shelfrank.train.losses import task_losses
 from shelfrank.train.protocol import pick_protocol
 
-RANKER = "mmoe_dcn_v2_tinybert_cross"
+RANKER = "mmoe_dcn_v2_text_cross"
 TINYBERT = "huawei-noah/TinyBERT_General_6L_768D"
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -92,7 +92,7 @@ def race(
         feed = ranker.texts.feed(torch.device("cpu"), rows) if contender == "ours" else None
         build_s = clock() - started
         texts_of = feed.of_batch if feed else Naive(ranker.texts.encoder, ranker, prepared).of_batch
-        batches = ShuffledBatches(Rows(rows), batch_size, seed=0, whole_searches=True)
+        batches = ShuffledBatches(SplitRows(rows), batch_size, seed=0, whole_searches=True)
         trained = train(ranker, batches, texts_of, contender != "naive fp32", clock)
         about = {"model": model, "contender": contender, "batch_size": batch_size, "build_s": build_s, **trained}
         if feed is not None:
@@ -138,7 +138,7 @@ def texts_per_row(rows: Split, batch_size: int, group_searches: int) -> float:
     with mock.patch.object(batch, "GROUP_SEARCHES", group_searches):
         texts = [
             len(np.unique(some.query_idx)) + len(np.unique(some.product_idx))
-            for some in ShuffledBatches(Rows(rows), batch_size, seed=0, whole_searches=True).epoch(0)
+            for some in ShuffledBatches(SplitRows(rows), batch_size, seed=0, whole_searches=True).epoch(0)
         ]
     return sum(texts) / rows.n_rows
 

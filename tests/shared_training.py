@@ -18,8 +18,8 @@ from shelfrank.evaluate.evaluation import evaluate
 from shelfrank.nn.batch_norm import BatchNorm
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.run import train
-from shelfrank.train import loop
-from shelfrank.train.loop import fit
+from shelfrank.train.losses import LossWeights
+from shelfrank.train.trainer import Trainer
 from tiny import random_split, tiny, tiny_network
 
 WEIGHTS = (0.5, 0.3, 0.2)
@@ -67,10 +67,11 @@ def network_curves() -> dict[str, tuple[list[list[float]], dict[str, list[float]
             for n, seed, split in ((n_rows, 1, "train"), (63, 2, "valid"))
         ]
         torch.manual_seed(0)
-        model = MultiTaskRanker(4, (2,), 3, tiny_network(bottom, *settings), N_CLASSES)
+        model = MultiTaskRanker(4, (2,), 3, tiny_network(bottom, *settings), N_CLASSES, group=processes())
         config = TrainConfig(threads=1, precision="fp32", batch_size=batch_size, epochs=2, learning_rate=0.01)
         ghosts = model.bottom.ghost_batch_size
-        trained = fit(model, rows[0], rows[1], config, WEIGHTS, 0, relevance_weight=0.5, ghost_batch_size=ghosts)
+        trainer = Trainer(model, *rows, config, LossWeights(WEIGHTS, 0.5), 0, ghost_batch_size=ghosts)
+        trained = trainer.run()
         statistics = {key: value.tolist() for key, value in model.state_dict().items() if "running" in key}
         found[name] = (learned(trained.curve), statistics)
     return found
@@ -81,7 +82,7 @@ def normalised_gradients() -> dict[str, list[Any]]:
     group = processes()
     torch.manual_seed(0)
     x, wanted = torch.randn(7, 3) * 5 + 100, torch.randn(7, 3)
-    norm = BatchNorm(3)
+    norm = BatchNorm(3, group)
     own = slice(*((0, 7), (0, 5), (5, 7))[group.n - 1 + group.rank if group.n > 1 else 0])
     rows = x[own].clone().requires_grad_()
     normalised = norm(rows)
@@ -117,7 +118,7 @@ def work(prepared: Path, out: Path) -> None:
 
 def die(prepared: Path, out: Path, before_step: int) -> None:
     """Trains until the second process kills itself."""
-    steps, step = [0], loop._step
+    steps, step = [0], Trainer.step
 
     def counted(*args: object) -> Tensor:
         steps[0] += 1
@@ -125,7 +126,7 @@ def die(prepared: Path, out: Path, before_step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return step(*args)  # pyright: ignore[reportArgumentType]
 
-    loop._step = counted
+    Trainer.step = counted
     train(prepared, "mmoe_dcn_v2", tiny("mmoe_dcn_v2", *DROPPING), out)
 
 

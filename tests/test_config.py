@@ -13,7 +13,6 @@ from shelfrank.config import (
     PrepareConfig,
     SplitConfig,
     TuneConfig,
-    normalised_weights,
     resolve,
 )
 from shelfrank.config.settings import attribute_meanings, settings_of
@@ -168,27 +167,6 @@ def test_sizes_as_the_engine_spells_them(size: str) -> None:
 def test_a_split_leaves_room_for_the_test_searches() -> None:
     with pytest.raises(ValueError, match=r"must leave a share for test, but they add up to 1 "):
         SplitConfig(train=0.9, valid=0.1)
-
-
-@pytest.mark.parametrize(
-    ("weights", "tasks", "expected"),
-    [
-        (None, ["click", "purchase"], {"click": 0.5, "purchase": 0.5}),
-        ({"click": 1, "purchase": 3}, ["click", "purchase"], {"click": 0.25, "purchase": 0.75}),
-        ({"click": 2, "purchase": 6}, ["click"], {"click": 1.0}),
-        ({"purchase": 2}, ["click", "purchase"], {"click": 0.0, "purchase": 1.0}),
-    ],
-)
-def test_weights_sum_to_one_over_the_tasks_of_the_log(
-    weights: dict[str, float] | None, tasks: list[str], expected: dict[str, float]
-) -> None:
-    assert normalised_weights(weights, tasks) == expected
-
-
-@pytest.mark.parametrize("weights", [{"purchase": 1}, {"click": 0}, {"click": -1, "add_to_cart": 3}, {}])
-def test_weights_without_any_weight_are_refused(weights: dict[str, float]) -> None:
-    with pytest.raises(UserError, match=r"0 or more with at least one above 0 .* tasks click, add_to_cart, but they"):
-        normalised_weights(weights, ["click", "add_to_cart"])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from shelfrank.rankers.run import train
 from small_log import prepare_small_log, small_tables
 from tiny import tiny
 
-RANKERS = ("xgboost", "lambdamart", "mmoe", "mmoe_dcn_v2", "ftt", "tabnet", "dcn_v2_single", "mmoe_dcn_v2_tinybert_dot")
+RANKERS = ("xgboost", "lambdamart", "mmoe", "mmoe_dcn_v2", "ftt", "tabnet", "dcn_v2_single", "mmoe_dcn_v2_text_dot")
 """One of each family."""
 
 HOSTILE = (
@@ -110,7 +110,7 @@ TOLD = [
     ("mmoe", "train.batch_size=1", None),
     ("mmoe", "train.batch_size=2", None),
     ("tabnet", "train.batch_size=1", None),
-    ("mmoe_dcn_v2_tinybert_dot", "train.batch_size=1", None),
+    ("mmoe_dcn_v2_text_dot", "train.batch_size=1", None),
     ("xgboost", "xgboost.n_rounds=1", None),
     ("lambdamart", "lambdamart.min_rows_per_leaf=2147483647", None),
 ]

@@ -175,7 +175,7 @@ def test_a_logging_that_was_cut_off_is_completed(
 ) -> None:
     folder = small_runs["mmoe_dcn_v2"]
     with monkeypatch.context() as patch:
-        patch.setattr(tracking, "MOST_IN_BATCH", 40)
+        patch.setattr(tracking, "MAX_IN_BATCH", 40)
         patch.setattr("mlflow.MlflowClient.log_artifact", lambda *_: (_ for _ in ()).throw(OSError("the line is dead")))
         with pytest.raises(UserError, match=r"finished and safe, but .*the line is dead.*shelfrank track"):
             log(folder, [evaluation])

@@ -40,7 +40,7 @@ TINY = (
 
 def tiny(ranker: str, *assignments: str, seed: int | None = None) -> ExperimentConfig:
     """The config of a ranker that trains in a moment; the assignments come on top."""
-    text = [f"neural.text.model={tiny_bert()}"] if "tinybert" in ranker else []
+    text = [f"neural.text.model={tiny_bert()}"] if "text" in ranker else []
     return resolve_experiment(ranker, None, [*TINY, *text, *assignments], seed)
 
 

@@ -8,12 +8,13 @@ from jaxtyping import Float
 
 from shelfrank.config import DCNV2Config, FTTransformerConfig, MMoEConfig, NeuralConfig, TabNetConfig, TrainConfig
 from shelfrank.core.schema import Side
-from shelfrank.data.batch import Rows as SplitRows
-from shelfrank.data.batch import ShuffledBatches
+from shelfrank.data.batch import ShuffledBatches, SplitRows
 from shelfrank.data.prepared import Column, Split
 from shelfrank.nn.model import MultiTaskRanker
-from shelfrank.train.loop import fit, predict
+from shelfrank.train.losses import LossWeights
+from shelfrank.train.predict import predict
 from shelfrank.train.protocol import pick_protocol
+from shelfrank.train.trainer import Trainer
 
 from .clock import RaceClock
 from .contender import MULTI_TASK, SHAPE, Parameters, Setting
@@ -88,11 +89,11 @@ class Shelfrank:
         return count_parameters(self.model)
 
     def train(self, clock: RaceClock) -> None:
-        """Runs `fit`."""
+        """Runs the trainer."""
         clock.watch(self.model)
-        weights = [1.0 / self.n_tasks] * self.n_tasks
+        weights = LossWeights([1.0 / self.n_tasks] * self.n_tasks)
         valid = self.split.searches(np.arange(VALIDATION_ROWS))
-        fit(self.model, self.split, valid, self.config, weights, self.seed)
+        Trainer(self.model, self.split, valid, self.config, weights, self.seed).run()
 
     def predict(self, rows: Rows) -> Float[np.ndarray, " rows"]:
         """Scores the click."""

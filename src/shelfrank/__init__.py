@@ -80,8 +80,8 @@ __all__ = [
 class _Package(ModuleType):
     """Keeps a step's name for its function where a subpackage has the same name.
 
-    Importing `shelfrank.train.loop` would otherwise replace the function `shelfrank.train` by the subpackage. The
-    function stays, and has what the subpackage has as attributes: there `import shelfrank.train.loop as loop` looks.
+    Importing `shelfrank.train.trainer` would otherwise replace the function `shelfrank.train` by the subpackage. The
+    function stays and has the attributes of the subpackage, which is where `import shelfrank.train.trainer as x` looks.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -40,7 +40,7 @@ NETWORK = ("mmoe_dcn_v2", ("mmoe_dcn_v2", []))
 TEXT_NETWORK = (
     "mmoe_dcn_v2_text",
     (
-        "mmoe_dcn_v2_tinybert_dot",
+        "mmoe_dcn_v2_text_dot",
         # Its encoder stays as it is: training its last layer takes ten times as long.
         ["neural.text.model=packaged", "neural.text.trained_layers=0", "neural.text.normalise_vectors=true"],
     ),

@@ -27,7 +27,7 @@ LOGGED_TAG, EVALUATION_TAG = "shelfrank.logged", "shelfrank.evaluation"
 FILES = frozenset({".yaml", ".json", ".jsonl", ".safetensors", ".ubj", ".txt"})
 """Files of a run that are logged: settings, records, and weights in formats that run no code when they are read."""
 
-MOST_IN_BATCH = 100
+MAX_IN_BATCH = 100
 MAX_KEY, MAX_VALUE = 250, 500
 """MLflow's limits; servers before 2.8 take no longer values. What is cut here is whole in `config.yaml`."""
 
@@ -236,8 +236,8 @@ def _tasks(run: Run) -> tuple[str, ...]:
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
     every = list(items)
-    for start in range(0, len(every), MOST_IN_BATCH):
-        yield every[start : start + MOST_IN_BATCH]
+    for start in range(0, len(every), MAX_IN_BATCH):
+        yield every[start : start + MAX_IN_BATCH]
 
 
 def _experiment(client: "MlflowClient", name: str | None) -> str:

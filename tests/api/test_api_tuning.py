@@ -25,8 +25,8 @@ def finished(out: Path) -> bool:
 def test_a_search_is_the_one_of_the_command_line(join: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[tuple[Any, ...]] = []
 
-    def tune(prepared: Path, ranker: str, config: Any, out: Path, settings: Any, workers: int, storage: Any) -> bool:
-        given.append((prepared, ranker, config, out, settings, workers, storage))
+    def tune(prepared: Path, ranker: str, config: Any, out: Path, settings: Any, workers: int) -> bool:
+        given.append((prepared, ranker, config, out, settings, workers))
         return finished(out)
 
     monkeypatch.setattr(tuning, "tune", tune)

@@ -83,8 +83,8 @@ def replayed(run_path: Path, bundle: Bundle, n: int = 12) -> tuple[np.ndarray, n
         ("lambdamart", ()),
         ("dcn_v2_single", ()),
         ("mmoe", ("exclude_sides=[customer]", "exclude_features=[brand]")),
-        ("mmoe_dcn_v2_tinybert_cross", ()),
-        ("mmoe_dcn_v2_tinybert_dot", ("neural.text.trained_layers=2", "neural.text.normalise_vectors=true")),
+        ("mmoe_dcn_v2_text_cross", ()),
+        ("mmoe_dcn_v2_text_dot", ("neural.text.trained_layers=2", "neural.text.normalise_vectors=true")),
     ],
 )
 def test_a_bundle_gives_the_scores_of_its_run(
@@ -123,7 +123,7 @@ def test_trees_that_were_saved_with_the_features_names_are_still_served(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("ranker", ["mmoe_dcn_v2_tinybert_cross", "xgboost", "lambdamart", "popularity"])
+@pytest.mark.parametrize("ranker", ["mmoe_dcn_v2_text_cross", "xgboost", "lambdamart", "popularity"])
 def test_products_that_a_bundle_does_not_know_have_one_score_on_any_page(
     ranker: str, precision: Precision, exported: Callable[..., Path]
 ) -> None:
@@ -166,7 +166,7 @@ def test_the_same_run_is_exported_once(trained: Callable[..., Path], tmp_path: P
 
 
 def test_a_bundle_is_one_folder_without_pickles(exported: Callable[..., Path]) -> None:
-    folder = exported("mmoe_dcn_v2_tinybert_cross")
+    folder = exported("mmoe_dcn_v2_text_cross")
     files = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     wanted = {
         "bundle.json",
@@ -200,7 +200,7 @@ def test_a_bundle_is_one_folder_without_pickles(exported: Callable[..., Path]) -
 
 
 def test_eight_bits_are_measured_beside_the_rest(exported: Callable[..., Path]) -> None:
-    folder = exported("mmoe_dcn_v2_tinybert_cross")
+    folder = exported("mmoe_dcn_v2_text_cross")
     quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
     assert quality == read_manifest(folder, KIND).info["quality"]
     assert quality["fp32"]["largest_gap"] < 1e-5 < quality["int8"]["largest_gap"]
@@ -211,7 +211,7 @@ def test_eight_bits_are_measured_beside_the_rest(exported: Callable[..., Path]) 
 
 
 def test_half_vectors_cost_little(trained: Callable[..., Path], tmp_path: Path) -> None:
-    run = trained("mmoe_dcn_v2_tinybert_cross")
+    run = trained("mmoe_dcn_v2_text_cross")
     export(run, tmp_path / "bundle", ExportSettings(int8=False, vectors="fp16", golden_pages=2, replayed=0))
     bundle = Bundle.open(BundleStore(tmp_path / "bundle").open().path)
     assert bundle.product_vectors is not None
@@ -232,7 +232,7 @@ def test_a_changed_golden_score_is_refused(trained: Callable[..., Path], tmp_pat
 
 
 def test_cold_products_have_the_vector_of_no_text(exported: Callable[..., Path]) -> None:
-    folder = exported("mmoe_dcn_v2_tinybert_cross")
+    folder = exported("mmoe_dcn_v2_text_cross")
     bundle = Bundle.open(folder)
     assert bundle.matching is not None
     asked = load_requests(folder)[0].asked
@@ -248,8 +248,8 @@ def test_cold_products_have_the_vector_of_no_text(exported: Callable[..., Path])
     ("ranker", "encoder", "graphs"),
     [
         ("mmoe", "none", {"ranker", "semantic"}),
-        ("mmoe_dcn_v2_tinybert_cross", "same", {"ranker", "query"}),
-        ("mmoe_dcn_v2_tinybert_cross", "other", {"ranker", "query", "semantic"}),
+        ("mmoe_dcn_v2_text_cross", "same", {"ranker", "query"}),
+        ("mmoe_dcn_v2_text_cross", "other", {"ranker", "query", "semantic"}),
     ],
 )
 def test_the_semantic_score_of_a_new_query_is_that_of_its_model(

@@ -17,7 +17,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.rankers.run import train
 from tiny import tiny
 
-RANKER = "mmoe_dcn_v2_tinybert_cross"
+RANKER = "mmoe_dcn_v2_text_cross"
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,8 @@
-import multiprocessing
-import os
-import signal
 import threading
-import time
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import pytest
 
-from shelfrank.core.parallel import end_with_parent, ordered_map
+from shelfrank.core.parallel import ordered_map
 
 
 def test_results_come_in_order_while_later_items_run() -> None:
@@ -47,39 +41,3 @@ def test_items_are_taken_no_faster_than_results() -> None:
     results = ordered_map(lambda item: item, items(), threads=2)
     next(results)
     assert len(taken) <= 4
-
-
-def work_for_a_minute(pid: Path) -> None:
-    pid.with_suffix(".part").write_text(str(os.getpid()))
-    pid.with_suffix(".part").rename(pid)
-    time.sleep(60)
-
-
-def start_a_worker(pid: Path) -> None:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent) as pool:
-        pool.submit(work_for_a_minute, pid).result()
-
-
-def wait_until(condition) -> bool:
-    deadline = time.monotonic() + 30
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
-
-
-def is_alive(pid: int) -> bool:
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    parent = multiprocessing.get_context("spawn").Process(target=start_a_worker, args=(tmp_path / "pid",))
-    parent.start()
-    assert wait_until((tmp_path / "pid").exists)
-    worker = int((tmp_path / "pid").read_text())
-    assert is_alive(worker)
-
-    os.kill(parent.pid, signal.SIGKILL)
-    parent.join()
-
-    assert wait_until(lambda: not is_alive(worker))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from shelfrank.data.batch import Batch, Rows, ShuffledBatches
+from shelfrank.data.batch import Batch, ShuffledBatches, SplitRows
 from tiny import hand_split, random_split
 
 N_ROWS = 103
@@ -20,7 +20,7 @@ def rows_of(batches: ShuffledBatches, epoch: int, first_step: int = 0) -> list[l
 
 @pytest.mark.parametrize(("batch_size", "n_steps"), [(10, 11), (103, 1), (1000, 1), (1, 103), (102, 2)])
 def test_every_row_once_an_epoch_in_nearly_equal_batches(batch_size: int, n_steps: int) -> None:
-    batches = ShuffledBatches(Rows(numbered()), batch_size, seed=0)
+    batches = ShuffledBatches(SplitRows(numbered()), batch_size, seed=0)
     rows = rows_of(batches, epoch=0)
     sizes = {len(batch) for batch in rows}
     assert sorted(row for batch in rows for row in batch) == list(range(N_ROWS))
@@ -30,21 +30,21 @@ def test_every_row_once_an_epoch_in_nearly_equal_batches(batch_size: int, n_step
 
 
 def test_seed_and_epoch_decide_the_order() -> None:
-    batches = ShuffledBatches(Rows(numbered()), 10, seed=0)
-    assert rows_of(batches, 1) == rows_of(ShuffledBatches(Rows(numbered()), 10, seed=0), 1)
+    batches = ShuffledBatches(SplitRows(numbered()), 10, seed=0)
+    assert rows_of(batches, 1) == rows_of(ShuffledBatches(SplitRows(numbered()), 10, seed=0), 1)
     assert rows_of(batches, 1) != rows_of(batches, 2)
-    assert rows_of(batches, 1) != rows_of(ShuffledBatches(Rows(numbered()), 10, seed=1), 1)
+    assert rows_of(batches, 1) != rows_of(ShuffledBatches(SplitRows(numbered()), 10, seed=1), 1)
 
 
 @pytest.mark.parametrize("first_step", [0, 4, 11])
 def test_an_epoch_can_begin_at_any_step(first_step: int) -> None:
-    batches = ShuffledBatches(Rows(numbered()), 10, seed=0)
+    batches = ShuffledBatches(SplitRows(numbered()), 10, seed=0)
     assert rows_of(batches, 3, first_step) == rows_of(batches, 3)[first_step:]
 
 
 def test_a_batch_holds_its_rows_of_every_array() -> None:
     split = random_split(20, relevance_classes=4)
-    batch = Rows(split).gather(np.array([3, 16]))
+    batch = SplitRows(split).gather(np.array([3, 16]))
     assert batch.numerical.tolist() == split.numerical[[3, 16]].tolist()
     assert batch.categorical.tolist() == split.categorical[[3, 16]].tolist()
     assert batch.labels.tolist() == split.labels[[3, 16]].tolist()
@@ -53,7 +53,7 @@ def test_a_batch_holds_its_rows_of_every_array() -> None:
 
 def test_arrays_that_lie_on_the_device_give_the_same_batches() -> None:
     split = random_split(20, relevance_classes=4)
-    mapped, resident = Rows(split), Rows(split, resident=True)
+    mapped, resident = SplitRows(split), SplitRows(split, resident=True)
     for rows in (np.array([3, 16]), slice(5, 9), slice(18, 40), slice(0, 0)):
         ours, theirs = vars(resident.gather(rows)), vars(mapped.gather(rows))
         assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
@@ -63,7 +63,7 @@ def test_arrays_that_lie_on_the_device_give_the_same_batches() -> None:
 def test_whole_searches_stay_together(batch_size: int, n_steps: int) -> None:
     split = random_split(N_ROWS)
     split.numerical[:, 0] = np.arange(N_ROWS)
-    batches = ShuffledBatches(Rows(split), batch_size, seed=0, whole_searches=True)
+    batches = ShuffledBatches(SplitRows(split), batch_size, seed=0, whole_searches=True)
     rows = rows_of(batches, epoch=0)
     assert sorted(row for batch in rows for row in batch) == list(range(N_ROWS))
     assert len(rows) == batches.n_steps == n_steps
@@ -82,9 +82,9 @@ def test_searches_that_share_products_lie_together() -> None:
     split = hand_split([[0, 1]] * 200, np.arange(200, dtype=np.float32)[:, None], [5] * 40)
     kinds = np.tile(np.arange(10), 4)
     split.product_idx[:] = (5 * kinds[:, None] + np.arange(5)).ravel()
-    batches = ShuffledBatches(Rows(split), 40, seed=0, whole_searches=True)
+    batches = ShuffledBatches(SplitRows(split), 40, seed=0, whole_searches=True)
     together = [{kinds[row // 5] for row in batch} for batch in rows_of(batches, 0)]
-    alone = ShuffledBatches(Rows(split), 40, seed=0)
+    alone = ShuffledBatches(SplitRows(split), 40, seed=0)
     assert np.mean([len(some) for some in together]) <= 3.5
     assert np.mean([len({kinds[row // 5] for row in batch}) for batch in rows_of(alone, 0)]) > 7
     # Another epoch brings other groups together.
@@ -92,22 +92,22 @@ def test_searches_that_share_products_lie_together() -> None:
 
 
 def test_a_batch_of_a_split_without_relevance_has_none() -> None:
-    batches = list(Rows(random_split(7)).in_order(5))
+    batches = list(SplitRows(random_split(7)).in_order(5))
     assert [batch.relevance.tolist() for batch in batches] == [[-1] * 5, [-1] * 2]
 
 
 def test_a_batch_has_memory_of_its_own() -> None:
     split = random_split(20)
     before = split.numerical.copy()
-    Rows(split).gather(slice(0, 5)).numerical.zero_()
+    SplitRows(split).gather(slice(0, 5)).numerical.zero_()
     assert np.array_equal(split.numerical, before)
 
 
 def test_in_order_keeps_the_order() -> None:
-    batches = list(Rows(numbered()).in_order(40))
+    batches = list(SplitRows(numbered()).in_order(40))
     assert [len(batch.labels) for batch in batches] == [40, 40, 23]
     assert torch.cat([batch.numerical[:, 0] for batch in batches]).tolist() == list(range(N_ROWS))
-    assert list(Rows(random_split(0)).in_order(40)) == []
+    assert list(SplitRows(random_split(0)).in_order(40)) == []
 
 
 @pytest.mark.parametrize("rows", [(2, 3, 2, 2), (2, 2, 2, 3)], ids=["codes", "relevance"])

@@ -7,8 +7,8 @@ import pytest
 
 from planted_shop import ROWS_PER_SEARCH, planted
 from shelfrank.core.schema import Side
-from shelfrank.data.batch import Rows, ShuffledBatches
-from shelfrank.data.hiding import FEWEST_ROWS, MOST_SHARE, MOST_TOGETHER, Hiding
+from shelfrank.data.batch import ShuffledBatches, SplitRows
+from shelfrank.data.hiding import MAX_SHARE, MAX_TOGETHER, MIN_ROWS, Hiding
 from shelfrank.data.prepared import Column
 
 SHOP = planted(2_000, seed=0).rows
@@ -28,7 +28,7 @@ def test_each_feature_is_hidden_alone_and_customer_and_product_as_a_whole() -> N
     assert [units[name].by_search for name in ("maker", "segment", "device")] == [False, True, True]
     assert [unit.whole for unit in units.values()] == [True, True, *[False] * 5]
     # Four of the search and three of the row come to 20 and to 15 %.
-    assert [unit.share for unit in units.values() if unit.by_search] == [pytest.approx(MOST_TOGETHER / 4)] * 4
+    assert [unit.share for unit in units.values() if unit.by_search] == [pytest.approx(MAX_TOGETHER / 4)] * 4
     assert [unit.share for unit in units.values() if not unit.by_search] == [pytest.approx(SHARE)] * 3
 
 
@@ -58,11 +58,11 @@ def test_of_a_search_and_of_a_row_one_thing_is_hidden_and_most_rows_stay_whole()
     rows = replace(SHOP, categorical=np.ones((SHOP.n_rows, n), np.int32), categorical_columns=columns)
     hiding = Hiding(rows, 0.1, seed=0)
     shares = [sum(unit.share for unit in hiding.units if unit.by_search == each) for each in (True, False)]
-    assert shares == [pytest.approx(MOST_TOGETHER)] * 2
+    assert shares == [pytest.approx(MAX_TOGETHER)] * 2
     of_numbers, codes = hiding.hidden(np.arange(rows.n_rows), 0)
     touched = of_numbers.any(axis=1) | (codes >= 0).any(axis=1)
-    assert touched.mean() == pytest.approx(1 - (1 - MOST_TOGETHER) ** 2, abs=0.02)
-    assert "27.7% of the rows have something hidden" in hiding.told()[0]
+    assert touched.mean() == pytest.approx(1 - (1 - MAX_TOGETHER) ** 2, abs=0.02)
+    assert "27.7% of the rows have something hidden" in hiding.notes()[0]
     # One feature, or a side as a whole.
     for side in (0, 1):
         n_hidden = (codes[:, side::2] >= 0).sum(axis=1)
@@ -143,18 +143,18 @@ def test_computed_numbers_of_products_are_never_hidden_and_those_of_customers_as
     assert (unit.name, unit.numerical, unit.categorical) == ("the customer", (1,), ())
 
 
-@pytest.mark.parametrize(("n_searches", "aim"), [(10, MOST_SHARE), (1_000, FEWEST_ROWS / 15_000), (4_000, 0.02)])
+@pytest.mark.parametrize(("n_searches", "aim"), [(10, MAX_SHARE), (1_000, MIN_ROWS / 15_000), (4_000, 0.02)])
 def test_small_splits_hide_more(n_searches: int, aim: float) -> None:
     hiding = Hiding(planted(n_searches, seed=0).rows, 0.02, seed=0)
     for by_search, n in ((True, 4), (False, 3)):
         shares = [unit.share for unit in hiding.units if unit.by_search == by_search]
-        assert shares == [pytest.approx(min(aim, MOST_TOGETHER / n))] * n
+        assert shares == [pytest.approx(min(aim, MAX_TOGETHER / n))] * n
 
 
 def test_nothing_is_hidden_where_nothing_shall_be() -> None:
     hiding = Hiding(SHOP, 0.0, seed=0)
     assert hiding.units == ()
-    assert hiding.told() == []
+    assert hiding.notes() == []
     of_numbers, codes = hiding.hidden(np.arange(50), 0)
     assert not of_numbers.any()
     assert (codes < 0).all()
@@ -163,7 +163,7 @@ def test_nothing_is_hidden_where_nothing_shall_be() -> None:
 
 def test_batches_of_any_size_and_share_hide_the_same_values_and_another_epoch_others() -> None:
     def epoch_of(batch_size: int, epoch: int, seed: int = 0, first_step: int = 0) -> dict[int, tuple[float, ...]]:
-        batches = ShuffledBatches(Rows(SHOP), batch_size, seed=5, hiding=Hiding(SHOP, SHARE, seed))
+        batches = ShuffledBatches(SplitRows(SHOP), batch_size, seed=5, hiding=Hiding(SHOP, SHARE, seed))
         return {
             int(place): (*batch.numerical[i].tolist(), *batch.categorical[i].tolist())
             for batch in batches.epoch(epoch, first_step)

@@ -105,7 +105,7 @@ def test_the_report_says_what_was_measured(name: str, evaluation: Evaluation, sp
     assert (report["calibration"] is not None) == (name in NETWORKS or name == "xgboost")
     assert (report["params"] is not None) == (name in NETWORKS)
     if name in NETWORKS:
-        assert (report["params"]["total"] > report["params"]["trainable"]) == ("tinybert" in name)
+        assert (report["params"]["total"] > report["params"]["trainable"]) == ("text" in name)
 
 
 def test_an_evaluation_is_made_once(small_runs: dict[str, Path], evaluations: dict[str, Path]) -> None:

@@ -23,7 +23,7 @@ from shelfrank.rankers.run import problem
 from shelfrank.rankers.xgboost import XGBoost
 from tiny import add_relevance, tiny, tiny_bert
 
-NAMES = ("mmoe_dcn_v2", "dcn_v2", "dcn_v2_single", "mmoe_dcn_v2_tinybert_cross", "xgboost", "lambdamart")
+NAMES = ("mmoe_dcn_v2", "dcn_v2", "dcn_v2_single", "mmoe_dcn_v2_text_cross", "xgboost", "lambdamart")
 TASKS = {"dcn_v2_single": ("add_to_cart",), "xgboost": ("add_to_cart",)}
 every_ranker = pytest.mark.parametrize("name", NAMES)
 
@@ -72,8 +72,10 @@ def test_contributions_lead_from_the_baselines_logits_to_the_rows(
     ranker = rankers[name]
     found = explain(ranker, page, baseline)  # pyright: ignore[reportArgumentType]
     assert len(found) == page.n_rows
-    tolerance = TOLERANCE if isinstance(ranker, NeuralRanker) else 1e-4
+    is_network = isinstance(ranker, NeuralRanker)
+    tolerance, method = (TOLERANCE, "integrated_gradients") if is_network else (1e-4, "shap")
     for explanation, logits in zip(found, logits_of(ranker, page), strict=True):
+        assert explanation.method == method
         assert explanation.tasks == TASKS.get(name, page.tasks)
         np.testing.assert_allclose(explanation.logits, logits, atol=1e-4)
         reached = explanation.baseline_logits + explanation.contributions.sum(axis=1)
@@ -85,7 +87,7 @@ def test_contributions_lead_from_the_baselines_logits_to_the_rows(
 @every_ranker
 def test_the_features_are_those_that_the_ranker_sees(name: str, rankers: dict[str, Ranker], page: Split) -> None:
     columns = (*page.numerical_columns, *page.categorical_columns)
-    text = "tinybert" in name
+    text = "text" in name
     for explanation in explain(rankers[name], page):
         assert explanation.features == (*(column.name for column in columns), *([TEXT_MATCH] if text else []))
         assert explanation.sides == (*(column.side for column in columns), *([Side.INTERACTION] if text else []))
@@ -203,13 +205,13 @@ def test_a_task_of_no_weight_is_not_explained(prepared: PreparedData, page: Spli
 def test_the_match_of_the_texts_contributes_unless_the_customer_is_what_changes(
     rankers: dict[str, Ranker], page: Split
 ) -> None:
-    ranker = rankers["mmoe_dcn_v2_tinybert_cross"]
+    ranker = rankers["mmoe_dcn_v2_text_cross"]
     assert all(explanation.contributions[:, -1].any() for explanation in explain(ranker, page))
     assert not any(explanation.contributions[:, -1].any() for explanation in explain(ranker, page, "neutral"))
 
 
 def test_where_gradients_are_off_it_explains_all_the_same(rankers: dict[str, Ranker], page: Split) -> None:
-    for name in ("mmoe_dcn_v2", "mmoe_dcn_v2_tinybert_cross"):
+    for name in ("mmoe_dcn_v2", "mmoe_dcn_v2_text_cross"):
         (expected,) = explain(rankers[name], take(page, [0]))
         for off in (torch.no_grad, torch.inference_mode):
             with off():

@@ -75,7 +75,7 @@ def test_many_scores_in_few_levels_tell_nearly_the_same() -> None:
     score = grade + rng.normal(0, 2, len(grade))
     group = np.zeros(len(grade), dtype=int)
     exact = RankedPairs.of(score, grade, group, 4, by_group=False)
-    coarse = RankedPairs.of(score, grade, group, 4, by_group=False, most_levels=1000)
+    coarse = RankedPairs.of(score, grade, group, 4, by_group=False, max_levels=1000)
     assert coarse.n_levels == 1000 < exact.n_levels
     np.testing.assert_allclose(coarse.correlations(), exact.correlations(), atol=1e-3)
     assert exact.correlations()[0][0] > 0.3
@@ -83,7 +83,7 @@ def test_many_scores_in_few_levels_tell_nearly_the_same() -> None:
 
 def test_scores_that_are_the_same_share_a_level() -> None:
     score, grade = np.array([0.0] * 90 + [1.0] * 10), np.array([0] * 95 + [3] * 5)
-    ranked = RankedPairs.of(score, grade, np.zeros(100, dtype=int), 4, by_group=False, most_levels=10)
+    ranked = RankedPairs.of(score, grade, np.zeros(100, dtype=int), 4, by_group=False, max_levels=10)
     assert ranked.n_levels == 2
     np.testing.assert_allclose(np.ravel(ranked.correlations()), reference(score, grade), atol=1e-12)
 

@@ -214,7 +214,7 @@ def test_a_single_tasks_label_is_learned_and_no_other(prepared: PreparedData) ->
 
 
 def test_another_text_encoder_than_the_runs_is_refused(prepared: PreparedData, tmp_path: Path) -> None:
-    name = "mmoe_dcn_v2_tinybert_dot"
+    name = "mmoe_dcn_v2_text_dot"
     model = save_tiny_bert(tmp_path / "model")
     ranker, _ = fitted(prepared, name, f"neural.text.model={model}")
     ranker.save(tmp_path)
@@ -226,7 +226,7 @@ def test_another_text_encoder_than_the_runs_is_refused(prepared: PreparedData, t
 
 
 def test_frozen_layers_stay_as_they_are_and_trained_ones_move(prepared: PreparedData) -> None:
-    name = "mmoe_dcn_v2_tinybert_cross"
+    name = "mmoe_dcn_v2_text_cross"
     ranker, _ = fitted(prepared, name)
     fresh = NeuralRanker(problem(prepared, tiny(name)))
     assert isinstance(ranker, NeuralRanker)
@@ -243,7 +243,7 @@ def test_frozen_layers_stay_as_they_are_and_trained_ones_move(prepared: Prepared
 
 
 def test_the_texts_learning_rate_is_its_own(prepared: PreparedData) -> None:
-    name = "mmoe_dcn_v2_tinybert_cross"
+    name = "mmoe_dcn_v2_text_cross"
     ranker, _ = fitted(prepared, name, "neural.text.learning_rate=1e-12")
     fresh = NeuralRanker(problem(prepared, tiny(name)))
     assert isinstance(ranker, NeuralRanker)
@@ -257,13 +257,13 @@ def test_the_texts_learning_rate_is_its_own(prepared: PreparedData) -> None:
 
 def test_a_network_with_text_is_not_compiled(prepared: PreparedData) -> None:
     with pytest.raises(UserError, match="compile must be false for a network with text"):
-        fitted(prepared, "mmoe_dcn_v2_tinybert_cross", "train.compile=true")
+        fitted(prepared, "mmoe_dcn_v2_text_cross", "train.compile=true")
 
 
 def test_products_without_any_text_are_told(prepared: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TextTables, "documents", lambda _: ["", "  "])
     with pytest.raises(UserError, match="products with texts"):
-        fitted(prepared, "mmoe_dcn_v2_tinybert_cross")
+        fitted(prepared, "mmoe_dcn_v2_text_cross")
 
 
 def test_tasks_without_weight_are_not_scored(prepared: PreparedData) -> None:

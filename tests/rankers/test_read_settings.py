@@ -77,9 +77,7 @@ def test_the_settings_of_a_network_decide_which_others_it_reads(
 
 
 def test_a_network_with_text_reads_the_encoder_and_a_single_task_no_weights() -> None:
-    with_text = read_settings(
-        "mmoe_dcn_v2_tinybert_cross", resolve_experiment("mmoe_dcn_v2_tinybert_cross", None, [], 0)
-    )
+    with_text = read_settings("mmoe_dcn_v2_text_cross", resolve_experiment("mmoe_dcn_v2_text_cross", None, [], 0))
     assert with_text["neural"]["text"]["max_tokens"] == 64
     single = read_settings("dcn_v2_single", resolve_experiment("dcn_v2_single", None, [], 0))
     assert not {"task_weights", "score_weights", "relevance_weight"} & single.keys()

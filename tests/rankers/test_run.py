@@ -23,8 +23,8 @@ from shelfrank.prepare.pipeline import prepare
 from shelfrank.rankers import read_settings
 from shelfrank.rankers.neural import WEIGHTS
 from shelfrank.rankers.run import KIND, Run, problem, train
-from shelfrank.train import loop
 from shelfrank.train.checkpoint import CURVE, FILE
+from shelfrank.train.trainer import Trainer
 from small_log import small_tables, write_small_log
 from tiny import add_relevance, tiny
 
@@ -36,11 +36,12 @@ KILLED = """
 import os, pathlib, signal, sys
 from shelfrank.config import ExperimentConfig
 from shelfrank.rankers.run import train
-from shelfrank.train import checkpoint, loop
+from shelfrank.train import checkpoint
+from shelfrank.train.trainer import Trainer
 
 kill_at, inside_a_write, prepared, out, config = sys.argv[1:]
 steps = 0
-step, write = loop._step, pathlib.Path.replace
+step, write = Trainer.step, pathlib.Path.replace
 
 def counted(*args):
     global steps
@@ -54,7 +55,7 @@ def replace(self, target):
         os.kill(os.getpid(), signal.SIGKILL)
     return write(self, target)
 
-loop._step, pathlib.Path.replace = counted, replace
+Trainer.step, pathlib.Path.replace = counted, replace
 train(pathlib.Path(prepared), "mmoe_dcn_v2", ExperimentConfig.model_validate_json(config), pathlib.Path(out))
 """
 """A training that kills itself before a step, or while the checkpoint after that step is being written."""
@@ -125,13 +126,13 @@ def test_killed_and_resumed_is_bit_for_bit_uninterrupted(
 
 
 def count_steps(patch: pytest.MonkeyPatch, steps: list[int]) -> None:
-    step = loop._step
+    step = Trainer.step
 
     def counted(*args: object) -> float:
         steps.append(1)
         return step(*args)  # pyright: ignore[reportArgumentType]
 
-    patch.setattr(loop, "_step", counted)
+    patch.setattr(Trainer, "step", counted)
 
 
 def test_interrupted_by_hand_leaves_the_checkpoint_and_no_run(small_prepared: Path, tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def stop_training(prepared: Path, config: ExperimentConfig, out: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "evaluate_losses", no_evaluation)
+        patch.setattr(Trainer, "validate", no_evaluation)
         with pytest.raises(KeyboardInterrupt):
             train(prepared, "mmoe", config, out)
     assert checkpoint_of(out).is_file()

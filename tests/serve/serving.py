@@ -24,7 +24,7 @@ from shelfrank.features.request import PageRequest
 from shelfrank.serve.app import create_app
 from shelfrank.serve.service import Service
 
-SERVED = "mmoe_dcn_v2_tinybert_cross"
+SERVED = "mmoe_dcn_v2_text_cross"
 PATIENCE_S = 60.0
 HOSTILE_QUERY = "<img src=x onerror=document.title='broken'>"
 HOSTILE_TITLES = (

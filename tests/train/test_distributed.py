@@ -20,7 +20,7 @@ from torch.distributed import TCPStore
 import shared_training
 from shared_training import EVALUATION, NETWORKS, RUNS, learned, network_curves, normalised_gradients, train_runs
 from shelfrank.core.processes import Processes
-from shelfrank.data.batch import Rows, ShuffledBatches
+from shelfrank.data.batch import ShuffledBatches, SplitRows
 from shelfrank.data.prepared import Split
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.nn.bottoms.base import ghost_rows
@@ -203,7 +203,7 @@ def test_a_search_with_its_texts_stays_in_one_process() -> None:
     split = random_split(300)
     for batch in range(4):
         shares = [
-            [taken.product_idx for taken in ShuffledBatches(Rows(split), 80, 0, True, share).epoch(0)][batch] // 5
+            [taken.product_idx for taken in ShuffledBatches(SplitRows(split), 80, 0, True, share).epoch(0)][batch] // 5
             for share in (BatchShare(Processes(rank, 3), split, True, 1) for rank in range(3))
         ]
         searches = [set(share.tolist()) for share in shares]

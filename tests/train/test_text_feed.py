@@ -1,7 +1,6 @@
 """Batches get each text once, with little padding, and the loss and gradients of reading every row's own."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,19 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shelfrank.config import TrainConfig
-from shelfrank.data.batch import Batch, Rows, ShuffledBatches
+from shelfrank.data.batch import Batch, ShuffledBatches, SplitRows
 from shelfrank.data.prepared import Split
 from shelfrank.nn.matching import Bucket, RowTexts, TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.text.bert import CutEncoder, load_cut_encoder
 from shelfrank.text.frozen import FrozenTexts
-from shelfrank.train import loop
-from shelfrank.train.loop import Checkpoints, fit
-from shelfrank.train.losses import task_losses
-from shelfrank.train.text_feed import MOST_PADDING, TextFeed, cut_by_length
+from shelfrank.train import trainer
+from shelfrank.train.checkpoint import Checkpoints
+from shelfrank.train.losses import LossWeights, task_losses
+from shelfrank.train.text_feed import MAX_PADDING, TextFeed, cut_by_length
+from shelfrank.train.trainer import Trainer
 from tiny import random_split, tiny_network
 from tiny_encoder import save_tiny_bert
 
+WEIGHTS = LossWeights((0.5, 0.3, 0.2))
 QUERIES = ["red sofa", "lamp", "blue desk 12", "red sofa"]
 ROUNDED = {"atol": 2e-3, "rtol": 2e-3}
 """A text that is encoded beside others may round to another number of those kept."""
@@ -71,7 +72,7 @@ def test_runs_hold_every_text_once_and_little_padding(lengths: list[int]) -> Non
     assert [row for start, end in runs for row in range(start, end)] == list(range(len(lengths)))
     for start, end in runs:
         padded = (end - start) * int(ordered[end - 1])
-        assert padded - int(ordered[start:end].sum()) <= MOST_PADDING * padded
+        assert padded - int(ordered[start:end].sum()) <= MAX_PADDING * padded
 
 
 def test_texts_of_one_length_are_one_run() -> None:
@@ -81,7 +82,7 @@ def test_texts_of_one_length_are_one_run() -> None:
 
 def test_each_different_text_is_read_once_and_rows_find_theirs(feed: TextFeed, encoder: CutEncoder) -> None:
     split = with_texts(43)
-    rows = feed.of_batch(Rows(split).gather(slice(0, 43)))
+    rows = feed.of_batch(SplitRows(split).gather(slice(0, 43)))
     used = {int(feed.query_text[q]) for q in split.query_idx} | {int(feed.product_text[p]) for p in split.product_idx}
     assert sum(len(bucket.hidden) for bucket in rows.texts) == len(used)
 
@@ -96,7 +97,7 @@ def test_a_whole_splits_vectors_are_those_of_its_batches(feed: TextFeed, encoder
     trained = TrainedLayers(encoder.trained, encoder.d).eval()
     of_split = feed.of_split(split, trained)
     for rows in (slice(0, 20), slice(20, 43), slice(0, 0)):
-        batch = Rows(split).gather(rows)
+        batch = SplitRows(split).gather(rows)
         whole, own = of_split(batch), feed.of_batch(batch)
         vectors = trained(own.texts)
         torch.testing.assert_close(whole.texts[whole.query], vectors[own.query], **ROUNDED)
@@ -110,26 +111,26 @@ def test_texts_whose_layers_are_not_trained_are_read_once_and_leave_the_batches_
     settings = TrainConfig(threads=1, precision="fp32", batch_size=32, epochs=2, patience=10)
     config = tiny_network("dcn_v2", "neural.text.matching=cross", "neural.text.trained_layers=0")
     seen: list[list[int]] = []
-    step = loop._step
+    step = Trainer.step
 
-    def noted(model: Any, batch: Batch, *more: Any) -> torch.Tensor:
+    def noted(training: Trainer, batch: Batch) -> torch.Tensor:
         seen.append(batch.product_idx.tolist())
-        return step(model, batch, *more)
+        return step(training, batch)
 
     def learned() -> dict[str, torch.Tensor]:
         torch.manual_seed(0)
         model = MultiTaskRanker(4, (2,), 3, config, trained_layers=TrainedLayers([], encoder.d))
-        fit(model, train, valid, settings, (0.5, 0.3, 0.2), 0, texts=feed)
+        Trainer(model, train, valid, settings, WEIGHTS, 0, texts=feed).run()
         return model.state_dict()
 
-    monkeypatch.setattr(loop, "_step", noted)
+    monkeypatch.setattr(Trainer, "step", noted)
     read = counted(monkeypatch)
     ours = learned()
     assert read == [len(QUERIES) + len(DOCUMENTS)]
-    plain = ShuffledBatches(Rows(train), 32, 0)
+    plain = ShuffledBatches(SplitRows(train), 32, 0)
     assert seen == [batch.product_idx.tolist() for epoch in range(2) for batch in plain.epoch(epoch)]
 
-    monkeypatch.setattr(loop, "FinishedTexts", lambda feed, *_: feed)
+    monkeypatch.setattr(trainer, "FinishedTexts", lambda feed, *_: feed)
     theirs = learned()
     assert len(read) == 3  # the validation split's, after each epoch
     for name, tensor in ours.items():
@@ -155,7 +156,7 @@ def test_shared_texts_give_the_loss_and_gradients_of_reading_every_row(
 ) -> None:
     exact = {"atol": 1e-5, "rtol": 1e-3} if feed.frozen.use.computed else {"atol": 1e-3, "rtol": 1e-2}
     split = with_texts(43)
-    batch = Rows(split).gather(slice(0, 43))
+    batch = SplitRows(split).gather(slice(0, 43))
     results = []
     for texts in (feed.of_batch(batch), naive(feed, split)):
         encoder = load_cut_encoder(str(folder), 1)
@@ -190,11 +191,12 @@ def test_a_text_training_that_was_interrupted_and_resumed_has_the_same_bits(
         torch.manual_seed(0)
         model = MultiTaskRanker(4, (2,), 3, config, trained_layers=TrainedLayers(encoder.trained, encoder.d))
         checkpoints = None if resume is None else Checkpoints(tmp_path / "checkpoints", "owner", resume)
-        fit(model, with_texts(160), with_texts(43), settings, (0.5, 0.3, 0.2), 0, checkpoints, texts=feed)
+        splits = (with_texts(160), with_texts(43))
+        Trainer(model, *splits, settings, WEIGHTS, 0, checkpoints=checkpoints, texts=feed).run()
         return model
 
     whole = train(None)
-    steps, step = [0], loop._step
+    steps, step = [0], Trainer.step
 
     def counted(*args: object) -> torch.Tensor:
         steps[0] += 1
@@ -202,7 +204,7 @@ def test_a_text_training_that_was_interrupted_and_resumed_has_the_same_bits(
             raise KeyboardInterrupt
         return step(*args)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(loop, "_step", counted)
+    monkeypatch.setattr(Trainer, "step", counted)
     with pytest.raises(KeyboardInterrupt):
         train(resume=False)
     torch.manual_seed(99)

@@ -19,10 +19,7 @@ from shelfrank.config import ExperimentConfig, TuneConfig, resolve
 from shelfrank.core.artifact import read_manifest
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData
-from shelfrank.tune import queue as queue_module
-from shelfrank.tune import trainer as trainer_module
-from shelfrank.tune import tuning
-from shelfrank.tune.queue import import_optuna
+from shelfrank.tune import trials, tuning
 from shelfrank.tune.tuning import tune, tune_weights, work_folder
 from tiny import add_relevance, tiny
 
@@ -48,7 +45,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> type[KnownRanker]:
-    monkeypatch.setattr(trainer_module, "NeuralRanker", KnownRanker)
+    monkeypatch.setattr(trials, "NeuralRanker", KnownRanker)
     monkeypatch.setattr(KnownRanker, "fits", [])
     return KnownRanker
 
@@ -117,7 +114,7 @@ import os, signal, sys
 from pathlib import Path
 from planted import KnownRanker
 from shelfrank.config import ExperimentConfig, TuneConfig
-from shelfrank.tune import trainer
+from shelfrank.tune import trials
 from shelfrank.tune.tuning import tune
 
 prepared, out, config, settings, kill_at = sys.argv[1:]
@@ -127,7 +124,7 @@ def kill():
         os.kill(os.getpid(), signal.SIGKILL)
 
 KnownRanker.before_fit = staticmethod(kill)
-trainer.NeuralRanker = KnownRanker
+trials.NeuralRanker = KnownRanker
 tune(Path(prepared), "mmoe", ExperimentConfig.model_validate_json(config), Path(out),
      TuneConfig.model_validate_json(settings))
 """
@@ -188,9 +185,9 @@ import json, sys, time
 from pathlib import Path
 from planted import KnownRanker
 from shelfrank.config import ExperimentConfig, TuneConfig
-from shelfrank.tune import trainer, tuning
+from shelfrank.tune import trials, tuning
 
-role, prepared, out, config, settings, url = sys.argv[1:]
+role, prepared, out, config, settings = sys.argv[1:]
 met = Path(out).parent
 
 def meet():
@@ -201,20 +198,19 @@ def meet():
         time.sleep(0.02)
 
 KnownRanker.before_fit = staticmethod(meet)
-trainer.NeuralRanker = KnownRanker
+trials.NeuralRanker = KnownRanker
 given = Path(prepared), "mmoe", ExperimentConfig.model_validate_json(config)
 if role == "tune":
-    tuning.tune(*given, Path(out), TuneConfig.model_validate_json(settings), storage=url)
+    tuning.tune(*given, Path(out), TuneConfig.model_validate_json(settings))
 else:
-    tuning.join(*given, TuneConfig.model_validate_json(settings), Path(out), url)
+    tuning.join(*given, TuneConfig.model_validate_json(settings), Path(out))
 (met / f"fits-{role}.json").write_text(json.dumps(KnownRanker.fits))
 """
 
 
-def test_two_workers_share_the_trials_of_one_storage(planted: Path, tmp_path: Path) -> None:
+def test_two_processes_share_the_trials_of_one_folder(planted: Path, tmp_path: Path) -> None:
     out, chosen = tmp_path / "tuned", settings(step=0.5, method="full")
-    url = f"sqlite:///{tmp_path / 'shared.db'}"
-    arguments = (str(planted), str(out), CONFIG.model_dump_json(), chosen.model_dump_json(), url)
+    arguments = (str(planted), str(out), CONFIG.model_dump_json(), chosen.model_dump_json())
     workers = [start(WORKER, role, *arguments) for role in ("tune", "join")]
     for worker in workers:
         _, error = worker.communicate()
@@ -223,10 +219,10 @@ def test_two_workers_share_the_trials_of_one_storage(planted: Path, tmp_path: Pa
     assert all(fits)
     assert len(fits[0]) + len(fits[1]) == len({str(weights) for weights, _ in fits[0] + fits[1]}) == 6
     assert len(result(out)["points"]) == 6
-    assert not (out / "optuna.db").exists()
+    assert not work_folder(out).exists()
 
 
-def test_helpers_are_started_and_ended(planted: Path, tmp_path: Path) -> None:
+def test_workers_are_started_and_ended(planted: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned"
     config = tiny("mmoe", "train.epochs=1", "relevance_weight=0")
     assert tune(planted, "mmoe", config, out, settings(step=0.5, method="full"), n_workers=2)
@@ -264,8 +260,6 @@ def test_the_best_config_is_one_that_train_takes(planted: Path, tmp_path: Path, 
     assert read_manifest(out, tuning.KIND).info["search"]["trainings"] == facts["search"]["trainings"]
     with np.load(out / "ranks.npz") as ranks:
         assert len(ranks.files) == 6
-    assert import_optuna().storages.RDBStorage  # the trials can be looked at with Optuna's own tools
-    assert (out / "optuna.db").is_file()
 
 
 @pytest.mark.parametrize(
@@ -299,20 +293,3 @@ def test_what_cannot_be_tuned_is_told(
 def test_settings_that_make_no_sense_are_told(assignment: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         resolve(TuneConfig, None, [assignment])
-
-
-@pytest.mark.parametrize("url", ["nonsense", "sqlite:////no/such/folder/trials.db", "oracle9://host/name"])
-def test_a_storage_that_cannot_be_opened_is_told(
-    url: str, planted: Path, tmp_path: Path, known: type[KnownRanker]
-) -> None:
-    with pytest.raises(UserError, match="the storage must be a database that Optuna can open, but"):
-        tune(planted, "mmoe", CONFIG, tmp_path / "tuned", settings(), storage=url)
-
-
-def test_a_missing_optuna_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> None:
-        raise ImportError(name)
-
-    monkeypatch.setattr(queue_module.importlib, "import_module", missing)
-    with pytest.raises(UserError, match=r"needs Optuna, but it is not installed; pip install 'shelfrank\[tune\]'"):
-        import_optuna()

@@ -31,7 +31,6 @@ def tune(
     objective: Objective = None,
     trials: AtLeastOne | None = None,
     workers: AtLeastOne = 1,
-    storage: str | None = None,
     join: bool = False,
     seed: int | None = None,
     preset: Preset = "default",
@@ -51,7 +50,6 @@ def tune(
             equally.
         trials: Networks that the search over sizes tries.
         workers: Processes that train at the same time.
-        storage: Optuna's database as a URL; None takes a SQLite file beside `out`.
         join: Only works on the trials of a call of the same arguments that runs elsewhere and writes the result.
         seed: Seed of every draw; None leaves it to the settings.
         preset: Sizes that the search starts from: the ranker's own, or near to the paper's parameter counts.
@@ -77,9 +75,9 @@ def tune(
     searched = resolve(TuneConfig, settings=merge(given, tuning or {}))
     experiment = resolve_experiment(ranker, optional_path(config), [], seed, preset, settings)
     if join:
-        work(Path(data), ranker, experiment, searched, Path(out), storage)
+        work(Path(data), ranker, experiment, searched, Path(out))
         return Tuning(Path(out))
-    return Tuning(Path(out), run(Path(data), ranker, experiment, Path(out), searched, workers, storage))
+    return Tuning(Path(out), run(Path(data), ranker, experiment, Path(out), searched, workers))
 
 
 @checked

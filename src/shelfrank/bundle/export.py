@@ -39,12 +39,11 @@ from shelfrank.bundle.spec import (
     graph_file,
 )
 from shelfrank.bundle.store import BundleStore
-from shelfrank.config import normalised_weights
 from shelfrank.core.artifact import Draft, read_manifest
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.evaluate.evaluation import Evaluation, score_weights
+from shelfrank.evaluate.evaluation import Evaluation
 from shelfrank.features.build_store import build_store
 from shelfrank.features.encoder import Encoder
 from shelfrank.features.request_check import RequestFeature, made_of_declared, read_by, request_features
@@ -226,7 +225,7 @@ class _Export:
             tasks=prepared.tasks,
             scored_tasks=ranker.scored_tasks,
             gives_probabilities=ranker.gives_probabilities,
-            task_weights=dict(zip(prepared.tasks, score_weights(run, prepared), strict=True)),
+            task_weights=dict(run.config.fusion_weights(prepared.tasks)),
             numerical=numerical,
             categorical=categorical,
             columns=tuple((column.name, column.side.value, float(column.mean)) for column in seen),
@@ -403,18 +402,14 @@ def _tokenizer(model: str, tokenizer: Any) -> str:
 
 
 def _short_card(run: Run) -> str:
-    weights = ", ".join(f"{task} {weight:.3g}" for task, weight in _weights(run).items())
+    tasks = run.prepared().tasks
+    weights = ", ".join(f"{task} {weight:.3g}" for task, weight in run.config.fusion_weights(tasks).items())
     return (
         f"# {run.label}\n\n"
         f"A ranker of shelfrank ({run.name}), trained on {run.manifest.info['rows']:,} rows.\n"
         f"Its score weighs {weights}.\n\n"
         "It has not been evaluated here: export it with an evaluation for figures, uses and limits.\n"
     )
-
-
-def _weights(run: Run) -> dict[str, float]:
-    tasks = run.prepared().tasks
-    return normalised_weights(run.config.score_weights or run.config.task_weights, tasks)
 
 
 @contextlib.contextmanager

@@ -23,7 +23,6 @@ from shelfrank.core.progress import progress
 from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.differences import paired_difference
-from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.features.request import Event
 from shelfrank.features.store import MAX_RECENT
 from shelfrank.logs.search_log import SearchLog
@@ -180,7 +179,7 @@ def compare_for_release(run: Run, prepared: PreparedData, store: BundleStore, ga
         return []
     rows = split.searches(chosen)
     ranker = run.ranker(prepared)
-    weights = score_weights(run, prepared)
+    weights = run.config.fusion_weights(prepared.tasks).shares
     own = fuse(ranker.score(run.select(rows)), weights)
     task = _deciding_task(rows, weights, ranker.scored_tasks)
 
@@ -396,7 +395,8 @@ def _score(
     """What a version sorts the chosen test searches by, and what makes that unfair."""
     run = _run_of(version)
     if run is not None and run.manifest.inputs["prepared"] == prepared.manifest.fingerprint:
-        return fuse(run.ranker(prepared).score(run.select(rows)), score_weights(run, prepared)), None
+        fusion = run.config.fusion_weights(prepared.tasks).shares
+        return fuse(run.ranker(prepared).score(run.select(rows)), fusion), None
     bundle = Bundle.open(version.path)
     pages = pages_as_asked(log, prepared, "test", chosen)
     moments_us = np.array([page.ts_us for page in pages], np.int64)

@@ -37,9 +37,6 @@ def tune(
     objective: Objective = None,
     trials: Annotated[int | None, typer.Option(min=1, help="Networks that the search over sizes tries.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 1,
-    storage: Annotated[
-        str | None, typer.Option(help="Optuna's database as a URL; a SQLite file beside --out if not given.")
-    ] = None,
     join: Annotated[
         bool, typer.Option("--join", help="Only work on the trials of the same command that runs elsewhere.")
     ] = False,
@@ -60,7 +57,6 @@ def tune(
         objective=_weights(objective),
         trials=trials,
         workers=workers,
-        storage=storage,
         join=join,
         preset=preset,
         tuning=assignments(tune_set or []),

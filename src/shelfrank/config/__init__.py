@@ -1,6 +1,6 @@
 """The configuration as one tree; the resolved tree is stored with everything that it determines."""
 
-from shelfrank.config.base import Strict, merge, normalised_weights, resolve
+from shelfrank.config.base import Strict, merge, resolve
 from shelfrank.config.evaluate import EvaluateConfig
 from shelfrank.config.neural import (
     DCNV2Config,
@@ -16,6 +16,7 @@ from shelfrank.config.rankers import ExperimentConfig, LambdaMARTConfig, TrainCo
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.config.sampling import SamplingConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
+from shelfrank.config.task_weights import TaskWeights
 from shelfrank.config.tune import TuneConfig
 
 __all__ = [
@@ -39,11 +40,11 @@ __all__ = [
     "SplitConfig",
     "Strict",
     "TabNetConfig",
+    "TaskWeights",
     "TextConfig",
     "TrainConfig",
     "TuneConfig",
     "XGBoostConfig",
     "merge",
-    "normalised_weights",
     "resolve",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -28,6 +28,8 @@ Seed = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 """A relative weight; only ratios matter."""
+WeightByTask = dict[Literal["click", "add_to_cart", "purchase"], Weight]
+"""Weights of some tasks; see `TaskWeights`."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Units of a layer."""
@@ -125,33 +127,6 @@ def _place(places: Mapping[str, Mapping[str, Any]], path: Sequence[Any]) -> str:
         return len(path)
 
     return max(places, key=lambda place: depth(places[place]))
-
-
-def normalised_weights(weights: dict[Any, float] | None, tasks: Sequence[str]) -> dict[str, float]:
-    """Weights over the given tasks that sum to 1.
-
-    Args:
-        weights: Weights by task; None weighs all equally. Unnamed tasks have weight 0.
-        tasks: The tasks that the log has.
-
-    Returns:
-        A weight for each of `tasks`.
-
-    Raises:
-        UserError: Where a weight is negative, or all of the log's tasks have weight 0.
-
-    Example:
-        >>> normalised_weights({"click": 1, "purchase": 3}, ["click", "purchase"])
-        {'click': 0.25, 'purchase': 0.75}
-    """
-    chosen = {task: 1.0 if weights is None else float(weights.get(task, 0.0)) for task in tasks}
-    total = sum(chosen.values())
-    if min(chosen.values(), default=0.0) < 0 or total <= 0:
-        raise UserError(
-            f"weights must be 0 or more with at least one above 0 among the log's tasks {', '.join(tasks)}, "
-            f"but they are {weights}; weigh at least one of these tasks"
-        )
-    return {task: weight / total for task, weight in chosen.items()}
 
 
 def merge(base: Mapping[str, Any], top: Mapping[str, Any], path: str = "") -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Settings of one ranker's training."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from shelfrank.config.base import Count, Rounds, Seconds, Seed, Strict, Threads, Weight
+from shelfrank.config.base import Count, Rounds, Seconds, Seed, Strict, Threads, Weight, WeightByTask
 from shelfrank.config.neural import NeuralConfig
+from shelfrank.config.task_weights import TaskWeights
 from shelfrank.core.schema import TASKS, Side
 
 MAX_GRADE = 31
@@ -26,9 +28,9 @@ RANKER_NAMES = (
     "mmoe",
     "mmoe_dcn_v2",
     "mmoe_ftt",
-    "mmoe_dcn_v2_tinybert_cross",
-    "mmoe_dcn_v2_tinybert_dot",
-    "mmoe_ftt_tinybert_cross",
+    "mmoe_dcn_v2_text_cross",
+    "mmoe_dcn_v2_text_dot",
+    "mmoe_ftt_text_cross",
 )
 """The keys of `shelfrank.rankers.RANKERS` in its order, repeated here because importing it loads torch."""
 
@@ -140,15 +142,23 @@ class ExperimentConfig(Strict):
     """
 
     seed: Seed = 0
-    task_weights: dict[Literal["click", "add_to_cart", "purchase"], Weight] | None = None
+    task_weights: WeightByTask | None = None
     relevance_weight: Weight = 0.1
-    score_weights: dict[Literal["click", "add_to_cart", "purchase"], Weight] | None = None
+    score_weights: WeightByTask | None = None
     exclude_sides: tuple[Side, ...] = ()
     exclude_features: tuple[str, ...] = ()
     neural: NeuralConfig = NeuralConfig()
     train: TrainConfig = TrainConfig()
     xgboost: XGBoostConfig = XGBoostConfig()
     lambdamart: LambdaMARTConfig = LambdaMARTConfig()
+
+    def loss_weights(self, tasks: Sequence[str]) -> TaskWeights:
+        """The weight of each task's loss; a `UserError` where none of the tasks has any."""
+        return TaskWeights(tasks, self.task_weights)
+
+    def fusion_weights(self, tasks: Sequence[str]) -> TaskWeights:
+        """The weight of each task's score in the one that orders a page; the loss's where no others are set."""
+        return TaskWeights(tasks, self.score_weights or self.task_weights)
 
 
 assert set(TASKS) == {"click", "add_to_cart", "purchase"}

@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from shelfrank.config.base import MAX_ROUNDS, Cutoff, Resamples, Rounds, Seed, Share, Strict, Weight, Width
+from shelfrank.config.base import (
+    MAX_ROUNDS,
+    Cutoff,
+    Resamples,
+    Rounds,
+    Seed,
+    Share,
+    Strict,
+    Weight,
+    WeightByTask,
+    Width,
+)
 
 MAX_PARTS = 100
 LayerCount = Annotated[int, Field(ge=1, le=64)]
@@ -22,7 +33,7 @@ class ObjectiveConfig(Strict):
     """
 
     k: Cutoff = 10
-    weights: dict[Literal["click", "add_to_cart", "purchase"], Weight] | None = None
+    weights: WeightByTask | None = None
 
 
 class CheapConfig(Strict):

@@ -26,10 +26,10 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a folder holds and where it came from.
+    """Content and origin of a folder.
 
     Attributes:
-        kind: What the folder is, for example `search_log`.
+        kind: Kind of the folder, for example `search_log`.
         inputs: Everything that decides the content: parents' fingerprints, resolved config, seeds.
         info: Facts about the content: row counts, left-out rows, cost of the step.
         files: For every file, its size in bytes and its sha256.
@@ -49,7 +49,7 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
 
     Args:
         path: Where the finished folder goes; an older one there is replaced.
-        kind: What the folder is.
+        kind: Kind of the folder.
         inputs: Plain data that decides the content.
 
     Yields:
@@ -105,7 +105,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
 
     Args:
         path: The folder.
-        kind: What the folder must be.
+        kind: The kind that the folder must have.
 
     Returns:
         The manifest.

@@ -12,7 +12,7 @@ def unknown_name(kind: str, given: str, known: Iterable[str]) -> UserError:
     """Builds the error for a name that no hand-written dict knows, with the known ones and the nearest.
 
     Args:
-        kind: What is named, for example `ranker`.
+        kind: Kind of the name, for example `ranker`.
         given: The name that was given.
         known: Every name that would have been accepted.
 

@@ -1,8 +1,5 @@
-"""Threads that work ahead while results come in order, and processes that end with the one that started them."""
+"""Threads that work ahead while results come in order."""
 
-import multiprocessing
-import os
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +13,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
     """A function of each item, some at once on threads; a few results at most wait for their turn.
 
     Args:
-        function: What is computed; it should spend its time outside the interpreter's lock, as NumPy does.
+        function: The function; it should spend its time outside the interpreter's lock, as NumPy does.
         items: Taken one by one as threads become free.
         threads: How many work.
 
@@ -35,18 +32,3 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def end_with_parent() -> None:
-    """Lets this process end at once when the one that started it has ended, however it ended.
-
-    A worker whose parent was killed would else finish its training while the next call begins the same one.
-    """
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "only a process that another one started has a parent to end with"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end with parent").start()

@@ -1,6 +1,6 @@
 """The processes that `torchrun` started to do one step together; without it, a single one.
 
-Each joins the group once (`joined`); from then on `processes()` is what they have in common. Without a group every
+Each joins the group once (`joined`); from then on `processes()` is their group. Without a group every
 method is a no-op, so that code for many processes is also the code for one.
 """
 
@@ -61,7 +61,7 @@ class Processes:
 
     def stack(self, tensor: Tensor) -> Tensor:
         """Every process's tensor in the order of the ranks, of which there is now one more axis in front."""
-        # Numerics: a sum with zeros is exact, and is all that is asked of a backend.
+        # Numerics: a sum with zeros is exact, and every backend has it.
         stacked = tensor.new_zeros(self.n, *tensor.shape)
         stacked[self.rank] = tensor
         return self.add_up(stacked)
@@ -75,7 +75,7 @@ class Processes:
         return values[0]
 
     def wait(self) -> None:
-        """Goes on when every process has come here."""
+        """Waits until every process has reached this call."""
         self.add_up(torch.zeros(()))
 
     @contextlib.contextmanager
@@ -92,7 +92,7 @@ class Processes:
 
         Args:
             value: What must be the same.
-            what: What it stands for, for people.
+            what: Its name, for people.
         """
         differs = self.add_up(torch.tensor(float(value != self.from_lead(value))))
         if differs:
@@ -102,7 +102,7 @@ class Processes:
             )
 
     def gather_rows(self, part: np.ndarray, cuts: list[int]) -> np.ndarray:
-        """Puts together what each process has of some rows.
+        """Gathers each process's part of some rows.
 
         Args:
             part: This process's rows.
@@ -141,7 +141,7 @@ def processes() -> Processes:
 def joined() -> Iterator[Processes]:
     """Joins the group that `torchrun` describes in the environment, for the length of the block.
 
-    Gloo carries what lies in memory, NCCL what lies on a GPU. All but the first process show no progress. Where several
+    Gloo carries tensors in memory, NCCL tensors on a GPU. All but the first process show no progress. Where several
     end with an error, which is the rule when one does, only the first to say so says it.
 
     Yields:
@@ -163,7 +163,7 @@ def joined() -> Iterator[Processes]:
         progress.silence()
     try:
         yield _current
-        # The first may still have to tell something that is an error.
+        # The first may still end with an error.
         _current.wait()
     except Exception as error:
         _let_go_of_the_group(error)
@@ -176,7 +176,7 @@ def joined() -> Iterator[Processes]:
 
 
 def _let_go_of_the_group(error: BaseException | None) -> None:
-    """Frees what the functions that an error has left still hold: the group, which lives on as long as they do."""
+    """Frees references of the frames that an error has left: they would keep the group alive."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""What the processor offers this process."""
+"""Cores and instructions that this process may use."""
 
 import os
 

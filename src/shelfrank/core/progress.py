@@ -1,4 +1,4 @@
-"""Progress with a rate, on a terminal as a bar and elsewhere as JSON lines; and what a step cost."""
+"""Progress with a rate, on a terminal as a bar and elsewhere as JSON lines; and the cost of a step."""
 
 import contextlib
 import json
@@ -28,8 +28,8 @@ def silence() -> None:
 
 
 @contextlib.contextmanager
-def told_to(listener: Callable[[float], None]) -> Iterator[None]:
-    """Within the block, steps show no progress; those that count rows tell `listener` instead, which shows its own."""
+def counted_by(listener: Callable[[float], None]) -> Iterator[None]:
+    """Within the block, steps show no progress; those that count rows pass them to `listener` instead."""
     global _listener
     before, _listener = _listener, listener
     try:
@@ -43,7 +43,7 @@ def progress(title: str, total: float, unit: str) -> Iterator[Callable[..., None
     """Shows how far a step is and how fast it goes.
 
     Args:
-        title: What the step does, for example `Simulating`.
+        title: Name of the step, for example `Simulating`.
         total: Units of work in all.
         unit: The plural name of a unit, for example `rows`.
 
@@ -118,7 +118,7 @@ class _Rate(ProgressColumn):
 
 @dataclass
 class Cost:
-    """What a step cost.
+    """The cost of a step.
 
     Attributes:
         wall_s: Seconds by the clock.

@@ -1,4 +1,4 @@
-"""What a search log's columns mean: every feature declared once, with its side and kind."""
+"""The columns of a search log: every feature declared once, with its side and kind."""
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum

@@ -27,7 +27,7 @@ def save_state(
         folder: Where the file goes.
         model: Its weights and buffers.
         optimizer: Its state.
-        metadata: What else must be known to go on.
+        metadata: Other facts that resuming needs.
         more: Further tensors by name.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()} | dict(more or {})

@@ -41,20 +41,20 @@ class Batch:
 
 
 GROUP_SEARCHES = 8
-"""Searches that share a product and lie in a batch together: at 1,024 rows a batch has 0.56 texts a row in place of
+"""Searches that share a product and a batch: at 1,024 rows a batch has 0.56 texts a row in place of
 0.95 (`python benchmarks/text_step.py` prints both)."""
 
 TENSORS = ("numerical", "categorical", "labels", "relevance")
 """The arrays that networks read as they are."""
 
 
-class Rows:
+class SplitRows:
     """A split's rows as batches.
 
     Args:
         split: The rows.
-        device: Where the batches' tensors lie.
-        resident: Whether the arrays are copied to the device once and lie there whole, instead of being gathered from
+        device: Device of the batches' tensors.
+        resident: Whether the arrays are copied to the device once as a whole, instead of being gathered from
             the memory-mapped files; None does so on every device but the processor.
     """
 
@@ -82,7 +82,7 @@ class Rows:
 
 
 class ShuffledBatches:
-    """Rows in batches of nearly equal size, in an order that seed and epoch alone decide, not that of a page.
+    """Rows in batches of nearly equal size, in an order that seed and epoch alone decide, not the shown order.
 
     Sizes differ by one row at most, or, where searches stay whole, by about a search; no batch is tiny and no row is
     dropped. Whole searches come in small groups that share a product, another sharing in each epoch.
@@ -99,7 +99,7 @@ class ShuffledBatches:
 
     def __init__(
         self,
-        rows: Rows,
+        rows: SplitRows,
         batch_size: int,
         seed: int,
         whole_searches: bool = False,

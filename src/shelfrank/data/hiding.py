@@ -17,10 +17,10 @@ from shelfrank.data.prepared import MISSING_SUFFIX, Column, Split
 
 COUNTED_ROWS = 200_000
 """Rows, evenly spread over a split, on which the share of unknown values is counted."""
-FEWEST_ROWS = 1_000
-"""Unknown rows of a feature that small splits aim at, up to `MOST_SHARE` of all: trees need some per level."""
-MOST_SHARE = 0.1
-MOST_TOGETHER = 0.15
+MIN_ROWS = 1_000
+"""Unknown rows of a feature that small splits aim at, up to `MAX_SHARE` of all: trees need some per level."""
+MAX_SHARE = 0.1
+MAX_TOGETHER = 0.15
 """Share of the searches, and of the rows, that have anything hidden at most, however many features there are."""
 ROWS_AT_ONCE = 65_536
 SHARED_BY_SEARCH = (Side.CUSTOMER, Side.QUERY, Side.CONTEXT)
@@ -60,7 +60,7 @@ class Hiding:
     anyway is left as it is.
 
     In each epoch at most one of what all rows of a search share is hidden in it, and at most one of what is a row's
-    own, so that what is left tells the rest. Where the shares of either kind come to more than `MOST_TOGETHER`, all are
+    own, so that what is left tells the rest. Where the shares of either kind exceed `MAX_TOGETHER`, all are
     scaled down.
 
     What is hidden follows a hash of seed, epoch and search, or the row's tie key, which depends neither on the batches,
@@ -72,8 +72,8 @@ class Hiding:
         seed: Decides which.
 
     Attributes:
-        units: What is hidden, and how often.
-        missing: What a hidden number becomes, by column.
+        units: The features that are hidden together, and how often.
+        missing: The value of a hidden number, by column.
     """
 
     def __init__(self, train: Split, share: float, seed: int) -> None:
@@ -82,7 +82,7 @@ class Hiding:
         self._codes = np.array([column.missing for column in train.categorical_columns], np.int32)
         self.units: tuple[HiddenTogether, ...] = ()
         if share and train.n_rows:
-            aim = max(share, min(FEWEST_ROWS / train.n_rows, MOST_SHARE))
+            aim = max(share, min(MIN_ROWS / train.n_rows, MAX_SHARE))
             units = _with_shares(_units(train.numerical_columns, train.categorical_columns), train, aim)
             self.units = tuple(_scaled_down(units))
 
@@ -120,8 +120,8 @@ class Hiding:
             np.copyto(numerical[some], self.missing, where=of_numbers)
             np.copyto(categorical[some], codes, where=codes >= 0, casting="unsafe")
 
-    def told(self) -> list[str]:
-        """What was hidden how often, for people."""
+    def notes(self) -> list[str]:
+        """The hidden features and their shares, for people."""
         if not self.units:
             return []
         parts = ", ".join(f"{unit.name} {unit.share:.1%}" for unit in self.units)
@@ -202,7 +202,7 @@ def _scaled_down(units: Sequence[HiddenTogether]) -> list[HiddenTogether]:
     together = {
         by_search: sum(unit.share for unit in units if unit.by_search == by_search) for by_search in (True, False)
     }
-    return [replace(unit, share=unit.share * min(1.0, MOST_TOGETHER / together[unit.by_search])) for unit in units]
+    return [replace(unit, share=unit.share * min(1.0, MAX_TOGETHER / together[unit.by_search])) for unit in units]
 
 
 def _sorted(*places: Sequence[int]) -> tuple[int, ...]:

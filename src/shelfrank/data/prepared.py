@@ -1,6 +1,6 @@
 """PreparedData: columnar, memory-mapped arrays, so that training never parses anything.
 
-Per split a folder of `.npy` arrays whose rows lie grouped by search, searches in order of time, products in the order
+Per split a folder of `.npy` arrays whose rows are grouped by search, searches in order of time, products in the order
 shown. `columns.json` names the columns; `encoder.json` says how raw values became these numbers.
 """
 
@@ -23,9 +23,9 @@ from shelfrank.core.schema import Side
 
 KIND = "prepared_data"
 MISSING_SUFFIX = "__missing"
-"""What parts a number's name from that of the column that says whether it is missing."""
+"""Separates a number's name from its missing flag's suffix."""
 Neutral = Literal["anonymous", "zero", "mean"]
-"""What a neutral customer is; see `Split.neutral`."""
+"""Kinds of neutral customers; see `Split.neutral`."""
 SPLITS = ("train", "valid", "test")
 ARRAYS = (
     "numerical",
@@ -38,7 +38,7 @@ ARRAYS = (
     "tie_keys",
     "search_offsets",
 )
-"""What every split's folder holds; `relevance` may lie beside them."""
+"""The arrays of every split's folder; `relevance` may be beside them."""
 ROW_ARRAYS = (*ARRAYS[:-1], "relevance")
 """The arrays of a `Split` that have a value per row."""
 
@@ -51,8 +51,8 @@ class Column:
         name: The feature's name.
         side: Whom it describes.
         size: Codes of a categorical column, 0 included; 0 for a numerical one.
-        zero: What a raw 0 (numerical) or the default value (categorical) became.
-        mean: What the training mean (numerical) or the default value (categorical) became.
+        zero: The encoded raw 0 (numerical) or default value (categorical).
+        mean: The encoded training mean (numerical) or default value (categorical).
         missing: What a missing value became; of a customer feature that is computed, as history is, what nothing known
             of the customer became; of a feature with `made_of`, what these unknown make of it.
         made_of: The declared features that a computed one depends on: of the share of a query's clicks that went to
@@ -84,8 +84,8 @@ class Split:
         position: Position at which the product was shown; never a model input.
         tie_keys: Fixed hash of (search, product) that breaks ties between equal scores.
         search_offsets: Rows of search i are `search_offsets[i]` to `search_offsets[i + 1]`.
-        numerical_columns: What each column of `numerical` is.
-        categorical_columns: What each column of `categorical` is.
+        numerical_columns: The columns of `numerical`.
+        categorical_columns: The columns of `categorical`.
         relevance: Class of each row's relevance, a higher one the more relevant, or -1 where the row has no label
             (Paper: Sec. 3.5); one value stands for every row, and left out, no row has one.
         relevance_classes: How many classes there are; 0 where the data has no relevance labels.
@@ -161,7 +161,7 @@ class Split:
     def neutral(self, mode: Neutral) -> "Split":
         """The same rows with every customer feature at its neutral value (Paper: Sec. 4.3, Eq. (16)).
 
-        Differs: `anonymous` has the values that the service gives a visitor of whom nothing is known; `zero` is the raw
+        Differs: `anonymous` has the values that the service gives an unknown visitor; `zero` is the raw
         zero, as printed, which standardisation moves away from 0; `mean` is the training mean. Histories and sessions
         count as customer features.
         """
@@ -256,9 +256,9 @@ class PreparedData:
         return pq.read_table(self.path / "texts" / "products.parquet")
 
     def feature_notes(self) -> list[str]:
-        """What preparing told of the features beside those that it left out: suspected leaks, defaults of no use."""
+        """Notes of preparing on features that it kept: suspected leaks, defaults of no use."""
         info = self.manifest.info
-        # Folders of other makers, such as the census, tell neither of defaults nor of leaks.
+        # Folders of other makers, such as the census, list neither defaults nor leaks.
         lost = sorted(info.get("lost_defaults", {}).items())
         suspects = info.get("suspect_features", {})
         return [

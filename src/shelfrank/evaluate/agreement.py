@@ -281,7 +281,7 @@ def _measure(
     values |= {name: _only(value) for name, value in zip(("spearman", "kendall"), pooled, strict=True)}
     # Numerics: the bounds of the pooled correlations rank the scores in so many levels, which moves them by less than
     # 0.001 and makes a resample a hundred times cheaper.
-    coarse = RankedPairs.of(score, grade, group, N_GRADES, by_group=False, most_levels=RESAMPLED_LEVELS)
+    coarse = RankedPairs.of(score, grade, group, N_GRADES, by_group=False, max_levels=RESAMPLED_LEVELS)
     counts = None
     if labels.n_classes == N_GRADES:
         counts = confusions(decided[used], grade, group, n_groups, N_GRADES)

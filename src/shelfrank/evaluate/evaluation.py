@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from shelfrank.config import EvaluateConfig, normalised_weights
+from shelfrank.config import EvaluateConfig
 from shelfrank.core.artifact import Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
@@ -123,7 +123,8 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
         if draft is None:
             group.wait()
             return True
-        fused = fuse(tasks, score_weights(run, prepared))
+        fusion = run.config.fusion_weights(prepared.tasks)
+        fused = fuse(tasks, fusion.shares)
         np.save(draft.path / "tasks.npy", tasks)
         np.save(draft.path / "fused.npy", fused)
         report = {
@@ -132,14 +133,12 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "label": run.label,
             "learned": ranker.learned,
             "uses_features": ranker.uses_features,
-            "task_weights": normalised_weights(run.config.task_weights, prepared.tasks) if fuses(ranker) else None,
-            "score_weights": dict(zip(prepared.tasks, score_weights(run, prepared), strict=True))
-            if fuses(ranker)
-            else None,
+            "task_weights": dict(run.config.loss_weights(prepared.tasks)) if fuses(ranker) else None,
+            "score_weights": dict(fusion) if fuses(ranker) else None,
             **figures(split, tasks, fused, ranker, config),
             "expected": _expected(prepared, split_name, fused, config),
             "calibration": calibrations(split, tasks, ranker),
-            "pd": personal and _personalization(personal, score_weights(run, prepared), config, draft.path),
+            "pd": personal and _personalization(personal, fusion.shares, config, draft.path),
             "params": _parameters(run),
             "curves": run.manifest.info["fitted"]["curve"] or None,
             "choices": run.manifest.info["fitted"]["choices"],
@@ -162,12 +161,6 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
 def fuses(ranker: Ranker) -> bool:
     """Whether a ranker has a probability for more than one task, so that weights decide its order."""
     return ranker.gives_probabilities and len(ranker.scored_tasks) > 1
-
-
-def score_weights(run: Run, prepared: PreparedData) -> tuple[float, ...]:
-    """The weights that fuse a run's tasks; the loss's where no others are set."""
-    chosen = normalised_weights(run.config.score_weights or run.config.task_weights, prepared.tasks)
-    return tuple(chosen[task] for task in prepared.tasks)
 
 
 def figures(

@@ -1,12 +1,30 @@
 """The explanation of one row."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
 from shelfrank.core.schema import Side
+
+
+class Method(StrEnum):
+    """How contributions are computed; figures of two methods are not comparable."""
+
+    SHAP = "shap"
+    """Shapley values: of trees, TreeSHAP from the mean, or orders of the customer's features from a neutral one."""
+    INTEGRATED_GRADIENTS = "integrated_gradients"
+    """Gradients along the straight path from the baseline to the row: of networks."""
+    OCCLUSION = "occlusion"
+    """The change of the score when one feature is set to its training mean: of a bundle, whose graph has no gradients.
+    Contributions do not add up to the score."""
+
+    @property
+    def label(self) -> str:
+        """Its name in a sentence."""
+        return "SHAP" if self is Method.SHAP else self.value.replace("_", " ")
 
 
 class Contribution(NamedTuple):
@@ -28,6 +46,7 @@ class Explanation:
     """Why one row has its logits.
 
     Attributes:
+        method: How the contributions are computed.
         tasks: The tasks that the ranker predicts.
         features: Every feature that the ranker sees, numbers, then categories, then, for a network with text, the
             matching features as one.
@@ -40,6 +59,7 @@ class Explanation:
         attention: Weight of each feature in the network's own selection, at least 0; None where it makes none.
     """
 
+    method: Method
     tasks: tuple[str, ...]
     features: tuple[str, ...]
     sides: tuple[Side, ...]

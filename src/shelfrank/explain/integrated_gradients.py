@@ -19,7 +19,7 @@ TEXT_MATCH = "text match"
 """Name of all matching features together."""
 PARTS = ("numerical", "embedded", "matching")
 FIRST_SEGMENTS = 16
-MOST_HALVINGS = 6
+MAX_HALVINGS = 6
 POINTS_AT_ONCE = 256
 """Points of paths that the network reads at a time; bounds the memory."""
 
@@ -54,7 +54,7 @@ def integrated_gradients(
     """Shares each row's change of logits from `start` to `end` out among its features.
 
     Numerics: a path is cut into segments, and a segment is halved until what it leaves unexplained is its part of
-    `TOLERANCE`, or `MOST_HALVINGS` times.
+    `TOLERANCE`, or `MAX_HALVINGS` times.
 
     Args:
         model: The network, in eval mode.
@@ -71,9 +71,9 @@ def integrated_gradients(
     points = follow(model, start, end, row, at)
     left, right = points.pick(at < 1), points.pick(at > 0)
     total = points.rates.new_zeros(n_rows, *points.rates.shape[1:])
-    for halvings in range(MOST_HALVINGS + 1):
+    for halvings in range(MAX_HALVINGS + 1):
         shares, gaps = integrate(left, right)
-        finished = (gaps <= TOLERANCE * (right.at - left.at)) | (halvings == MOST_HALVINGS)
+        finished = (gaps <= TOLERANCE * (right.at - left.at)) | (halvings == MAX_HALVINGS)
         total.index_add_(0, left.row[finished], shares[finished])
         left, right = left.pick(~finished), right.pick(~finished)
         if not len(left.row):

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from shelfrank.core.schema import Side
-from shelfrank.data.batch import Batch, Rows
+from shelfrank.data.batch import Batch, SplitRows
 from shelfrank.data.prepared import Split
-from shelfrank.explain.explanation import Explanation
+from shelfrank.explain.explanation import Explanation, Method
 from shelfrank.explain.integrated_gradients import TEXT_MATCH, integrated_gradients
 from shelfrank.nn.bottoms.ft_transformer import FTTransformer
 from shelfrank.nn.bottoms.tabnet import TabNet
@@ -46,6 +46,7 @@ def explain_network(ranker: NeuralRanker, rows: Split, neutral: Split | None) ->
     chosen = [ranker.learned_tasks.index(task) for task in ranker.scored_tasks]
     return [
         Explanation(
+            method=Method.INTEGRATED_GRADIENTS,
             tasks=ranker.scored_tasks,
             features=names,
             sides=sides,
@@ -66,7 +67,7 @@ def read_path(ranker: NeuralRanker, rows: Split, neutral: Split | None) -> tuple
     device = next(model.parameters()).device
 
     def batch_of(split: Split) -> Batch:
-        return Rows(split, device, resident=False).gather(slice(None))
+        return SplitRows(split, device, resident=False).gather(slice(None))
 
     of_rows = batch_of(rows)
     texts = None

@@ -10,7 +10,6 @@ from jaxtyping import Int64
 
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.data.prepared import MISSING_SUFFIX, ROW_ARRAYS, SPLITS, PreparedData, Split
-from shelfrank.evaluate.evaluation import score_weights
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.rows import Baseline, explain
 from shelfrank.features.encoder import Encoder
@@ -54,6 +53,7 @@ class ExplainedProduct:
             "product_id": self.product_id,
             "title": self.title,
             "score": self.score,
+            "method": why.method.value,
             "tasks": {
                 task: {
                     "logit": float(why.logits[index]),
@@ -124,7 +124,8 @@ class ExplainedSearch:
         shown = task or tasks[0]
         measured = {"mean": "the training mean", "neutral": "the same page for a neutral customer"}[self.baseline]
         head = f"{self.search_id}: {self.query!r} for {self.customer_id or 'an anonymous visitor'}, by {self.ranker}"
-        lines = [head, f"contributions to the logit of {shown}, from {measured}:"]
+        method = self.products[0].explanation.method
+        lines = [head, f"contributions to the logit of {shown}, from {measured} ({method.label}):"]
         return lines + [line for product in self.products for line in product.lines(shown)]
 
 
@@ -154,7 +155,7 @@ def explain_search(
     index, customer_id = find_search(prepared, split_name, search_id)
     page = run.select(prepared.split(split_name).searches(np.array([index])))
     ranker = run.ranker(prepared)
-    scores = fuse(ranker.score(page), score_weights(run, prepared))
+    scores = fuse(ranker.score(page), run.config.fusion_weights(prepared.tasks).shares)
     first = served_order(scores, page.search_offsets, page.position)[:top]
     rows = take(page, first)
     values = raw_values(Encoder.load(prepared.path / "encoder.json"), rows)

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64, Int64
 
 from shelfrank.core.schema import Side
 from shelfrank.data.prepared import Split
-from shelfrank.explain.explanation import Explanation
+from shelfrank.explain.explanation import Explanation, Method
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix
 
 N_ORDERS = 16
@@ -40,6 +40,7 @@ def explain_trees(ranker: TreeRanker, rows: Split, neutral: Split | None) -> lis
     n_tasks = len(ranker.scored_tasks)
     return [
         Explanation(
+            method=Method.SHAP,
             tasks=ranker.scored_tasks,
             features=tuple(column.name for column in columns),
             sides=tuple(column.side for column in columns),

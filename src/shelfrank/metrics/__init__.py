@@ -1,4 +1,4 @@
-"""Ranking and classification metrics: pure NumPy functions on flat arrays of rows that lie grouped by search.
+"""Ranking and classification metrics: pure NumPy functions on flat arrays of rows grouped by search.
 
 A task's metrics need `scores`, `labels` (-1 = missing), `search_offsets`, `tie_keys` and the cutoff `k`.
 Per-search functions give NaN where a search is left out; `left_out_searches` and `left_out_pages` say how

@@ -86,7 +86,7 @@ class RankedPairs:
         group: Int[np.ndarray, " pairs"],
         n_grades: int,
         by_group: bool,
-        most_levels: int | None = None,
+        max_levels: int | None = None,
     ) -> "RankedPairs":
         """Sorts pairs by score.
 
@@ -96,7 +96,7 @@ class RankedPairs:
             group: 0 and up, without gaps.
             n_grades: How many grades.
             by_group: Whether each group is ranked by itself; else all pairs are ranked together.
-            most_levels: Where given, neighbouring scores share levels of about equal size, which makes pooled
+            max_levels: Where given, neighbouring scores share levels of about equal size, which makes pooled
                 correlations cheap at a change far below what a bootstrap over groups can see.
 
         Returns:
@@ -108,9 +108,9 @@ class RankedPairs:
         new_part = np.append(True, part[1:] != part[:-1])[: len(order)]
         new_level = new_part | np.append(True, scores[1:] != scores[:-1])[: len(order)]
         level = np.cumsum(new_level) - 1
-        if most_levels is not None and not by_group and len(level):
+        if max_levels is not None and not by_group and len(level):
             first_pair = np.flatnonzero(new_level)[level]
-            level = np.unique(first_pair * most_levels // len(level), return_inverse=True)[1]
+            level = np.unique(first_pair * max_levels // len(level), return_inverse=True)[1]
         return cls(
             cell=level * n_grades + grades[order],
             group=group[order].astype(np.int64),

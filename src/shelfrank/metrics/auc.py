@@ -25,7 +25,7 @@ def auc_roc(
     - Graded labels: refused; AUC needs two classes.
 
     Args:
-        scores: What the ranker gives each row.
+        scores: The ranker's score of each row.
         labels: 1 for a positive row, 0 for a negative one, -1 for a missing label.
         weights: How often each row counts; a pair counts as often as the product of its two weights.
 
@@ -60,7 +60,7 @@ def auc_roc(
 
 @dataclass(frozen=True)
 class GroupParts:
-    """What each group says of an AUC: the groups with a positive row, or with a negative one where these are fewer.
+    """Each group's part of an AUC: the groups with a positive row, or with a negative one where these are fewer.
 
     Attributes:
         mean: The share of right pairs among those of the group's rows of that class.
@@ -110,7 +110,7 @@ class SortedRows:
         return float(twice_right) / 2 / n_pairs
 
     def auc_by_group(self, n_groups: int) -> GroupParts:
-        """Splits the unweighted AUC into what each group says of it.
+        """Splits the unweighted AUC into the groups' parts.
 
         Args:
             n_groups: How many groups there are.
@@ -151,7 +151,7 @@ def sort_by_score(
     """Sorts the rows of one task for repeated AUCs; rows whose label is missing are left out.
 
     Args:
-        scores: What the ranker gives each row.
+        scores: The ranker's score of each row.
         labels: 1 for a positive row, 0 for a negative one, -1 for a missing label.
         groups: Which entry of the later weights each row follows, one per row.
 

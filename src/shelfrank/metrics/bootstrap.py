@@ -1,6 +1,6 @@
 """How sure a figure is: percentile bootstrap over whole searches, as rows of one page are not independent.
 
-Where too few searches tell something, `interval` computes bounds and p-values without the resamples.
+Where too few searches are informative, `interval` computes bounds and p-values without the resamples.
 """
 
 from collections.abc import Iterator, Sequence
@@ -116,7 +116,7 @@ def bootstrap_auc(
     Rows are sorted once; a resample then weighs each row by how often its search was drawn, in O(rows).
 
     Args:
-        scores: What the ranker gives each row.
+        scores: The ranker's score of each row.
         labels: 1 for a positive row, 0 for a negative one, -1 for a missing label.
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
         n_resamples: How many resamples.
@@ -152,7 +152,7 @@ def bootstrap_mean_auc(
     All rankers see the same draws, as in `bootstrap_auc`; the interval says nothing of other seeds.
 
     Args:
-        scores: What each ranker gives each row.
+        scores: Each ranker's score of each row.
         labels: 1 for a positive row, 0 for a negative one, -1 for a missing label.
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
         n_resamples: How many resamples.
@@ -193,8 +193,8 @@ def bootstrap_auc_difference(
     Whole searches are drawn, the same ones for both rankers, as in `bootstrap_auc`.
 
     Args:
-        scores_a: What the first ranker gives each row.
-        scores_b: What the second ranker gives each row.
+        scores_a: The first ranker's score of each row.
+        scores_b: The second ranker's score of each row.
         labels: 1 for a positive row, 0 for a negative one, -1 for a missing label.
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
         n_resamples: How many resamples.

@@ -18,13 +18,13 @@ ROUNDING = 1e-12
 MIN_SEARCHES = 30
 """Searches below which no difference is called shown, and below which nothing is resampled.
 
-The same number holds for the searches that tell something: those whose value is not the most frequent one, those on
+The same number holds for the informative searches: those whose value is not the most frequent one, those on
 which two rankers differ."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A figure and the bounds between which it lies with the asked confidence.
+    """A figure and its bounds at the given confidence.
 
     Attributes:
         value: The figure on the searches as they are; NaN without any.
@@ -109,7 +109,7 @@ def mean_interval(
 
     With at least `MIN_SEARCHES` searches whose value is not the most frequent one, the bounds are percentiles of the
     resamples. With fewer, and where the percentiles coincide or are not known, they are Wilson's: no values between 0
-    and 1 vary more than zeros and ones of the same mean. A weighted mean tells as much as (sum w)^2 / sum w^2 equal
+    and 1 vary more than zeros and ones of the same mean. A weighted mean is as informative as (sum w)^2 / sum w^2 equal
     searches do (Kish 1965); where these are fewer than two, Wilson's bounds are not sound and there are none.
 
     Args:
@@ -252,7 +252,7 @@ def wilson_bounds(share: float, n: float, confidence: float) -> tuple[float, flo
 
     Args:
         share: The share, or any mean of values between 0 and 1.
-        n: Cases, at least 1; of cases that weigh unequally as many as would tell the same.
+        n: Cases, at least 1; of cases that weigh unequally the equally informative number.
         confidence: Share of such intervals that are to hold the true share.
 
     Returns:

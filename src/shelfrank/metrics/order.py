@@ -1,5 +1,7 @@
 """The order that scores give to each results page: for metrics, and as a page is shown."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64, UInt64
 
@@ -10,7 +12,7 @@ MAX_BLOCK_ROWS = 1 << 20
 """Rows sorted at a time, which bounds the memory."""
 
 
-def fuse(scores: Float[np.ndarray, "rows n_tasks"], weights: tuple[float, ...]) -> Float32[np.ndarray, " rows"]:
+def fuse(scores: Float[np.ndarray, "rows n_tasks"], weights: Sequence[float]) -> Float32[np.ndarray, " rows"]:
     """The score that orders a page: the weighted sum of the tasks' scores (Paper: Table 2, task weights)."""
     # Numerics: a matrix product may round equal rows differently by their place among the others.
     return (scores.astype(np.float64) * np.asarray(weights)).sum(axis=1).astype(np.float32)
@@ -27,12 +29,12 @@ def ranking_order(
     people see keep that order instead, see `served_order`.
 
     Args:
-        scores: What the ranker gives each row.
+        scores: The ranker's score of each row.
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
         tie_keys: A fixed hash of (search, product), distinct within a search.
 
     Returns:
-        Row indices: `scores[order]` lies sorted, page by page, and the pages keep their places.
+        Row indices: `scores[order]` is sorted within each page, and the pages keep their places.
 
     Raises:
         UserError: Where shapes do not fit, a page is empty, a score is not finite, or scores tie and their
@@ -73,15 +75,15 @@ def served_order(
 ) -> Int64[np.ndarray, " rows"]:
     """Computes the row order that sorts each page by descending score, equal scores by the engine's position.
 
-    Where a ranker cannot tell products apart, the engine's order stands, in the service and wherever a page is listed.
+    Where a ranker scores products equally, the engine's order stands, in the service and wherever a page is listed.
 
     Args:
-        scores: What the ranker gives each row.
+        scores: The ranker's score of each row.
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
         positions: Each row's place in the engine's order, from 1; rows of equal places keep their order.
 
     Returns:
-        Row indices: `scores[order]` lies sorted, page by page, and the pages keep their places.
+        Row indices: `scores[order]` is sorted within each page, and the pages keep their places.
 
     Raises:
         UserError: Where shapes do not fit, a page is empty, or a score is not finite.
@@ -97,7 +99,7 @@ def served_order(
 
 
 def require_distinct_keys(n_clashes: int) -> None:
-    """Refuses scores that tie where their tie keys do too, since only the input order could tell them apart.
+    """Refuses scores that tie where their tie keys do too, since only the input order could decide.
 
     Args:
         n_clashes: How many rows follow another one of their page with the same score and the same tie key.

@@ -1,4 +1,4 @@
-"""Rows that lie grouped by search, one results page each: the checks and the mean that all metrics share."""
+"""Rows grouped by search, one results page each: the checks and the mean that all metrics share."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int, Shaped, UInt64
@@ -76,7 +76,7 @@ def require_labels(labels: Int[np.ndarray, " rows"], highest: int) -> None:
         highest: 1 for a binary metric, the highest grade for a graded one.
 
     Raises:
-        UserError: Where a label lies outside.
+        UserError: Where a label is outside.
     """
     if labels.dtype.kind != "i":
         raise UserError(f"labels must be signed integers, but their type is {labels.dtype}; cast them, -1 for missing")

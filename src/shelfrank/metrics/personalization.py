@@ -30,8 +30,8 @@ def personalization_degree(
     - Graded labels: none are looked at.
 
     Args:
-        scores: What the ranker gives each row.
-        neutral_scores: What it gives the same row with the customer's features neutralised.
+        scores: The ranker's score of each row.
+        neutral_scores: Its score of the same row with the customer's features neutralised.
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
         tie_keys: A fixed hash of (search, product), distinct within a search.
         k: How many products from the top count.

@@ -36,7 +36,7 @@ def reciprocal_rank(
     - Graded labels: refused; say first which grades count as positive.
 
     Args:
-        scores: What the ranker gives each row; higher comes first.
+        scores: The ranker's score of each row; higher comes first.
         labels: 1 for a positive row, 0 for a negative one, -1 for a missing label.
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
         tie_keys: A fixed hash of (search, product), distinct within a search.
@@ -98,7 +98,7 @@ def ndcg(
     - Graded labels: a row's gain is 2^label - 1, which is the label itself where labels are 0 and 1.
 
     Args:
-        scores: What the ranker gives each row; higher comes first.
+        scores: The ranker's score of each row; higher comes first.
         labels: Binary labels or grades, not gains; -1 for a missing label.
         search_offsets: Search s holds the rows from entry s up to, not including, entry s + 1.
         tie_keys: A fixed hash of (search, product), distinct within a search.

@@ -35,12 +35,12 @@ class InputShape:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What every bottom receives.
+    """The inputs of every bottom.
 
     Attributes:
         numerical: Continuous and interaction features.
         embedded: One embedding per categorical feature.
-        matching: What query and product have in common; of width 0 where there is no text.
+        matching: Matching features of query and product; of width 0 where there is no text.
     """
 
     numerical: Float[Tensor, "rows n_num"]

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.batch_norm import BatchNorm
 
 
@@ -16,13 +17,15 @@ class Dense(nn.Sequential):
     Unstated: normalisation. The paper names none; without it a log of less than millions of rows trains slowly.
     """
 
-    def __init__(self, d_in: int, layers: Sequence[int], batch_norm: bool, dropout: float) -> None:
+    def __init__(
+        self, d_in: int, layers: Sequence[int], batch_norm: bool, dropout: float, group: Processes = ALONE
+    ) -> None:
         super().__init__()
         for index, d_out in enumerate(layers):
             # A normalisation takes every constant out again, so a bias before it would only drift.
             self.add_module(f"linear_{index}", nn.Linear(d_in, d_out, bias=not batch_norm))
             if batch_norm:
-                self.add_module(f"norm_{index}", BatchNorm(d_out))
+                self.add_module(f"norm_{index}", BatchNorm(d_out, group))
             self.add_module(f"relu_{index}", nn.ReLU())
             if dropout:
                 self.add_module(f"dropout_{index}", nn.Dropout(dropout))
@@ -53,7 +56,14 @@ class ParallelDense(nn.Sequential):
     """n stacks of hidden layers side by side, as `Dense`; `shared_input` feeds every stack the same input."""
 
     def __init__(
-        self, n: int, d_in: int, layers: Sequence[int], batch_norm: bool, dropout: float, shared_input: bool
+        self,
+        n: int,
+        d_in: int,
+        layers: Sequence[int],
+        batch_norm: bool,
+        dropout: float,
+        shared_input: bool,
+        group: Processes = ALONE,
     ) -> None:
         super().__init__()
         for index, d_out in enumerate(layers):
@@ -63,7 +73,7 @@ class ParallelDense(nn.Sequential):
             linear = nn.Linear(d_in, n * d_out, bias) if first else ParallelLinear(n, d_in, d_out, bias)
             self.add_module(f"linear_{index}", linear)
             if batch_norm:
-                self.add_module(f"norm_{index}", BatchNorm(n * d_out))
+                self.add_module(f"norm_{index}", BatchNorm(n * d_out, group))
             self.add_module(f"relu_{index}", nn.ReLU())
             if dropout:
                 self.add_module(f"dropout_{index}", nn.Dropout(dropout))

@@ -1,4 +1,4 @@
-"""The text matching layer: the trained encoder layers, max pooling, and what query and product have in common."""
+"""The text matching layer: the trained encoder layers, max pooling, and the comparison of query and product."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.batch_norm import BatchNorm
 
 
@@ -61,8 +62,8 @@ class TrainedLayers(nn.Module):
         hidden, mask = bucket.hidden, bucket.mask
         additive = None
         if mask is not None:
-            least = torch.finfo(hidden.dtype).min
-            additive = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, least)[:, None, None, :]
+            lowest = torch.finfo(hidden.dtype).min
+            additive = torch.zeros_like(mask, dtype=hidden.dtype).masked_fill(~mask, lowest)[:, None, None, :]
         for layer in self.layers:
             hidden = layer(hidden, additive)
         if mask is not None:
@@ -89,30 +90,38 @@ MATCHINGS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], Callable[[int], i
 
 
 class TextMatching(nn.Module):
-    """What a row's query and product have in common, as features.
+    """Matching features of a row's query and product.
 
     Args:
         trained: The encoder's trained layers.
         kind: A name in `MATCHINGS`.
         batch_norm: Whether each feature is normalised.
         normalise_vectors: Whether the two vectors are normalised before they are multiplied.
+        group: The processes that share a batch.
 
     Attributes:
         d_out: Number of features.
     """
 
-    def __init__(self, trained: TrainedLayers, kind: str, batch_norm: bool, normalise_vectors: bool = False) -> None:
+    def __init__(
+        self,
+        trained: TrainedLayers,
+        kind: str,
+        batch_norm: bool,
+        normalise_vectors: bool = False,
+        group: Processes = ALONE,
+    ) -> None:
         super().__init__()
         self.trained = trained
         self._match, width = MATCHINGS[kind]
         self.d_out = width(trained.d)
         # Unstated: maxima lie above 0, each dimension at its own height, and the heights times each side's deviations
-        # outweigh what the two have in common; a normalisation of the products comes too late to tell them apart.
+        # outweigh their common part; normalising the products afterwards cannot separate the two.
         self.norm_query, self.norm_product = (
-            BatchNorm(trained.d) if normalise_vectors else nn.Identity() for _ in range(2)
+            BatchNorm(trained.d, group) if normalise_vectors else nn.Identity() for _ in range(2)
         )
-        # Unstated: products of two maxima lie far from 0, unlike every other input.
-        self.norm = BatchNorm(self.d_out) if batch_norm else nn.Identity()
+        # Unstated: products of two maxima are far from 0, unlike every other input.
+        self.norm = BatchNorm(self.d_out, group) if batch_norm else nn.Identity()
 
     def forward(self, rows: RowTexts) -> Float[Tensor, "rows d_out"]:
         """Reads the texts that are not read yet, and compares each row's two."""

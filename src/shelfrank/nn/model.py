@@ -7,8 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
+from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.bottoms import BOTTOMS
-from shelfrank.nn.bottoms.base import Shared
+from shelfrank.nn.bottoms.base import BottomOutput
 from shelfrank.nn.heads import HEADS
 from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
 from shelfrank.nn.matching import RowTexts, TextMatching, TrainedLayers
@@ -16,7 +17,7 @@ from shelfrank.nn.towers import RelevanceTower, Towers
 
 
 class Outputs(NamedTuple):
-    """What the network says of some rows.
+    """The network's output for some rows.
 
     Attributes:
         logits: One per task.
@@ -40,6 +41,7 @@ class MultiTaskRanker(nn.Module):
         n_relevance_classes: Classes of the relevance label (Paper: Sec. 3.5), which gets a gate and a tower of its
             own; 0 leaves that task out.
         trained_layers: The text encoder's trained layers, where `config.text` wants text.
+        group: The processes that share a batch, over all of which batch normalisation normalises.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class MultiTaskRanker(nn.Module):
         config: NeuralConfig,
         n_relevance_classes: int = 0,
         trained_layers: TrainedLayers | None = None,
+        group: Processes = ALONE,
     ) -> None:
         super().__init__()
         self.n_tasks = n_tasks
@@ -59,18 +62,15 @@ class MultiTaskRanker(nn.Module):
         if config.text.matching != "none":
             assert trained_layers is not None, "text matching needs the encoder's trained layers"
             self.text = TextMatching(
-                trained_layers, config.text.matching, config.batch_norm, config.text.normalise_vectors
+                trained_layers, config.text.matching, config.batch_norm, config.text.normalise_vectors, group
             )
         d_matching = self.text.d_out if self.text else 0
         shape = InputShape(n_numerical, len(category_sizes), config.d_embedding, d_matching)
-        self.bottom = bottom(shape, config)
-        self.head = HEADS[config.head](self.bottom.d_out, n_tasks + bool(n_relevance_classes), config)
-        self.towers = Towers(n_tasks, self.head.d_out, config.tower_layers, config.batch_norm, config.dropout)
-        self.relevance_tower = None
-        if n_relevance_classes:
-            self.relevance_tower = RelevanceTower(
-                n_relevance_classes, self.head.d_out, config.tower_layers, config.batch_norm, config.dropout
-            )
+        self.bottom = bottom(shape, config, group)
+        self.head = HEADS[config.head](self.bottom.d_out, n_tasks + bool(n_relevance_classes), config, group)
+        tower = (self.head.d_out, config.tower_layers, config.batch_norm, config.dropout, group)
+        self.towers = Towers(n_tasks, *tower)
+        self.relevance_tower = RelevanceTower(n_relevance_classes, *tower) if n_relevance_classes else None
 
     def forward(
         self,
@@ -82,11 +82,11 @@ class MultiTaskRanker(nn.Module):
         return self.of_inputs(self.gather_inputs(numerical, categorical, texts))
 
     def of_inputs(self, inputs: Inputs) -> Outputs:
-        """The same from what the bottom receives, which is all that the logits depend on."""
+        """The same from the bottom's inputs, which alone decide the logits."""
         return self.of_bottom(self.bottom(inputs))
 
-    def of_bottom(self, out: Shared) -> Outputs:
-        """The same from what the bottom gives."""
+    def of_bottom(self, out: BottomOutput) -> Outputs:
+        """The same from the bottom's output."""
         x_final, penalty = out
         views = self.head(x_final)
         logits = self.towers(views[:, : self.n_tasks]).float()
@@ -99,7 +99,7 @@ class MultiTaskRanker(nn.Module):
         categorical: Int[Tensor, "rows n_cat"],
         texts: RowTexts | None = None,
     ) -> Inputs:
-        """Embeds codes and compares texts: what the bottom receives."""
+        """Embeds codes and compares texts: the bottom's inputs."""
         assert (texts is None) == (self.text is None), "a network with text needs texts, and one without takes none"
         matching = numerical.new_empty(len(numerical), 0) if texts is None or self.text is None else self.text(texts)
         return Inputs(numerical, self.inputs(categorical), matching)

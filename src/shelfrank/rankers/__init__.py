@@ -10,8 +10,10 @@ from shelfrank.core.errors import unknown_name
 from shelfrank.rankers.base import Problem, Ranker
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.renamed import RENAMED, renamed
 from shelfrank.rankers.simple import Popularity, ShownOrder
 from shelfrank.rankers.xgboost import XGBoost
+from shelfrank.text.encoder import encoder_label
 
 
 @dataclass(frozen=True)
@@ -19,9 +21,9 @@ class RankerSpec:
     """A named ranker.
 
     Attributes:
-        label: Its name in tables.
+        label: Its name in tables, with `text` for the text encoder; see `label_for`.
         build: Makes an unfitted one.
-        preset: Settings that make it what it is; the user's come on top.
+        preset: Settings that define it; the user's override them.
         reads: Paths of the settings that it reads, those of a section for all of its keys; None for a network, whose
             settings decide which others it reads.
     """
@@ -30,6 +32,10 @@ class RankerSpec:
     build: Callable[[Problem], Ranker]
     preset: Mapping[str, Any] = field(default_factory=dict)
     reads: tuple[str, ...] | None = None
+
+    def label_for(self, config: ExperimentConfig) -> str:
+        """Its name in tables with the text encoder of a config, such as `MMoE + DCN-V2 + MiniLM cross`."""
+        return self.label.replace(" + text ", f" + {encoder_label(config.neural.text.model)} ")
 
 
 def _network(label: str, settings: Mapping[str, Any]) -> RankerSpec:
@@ -56,17 +62,17 @@ RANKERS: dict[str, RankerSpec] = {
     "mmoe": _network("MMoE", {"bottom": "none"}),
     "mmoe_dcn_v2": _network("MMoE + DCN-V2", _DCN_V2),
     "mmoe_ftt": _network("MMoE + FT-T", _FTT),
-    "mmoe_dcn_v2_tinybert_cross": _network(
-        "MMoE + DCN-V2 + TinyBERT cross", {**_DCN_V2, "text": {"matching": "cross"}}
-    ),
-    "mmoe_dcn_v2_tinybert_dot": _network("MMoE + DCN-V2 + TinyBERT dot", {**_DCN_V2, "text": {"matching": "dot"}}),
-    "mmoe_ftt_tinybert_cross": _network("MMoE + FT-T + TinyBERT cross", {**_FTT, "text": {"matching": "cross"}}),
+    "mmoe_dcn_v2_text_cross": _network("MMoE + DCN-V2 + text cross", {**_DCN_V2, "text": {"matching": "cross"}}),
+    "mmoe_dcn_v2_text_dot": _network("MMoE + DCN-V2 + text dot", {**_DCN_V2, "text": {"matching": "dot"}}),
+    "mmoe_ftt_text_cross": _network("MMoE + FT-T + text cross", {**_FTT, "text": {"matching": "cross"}}),
 }
 """Every ranker by the name that the command line takes."""
 
 
 def ranker_spec(name: str) -> RankerSpec:
-    """The ranker of this name; an unknown one is a `UserError` that lists the known ones."""
+    """The ranker of this name; an unknown or former one is a `UserError` with the known names or today's."""
+    if name in RENAMED:
+        raise renamed(name)
     if name not in RANKERS:
         raise unknown_name("ranker", name, RANKERS)
     return RANKERS[name]

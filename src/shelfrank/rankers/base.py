@@ -1,4 +1,4 @@
-"""What a ranker is."""
+"""The interface of rankers."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -8,19 +8,19 @@ from typing import Any
 from jaxtyping import Float32
 from numpy import ndarray
 
-from shelfrank.config import ExperimentConfig
+from shelfrank.config import ExperimentConfig, TaskWeights
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import PreparedData, Split
-from shelfrank.train.loop import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What fitting left behind, for the report.
+    """The result of fitting, for the report.
 
     Attributes:
         curve: One record per epoch or round that was looked at.
-        choices: What was picked and why, for people.
+        choices: Each choice and its reason, for people.
         parameters: Trainable parameters by part; None for a model that has none.
         seconds: Wall time of the fitting itself.
         frozen_parameters: Parameters that stay as they are.
@@ -75,11 +75,11 @@ class Ranker(ABC):
 
 @dataclass(frozen=True)
 class TextTables:
-    """Where a problem's texts are, read when they are asked for.
+    """A problem's texts, read on demand.
 
     Attributes:
         prepared: The prepared data; row i of its texts is index i of a split's rows.
-        cache: Folder in which what is computed of texts is kept.
+        cache: Folder of the texts' cached encodings.
     """
 
     prepared: PreparedData
@@ -96,7 +96,7 @@ class TextTables:
 
 @dataclass(frozen=True)
 class Problem:
-    """What a ranker is built for.
+    """The problem that a ranker is built for.
 
     Attributes:
         config: The resolved experiment.
@@ -112,7 +112,7 @@ class Problem:
 
     config: ExperimentConfig
     tasks: tuple[str, ...]
-    task_weights: tuple[float, ...]
+    task_weights: TaskWeights
     columns: tuple[str, ...]
     n_numerical: int
     category_sizes: tuple[int, ...]
@@ -120,7 +120,7 @@ class Problem:
     texts: TextTables | None = None
 
     def require_features(self) -> None:
-        """Refuses a problem without any input column: there is nothing that could tell two products apart."""
+        """Refuses a problem without any input column: no two products could be distinguished."""
         if not self.columns:
             raise UserError(
                 "a ranker that learns must have at least one feature, but exclude_features and exclude_sides leave "

@@ -1,4 +1,4 @@
-"""What both boosting libraries need: rows in an order of ours, one matrix with native categories, sums of leaves."""
+"""Shared parts of both boosting libraries: rows in a fixed order, one matrix with native categories, sums of leaves."""
 
 from abc import abstractmethod
 
@@ -24,7 +24,7 @@ class TreeRanker(Ranker):
     def shap_values(
         self, features: Float32[np.ndarray, "rows n_features"]
     ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
-        """What each feature adds to each row's margin, and the margin that is left: the mean over training rows."""
+        """Each feature's contribution to each row's margin, and the base margin: the mean over training rows."""
 
 
 def feature_matrix(
@@ -71,7 +71,7 @@ def kept_trees(kept: int, grown: int, settings: str, n_rounds: int) -> list[str]
     elif kept < FEW_TREES:
         words.append(
             f"note: the validation loss was lowest with only {kept} {'tree' if kept == 1 else 'trees'}, so that the "
-            f"model hardly tells products apart; lower {settings}.learning_rate, raise "
+            f"model hardly distinguishes products; lower {settings}.learning_rate, raise "
             f"{settings}.early_stopping_rounds, or take a longer log"
         )
     return words

@@ -1,4 +1,4 @@
-"""What a ranker's network is made of, box by box, beside the paper's count."""
+"""Parameter counts of a ranker's network, box by box, beside the paper's."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +25,12 @@ class Description:
     Attributes:
         name: The ranker's name.
         label: How tables name it.
-        inputs: What the network was sized for, in words.
+        inputs: The inputs that the network was sized for, in words.
         parts: Trainable parameters by box.
         frozen: Parameters that stay as they are.
         paper_label: The paper's name for the ranker; None where it has none.
         paper_trainable: The paper's count of trainable parameters; None where it prints none.
-        paper_total: The paper's count with what is frozen.
+        paper_total: The paper's count with frozen parameters.
     """
 
     name: str
@@ -107,7 +107,7 @@ def describe(name: str, config: ExperimentConfig, prepared: PreparedData | None 
     row = PAPER_ROWS.get(name)
     return Description(
         name,
-        spec.label,
+        spec.label_for(config),
         inputs,
         network.parameter_counts(),
         frozen,

@@ -1,4 +1,4 @@
-"""LightGBM's LambdaMART: what a practitioner would pick instead of a network."""
+"""LightGBM's LambdaMART, a practitioner's usual choice instead of a network."""
 
 import time
 from pathlib import Path
@@ -15,16 +15,16 @@ from shelfrank.data.prepared import Split, search_of_rows, tie_order
 from shelfrank.metrics.ranking import MAX_GRADE
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
-from shelfrank.train.loop import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 
 MODEL = "model.txt"
 CUTOFF = 10
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 """Rows of a search, at most, that LightGBM ranks."""
 
 
 class LambdaMART(TreeRanker):
-    """Trees on the gradient of NDCG over graded labels: each row's grade is that of its deepest outcome.
+    """Trees on the gradient of NDCG over graded labels: each row has the grade of its deepest outcome.
 
     Its learning curve is 1 - NDCG@10 as `shelfrank.metrics.ndcg` defines it: gains of 2^grade - 1, ties by tie key,
     searches without a positive left out.
@@ -101,7 +101,7 @@ class LambdaMART(TreeRanker):
             f"validation loss is 1 - NDCG@{CUTOFF}, grades {self._told_grades()}, over the {len(sizes):,} of "
             f"{valid.n_searches:,} searches that have a positive and no missing label",
             *([f"{n_unknown:,} training rows without any label left out"] if n_unknown else []),
-            *hiding.told(),
+            *hiding.notes(),
         ]
         return Fitted(curve, choices, None, time.monotonic() - started)
 
@@ -129,7 +129,7 @@ class LambdaMART(TreeRanker):
     def save(self, folder: Path) -> None:
         """Writes LightGBM's own text format."""
         assert self.booster is not None, "fit or load must come first"
-        # The library's own writing tells a full disk as its own error.
+        # The library reports a full disk as its own error.
         text = self.booster.model_to_string(num_iteration=self.booster.best_iteration)
         (folder / MODEL).write_text(text, encoding="utf-8")
 
@@ -157,9 +157,9 @@ class LambdaMART(TreeRanker):
         order = tie_order(rows)
         order = order[used[order]]
         sizes = np.bincount(search_of_rows(rows)[order], minlength=rows.n_searches)
-        if sizes.max() > MOST_ROWS:
+        if sizes.max() > MAX_ROWS:
             raise UserError(
-                f"LambdaMART ranks searches of at most {MOST_ROWS:,} products, but the {rows.name} split has one of "
+                f"LambdaMART ranks searches of at most {MAX_ROWS:,} products, but the {rows.name} split has one of "
                 f"{sizes.max():,}; train another ranker, such as xgboost, or import pages of fewer products"
             )
         codes = range(self.problem.n_numerical, len(self.problem.columns))

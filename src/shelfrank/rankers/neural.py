@@ -13,15 +13,19 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save
 
+from shelfrank.config import TaskWeights
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
-from shelfrank.data.batch import Rows
+from shelfrank.data.batch import SplitRows
 from shelfrank.data.prepared import Split
 from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.base import Fitted, Problem, Ranker
 from shelfrank.rankers.texts import ProblemTexts
-from shelfrank.train.loop import Checkpoints, fit, pick_device, predict
+from shelfrank.train.checkpoint import Checkpoints
+from shelfrank.train.losses import LossWeights
+from shelfrank.train.predict import pick_device, predict
+from shelfrank.train.trainer import Trainer
 
 WEIGHTS = "weights.safetensors"
 TEXT_MODEL = "text_model.json"
@@ -31,8 +35,8 @@ MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 class NeuralRanker(Ranker):
     """A network with its shared bottom, trained on the weighted sum of the tasks' losses, or on one task's.
 
-    Where the prepared data has relevance labels, they are a further task (Paper: Sec. 3.5, Table 5): it shapes what the
-    tasks share and is left out of the scores.
+    Where the prepared data has relevance labels, they are a further task (Paper: Sec. 3.5, Table 5): it shapes the
+    shared layers and is left out of the scores.
     """
 
     learns_together = True
@@ -52,12 +56,12 @@ class NeuralRanker(Ranker):
         with torch.device("meta"):
             require_memory(MultiTaskRanker(*parts, trained))
         torch.manual_seed(problem.config.seed)
-        self.model = MultiTaskRanker(*parts, trained)
+        self.model = MultiTaskRanker(*parts, trained, processes())
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:
         """The tasks whose loss has weight."""
-        return tuple(task for task, weight in zip(self.learned_tasks, self._weights(), strict=True) if weight > 0)
+        return tuple(task for task, weight in self._weights().items() if weight > 0)
 
     def fit(
         self,
@@ -70,20 +74,19 @@ class NeuralRanker(Ranker):
         config, n_classes = self.problem.config, self.n_classes
         never_positive = self._never_positive(train)
         feed = None if self.texts is None else self.texts.feed(pick_device(config.train.device), train)
-        trained = fit(
+        trainer = Trainer(
             self.model,
             self._of_learned_tasks(train),
             self._of_learned_tasks(valid),
             config.train,
-            self._weights(),
+            LossWeights(self._weights().shares, config.relevance_weight if n_classes else 0.0),
             config.seed,
-            checkpoints,
-            relevance_weight=config.relevance_weight if n_classes else 0.0,
+            checkpoints=checkpoints,
             texts=feed,
             text_learning_rate=self.config.text.learning_rate,
             ghost_batch_size=self.model.bottom.ghost_batch_size,
-            on_epoch=on_epoch,
         )
+        trained = trainer.run(on_epoch)
         relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
         return Fitted(
             curve=trained.curve,
@@ -94,7 +97,7 @@ class NeuralRanker(Ranker):
                 *trained.hidden,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
-                *([] if self.texts is None else self.texts.told()),
+                *([] if self.texts is None else self.texts.notes()),
                 f"weights of epoch {trained.best_epoch} of {len(trained.curve)}",
             ],
             parameters=self.model.parameter_counts(),
@@ -118,12 +121,12 @@ class NeuralRanker(Ranker):
         device = pick_device(self.problem.config.train.device if torch.cuda.is_available() else "cpu")
         self.model.to(device)
         feed = None if self.texts is None else self.texts.feed(device)
-        logits = predict(self.model, Rows(rows, device, resident=False), bf16=False, texts=feed).logits
+        logits = predict(self.model, SplitRows(rows, device, resident=False), bf16=False, texts=feed).logits
         return torch.sigmoid(logits).expand(-1, len(self.problem.tasks)).numpy()
 
     def save(self, folder: Path) -> None:
         """Writes the weights as safetensors; of a text encoder the trained layers, and which encoder it was."""
-        # The library's own writing tells a full disk as its own error.
+        # The library reports a full disk as its own error.
         weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
         (folder / WEIGHTS).write_bytes(save(weights))
         if self.texts is not None:
@@ -147,8 +150,9 @@ class NeuralRanker(Ranker):
                 f"{folder / WEIGHTS} must fit the run's config and data, but it does not: {error}"
             ) from error
 
-    def _weights(self) -> tuple[float, ...]:
-        return self.problem.task_weights if len(self.learned_tasks) == len(self.problem.tasks) else (1.0,)
+    def _weights(self) -> TaskWeights:
+        whole = len(self.learned_tasks) == len(self.problem.tasks)
+        return self.problem.task_weights if whole else TaskWeights(self.learned_tasks)
 
     def _of_learned_tasks(self, rows: Split) -> Split:
         if self.learned_tasks == rows.tasks:
@@ -170,7 +174,7 @@ def require_memory(model: MultiTaskRanker) -> None:
 
 
 def memory_bytes() -> int:
-    """What this machine has, or what the container that this runs in may use, where that is less."""
+    """The memory of this machine, or the limit of its container where that is less."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # Without a limit the file says "max"; on other systems there is none.
     with contextlib.suppress(OSError, ValueError):

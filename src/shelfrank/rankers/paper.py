@@ -17,7 +17,7 @@ class PaperRow:
         label: The paper's name for it.
         sizes: Settings that give a network of about the paper's size on a schema of its kind.
         trainable: The paper's count, as printed; None where it prints none.
-        total: The same with what is frozen.
+        total: The same with frozen parameters.
     """
 
     label: str
@@ -45,12 +45,12 @@ PAPER_ROWS: dict[str, PaperRow] = {
     "ftt": PaperRow("FT-T", _FTT, 927_000, 927_000),
     "mmoe_dcn_v2": PaperRow("MMoE with shared bottom DCN-V2", _MMOE_ON_DCN_V2, 998_000, 998_000),
     "mmoe_ftt": PaperRow("MMoE with shared bottom FT-T", _MMOE_ON_FTT, 2_900_000, 2_900_000),
-    "mmoe_dcn_v2_tinybert_cross": PaperRow(
+    "mmoe_dcn_v2_text_cross": PaperRow(
         "MMoE with shared bottom DCN-V2 + TinyBERT Cross Layer", _MMOE_ON_DCN_V2, 9_600_000, 69_500_000
     ),
-    "mmoe_ftt_tinybert_cross": PaperRow(
+    "mmoe_ftt_text_cross": PaperRow(
         "MMoE with shared bottom FT-T + TinyBERT Cross Layer", _MMOE_ON_FTT, 10_100_000, 70_000_000
     ),
-    "mmoe_dcn_v2_tinybert_dot": PaperRow("MMoE + DCN-V2 + TinyBERT Dot", _MMOE_ON_DCN_V2),
+    "mmoe_dcn_v2_text_dot": PaperRow("MMoE + DCN-V2 + TinyBERT Dot", _MMOE_ON_DCN_V2),
 }
 """Every ranker that the paper has, by its name in `RANKERS`, in the order of its tables."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import yaml
 
-from shelfrank.config import ExperimentConfig, merge, normalised_weights, resolve
+from shelfrank.config import ExperimentConfig, merge, resolve
 from shelfrank.core.artifact import Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
@@ -18,9 +18,10 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.rankers import RankerSpec, ranker_spec, read_settings
 from shelfrank.rankers.base import Problem, Ranker, TextTables
 from shelfrank.rankers.paper import PAPER_ROWS
+from shelfrank.rankers.renamed import RENAMED
 from shelfrank.text.encoder import find_model, model_fingerprint
+from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.distributed import publish_once
-from shelfrank.train.loop import Checkpoints
 
 KIND = "run"
 RUN_VERSION = 5
@@ -49,15 +50,16 @@ class Run:
         manifest = read_manifest(path, KIND)
         # Small beside its data, so every byte is checked: a damaged model may load and score.
         verify_files(path, manifest)
-        # The file holds what the ranker reads; the manifest has the rest, which fingerprints depend on.
+        # The file holds the settings that the ranker reads; the manifest has the rest, which fingerprints depend on.
         config = resolve(ExperimentConfig, path / "config.yaml", base=manifest.inputs["config"])
-        return cls(path, manifest, str(manifest.inputs["ranker"]), config)
+        name = str(manifest.inputs["ranker"])
+        return cls(path, manifest, RENAMED.get(name, name), config)
 
     @property
     def label(self) -> str:
         """How tables name it."""
         excluded = ", ".join(side.value for side in self.config.exclude_sides)
-        return ranker_spec(self.name).label + (f" without {excluded} features" if excluded else "")
+        return ranker_spec(self.name).label_for(self.config) + (f" without {excluded} features" if excluded else "")
 
     def prepared(self) -> PreparedData:
         """The data it was trained on; a `UserError` where that has changed since."""
@@ -89,7 +91,7 @@ def train(
 ) -> bool:
     """Trains one ranker.
 
-    A checkpoint lies beside `out` until the run is finished, so that a killed training can be resumed. Processes that
+    A checkpoint stays beside `out` until the run is finished, so that a killed training can be resumed. Processes that
     share a training all call this; the first one writes.
 
     Args:
@@ -97,7 +99,7 @@ def train(
         name: A name in `RANKERS`.
         config: The resolved config.
         out: The run's folder.
-        resume: Go on from the last complete checkpoint of the same data and config, if there is one.
+        resume: Resume from the last complete checkpoint of the same data and config, if there is one.
         ignore_foreign: Start afresh where the checkpoint is of other data or another config, instead of refusing.
 
     Returns:
@@ -122,14 +124,14 @@ def train(
         # Hours of training on damaged arrays cost more than reading every byte once.
         verify_files(prepared_path, prepared.manifest)
     with publish_once(out, KIND, inputs) as draft, measured() as cost:
-        # Until the folder is ours to write, the checkpoint may be that of a training under way.
+        # Until the folder is ours to write, the checkpoint may belong to a training in progress.
         if draft is not None and not resume:
             shutil.rmtree(checkpoint_folder, ignore_errors=True)
         splits = [
             prepared.split(part).select(config.exclude_sides, config.exclude_features) for part in ("train", "valid")
         ]
         ranker = spec.build(problem(prepared, config))
-        # A run's own config.yaml, which lacks what its ranker does not read, goes on from the same checkpoint.
+        # A run's own config.yaml, which lacks the settings that its ranker does not read, resumes the same checkpoint.
         owner = fingerprint({**inputs, "config": read_settings(name, config)})
         checkpoints = Checkpoints(checkpoint_folder, owner, resume, ignore_foreign)
         if draft is None:
@@ -202,17 +204,16 @@ def resolve_experiment(
 
 
 def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
-    """What a ranker must be built for, given the data and the config."""
+    """The problem that the data and the config pose."""
     left = [
         column
         for column in (*prepared.numerical_columns, *prepared.categorical_columns)
         if column.side not in config.exclude_sides and column.name not in config.exclude_features
     ]
-    weights = normalised_weights(config.task_weights, prepared.tasks)
     return Problem(
         config=config,
         tasks=prepared.tasks,
-        task_weights=tuple(weights[task] for task in prepared.tasks),
+        task_weights=config.loss_weights(prepared.tasks),
         columns=tuple(column.name for column in left),
         n_numerical=sum(column.size == 0 for column in left),
         category_sizes=tuple(column.size for column in left if column.size),

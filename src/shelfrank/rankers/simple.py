@@ -7,7 +7,7 @@ from jaxtyping import Float32
 
 from shelfrank.data.prepared import Split
 from shelfrank.rankers.base import Fitted, Problem, Ranker
-from shelfrank.train.loop import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 
 
 class Fixed(Ranker):

@@ -13,7 +13,7 @@ from shelfrank.train.text_feed import TextFeed
 
 
 class ProblemTexts:
-    """The encoder of a problem, and the feed of its texts once one is asked for.
+    """The encoder of a problem, and the feed of its texts, made on demand.
 
     Args:
         problem: A problem with texts.
@@ -45,7 +45,7 @@ class ProblemTexts:
                 )
                 uses = np.concatenate(list(counts)).astype(np.int64)
             self.encoder.frozen.to(device)
-            # The first process computes what is missing, and the others find it.
+            # The first process fills the cache for the others.
             with processes().lead_first():
                 self.frozen = FrozenTexts(
                     self.encoder,
@@ -59,22 +59,22 @@ class ProblemTexts:
         numbers = np.arange(len(queries) + len(products), dtype=np.int32)
         return TextFeed(self.frozen, numbers[: len(queries)], numbers[len(queries) :], device)
 
-    def told(self) -> list[str]:
-        """What the texts took, for people."""
+    def notes(self) -> list[str]:
+        """Cost and cache use of the texts, for people."""
         if self.frozen is None:
             return []
         use = self.frozen.use
         kept = use.found + use.computed
-        told = [
+        notes = [
             f"text encoder {self.encoder.name}, {len(self.encoder.trained)} of its layers trained",
             f"output of its frozen layers for {kept:,} texts kept in {use.mb:.0f} MB, {use.computed:,} computed now",
         ]
         if use.recomputed:
-            told.append(f"{use.recomputed:,} texts beyond text.cache_mb are encoded anew at each use")
+            notes.append(f"{use.recomputed:,} texts beyond text.cache_mb are encoded anew at each use")
         if use.truncated:
-            told.append(
+            notes.append(
                 f"{use.truncated:,} texts were cut at {min(self.config.max_tokens, self.encoder.max_tokens)} tokens"
             )
         if use.damaged:
-            told.append(f"{use.damaged} damaged files of the text cache were computed anew")
-        return told
+            notes.append(f"{use.damaged} damaged files of the text cache were computed anew")
+        return notes

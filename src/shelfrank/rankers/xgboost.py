@@ -16,7 +16,7 @@ from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split, tie_order
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
-from shelfrank.train.loop import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 
 MODEL = "model.ubj"
 COVER, ROWS = "cover", "training_rows"
@@ -91,7 +91,7 @@ class XGBoost(TreeRanker):
         choices = [
             self._task_choice(),
             *kept_trees(best + 1, len(curve), "xgboost", self.settings.n_rounds),
-            *hiding.told(),
+            *hiding.notes(),
         ]
         return Fitted(curve, choices, None, time.monotonic() - started)
 
@@ -138,7 +138,7 @@ class XGBoost(TreeRanker):
     def save(self, folder: Path) -> None:
         """Writes XGBoost's own binary JSON."""
         assert self.booster is not None, "fit or load must come first"
-        # The library's own writing tells a full disk as its own error, with a stack trace.
+        # The library reports a full disk as its own error, with a stack trace.
         (folder / MODEL).write_bytes(self.booster.save_raw("ubj"))
 
     def load(self, folder: Path) -> None:
@@ -177,7 +177,7 @@ class XGBoost(TreeRanker):
         """The same trees, each node with the number of training rows that reach it as its cover.
 
         Then the library's TreeSHAP starts from the mean margin of these rows, and its contributions are those of a
-        background that weighs each of them equally. They are counted as they are: what was hidden of them to train
+        background that weighs each of them equally. They are counted as they are: values that were hidden to train
         would move the mean.
         """
         model = json.loads(booster.save_raw("json"))

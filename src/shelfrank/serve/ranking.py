@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Float64, Int64
 
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.scorers import Rows
-from shelfrank.config import normalised_weights
+from shelfrank.config import TaskWeights
 from shelfrank.data.prepared import MISSING_SUFFIX
 from shelfrank.metrics.order import fuse
 
@@ -71,7 +71,7 @@ def task_weights(bundle: Bundle, weights: Mapping[str, float] | None) -> Float64
         UserError: Where none of the bundle's tasks has weight.
     """
     tasks = bundle.spec.tasks
-    chosen = bundle.spec.task_weights if weights is None else normalised_weights(dict(weights), tasks)
+    chosen = bundle.spec.task_weights if weights is None else TaskWeights(tasks, weights)
     return np.array([chosen[task] for task in tasks])
 
 

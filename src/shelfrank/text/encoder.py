@@ -158,6 +158,24 @@ def load_encoder(model: str) -> TextEncoder:
     return TextEncoder(model, model_fingerprint(folder), loaded.float().eval())
 
 
+def encoder_label(model: str) -> str:
+    """A model's name in tables.
+
+    Args:
+        model: A local folder, a hub name or `packaged`.
+
+    Returns:
+        The family of a well-known encoder, else the last part of the name.
+
+    Example:
+        >>> encoder_label("huawei-noah/TinyBERT_General_6L_768D"), encoder_label("packaged")
+        ('TinyBERT', 'MiniLM')
+    """
+    name = Path(model).name
+    families = (family for family in ("TinyBERT", "MiniLM") if family.lower() in name.lower())
+    return "MiniLM" if model == PACKAGED else next(families, name)
+
+
 def find_model(model: str) -> Path:
     """Finds the folder of a model's files, and downloads a model of the hub.
 

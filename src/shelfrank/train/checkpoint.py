@@ -14,7 +14,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.training_state import FILE, part, read_state, restore, save_state
 
 CURVE = "metrics.jsonl"
-"""One record per finished epoch, to be watched while a training goes on; a finished run has a file of this name too."""
+"""One record per finished epoch, to watch a training in progress; a finished run has a file of this name too."""
 
 
 @dataclass
@@ -44,6 +44,29 @@ class Progress:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Checkpoints:
+    """A training's checkpoints, and whether it starts from one.
+
+    Attributes:
+        folder: Holds the last complete checkpoint.
+        owner: Fingerprint of data and config.
+        resume: Whether to start from it.
+        ignore_foreign: Whether a checkpoint of other data or another config is passed over instead of refused.
+    """
+
+    folder: Path
+    owner: str
+    resume: bool
+    ignore_foreign: bool = False
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor]] | None:
+        """Restores the checkpoint; None where there is none to start from. See `load_checkpoint`."""
+        if not self.resume or (self.ignore_foreign and is_foreign(self.folder, self.owner)):
+            return None
+        return load_checkpoint(self.folder, self.owner, model, optimizer)
+
+
 def save_checkpoint(
     folder: Path,
     owner: str,
@@ -52,7 +75,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
 ) -> None:
-    """Writes everything that training needs to go on as if it had never stopped, and the curve so far for people.
+    """Writes everything that training needs to continue as if it had never stopped, and the curve so far for people.
 
     Args:
         folder: Where the files go.
@@ -68,7 +91,7 @@ def save_checkpoint(
 
 
 def is_foreign(folder: Path, owner: str) -> bool:
-    """Whether a checkpoint lies here that cannot be read or belongs to other data or another config."""
+    """Whether the folder has a checkpoint that cannot be read or belongs to other data or another config."""
     file = folder / FILE
     try:
         with safe_open(file, framework="pt") as opened:

@@ -1,7 +1,7 @@
 """How several processes share a training: each batch's rows, the sum of the gradients, a split's searches.
 
 Every process has the same weights and takes the same steps. Of each batch it reads its share of the rows; losses are
-divided by what the whole batch has, so that gradients, added up, are those of one process with the whole batch.
+divided by the label counts of the whole batch, so that the summed gradients equal those of one process alone.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ class BatchShare:
     Args:
         group: The processes; a single one takes every row.
         split: The rows that batches are of.
-        whole_searches: Whether a search's rows lie together in a batch and stay in one process, so that each of its
+        whole_searches: Whether a search's rows are adjacent in a batch and stay in one process, so that each of its
             texts is read in one.
         ghost_batch_size: Rows that are normalised together, if more than one; they stay in one process.
     """
@@ -107,7 +107,7 @@ def add_up_gradients(parameters: Iterable[nn.Parameter], loss: Float[Tensor, ""]
 def seed_step(seed: int, epoch: int, step: int) -> None:
     """Seeds the dropout of a step that processes share: another one in each, and none depends on earlier steps.
 
-    So a checkpoint needs no process's state but the first's, and any number of processes can go on from it.
+    So a checkpoint needs no process's state but the first's, and any number of processes can resume from it.
     """
     group = processes()
     if group.n > 1:

@@ -1,10 +1,30 @@
 """The multi-task loss."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
 from shelfrank.nn.model import Outputs
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the losses that training minimises (Paper: Sec. 3.1, Eq. (1)).
+
+    Attributes:
+        tasks: Weight of each task's loss.
+        relevance: Weight of the relevance label's loss beside them; 0 where the model does not learn it.
+    """
+
+    tasks: Sequence[float]
+    relevance: float = 0.0
+
+    def tensor(self) -> Float[Tensor, " n_losses"]:
+        """One weight per loss of `all_losses`."""
+        return torch.tensor([*self.tasks, *([self.relevance] if self.relevance > 0 else [])], dtype=torch.float32)
 
 
 def task_losses(
@@ -65,10 +85,10 @@ def all_losses(
     """Each task's loss, with the relevance label's behind them where there are logits of its classes.
 
     Args:
-        outputs: What the network says of the rows.
+        outputs: The network's logits of the rows.
         labels: As `task_losses` takes them.
         relevance: As `relevance_loss` takes it.
-        n_labels: What `count_labels` says of the whole, where these rows are part of more.
+        n_labels: `count_labels` of the whole batch, where these rows are part of one.
 
     Returns:
         A loss per task, and one more where relevance is learned.

@@ -8,7 +8,7 @@ from shelfrank.core.processor import has_fast_bf16
 PAPER_BATCH_SIZE = 16_384
 PAPER_LEARNING_RATE = 1e-3
 STEPS_AN_EPOCH = 400
-LEAST_BATCH_SIZE = 512
+MIN_BATCH_SIZE = 512
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Protocol:
         batch_size: Rows per step, at most.
         learning_rate: Adam's rate.
         bf16: Whether matrix products are computed in bfloat16.
-        reasons: What was picked and why, for people.
+        reasons: Each choice and its reason, for people.
     """
 
     batch_size: int
@@ -36,7 +36,7 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
     epoch.
 
     Args:
-        config: What was asked for; a stated value always wins.
+        config: The settings; a stated value always wins.
         n_rows: Training rows.
 
     Returns:
@@ -47,13 +47,13 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
         batch_size, rate = PAPER_BATCH_SIZE, PAPER_LEARNING_RATE
         reasons.append(f"protocol paper: batch {batch_size}, rate {rate:g} ({-(-n_rows // batch_size)} steps an epoch)")
     else:
-        batch_size = LEAST_BATCH_SIZE
+        batch_size = MIN_BATCH_SIZE
         while batch_size < PAPER_BATCH_SIZE and n_rows // (2 * batch_size) >= STEPS_AN_EPOCH:
             batch_size *= 2
         rate = PAPER_LEARNING_RATE
         reasons.append(
             f"protocol auto: batch {batch_size} for {n_rows:,} rows, the largest power of two from "
-            f"{LEAST_BATCH_SIZE} to {PAPER_BATCH_SIZE} that leaves {STEPS_AN_EPOCH} steps an epoch; rate {rate:g}"
+            f"{MIN_BATCH_SIZE} to {PAPER_BATCH_SIZE} that leaves {STEPS_AN_EPOCH} steps an epoch; rate {rate:g}"
         )
     if config.batch_size is not None:
         batch_size = config.batch_size

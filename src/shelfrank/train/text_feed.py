@@ -12,7 +12,7 @@ from shelfrank.data.prepared import Split
 from shelfrank.nn.matching import Bucket, RowTexts, TrainedLayers
 from shelfrank.text.frozen import FrozenTexts
 
-MOST_PADDING = 0.1
+MAX_PADDING = 0.1
 """Share of a bucket's tokens that may be padding."""
 READ_TEXTS = 512
 """Texts that are read at a time where a whole split's are; bounds the memory."""
@@ -128,7 +128,7 @@ def cut_by_length(lengths: Int32[np.ndarray, " texts"]) -> list[tuple[int, int]]
     values, firsts, counts = np.unique(lengths, return_index=True, return_counts=True)
     for length, first, count in zip(values.tolist(), firsts.tolist(), counts.tolist(), strict=True):
         padded = length * (first + count - start)
-        if first > start and padded - tokens - length * count > MOST_PADDING * padded:
+        if first > start and padded - tokens - length * count > MAX_PADDING * padded:
             runs.append((start, first))
             start, tokens = first, 0
         tokens += length * count

@@ -16,7 +16,7 @@ from shelfrank.rankers.run import Run, write_config
 from shelfrank.tune.judge import Judge
 from shelfrank.tune.result import about, assignment, best_of, point_figures
 from shelfrank.tune.simplex import simplex
-from shelfrank.tune.trainer import overlaid
+from shelfrank.tune.trials import overlaid
 from shelfrank.tune.tuning import KIND, TUNING_VERSION, write_result
 
 RUN_FOLDER = "run"

@@ -1,4 +1,4 @@
-"""What a weighting is worth: MRR by task on the validation split, and one objective of them, with paired intervals."""
+"""Quality of a weighting: MRR by task on the validation split, and one objective of them, with paired intervals."""
 
 import functools
 import math
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int32, Int64
 
-from shelfrank.config import normalised_weights
+from shelfrank.config import TaskWeights
 from shelfrank.config.tune import TuneConfig
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import Split
@@ -22,7 +22,7 @@ from shelfrank.metrics.interval import difference_interval, mean_interval
 class Judge:
     """Measures orders of one split's searches.
 
-    What it keeps of an order are the ranks: for each search and task the place of the first positive product, from 1,
+    It keeps the ranks of an order: for each search and task the place of the first positive product, from 1,
     or 0 where MRR leaves the search out. MRR at any cutoff follows from them.
 
     Attributes:
@@ -35,7 +35,7 @@ class Judge:
 
     @functools.cached_property
     def ks(self) -> tuple[int, ...]:
-        """The cutoffs that are told."""
+        """The cutoffs of the figures."""
         return tuple(sorted({1, 10, self.config.objective.k}))
 
     @functools.cached_property
@@ -59,7 +59,7 @@ class Judge:
                 f"{', '.join(unknown) or 'none'} {'are not' if unknown else 'is'}; "
                 f"choose among {', '.join(measured) or 'none, and prepare a larger split'}"
             )
-        chosen = normalised_weights(given, measured)
+        chosen = TaskWeights(measured, given)
         return tuple(chosen.get(task, 0.0) for task in tasks)
 
     def ranks(self, fused: Float32[np.ndarray, " rows"]) -> Int32[np.ndarray, "searches n_tasks"]:
@@ -99,14 +99,14 @@ class Judge:
             chosen: Index of the one that the others are set against.
 
         Returns:
-            The objective and the difference, chosen minus order, all on the same resamples. Their `n` is that of the
-            objective's task that fewest searches are positive for.
+            The objective and the difference, chosen minus order, all on the same resamples. Their `n` is
+            the number of searches that are positive for the objective's rarest task.
         """
         confidence = self.config.confidence
         values = [self.objective(ranks) for ranks in orders]
         replicates = self._resampled(orders)
         parts = [self._parts(ranks) for ranks in orders]
-        # The rarest task of the objective decides how much the searches tell.
+        # The rarest task of the objective limits the evidence.
         n_by_task = (orders[chosen] > 0).sum(axis=0)
         n = int(n_by_task[np.array(self.weights) > 0].min())
         return [
@@ -124,7 +124,7 @@ class Judge:
         ]
 
     def _parts(self, ranks: Int32[np.ndarray, "searches n_tasks"]) -> Float64[np.ndarray, " used"]:
-        """What each search that an objective's task uses says of the objective, which is the mean of these parts."""
+        """Each search's contribution to the objective, which is the mean of them."""
         weights = np.array(self.weights)
         used = (ranks > 0) & (weights > 0)
         shares = weights / np.maximum(used.sum(axis=0), 1)

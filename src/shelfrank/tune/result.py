@@ -1,4 +1,4 @@
-"""What a search found, as plain data for `trials.json` and the page."""
+"""The result of a search, as plain data for `trials.json` and the page."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -55,7 +55,7 @@ def weight_result(search: WeightSearch, found: Sequence[Judged]) -> Result:
             "rows": rows,
             "seconds": round(sum(record["seconds"] for record in spent), 1),
             "trainings": len(spent),
-            # The grid's own cost is told from the trainings that were whole.
+            # The grid's cost is estimated from the whole trainings.
             "full_rows": round(len(points) * float(np.mean(whole_rows))),
             "stages": stage_costs(search.spent),
         },
@@ -84,7 +84,7 @@ def size_result(search: SizeSearch, found: Sequence[Tried]) -> Result:
     trials = []
     for each in found:
         entry: dict[str, Any] = {"id": each.id, "params": dict(each.params), "state": each.state}
-        entry |= {name: each.about.get(name) for name in ("rows", "seconds", "parameters", "error")}
+        entry |= {name: each.facts.get(name) for name in ("rows", "seconds", "parameters", "error")}
         if each.id in compared:
             figures, objective, difference = compared[each.id]
             entry |= {**figures, "objective": objective, "difference": difference}
@@ -97,8 +97,8 @@ def size_result(search: SizeSearch, found: Sequence[Tried]) -> Result:
         "chosen": best.id,
         "set": assignments(best.settings),
         "cost": {
-            "rows": sum(int(each.about.get("rows", 0)) for each in found),
-            "seconds": round(sum(float(each.about["seconds"]) for each in found), 1),
+            "rows": sum(int(each.facts.get("rows", 0)) for each in found),
+            "seconds": round(sum(float(each.facts["seconds"]) for each in found), 1),
             "trainings": len(found),
             "pruned": sum(each.state == "pruned" for each in found),
         },
@@ -133,7 +133,7 @@ def point_figures(judge: Judge, points: Sequence[Point], orders: Sequence[np.nda
 
 
 def about(judge: Judge) -> dict[str, Any]:
-    """What the figures rest on."""
+    """Data and settings behind the figures."""
     split: Split = judge.split
     return {
         "tasks": list(split.tasks),

@@ -68,7 +68,7 @@ def spread(points: Sequence[Point], taken: Sequence[Point], n: int) -> list[Poin
 
     Args:
         points: Where to take from; of equally far ones the first is taken.
-        taken: What is taken already; at least one.
+        taken: Points taken already; at least one.
         n: How many more.
 
     Returns:

@@ -1,6 +1,6 @@
 """The random search over dropout, layers, embeddings and experts, with hopeless trials ended early."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,9 +9,9 @@ import numpy as np
 from shelfrank.config import ExperimentConfig, NeuralConfig
 from shelfrank.config.tune import SizesConfig
 from shelfrank.core.errors import UserError
-from shelfrank.tune.queue import Job, Outcome, Queue, Tools, import_optuna
-from shelfrank.tune.trainer import Trainer, overlaid, read_ranks
-from shelfrank.tune.weights import Stage, Tell
+from shelfrank.core.jobs import Job, JobResult, JobRunner, Pruned
+from shelfrank.tune.trials import TrialTrainer, overlaid, read_ranks
+from shelfrank.tune.weights import OnResults, Stage
 
 SIZES = "sizes"
 
@@ -22,10 +22,10 @@ class Tried:
 
     Attributes:
         id: The trial.
-        params: What was drawn; empty for the config as it was given.
+        params: The drawn sizes; empty for the config as it was given.
         settings: The keys of the config that they stand for.
         state: `done`, `pruned` or `failed`.
-        about: What the storage keeps of it.
+        facts: Its rows, seconds and parameters; of a failed one the error.
         ranks: Its order's ranks; None where it did not end.
     """
 
@@ -33,7 +33,7 @@ class Tried:
     params: Mapping[str, Any]
     settings: Mapping[str, Any]
     state: str
-    about: Mapping[str, Any]
+    facts: Mapping[str, Any]
     ranks: np.ndarray | None
 
 
@@ -46,7 +46,7 @@ class SizeSearch:
         owner: Fingerprint of the search's inputs.
     """
 
-    trainer: Trainer
+    trainer: TrialTrainer
     owner: str
 
     def stages(self) -> list[Stage]:
@@ -54,12 +54,12 @@ class SizeSearch:
         rows = self.trainer.train_rows.n_rows * self.trainer.config.train.epochs
         return [Stage(SIZES, self.trainer.settings.sizes.n_trials, rows)]
 
-    def run(self, queue: Queue, tell: Tell) -> list[Tried]:
+    def run(self, runner: JobRunner, on_results: OnResults) -> list[Tried]:
         """Tries all draws beside whoever else does.
 
         Args:
-            queue: The trials.
-            tell: Called with the stage's name and its outcomes so far.
+            runner: The trials.
+            on_results: Called with the stage's name and its results so far.
 
         Returns:
             Every trial, in the order of the draws.
@@ -68,46 +68,68 @@ class SizeSearch:
             UserError: Where none ended well.
         """
         sizes, [stage] = self.trainer.settings.sizes, self.stages()
-        limits = space(self.trainer.config.neural, sizes)
-        drawn = draws(limits, sizes.n_trials, self.trainer.settings.seed)
-        jobs = [
-            Job(f"{i:03d}", params, {name: limits[name] for name in params}, stage.rows)
-            for i, params in enumerate(drawn)
-        ]
-        pruner = import_optuna().pruners.PercentilePruner(sizes.kept_percent, n_startup_trials=sizes.n_unpruned)
+        drawn = draws(space(self.trainer.config.neural, sizes), sizes.n_trials, self.trainer.settings.seed)
+        jobs = [Job(f"{i:03d}", stage.rows, params) for i, params in enumerate(drawn)]
 
-        def do(job: Job, tools: Tools) -> Mapping[str, Any]:
-            folder = queue.folder(SIZES, job.id)
+        def do(job: Job) -> Mapping[str, Any]:
+            losses: list[float] = []
 
-            def report(record: dict[str, Any]) -> None:
+            def prune(record: dict[str, Any]) -> None:
+                losses.append(record["valid_task_loss"])
                 # After the last epoch there is nothing left to save.
-                if record["epoch"] < self.trainer.config.train.epochs:
-                    rows = record["epoch"] * self.trainer.train_rows.n_rows
-                    tools.report(record["epoch"], -record["valid_task_loss"], rows)
+                if record["epoch"] < self.trainer.config.train.epochs and self._is_hopeless(runner, record, losses):
+                    raise Pruned({"rows": record["epoch"] * self.trainer.train_rows.n_rows})
 
-            config = self.config_of(job.params)
-            return self.trainer.whole(config, folder, f"{self.owner}/{SIZES}/{job.id}", report)
+            owner = f"{self.owner}/{SIZES}/{job.id}"
+            return self.trainer.whole(self.config_of(job.params), runner.folder_of(SIZES, job.id), owner, prune)
 
-        pruner = pruner if sizes.kept_percent < 100 else None
-        found = [self._tried(queue, each) for each in queue.work_off(SIZES, jobs, do, tell, pruner, tolerant=True)]
+        found = [self._tried(runner, each) for each in runner.run(SIZES, jobs, do, on_results, tolerant=True)]
         if all(each.ranks is None for each in found):
-            raise UserError(f"a trial must end well, but all {len(found)} failed: {found[0].about.get('error')}")
+            raise UserError(f"a trial must end well, but all {len(found)} failed: {found[0].facts.get('error')}")
         return found
+
+    def _is_hopeless(self, runner: JobRunner, record: Mapping[str, Any], losses: Sequence[float]) -> bool:
+        sizes = self.trainer.settings.sizes
+        ended = [each["facts"]["valid_task_losses"] for each in runner.results(SIZES) if each["state"] == "done"]
+        return len(ended) >= sizes.n_unpruned and is_hopeless(losses, ended, record["epoch"], sizes.kept_percent)
 
     def config_of(self, params: Mapping[str, Any]) -> ExperimentConfig:
         """The experiment with drawn sizes."""
         return overlaid(self.trainer.config, {"neural": settings_of(self.trainer.config.neural, params)})
 
-    def _tried(self, queue: Queue, outcome: Outcome) -> Tried:
-        job = outcome.job
-        ranks = read_ranks(queue.folder(SIZES, job.id)) if outcome.state == "done" else None
+    def _tried(self, runner: JobRunner, result: JobResult) -> Tried:
+        job = result.job
+        ranks = read_ranks(runner.folder_of(SIZES, job.id)) if result.state == "done" else None
         settings = {"neural": settings_of(self.trainer.config.neural, job.params)}
-        return Tried(job.id, job.params, settings, outcome.state, outcome.about, ranks)
+        return Tried(job.id, job.params, settings, result.state, result.facts, ranks)
 
 
-def space(network: NeuralConfig, sizes: SizesConfig) -> dict[str, Any]:
-    """What is drawn for a network, by its bottom and head, as Optuna's distributions."""
-    found = import_optuna().distributions
+def is_hopeless(losses: Sequence[float], ended: Sequence[Sequence[float]], epoch: int, kept_percent: float) -> bool:
+    """Whether a trial's lowest loss so far is above the best share of the finished trials' losses after an epoch.
+
+    Args:
+        losses: The trial's validation losses.
+        ended: Those of each finished trial, by epoch.
+        epoch: The epoch, from 1; finished trials that stopped before it do not count.
+        kept_percent: The best share, in percent; 100 ends no trial.
+
+    Returns:
+        Whether the trial should end.
+
+    Example:
+        >>> is_hopeless([0.7, 0.5], [[0.6, 0.4], [0.6, 0.3], [0.9, 0.6]], 2, 50)
+        True
+    """
+    reached = [each[epoch - 1] for each in ended if len(each) >= epoch]
+    return kept_percent < 100 and bool(reached) and min(losses) > float(np.percentile(reached, kept_percent))
+
+
+Draw = Callable[[np.random.Generator], Any]
+"""Draws one value."""
+
+
+def space(network: NeuralConfig, sizes: SizesConfig) -> dict[str, Draw]:
+    """The sizes that are drawn for a network, by its bottom and head."""
     heads = network.ft_transformer.n_heads if network.bottom == "ft_transformer" else 1
     widths = [width for width in sizes.d_embedding if width % heads == 0]
     if not widths:
@@ -115,27 +137,29 @@ def space(network: NeuralConfig, sizes: SizesConfig) -> dict[str, Any]:
             f"sizes.d_embedding must have a multiple of the {heads} heads of ft_transformer, but it has "
             f"{', '.join(map(str, sizes.d_embedding))}"
         )
-    limits: dict[str, Any] = {
-        "dropout": found.FloatDistribution(*sizes.dropout),
-        "d_embedding": found.CategoricalDistribution(widths),
+    found: dict[str, Draw] = {
+        "dropout": lambda random: float(random.uniform(*sizes.dropout)),
+        "d_embedding": _choice(widths),
     }
     if network.bottom != "none":
-        limits["n_layers"] = found.IntDistribution(*sizes.n_layers)
+        found["n_layers"] = lambda random: int(random.integers(*sizes.n_layers, endpoint=True))
     if network.bottom in ("mlp", "dcn_v2", "tabnet"):
-        limits["layer_width"] = found.CategoricalDistribution(sizes.layer_width)
+        found["layer_width"] = _choice(sizes.layer_width)
     if network.head == "mmoe":
-        limits["n_experts"] = found.CategoricalDistribution(sizes.n_experts)
-        limits["expert_width"] = found.CategoricalDistribution(sizes.expert_width)
+        found |= {"n_experts": _choice(sizes.n_experts), "expert_width": _choice(sizes.expert_width)}
     if network.tower_layers:
-        limits["tower_width"] = found.CategoricalDistribution(sizes.tower_width)
-    return limits
+        found["tower_width"] = _choice(sizes.tower_width)
+    return found
 
 
-def draws(limits: Mapping[str, Any], n: int, seed: int) -> list[dict[str, Any]]:
-    """The settings to try: the config as it is, then random ones; the same whoever draws them."""
-    optuna = import_optuna()
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
-    return [{}, *(dict(study.ask(dict(limits)).params) for _ in range(n - 1))]
+def _choice(options: Sequence[int]) -> Draw:
+    return lambda random: int(random.choice(options))
+
+
+def draws(space: Mapping[str, Draw], n: int, seed: int) -> list[dict[str, Any]]:
+    """The settings to try: the config as it is, then random ones; the same in every process."""
+    random = np.random.default_rng(seed)
+    return [{}, *({name: draw(random) for name, draw in space.items()} for _ in range(n - 1))]
 
 
 def settings_of(network: NeuralConfig, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +167,7 @@ def settings_of(network: NeuralConfig, params: Mapping[str, Any]) -> dict[str, A
 
     Args:
         network: The network as it was given.
-        params: What was drawn.
+        params: The drawn sizes.
 
     Returns:
         The keys.

@@ -1,13 +1,9 @@
 """A search from its inputs to its folder: workers, progress, the chosen settings, the page."""
 
-import contextlib
 import json
 import math
-import multiprocessing
-import os
 import shutil
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +13,21 @@ import yaml
 from shelfrank.config import ExperimentConfig, TuneConfig
 from shelfrank.core.artifact import fingerprint, is_current, publish, refuse_foreign, verify_files
 from shelfrank.core.errors import UserError
-from shelfrank.core.progress import measured, told_to
+from shelfrank.core.jobs import JobResult, JobRunner, Workers, shared_cores
+from shelfrank.core.progress import counted_by, measured
 from shelfrank.data.prepared import PreparedData
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.report.tuning_page import write_tuning
 from shelfrank.text.encoder import find_model, model_fingerprint
 from shelfrank.tune.follow import following
-from shelfrank.tune.queue import Queue, worker_environment
 from shelfrank.tune.result import size_result, weight_result
 from shelfrank.tune.sizes import SizeSearch
-from shelfrank.tune.trainer import Trainer
-from shelfrank.tune.weights import Tell, WeightSearch
+from shelfrank.tune.trials import TrialTrainer
+from shelfrank.tune.weights import WeightSearch
 
 KIND = "tuning"
-TUNING_VERSION = 2
+TUNING_VERSION = 3
 """Part of every search's inputs: raise it when the same inputs would be judged otherwise."""
 BEST, RESULT, PAGE = "best.yaml", "trials.json", "tuning.html"
 
@@ -43,7 +39,6 @@ def tune_weights(
     out: Path,
     settings: TuneConfig,
     n_workers: int = 1,
-    storage: str | None = None,
 ) -> dict[str, float]:
     """Finds the loss weights of a network; where `out` has them already, reads them.
 
@@ -54,7 +49,6 @@ def tune_weights(
         out: The folder of the result.
         settings: How to search, and for what.
         n_workers: Processes that train at the same time.
-        storage: Optuna's database; None takes a SQLite file beside `out`.
 
     Returns:
         The chosen weight of each task.
@@ -64,7 +58,7 @@ def tune_weights(
     """
     if settings.search != "weights":
         raise UserError(f"tune.search must be weights here, but it is {settings.search}")
-    tune(prepared_path, ranker, config, out, settings, n_workers, storage)
+    tune(prepared_path, ranker, config, out, settings, n_workers)
     best = yaml.safe_load((out / BEST).read_text(encoding="utf-8"))
     return {task: float(weight) for task, weight in best["task_weights"].items()}
 
@@ -76,12 +70,11 @@ def tune(
     out: Path,
     settings: TuneConfig,
     n_workers: int = 1,
-    storage: str | None = None,
 ) -> bool:
-    """Searches for settings on the validation split and writes what it found.
+    """Searches for settings on the validation split and writes the result.
 
-    A hidden folder beside `out` keeps the trials until the search is finished, so that a killed one goes on where it
-    was: finished trials are never done again, the ones under way go on from their last checkpoint.
+    A hidden folder beside `out` keeps the trials until the search is finished, so that a killed one
+    resumes: finished trials are skipped, and those in progress resume from their last checkpoint.
 
     Args:
         prepared_path: A finished folder of prepared data, whose test split is not opened.
@@ -90,14 +83,12 @@ def tune(
         out: The folder of the result.
         settings: How to search, and for what.
         n_workers: Processes that train at the same time.
-        storage: Optuna's database; None takes a SQLite file beside `out`.
 
     Returns:
         False where `out` already holds the result of the same inputs, and nothing was done.
 
     Raises:
-        UserError: Where the ranker is no network or has nothing to weigh, the data cannot be read, the storage cannot
-            be opened, or a training fails.
+        UserError: Where the ranker is no network or has nothing to weigh, the data cannot be read, or a training fails.
     """
     prepared = PreparedData.open(prepared_path)
     inputs = _inputs(prepared, ranker, config, settings)
@@ -109,19 +100,24 @@ def tune(
     work = work_folder(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with publish(out, KIND, inputs) as draft, measured() as cost:
-        with opened(storage, work, inputs) as queue:
-            helpers = _Helpers((prepared_path, ranker, config, settings, out, storage), n_workers)
-            with helpers, following("Tuning", search.stages()) as follow, told_to(follow.live):
-                if isinstance(search, WeightSearch):
-                    found = search.run(queue, _both(follow.tell, helpers.check))
-                    result, best, ranks = weight_result(search, found)
-                else:
-                    tried = search.run(queue, _both(follow.tell, helpers.check))
-                    result, best, ranks = size_result(search, tried)
-        result |= {"ranker": ranker, "label": ranker_spec(ranker).label, "data": prepared.manifest.info["log_name"]}
+        runner = JobRunner(_trials(work, inputs))
+        workers = Workers(n_workers - 1, join, (prepared_path, ranker, config, settings, out), shared_cores(n_workers))
+        with workers, following("Tuning", search.stages()) as progress, counted_by(progress.add):
+
+            def on_results(stage: str, results: Sequence[JobResult]) -> None:
+                progress.update(stage, results)
+                workers.check()
+
+            if isinstance(search, WeightSearch):
+                result, best, ranks = weight_result(search, search.run(runner, on_results))
+            else:
+                result, best, ranks = size_result(search, search.run(runner, on_results))
+        result |= {
+            "ranker": ranker,
+            "label": ranker_spec(ranker).label_for(config),
+            "data": prepared.manifest.info["log_name"],
+        }
         write_result(draft.path, result, best, ranks)
-        if queue.file:
-            _copy_database(queue.file, draft.path / "optuna.db")
         draft.info.update(chosen=result["chosen"], set=result["set"], search=result["cost"], cost=cost.stop().as_dict())
     shutil.rmtree(work, ignore_errors=True)
     return True
@@ -133,7 +129,6 @@ def join(
     config: ExperimentConfig,
     settings: TuneConfig,
     out: Path,
-    storage: str | None = None,
 ) -> None:
     """Works on the trials of a search that another process started with the same arguments, and writes no result.
 
@@ -143,7 +138,6 @@ def join(
         config: As for `tune`.
         settings: As for `tune`.
         out: As for `tune`; its hidden neighbour must be the same folder for all workers.
-        storage: As for `tune`.
 
     Raises:
         UserError: As for `tune`.
@@ -154,10 +148,10 @@ def join(
         return
     search = _search(prepared, config, settings, inputs)
     try:
-        with opened(storage, work_folder(out), inputs) as queue, told_to(lambda _: None):
-            search.run(queue, lambda *_: None)
+        with counted_by(lambda _: None):
+            search.run(JobRunner(_trials(work_folder(out), inputs)), lambda *_: None)
     except Exception:
-        # The trials are removed as soon as the result stands; storage and files each tell it as an error of their own.
+        # The trials are removed as soon as the result stands.
         if not is_current(out, KIND, inputs):
             raise
 
@@ -167,24 +161,9 @@ def work_folder(out: Path) -> Path:
     return out.with_name(f".{out.name}.tuning")
 
 
-@contextlib.contextmanager
-def opened(storage: str | None, work: Path, inputs: dict[str, Any]) -> Iterator[Queue]:
-    """The trials of these inputs; other inputs have other ones, even on the same storage.
-
-    Args:
-        storage: Optuna's database; None takes a SQLite file in the work folder.
-        work: Where the trials leave their files.
-        inputs: Everything that decides the result.
-
-    Yields:
-        The queue, closed at the end.
-    """
-    owner = fingerprint(inputs)[:16]
-    queue = Queue(storage, work / owner, f"shelfrank-tune-{owner}")
-    try:
-        yield queue
-    finally:
-        queue.close()
+def _trials(work: Path, inputs: dict[str, Any]) -> Path:
+    """The folder of the trials of these inputs; other inputs have another one."""
+    return work / fingerprint(inputs)[:16]
 
 
 def write_result(folder: Path, result: dict[str, Any], best: ExperimentConfig, ranks: dict[str, np.ndarray]) -> None:
@@ -239,7 +218,7 @@ def _inputs(prepared: PreparedData, ranker: str, config: ExperimentConfig, setti
 def _search(
     prepared: PreparedData, config: ExperimentConfig, settings: TuneConfig, inputs: dict[str, Any]
 ) -> WeightSearch | SizeSearch:
-    trainer = Trainer(prepared, config, settings)
+    trainer = TrialTrainer(prepared, config, settings)
     if not trainer.judge.split.n_searches:
         raise UserError(f"{prepared.path} must have validation searches to tune on, but it has none")
     assert sum(trainer.judge.weights) > 0
@@ -249,70 +228,8 @@ def _search(
     return search
 
 
-class _Helpers:
-    """Worker processes beside this one; ended with it, and noticed when they die."""
-
-    def __init__(self, arguments: tuple[Any, ...], n_workers: int) -> None:
-        self.arguments, self.n_workers = arguments, n_workers
-        self.processes: list[Any] = []
-
-    def __enter__(self) -> "_Helpers":
-        if self.n_workers > 1:
-            context, before = multiprocessing.get_context("spawn"), dict(os.environ)
-            # Read when a numerical library loads, which the main process's has done.
-            os.environ.update({k: v for k, v in worker_environment(self.n_workers).items() if k not in before})
-            try:
-                for _ in range(self.n_workers - 1):
-                    process = context.Process(target=_help, args=self.arguments, daemon=True)
-                    process.start()
-                    self.processes.append(process)
-            finally:
-                for name in set(os.environ) - set(before):
-                    del os.environ[name]
-        return self
-
-    def check(self) -> None:
-        """Raises a `UserError` where a helper has died."""
-        for process in self.processes:
-            if process.exitcode not in (None, 0):
-                raise UserError(
-                    f"every worker must live until the search ends, but one ended with code {process.exitcode}, "
-                    "perhaps for want of memory; run the same search again, with fewer workers"
-                )
-
-    def __exit__(self, error: object, *_: object) -> None:
-        for process in self.processes:
-            if error:
-                process.terminate()
-            process.join()
-
-
-def _help(
-    prepared_path: Path,
-    ranker: str,
-    config: ExperimentConfig,
-    settings: TuneConfig,
-    out: Path,
-    storage: str | None,
-) -> None:
-    join(prepared_path, ranker, config, settings, out, storage)
-
-
-def _both(tell: Tell, check: Any) -> Tell:
-    def told(stage: str, outcomes: Any) -> None:
-        tell(stage, outcomes)
-        check()
-
-    return told
-
-
-def _copy_database(source: Path, target: Path) -> None:
-    with contextlib.closing(sqlite3.connect(source)) as one, contextlib.closing(sqlite3.connect(target)) as other:
-        one.backup(other)
-
-
 def plain(data: Any) -> Any:
-    """Data for JSON, with None for what is not finite."""
+    """Data for JSON, with None for numbers that are not finite."""
     if isinstance(data, dict):
         return {str(key): plain(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):

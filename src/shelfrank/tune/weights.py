@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from shelfrank.config import ExperimentConfig
+from shelfrank.core.jobs import Job, JobResult, JobRunner
 from shelfrank.metrics.order import fuse
-from shelfrank.tune.queue import Job, Outcome, Queue, Tools
 from shelfrank.tune.simplex import Point, simplex, spread
-from shelfrank.tune.trainer import RANKS, SCORES, Trainer, leave, overlaid, read_ranks
+from shelfrank.tune.trials import RANKS, SCORES, TrialTrainer, leave, overlaid, read_ranks
 
 SHARED, SCREEN, WHOLE = "shared", "screen", "whole"
-Tell = Callable[[str, Sequence[Outcome]], None]
+OnResults = Callable[[str, Sequence[JobResult]], None]
+"""Takes a stage and its results so far."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Stage:
     """A step of the search.
 
     Attributes:
-        name: Its study.
+        name: Its name.
         n_jobs: Trials in it.
         rows: Training rows that each sees at most.
     """
@@ -34,13 +35,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Judged:
-    """A point with what it was last judged by.
+    """A point with its last judgement.
 
     Attributes:
         point: The weights.
-        stage: The last stage that it came to.
+        stage: The last stage that it reached.
         ranks: Its order's ranks there.
-        common: Its order's ranks at the last stage that every point came to.
+        common: Its order's ranks at the last stage that every point reached.
         screened: Its order's ranks by fusing the shared training's scores; None where there was none.
         rows: Training rows that were spent on it alone.
         seconds: Seconds that were spent on it alone.
@@ -65,7 +66,7 @@ class WeightSearch:
         spent: Stage, rows and seconds of every trial, once it has run.
     """
 
-    trainer: Trainer
+    trainer: TrialTrainer
     owner: str
     spent: list[dict[str, Any]] = field(default_factory=list)
 
@@ -87,25 +88,25 @@ class WeightSearch:
         n_whole = min(left, settings.cheap.n_best + settings.cheap.n_spread)
         return [Stage(SHARED, len(self._equal), whole), Stage(SCREEN, 1, 0), *looks, Stage(WHOLE, n_whole, whole)]
 
-    def run(self, queue: Queue, tell: Tell) -> list[Judged]:
+    def run(self, runner: JobRunner, on_results: OnResults) -> list[Judged]:
         """Goes through all stages beside whoever else does.
 
         Args:
-            queue: The trials.
-            tell: Called with a stage's name and its outcomes so far.
+            runner: The trials.
+            on_results: Called with a stage's name and its results so far.
 
         Returns:
-            Every point with what it was last judged by, in the grid's order.
+            Every point with its last judgement, in the grid's order.
         """
         points = {point.id: point for point in self.points}
         judged: dict[str, Judged] = {}
         finalists = list(points.values())
         if self.trainer.settings.method == "cheap":
-            narrowed, finalists = self._narrow(queue, points, tell)
+            narrowed, finalists = self._narrow(runner, points, on_results)
             judged = {found.point.id: found for found in narrowed}
-        jobs = [self._job(point, self._whole_rows) for point in finalists]
-        for outcome in self._work_off(queue, WHOLE, jobs, self._train_whole(queue), tell):
-            found = self._judged(queue, WHOLE, points[outcome.job.id], outcome, judged.get(outcome.job.id))
+        jobs = [Job(point.id, self._whole_rows) for point in finalists]
+        for result in self._run(runner, WHOLE, jobs, self._train_whole(runner), on_results):
+            found = self._judged(runner, WHOLE, points[result.job.id], result, judged.get(result.job.id))
             judged[found.point.id] = found
         return [judged[name] for name in points]
 
@@ -120,15 +121,17 @@ class WeightSearch:
         """A point's weights by task."""
         return dict(zip(self.trainer.prepared.tasks, point.weights, strict=True))
 
-    def _narrow(self, queue: Queue, points: Mapping[str, Point], tell: Tell) -> tuple[list[Judged], list[Point]]:
+    def _narrow(
+        self, runner: JobRunner, points: Mapping[str, Point], on_results: OnResults
+    ) -> tuple[list[Judged], list[Point]]:
         """Looks at all points, and says which are worth a whole training."""
         trainer, cheap = self.trainer, self.trainer.settings.cheap
-        jobs = [self._job(point, self._whole_rows) for point in self._equal.values()]
-        self._work_off(queue, SHARED, jobs, self._train_shared(queue), tell)
-        start = {name: queue.folder(SHARED, self._equal[point.relevance].id) for name, point in points.items()}
+        jobs = [Job(point.id, self._whole_rows) for point in self._equal.values()]
+        self._run(runner, SHARED, jobs, self._train_shared(runner), on_results)
+        start = {name: runner.folder_of(SHARED, self._equal[point.relevance].id) for name, point in points.items()}
         # It costs no training, but one worker's look at all orders is enough.
-        self._work_off(queue, SCREEN, [Job("all", {}, {}, 0)], lambda job, _: self._screen(queue, start, points), tell)
-        screened = np.load(queue.folder(SCREEN, "all") / RANKS)
+        self._run(runner, SCREEN, [Job("all")], lambda _: self._screen(runner, start, points), on_results)
+        screened = np.load(runner.folder_of(SCREEN, "all") / RANKS)
         found = {
             name: Judged(point, SCREEN, ranks, ranks, ranks, 0, 0.0)
             for (name, point), ranks in zip(points.items(), screened, strict=True)
@@ -136,69 +139,65 @@ class WeightSearch:
         left = list(points.values())
         for look, (share, keep) in enumerate(zip(cheap.looks, cheap.keep, strict=True)):
             stage = look_name(look)
-            jobs = [self._job(point, trainer.rows_of(share, look)) for point in left]
+            jobs = [Job(point.id, trainer.rows_of(share, look)) for point in left]
 
-            def do(job: Job, _: Tools, share: float = share, look: int = look, stage: str = stage) -> Mapping[str, Any]:
-                origin = queue.folder(look_name(look - 1), job.id) if look else start[job.id]
-                return trainer.short(self.config_of(points[job.id]), queue.folder(stage, job.id), origin, share, look)
+            def do(job: Job, share: float = share, look: int = look, stage: str = stage) -> Mapping[str, Any]:
+                origin = runner.folder_of(look_name(look - 1), job.id) if look else start[job.id]
+                return trainer.short(
+                    self.config_of(points[job.id]), runner.folder_of(stage, job.id), origin, share, look
+                )
 
-            for outcome in self._work_off(queue, stage, jobs, do, tell):
-                point = points[outcome.job.id]
-                judged = self._judged(queue, stage, point, outcome, found[point.id])
+            for result in self._run(runner, stage, jobs, do, on_results):
+                point = points[result.job.id]
+                judged = self._judged(runner, stage, point, result, found[point.id])
                 found[point.id] = replace(judged, common=judged.ranks) if len(left) == len(points) else judged
             left = self._best([found[point.id] for point in left], kept_of(len(left), keep))
         best = left[: cheap.n_best]
         return list(found.values()), [*best, *spread(left, best, cheap.n_spread)]
 
-    def _screen(self, queue: Queue, start: Mapping[str, Path], points: Mapping[str, Point]) -> dict[str, Any]:
+    def _screen(self, runner: JobRunner, start: Mapping[str, Path], points: Mapping[str, Point]) -> dict[str, Any]:
         scores = {folder: np.load(folder / SCORES) for folder in set(start.values())}
         judge = self.trainer.judge
         ranks = np.stack([judge.ranks(fuse(scores[start[name]], point.weights)) for name, point in points.items()])
-        leave(queue.folder(SCREEN, "all"), lambda draft: np.save(draft / RANKS, ranks))
+        leave(runner.folder_of(SCREEN, "all"), lambda draft: np.save(draft / RANKS, ranks))
         return {"objective": max(map(judge.objective, ranks))}
 
-    def _work_off(
-        self, queue: Queue, stage: str, jobs: Sequence[Job], do: Callable[[Job, Tools], Mapping[str, Any]], tell: Tell
-    ) -> list[Outcome]:
-        outcomes = queue.work_off(stage, jobs, do, tell)
+    def _run(
+        self,
+        runner: JobRunner,
+        stage: str,
+        jobs: Sequence[Job],
+        do: Callable[[Job], Mapping[str, Any]],
+        on_results: OnResults,
+    ) -> list[JobResult]:
+        results = runner.run(stage, jobs, do, on_results)
         self.spent.extend(
-            {"stage": stage, "rows": int(each.about.get("rows", 0)), "seconds": float(each.about["seconds"])}
-            for each in outcomes
+            {"stage": stage, "rows": int(each.facts.get("rows", 0)), "seconds": float(each.facts["seconds"])}
+            for each in results
         )
-        return outcomes
+        return results
 
-    def _train_shared(self, queue: Queue) -> Callable[[Job, Tools], Mapping[str, Any]]:
+    def _train_shared(self, runner: JobRunner) -> Callable[[Job], Mapping[str, Any]]:
         equal = {point.id: point for point in self._equal.values()}
 
-        def do(job: Job, _: Tools) -> Mapping[str, Any]:
-            folder, owner = queue.folder(SHARED, job.id), f"{self.owner}/{SHARED}/{job.id}"
+        def do(job: Job) -> Mapping[str, Any]:
+            folder, owner = runner.folder_of(SHARED, job.id), f"{self.owner}/{SHARED}/{job.id}"
             return self.trainer.whole(self.config_of(equal[job.id]), folder, owner, keep_weights=True)
 
         return do
 
-    def _train_whole(self, queue: Queue) -> Callable[[Job, Tools], Mapping[str, Any]]:
+    def _train_whole(self, runner: JobRunner) -> Callable[[Job], Mapping[str, Any]]:
         points = {point.id: point for point in self.points}
 
-        def do(job: Job, _: Tools) -> Mapping[str, Any]:
-            folder = queue.folder(WHOLE, job.id)
+        def do(job: Job) -> Mapping[str, Any]:
+            folder = runner.folder_of(WHOLE, job.id)
             return self.trainer.whole(self.config_of(points[job.id]), folder, f"{self.owner}/{WHOLE}/{job.id}")
 
         return do
 
-    def _job(self, point: Point, rows: int) -> Job:
-        from optuna.distributions import FloatDistribution
-
-        names = [f"task_weights.{task}" for task in self.trainer.prepared.tasks]
-        params = dict(zip(names, point.weights, strict=True))
-        limits = dict.fromkeys(names, FloatDistribution(0.0, 1.0))
-        if point.relevance is not None:
-            params["relevance_weight"] = point.relevance
-            limits["relevance_weight"] = FloatDistribution(0.0, max(self.trainer.settings.relevance_weights or (0.0,)))
-        return Job(point.id, params, limits, rows)
-
-    def _judged(self, queue: Queue, stage: str, point: Point, outcome: Outcome, before: Judged | None) -> Judged:
-        ranks = read_ranks(queue.folder(stage, point.id))
-        rows, seconds = int(outcome.about["rows"]), float(outcome.about["seconds"])
+    def _judged(self, runner: JobRunner, stage: str, point: Point, result: JobResult, before: Judged | None) -> Judged:
+        ranks = read_ranks(runner.folder_of(stage, point.id))
+        rows, seconds = int(result.facts["rows"]), float(result.facts["seconds"])
         if before is None:
             return Judged(point, stage, ranks, ranks, None, rows, seconds)
         return replace(before, stage=stage, ranks=ranks, rows=before.rows + rows, seconds=before.seconds + seconds)
@@ -211,7 +210,7 @@ class WeightSearch:
 
     @property
     def common(self) -> str:
-        """The last stage that every point comes to."""
+        """The last stage that every point reaches."""
         return [stage for stage in self.stages() if stage.n_jobs == len(self.points) or stage.name == SCREEN][-1].name
 
     @property

@@ -15,7 +15,7 @@ from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.paper.census.columns import GROUPS
 from shelfrank.paper.census.experiment import MODELS, SETTINGS, compare_census, comparison_folder, summarise
 from shelfrank.rankers.run import Run, resolve_experiment
-from shelfrank.train import loop
+from shelfrank.train import trainer
 from tiny import TINY
 
 FEW_NETWORKS = [*TINY, "train.epochs=1", "neural.tower_layers=[3]"]
@@ -81,8 +81,8 @@ def test_what_is_finished_is_not_done_again_and_a_further_seed_trains_its_own(
 ) -> None:
     out = folder.parent / "out"
     steps: list[object] = []
-    fit = loop.ShuffledBatches.epoch
-    monkeypatch.setattr(loop.ShuffledBatches, "epoch", lambda *args, **more: steps.append(1) or fit(*args, **more))
+    fit = trainer.ShuffledBatches.epoch
+    monkeypatch.setattr(trainer.ShuffledBatches, "epoch", lambda *args, **more: steps.append(1) or fit(*args, **more))
     before = (comparison_folder(out, "test") / "census.json").read_bytes()
     assert compare_census(folder, out, 2, FEW_NETWORKS) == figures
     assert (comparison_folder(out, "test") / "census.json").read_bytes() == before

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from shelfrank.paper.reproduce.claims import CLAIMS, Check, Claim, Verdict, judge, judge_check, pairs
-from shelfrank.paper.reproduce.measure import Pair
+from shelfrank.paper.reproduce.measure import RowPair
 from shelfrank.paper.reproduce.rows import BY_NAME
 
 
@@ -16,39 +16,39 @@ AGAINST = found(-0.02, -0.03, -0.01, [-0.02, -0.02])
 UNDEFINED = {**dict.fromkeys(("value", "low", "high", "p", "base", "percent")), "seeds": [None, None], "n": 0}
 CASES: dict[str, tuple[dict[str, Any] | None, float, int, Verdict]] = {
     "interval above 0": (CLEAR, 0, 1, "holds"),
-    "interval holds 0": (found(0.01, -0.01, 0.03, [0.01, 0.01]), 0, 1, "cannot be told"),
-    "interval touches 0": (found(0.01, 0.0, 0.03, [0.01, 0.01]), 0, 1, "cannot be told"),
-    "a seed says otherwise": (found(0.02, 0.01, 0.03, [0.05, -0.01]), 0, 1, "cannot be told"),
+    "interval holds 0": (found(0.01, -0.01, 0.03, [0.01, 0.01]), 0, 1, "inconclusive"),
+    "interval touches 0": (found(0.01, 0.0, 0.03, [0.01, 0.01]), 0, 1, "inconclusive"),
+    "a seed says otherwise": (found(0.02, 0.01, 0.03, [0.05, -0.01]), 0, 1, "inconclusive"),
     "interval below 0": (AGAINST, 0, 1, "does not hold"),
     "interval below 0 but a seed says otherwise": (
         found(-0.02, -0.03, -0.01, [-0.05, 0.01]),
         0,
         1,
-        "cannot be told",
+        "inconclusive",
     ),
-    "one of many, by chance": (found(-0.02, -0.03, -0.001, [-0.02], p=0.03), 0, 10, "cannot be told"),
+    "one of many, by chance": (found(-0.02, -0.03, -0.001, [-0.02], p=0.03), 0, 10, "inconclusive"),
     "one of many, beyond chance": (found(-0.02, -0.03, -0.001, [-0.02], p=0.004), 0, 10, "does not hold"),
     # 1 % of 0.4 is 0.004.
     "lost less than the margin": (found(-0.001, -0.0035, 0.002, [-0.001]), 1, 1, "holds"),
-    "may have lost more than the margin": (found(-0.001, -0.0045, 0.002, [-0.001]), 1, 1, "cannot be told"),
+    "may have lost more than the margin": (found(-0.001, -0.0045, 0.002, [-0.001]), 1, 1, "inconclusive"),
     "lost more than the margin": (found(-0.02, -0.03, -0.01, [-0.02]), 1, 1, "does not hold"),
-    "too few searches": (found(0.02, 0.01, 0.03, [0.02], n=29), 0, 1, "cannot be told"),
-    "not measured": (None, 0, 1, "cannot be told"),
-    "no search counts": (UNDEFINED, 1, 1, "cannot be told"),
+    "too few searches": (found(0.02, 0.01, 0.03, [0.02], n=29), 0, 1, "inconclusive"),
+    "not measured": (None, 0, 1, "inconclusive"),
+    "no search counts": (UNDEFINED, 1, 1, "inconclusive"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_check_is_judged_by_interval_and_seeds(case: str) -> None:
     difference, margin, n_checks, verdict = CASES[case]
-    assert judge_check(Check(Pair("a", "b"), 0.01, margin), difference, n_checks) == verdict
+    assert judge_check(Check(RowPair("a", "b"), 0.01, margin), difference, n_checks) == verdict
 
 
 def test_a_claim_holds_where_all_of_it_does() -> None:
-    first, second = Pair("mmoe_ftt", "mmoe", "mrr", "click"), Pair("mmoe_ftt", "mmoe", "mrr", "purchase")
+    first, second = RowPair("mmoe_ftt", "mmoe", "mrr", "click"), RowPair("mmoe_ftt", "mmoe", "mrr", "purchase")
     claim = Claim("C0", "", "", (Check(first, 0.1), Check(second, 0.1)))
     assert judge(claim, {first.key: CLEAR, second.key: CLEAR})[0] == "holds"
-    assert judge(claim, {first.key: CLEAR})[0] == "cannot be told"
+    assert judge(claim, {first.key: CLEAR})[0] == "inconclusive"
     assert judge(claim, {first.key: CLEAR, second.key: AGAINST}) == ("does not hold", ["holds", "does not hold"])
 
 

@@ -12,7 +12,7 @@ from shelfrank.evaluate.evaluation import evaluate
 from shelfrank.metrics import auc_roc
 from shelfrank.paper.reproduce import pipeline
 from shelfrank.paper.reproduce.budgets import BUDGETS
-from shelfrank.paper.reproduce.measure import Measured, Pair, difference
+from shelfrank.paper.reproduce.measure import RowPair, RowTrainings, difference
 from shelfrank.paper.reproduce.rows import BY_NAME
 from shelfrank.paper.reproduce.runs import Training, pure_report
 from shelfrank.prepare.pipeline import prepare
@@ -24,7 +24,7 @@ CONFIG = EvaluateConfig(ks=(1, 10), n_resamples=50, n_resamples_auc=10, pd_searc
 
 
 @pytest.fixture(scope="module")
-def measured(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Measured]:
+def measured(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, RowTrainings]:
     """MMoE from two seeds, and the order shown, which has none."""
     out = tmp_path_factory.mktemp("measured")
     split = PreparedData.open(small_prepared).split("test")
@@ -37,11 +37,11 @@ def measured(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             train(small_prepared, name, config, training.run)
             evaluate(training.run, training.evaluation, CONFIG)
             trainings.append(training)
-        found[name] = Measured(trainings, split, CONFIG)
+        found[name] = RowTrainings(trainings, split, CONFIG)
     return found
 
 
-def first_ranks(measured: Measured, seed: int, task: int) -> list[float]:
+def first_ranks(measured: RowTrainings, seed: int, task: int) -> list[float]:
     """Per search 1 where the first of the page has the label, NaN where none of the page has."""
     split, scores = measured.split, measured.evaluations[seed].array("fused")
     values = []
@@ -52,7 +52,7 @@ def first_ranks(measured: Measured, seed: int, task: int) -> list[float]:
     return values
 
 
-def test_a_figure_is_the_mean_over_seeds(measured: dict[str, Measured]) -> None:
+def test_a_figure_is_the_mean_over_seeds(measured: dict[str, RowTrainings]) -> None:
     row = measured["mmoe"]
     figures = row.figures()
     assert figures["n_seeds"] == 2
@@ -68,13 +68,13 @@ def test_a_figure_is_the_mean_over_seeds(measured: dict[str, Measured]) -> None:
     assert figures["pd"]["value"] == pytest.approx(np.mean(degrees))
 
 
-def test_seeds_differ(measured: dict[str, Measured]) -> None:
+def test_seeds_differ(measured: dict[str, RowTrainings]) -> None:
     first, second = measured["mmoe"].figures()["auc"]["click"]["seeds"]
     assert first != second
 
 
-def test_a_difference_is_paired_by_search_and_averaged_over_seeds(measured: dict[str, Measured]) -> None:
-    found = difference(Pair("mmoe", "shown_order", "mrr", "click"), measured, CONFIG, 200)
+def test_a_difference_is_paired_by_search_and_averaged_over_seeds(measured: dict[str, RowTrainings]) -> None:
+    found = difference(RowPair("mmoe", "shown_order", "mrr", "click"), measured, CONFIG, 200)
     assert found is not None
     shown = np.array(first_ranks(measured["shown_order"], 0, 0))
     own = np.array([first_ranks(measured["mmoe"], seed, 0) for seed in (0, 1)])
@@ -85,8 +85,8 @@ def test_a_difference_is_paired_by_search_and_averaged_over_seeds(measured: dict
     assert found["n"] == np.count_nonzero(~np.isnan(shown))
 
 
-def test_personalization_is_measured_against_1(measured: dict[str, Measured]) -> None:
-    found = difference(Pair(None, "mmoe", "pd"), measured, CONFIG, 200)
+def test_personalization_is_measured_against_1(measured: dict[str, RowTrainings]) -> None:
+    found = difference(RowPair(None, "mmoe", "pd"), measured, CONFIG, 200)
     assert found is not None
     assert found["value"] == pytest.approx(1 - measured["mmoe"].figures()["pd"]["value"])
 
@@ -106,12 +106,14 @@ def test_what_no_search_counts_for_is_none_and_can_be_written(tmp_path: Path, mo
         train(prepared.path, "mmoe", training.config, training.run)
         evaluate(training.run, training.evaluation, config)
         trainings.append(training)
-    rows = {"mmoe": Measured(trainings, prepared.split("test"), config)}
+    rows = {"mmoe": RowTrainings(trainings, prepared.split("test"), config)}
     figures = rows["mmoe"].figures()
     for undefined in (figures["mrr"]["purchase"], figures["pd"], figures["auc"]["purchase"]):
         assert (undefined["value"], undefined["low"], undefined["seeds"]) == (None, None, [None, None])
     assert figures["mrr"]["click"]["value"] is not None
-    monkeypatch.setattr(pipeline, "pairs", lambda: [Pair(None, "mmoe", "pd"), Pair("mmoe", "mmoe", "mrr", "purchase")])
+    monkeypatch.setattr(
+        pipeline, "pairs", lambda: [RowPair(None, "mmoe", "pd"), RowPair("mmoe", "mmoe", "mrr", "purchase")]
+    )
     budget = replace(BUDGETS["smoke"], evaluate=config, n_resamples=50)
     summary = pipeline.summarise(trainings, prepared, budget, {})
     for found in summary["differences"].values():
@@ -121,8 +123,8 @@ def test_what_no_search_counts_for_is_none_and_can_be_written(tmp_path: Path, mo
         pipeline.write_json(tmp_path / f"{training.name}.json", pure_report(training))
 
 
-def test_what_is_missing_has_no_difference(measured: dict[str, Measured]) -> None:
-    assert difference(Pair("mmoe", "tabnet", "mrr", "click"), measured, CONFIG, 20) is None
-    assert difference(Pair("tabnet", "mmoe", "mrr", "click"), measured, CONFIG, 20) is None
-    assert difference(Pair(None, "shown_order", "pd"), measured, CONFIG, 20) is None
-    assert difference(Pair("mmoe", "shown_order", "mrr", "other"), measured, CONFIG, 20) is None
+def test_what_is_missing_has_no_difference(measured: dict[str, RowTrainings]) -> None:
+    assert difference(RowPair("mmoe", "tabnet", "mrr", "click"), measured, CONFIG, 20) is None
+    assert difference(RowPair("tabnet", "mmoe", "mrr", "click"), measured, CONFIG, 20) is None
+    assert difference(RowPair(None, "shown_order", "pd"), measured, CONFIG, 20) is None
+    assert difference(RowPair("mmoe", "shown_order", "mrr", "other"), measured, CONFIG, 20) is None

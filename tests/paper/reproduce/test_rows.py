@@ -6,7 +6,7 @@ import pytest
 from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import PreparedData
 from shelfrank.paper.reproduce.budgets import BUDGETS
-from shelfrank.paper.reproduce.rows import BY_NAME, ROWS, Row, printed_weights, rows_of, why_not
+from shelfrank.paper.reproduce.rows import BY_NAME, ROWS, TableRow, printed_weights, rows_of, why_not
 from shelfrank.paper.reproduce.runs import plan, resolve_row
 from shelfrank.rankers import RANKERS
 
@@ -16,19 +16,19 @@ def test_table_2_has_the_papers_ten_rows() -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_row_is_a_known_ranker_in_a_folder_of_its_own(row: Row) -> None:
+def test_a_row_is_a_known_ranker_in_a_folder_of_its_own(row: TableRow) -> None:
     assert row.ranker in RANKERS
     assert BY_NAME[row.name] is row
     assert row.base is None or row.base in BY_NAME
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.printed.weights], ids=lambda row: row.name)
-def test_printed_weights_sum_to_1(row: Row) -> None:
+def test_printed_weights_sum_to_1(row: TableRow) -> None:
     assert sum(row.printed.weights.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.table == 3], ids=lambda row: row.name)
-def test_printed_percents_are_those_of_the_printed_figures(row: Row) -> None:
+def test_printed_percents_are_those_of_the_printed_figures(row: TableRow) -> None:
     base = BY_NAME[row.base or ""].printed.mrr
     for task, percent in row.printed.percent.items():
         # The paper rounds, and cuts, to two digits.

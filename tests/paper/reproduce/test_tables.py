@@ -102,13 +102,13 @@ def test_what_no_search_counts_for_is_a_dash(tmp_path: Path) -> None:
     ]  # fmt: skip
     write_pages(tmp_path, told, TABLES, with_claims=True)
     StrictPage((tmp_path / "reproduction.html").read_text(encoding="utf-8"))
-    assert (tmp_path / "claims.md").read_text(encoding="utf-8").count("| not measured | –, – | cannot be told |") == 72
+    assert (tmp_path / "claims.md").read_text(encoding="utf-8").count("| not measured | –, – | inconclusive |") == 72
 
 
 def test_without_figures_no_claim_is_decided() -> None:
     said = markdown_claims({})
     assert said.count("not measured") == 72
-    assert conclusion({}) == "Of the paper's claims, C1, C2, C3, C4, C5, C6, C7 and C8 cannot be told."
+    assert conclusion({}) == "Of the paper's claims, C1, C2, C3, C4, C5, C6, C7 and C8 are inconclusive."
 
 
 @pytest.mark.parametrize("kept", KEPT, ids=lambda folder: folder.name)

@@ -1,4 +1,4 @@
-"""What a shared bottom is."""
+"""The interface of shared bottoms."""
 
 import math
 from abc import ABC, abstractmethod
@@ -8,15 +8,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
+from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.inputs import EMBEDDING_STD, Inputs, InputShape
 
 
-class Shared(NamedTuple):
-    """What a bottom makes of the inputs.
+class BottomOutput(NamedTuple):
+    """The output of a bottom.
 
     Attributes:
         x_final: The vector that experts, gates and towers see.
-        penalty: Added to the loss in training; None where the bottom asks for nothing but small losses. Of a batch that
+        penalty: Added to the loss in training; None where the bottom has none. Of a batch that
             several processes share, each has its part, and the parts add up.
     """
 
@@ -33,8 +34,9 @@ class Bottom(nn.Module, ABC):
     """Turns the inputs into `x_final`.
 
     Args:
-        shape: What a row has.
+        shape: Number and width of a row's inputs.
         config: Sizes of the network's parts.
+        group: The processes that share a batch.
 
     Attributes:
         d_out: Width of `x_final`.
@@ -47,9 +49,9 @@ class Bottom(nn.Module, ABC):
     ghost_batch_size: int = 1
     embedding_std: float = EMBEDDING_STD
 
-    def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
+    def __init__(self, shape: InputShape, config: NeuralConfig, group: Processes = ALONE) -> None:
         super().__init__()
 
     @abstractmethod
-    def forward(self, inputs: Inputs) -> Shared:
+    def forward(self, inputs: Inputs) -> BottomOutput:
         """Computes `x_final`."""

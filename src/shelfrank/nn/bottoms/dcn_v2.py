@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
-from shelfrank.nn.bottoms.base import Bottom, Shared
+from shelfrank.core.processes import ALONE, Processes
+from shelfrank.nn.bottoms.base import Bottom, BottomOutput
 from shelfrank.nn.inputs import Inputs, InputShape
 from shelfrank.nn.layers import Dense
 
@@ -28,13 +29,13 @@ class CrossNetwork(nn.Module):
 class DCNV2(Bottom):
     """Cross and deep network in parallel, concatenated (Paper: Sec. 3.3, Eq. (5)-(8))."""
 
-    def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__(shape, config)
+    def __init__(self, shape: InputShape, config: NeuralConfig, group: Processes = ALONE) -> None:
+        super().__init__(shape, config, group)
         self.cross = CrossNetwork(shape.d_flat, config.dcn_v2.n_cross_layers)
-        self.deep = Dense(shape.d_flat, config.dcn_v2.deep_layers, config.batch_norm, config.dropout)
+        self.deep = Dense(shape.d_flat, config.dcn_v2.deep_layers, config.batch_norm, config.dropout, group)
         self.d_out = shape.d_flat + self.deep.d_out
 
-    def forward(self, inputs: Inputs) -> Shared:
+    def forward(self, inputs: Inputs) -> BottomOutput:
         """Runs both halves on the same vector."""
         x0 = inputs.flat()
-        return Shared(torch.cat([self.cross(x0), self.deep(x0)], dim=1))
+        return BottomOutput(torch.cat([self.cross(x0), self.deep(x0)], dim=1))

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
-from shelfrank.nn.bottoms.base import Bottom, Shared
+from shelfrank.core.processes import ALONE, Processes
+from shelfrank.nn.bottoms.base import Bottom, BottomOutput
 from shelfrank.nn.inputs import Inputs, InputShape
 
 CHUNK_TOKENS = 8192
@@ -21,7 +22,7 @@ class FeatureTokenizer(nn.Module):
     tokens of a feature have in common need not be learned again for each category. It begins at 0.
 
     Args:
-        shape: What a row has.
+        shape: Number and width of a row's inputs.
 
     Attributes:
         n_tokens: Tokens of a row.
@@ -150,8 +151,8 @@ class FTTransformer(Bottom):
 
     embedding_std = 0.01
 
-    def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__(shape, config)
+    def __init__(self, shape: InputShape, config: NeuralConfig, group: Processes = ALONE) -> None:
+        super().__init__(shape, config, group)
         d = self.d_out = shape.d_embedding
         self.tokenizer = FeatureTokenizer(shape)
         n_before = config.ft_transformer.n_blocks - 1
@@ -159,15 +160,15 @@ class FTTransformer(Bottom):
         self.last_block = Block(d, config, first=n_before == 0)
         self.output = nn.Sequential(nn.LayerNorm(d), nn.ReLU(), _identity(d))
 
-    def forward(self, inputs: Inputs) -> Shared:
+    def forward(self, inputs: Inputs) -> BottomOutput:
         """Reads the rows a chunk at a time, which changes nothing but the speed."""
         if torch.onnx.is_in_onnx_export():
             # A graph would keep the number of chunks.
-            return Shared(self._read(inputs))
+            return BottomOutput(self._read(inputs))
         n_rows = max(CHUNK_TOKENS // self.tokenizer.n_tokens, 1)
         columns = (inputs.numerical, inputs.embedded, inputs.matching)
         chunks = zip(*(column.split(n_rows) for column in columns), strict=True)
-        return Shared(torch.cat([self._read(Inputs(*chunk)) for chunk in chunks]))
+        return BottomOutput(torch.cat([self._read(Inputs(*chunk)) for chunk in chunks]))
 
     @torch.no_grad()
     def attention(self, inputs: Inputs) -> Float[Tensor, "rows n_features"]:

@@ -1,7 +1,8 @@
 """A plain shared bottom of dense layers, the yardstick for the others."""
 
 from shelfrank.config import NeuralConfig
-from shelfrank.nn.bottoms.base import Bottom, Shared
+from shelfrank.core.processes import ALONE, Processes
+from shelfrank.nn.bottoms.base import Bottom, BottomOutput
 from shelfrank.nn.inputs import Inputs, InputShape
 from shelfrank.nn.layers import Dense
 
@@ -9,11 +10,11 @@ from shelfrank.nn.layers import Dense
 class MLP(Bottom):
     """Dense layers over the concatenated inputs."""
 
-    def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__(shape, config)
-        self.dense = Dense(shape.d_flat, config.mlp.layers, config.batch_norm, config.dropout)
+    def __init__(self, shape: InputShape, config: NeuralConfig, group: Processes = ALONE) -> None:
+        super().__init__(shape, config, group)
+        self.dense = Dense(shape.d_flat, config.mlp.layers, config.batch_norm, config.dropout, group)
         self.d_out = self.dense.d_out
 
-    def forward(self, inputs: Inputs) -> Shared:
+    def forward(self, inputs: Inputs) -> BottomOutput:
         """Runs the layers."""
-        return Shared(self.dense(inputs.flat()))
+        return BottomOutput(self.dense(inputs.flat()))

@@ -13,9 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from shelfrank.config import NeuralConfig
-from shelfrank.core.processes import processes
+from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.batch_norm import normalise_together
-from shelfrank.nn.bottoms.base import Bottom, Shared, ghost_rows
+from shelfrank.nn.bottoms.base import Bottom, BottomOutput, ghost_rows
 from shelfrank.nn.inputs import Inputs, InputShape
 
 INPUT_MOMENTUM = 0.01
@@ -97,14 +97,15 @@ class GhostBatchNorm(nn.Module):
         d: Units.
         momentum: Share of the newest ghost batch in the running statistics.
         is_shared: Whether there is one ghost batch, of which each process has some rows.
+        group: The processes that share a batch.
     """
 
     running_mean: Float[Tensor, " d"]
     running_var: Float[Tensor, " d"]
 
-    def __init__(self, d: int, momentum: float, is_shared: bool = False) -> None:
+    def __init__(self, d: int, momentum: float, is_shared: bool = False, group: Processes = ALONE) -> None:
         super().__init__()
-        self.momentum, self.epsilon, self.is_shared = momentum, 1e-5, is_shared
+        self.momentum, self.epsilon, self.is_shared, self.group = momentum, 1e-5, is_shared, group
         self.weight, self.bias = nn.Parameter(torch.ones(d)), nn.Parameter(torch.zeros(d))
         self.register_buffer("running_mean", torch.zeros(d))
         self.register_buffer("running_var", torch.ones(d))
@@ -112,9 +113,9 @@ class GhostBatchNorm(nn.Module):
     def forward(self, x: Float[Tensor, "d ghosts ghost_rows"]) -> Float[Tensor, "d ghosts ghost_rows"]:
         """Normalises, scales and shifts each unit."""
         d, n_ghosts, n_rows = x.shape
-        if self.training and self.is_shared and processes().n > 1:
+        if self.training and self.is_shared and self.group.n > 1:
             rows, mean, var = normalise_together(
-                x.flatten(1).T, self.weight, self.bias, self.epsilon, (self.running_mean, self.running_var)
+                x.flatten(1).T, self.weight, self.bias, self.epsilon, (self.running_mean, self.running_var), self.group
             )
             with torch.no_grad():
                 self.running_mean.lerp_(mean, self.momentum)
@@ -149,12 +150,12 @@ class GhostBatchNorm(nn.Module):
         updates_after = torch.arange(n_ghosts - 1, -1, -1, dtype=means.dtype, device=means.device)
         shares = self.momentum * kept**updates_after
         unbiased = (inverse_stds.pow(-2) - self.epsilon) * (n_rows / (n_rows - 1))
-        if processes().n == 1:
+        if self.group.n == 1:
             self.running_mean.addmv_(means, shares, beta=kept**n_ghosts)
             self.running_var.addmv_(unbiased, shares, beta=kept**n_ghosts)
             return
         own = torch.cat([means.new_tensor([kept**n_ghosts]), means @ shares, unbiased @ shares])
-        for still, mean, var in (part.split([1, len(means), len(means)]) for part in processes().stack(own)):
+        for still, mean, var in (part.split([1, len(means), len(means)]) for part in self.group.stack(own)):
             self.running_mean.mul_(still).add_(mean)
             self.running_var.mul_(still).add_(var)
 
@@ -187,10 +188,13 @@ def uniform(d_out: int, d_in: int) -> Float[Tensor, "d_out d_in"]:
 class FeatureTransformer(nn.Module):
     """Gated linear layers: first those whose weights all steps share, then a step's own."""
 
-    def __init__(self, d_in: int, d_out: int, n_shared: int, n_independent: int, momentum: float) -> None:
+    def __init__(
+        self, d_in: int, d_out: int, n_shared: int, n_independent: int, momentum: float, group: Processes
+    ) -> None:
         super().__init__()
         self.weights = gated_weights(d_out if n_shared else d_in, d_out, n_independent)
-        self.norms = nn.ModuleList(GhostBatchNorm(2 * d_out, momentum) for _ in range(n_shared + n_independent))
+        n_layers = n_shared + n_independent
+        self.norms = nn.ModuleList(GhostBatchNorm(2 * d_out, momentum, group=group) for _ in range(n_layers))
 
     def forward(
         self, x: Float[Tensor, "d_in ghosts ghost_rows"], shared: nn.ParameterList
@@ -210,10 +214,10 @@ class AttentiveTransformer(nn.Module):
     random, and learning takes several times as long.
     """
 
-    def __init__(self, d_attention: int, n_features: int, momentum: float) -> None:
+    def __init__(self, d_attention: int, n_features: int, momentum: float, group: Processes) -> None:
         super().__init__()
         self.weight = nn.Parameter(uniform(n_features, d_attention))
-        self.norm = GhostBatchNorm(n_features, momentum)
+        self.norm = GhostBatchNorm(n_features, momentum, group=group)
         nn.init.constant_(self.norm.weight, FIRST_SPREAD)
 
     def forward(
@@ -232,7 +236,7 @@ def entropy_sum(mask: Float[Tensor, "n_features ghosts ghost_rows"]) -> Float[Te
 
 
 class TabNet(Bottom):
-    """Sums what the decision steps say, each of its own choice of features (Paper: Sec. 3.6).
+    """Sums the decisions of steps that each choose their own features (Paper: Sec. 3.6).
 
     Unstated: all but the name. This is the encoder of pytorch-tabnet 4.1, whose every output it gives with the same
     weights. A feature is a number, a category with its whole embedding, or the matching features together; a mask has
@@ -241,9 +245,9 @@ class TabNet(Bottom):
 
     feature_of_column: Int[Tensor, " d_flat"]
 
-    def __init__(self, shape: InputShape, config: NeuralConfig) -> None:
-        super().__init__(shape, config)
-        tabnet = config.tabnet
+    def __init__(self, shape: InputShape, config: NeuralConfig, group: Processes = ALONE) -> None:
+        super().__init__(shape, config, group)
+        tabnet, self.group = config.tabnet, group
         self.gamma, self.sparsity, self.ghost_batch_size = tabnet.gamma, tabnet.sparsity, tabnet.ghost_batch_size
         self.widths = (tabnet.d_decision, tabnet.d_attention)
         self.d_out = tabnet.d_decision
@@ -253,24 +257,24 @@ class TabNet(Bottom):
         feature_of_column = [feature for feature, width in enumerate(feature_widths) for _ in range(width)]
         self.register_buffer("feature_of_column", torch.tensor(feature_of_column), persistent=False)
 
-        self.input_norm = GhostBatchNorm(shape.d_flat, INPUT_MOMENTUM, is_shared=True)
+        self.input_norm = GhostBatchNorm(shape.d_flat, INPUT_MOMENTUM, is_shared=True, group=group)
         d_hidden = sum(self.widths)
-        layers = (shape.d_flat, d_hidden, tabnet.n_shared, tabnet.n_independent, tabnet.momentum)
+        layers = (shape.d_flat, d_hidden, tabnet.n_shared, tabnet.n_independent, tabnet.momentum, group)
         self.shared = gated_weights(shape.d_flat, d_hidden, tabnet.n_shared)
         self.first_transformer = FeatureTransformer(*layers)
         self.transformers = nn.ModuleList(FeatureTransformer(*layers) for _ in range(tabnet.n_steps))
-        attention = (tabnet.d_attention, self.n_features, tabnet.momentum)
+        attention = (tabnet.d_attention, self.n_features, tabnet.momentum, group)
         self.attentions = nn.ModuleList(AttentiveTransformer(*attention) for _ in range(tabnet.n_steps))
 
-    def forward(self, inputs: Inputs) -> Shared:
+    def forward(self, inputs: Inputs) -> BottomOutput:
         """Runs the steps; the penalty is the masks' entropy, averaged over steps and rows, times `sparsity`."""
         parts = [self._decide(x) for x in self._ghosts(inputs)]
         x_final = torch.cat([torch.stack(decisions).sum(dim=0).flatten(1).T for decisions, _ in parts])
         if not self.training:
-            return Shared(x_final)
+            return BottomOutput(x_final)
         entropy = torch.stack([entropy_sum(mask) for _, masks in parts for mask in masks]).sum()
-        n_rows = processes().total(len(x_final))
-        return Shared(x_final, self.sparsity / (len(self.attentions) * n_rows) * entropy)
+        n_rows = self.group.total(len(x_final))
+        return BottomOutput(x_final, self.sparsity / (len(self.attentions) * n_rows) * entropy)
 
     @torch.no_grad()
     def masks(self, inputs: Inputs) -> Float[Tensor, "rows n_steps n_features"]:
@@ -301,7 +305,7 @@ class TabNet(Bottom):
         # Numerics: masking in the products' own type spares each product a conversion of its input.
         kind = x.device.type
         x = x.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype)
-        n_rows = processes().total(x.shape[2]) if self.training else 0
+        n_rows = self.group.total(x.shape[2]) if self.training else 0
         if n_rows == 0:
             yield x
             return

@@ -1,4 +1,4 @@
-"""What a head is."""
+"""The interface of heads."""
 
 from abc import ABC, abstractmethod
 

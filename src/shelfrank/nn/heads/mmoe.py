@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.heads.base import Head
 from shelfrank.nn.layers import ParallelDense
 
@@ -20,6 +21,7 @@ class MMoE(Head):
         n_tasks: Tasks, each with a gate; the relevance label is one of them where it is learned.
         batch_norm: Whether the experts normalise after each linear layer.
         dropout: Share of an expert's hidden units dropped in training.
+        group: The processes that share a batch.
 
     Attributes:
         d_out: Width of each task's mixture.
@@ -33,10 +35,11 @@ class MMoE(Head):
         n_tasks: int,
         batch_norm: bool,
         dropout: float,
+        group: Processes = ALONE,
     ) -> None:
         super().__init__()
         self.n_experts, self.n_tasks = n_experts, n_tasks
-        self.experts = ParallelDense(n_experts, d_in, expert_layers, batch_norm, dropout, shared_input=True)
+        self.experts = ParallelDense(n_experts, d_in, expert_layers, batch_norm, dropout, True, group)
         # Paper: Eq. (13) has no bias; the gates of all tasks are one matrix.
         self.gates = nn.Linear(d_in, n_tasks * n_experts, bias=False)
         self.d_out = self.experts.d_out

@@ -1,4 +1,4 @@
-"""What the 42 columns of Census-Income (KDD) are, and the tasks that the MMoE paper makes of them."""
+"""The 42 columns of Census-Income (KDD), and the MMoE paper's tasks."""
 
 from dataclasses import dataclass
 

@@ -29,7 +29,7 @@ SETTINGS = (
     # Numerics: on one thread and in float32 the figures are the same however many cores the processor has.
     "train.threads=1",
     "train.precision=fp32",
-    # Nobody is served by these, and the published experiments hide nothing.
+    # These serve no traffic, and the published experiments hide nothing.
     "train.hide_share=0",
     "neural.d_embedding=8",
     "neural.tower_layers=[16]",

@@ -1,14 +1,14 @@
-"""The paper's claims C1-C8: the inequalities that each consists of, and what the figures say of them."""
+"""The paper's claims C1-C8: the inequalities that each consists of, and their verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from shelfrank.metrics.interval import too_few
-from shelfrank.paper.reproduce.measure import Pair
+from shelfrank.paper.reproduce.measure import RowPair
 from shelfrank.paper.reproduce.rows import BY_NAME, ROWS
 
-Verdict = Literal["holds", "does not hold", "cannot be told"]
+Verdict = Literal["holds", "does not hold", "inconclusive"]
 
 SIGNIFICANCE = 0.05
 NOT_WORSE_PERCENT = 1.0
@@ -24,12 +24,12 @@ class Check:
     """One inequality of a claim.
 
     Attributes:
-        pair: What is to be above what.
+        pair: The figure that is to be higher, and the lower one.
         paper: The paper's difference; None where it prints none.
         margin_percent: How far below, in percent, still counts; 0 asks for more.
     """
 
-    pair: Pair
+    pair: RowPair
     paper: float | None
     margin_percent: float = 0.0
 
@@ -40,7 +40,7 @@ class Claim:
 
     Attributes:
         id: C1 to C8.
-        statement: What it says.
+        statement: The claim in words.
         where: Where the paper says it.
         checks: The inequalities that must all hold.
     """
@@ -53,12 +53,12 @@ class Claim:
 
 def _above(more: str, less: str, tasks: Sequence[str]) -> tuple[Check, ...]:
     own, its = BY_NAME[more].printed.mrr, BY_NAME[less].printed.mrr
-    return tuple(Check(Pair(more, less, "mrr", task), round(own[task] - its[task], 3)) for task in tasks)
+    return tuple(Check(RowPair(more, less, "mrr", task), round(own[task] - its[task], 3)) for task in tasks)
 
 
 def _degree(more: str | None, less: str) -> Check:
     own, its = (1.0 if more is None else BY_NAME[more].printed.pd), BY_NAME[less].printed.pd
-    return Check(Pair(more, less, "pd"), None if own is None or its is None else round(own - its, 2))
+    return Check(RowPair(more, less, "pd"), None if own is None or its is None else round(own - its, 2))
 
 
 _WITHOUT = "-no_semantic_score"
@@ -91,7 +91,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "C4",
-        "XGBoost lies below every network but MMoE alone on purchases.",
+        "XGBoost is below every network but MMoE alone on purchases.",
         "Table 2, MRR@1 of purchases",
         tuple(check for name in _NEURAL for check in _above(name, "xgboost", ("purchase",))),
     ),
@@ -122,7 +122,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "C8",
-        "PD@10 lies below 1, and the models with text personalise more than MMoE + DCN-V2 alone.",
+        "PD@10 is below 1, and the models with text personalise more than MMoE + DCN-V2 alone.",
         "Table 2, PD@10",
         (
             *(_degree(None, name) for name in _WITH_DEGREE),
@@ -134,18 +134,18 @@ CLAIMS: tuple[Claim, ...] = (
 """The claims, each with the paper's direction."""
 
 
-def pairs() -> list[Pair]:
+def pairs() -> list[RowPair]:
     """Every difference that a claim or a table needs, once."""
     of_claims = [check.pair for claim in CLAIMS for check in claim.checks]
-    of_tables = [Pair(row.name, row.base, "mrr", task) for row in ROWS if row.base is not None for task in ALL_TASKS]
+    of_tables = [RowPair(row.name, row.base, "mrr", task) for row in ROWS if row.base is not None for task in ALL_TASKS]
     return list({pair.key: pair for pair in [*of_claims, *of_tables]}.values())
 
 
 def judge_check(check: Check, found: Mapping[str, Any] | None, n_checks: int) -> Verdict:
-    """What the figures say of one inequality.
+    """The verdict on one inequality.
 
-    It holds where the interval lies above 0, or above the margin, and no seed says otherwise. It does not hold where
-    the interval lies below, no seed says otherwise, and `p` stays below 5 % divided by the claim's number of checks: of
+    It holds where the interval is above 0, or above the margin, and no seed contradicts. It does not hold where
+    the interval is below, no seed contradicts, and `p` stays below 5 % divided by the claim's number of checks: of
     many true inequalities one may look false by chance.
 
     Args:
@@ -158,22 +158,22 @@ def judge_check(check: Check, found: Mapping[str, Any] | None, n_checks: int) ->
         The verdict.
     """
     if found is None or found["low"] is None or too_few(found["n"]):
-        return "cannot be told"
+        return "inconclusive"
     margin = check.margin_percent / 100 * found["base"]
     if found["low"] > -margin and (margin or found["low"] > 0) and all(seed > -margin for seed in found["seeds"]):
         return "holds"
     unlikely = found["p"] < SIGNIFICANCE / n_checks
     if found["high"] < -margin and unlikely and all(seed < -margin for seed in found["seeds"]):
         return "does not hold"
-    return "cannot be told"
+    return "inconclusive"
 
 
 def judge(claim: Claim, differences: Mapping[str, Mapping[str, Any] | None]) -> tuple[Verdict, list[Verdict]]:
-    """What the figures say of a claim and of each of its checks.
+    """The verdict on a claim and on each of its checks.
 
     Args:
         claim: The claim.
-        differences: By `Pair.key`, what was found.
+        differences: The paired differences by `RowPair.key`.
 
     Returns:
         The claim's verdict: it holds where every check does, and does not hold where one does not; then each check's.
@@ -183,4 +183,4 @@ def judge(claim: Claim, differences: Mapping[str, Mapping[str, Any] | None]) -> 
     ]
     if all(verdict == "holds" for verdict in each):
         return "holds", each
-    return ("does not hold" if "does not hold" in each else "cannot be told"), each
+    return ("does not hold" if "does not hold" in each else "inconclusive"), each

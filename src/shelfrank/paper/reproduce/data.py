@@ -12,7 +12,7 @@ from shelfrank.simulator.simulate import simulate
 
 
 def make_data(out: Path, budget: Budget) -> Path:
-    """Simulates, scores and prepares what is not finished yet.
+    """Simulates, scores and prepares; finished steps are skipped.
 
     Args:
         out: Folder of everything that the reproduction makes.

@@ -26,7 +26,7 @@ K = 1
 
 
 @dataclass(frozen=True)
-class Pair:
+class RowPair:
     """A difference that a claim speaks of: one row's figure minus another's.
 
     Attributes:
@@ -48,7 +48,7 @@ class Pair:
         return "/".join([self.metric, *([self.task] if self.task else []), self.more or "1", self.less])
 
 
-class Measured:
+class RowTrainings:
     """The finished trainings of one row.
 
     Args:
@@ -133,20 +133,20 @@ class Measured:
 
 
 def difference(
-    pair: Pair, rows: Mapping[str, Measured], config: EvaluateConfig, n_resamples: int
+    pair: RowPair, rows: Mapping[str, RowTrainings], config: EvaluateConfig, n_resamples: int
 ) -> dict[str, Any] | None:
     """The paired difference of two rows, averaged over the seeds, on the same searches.
 
     Args:
-        pair: What is compared.
+        pair: The two rows and the metric.
         rows: The measured rows by name.
         config: Seed and confidence.
         n_resamples: Bootstrap resamples.
 
     Returns:
         The difference with its interval over searches and `p`; `base`, the figure of `less`, and the difference in
-        percent of it; every seed's difference. What no search counts for is None, and so is the whole where a row is
-        missing.
+        percent of it; every seed's difference. A figure that no search counts for is None, and so is the whole where a
+        row is missing.
     """
     if pair.less not in rows or (pair.more is not None and pair.more not in rows):
         return None
@@ -172,6 +172,6 @@ def difference(
 
 
 def _plain_mean(values: np.ndarray) -> float | None:
-    """The mean of what is known; None, which JSON can hold, where nothing is."""
+    """The mean of the values that are not NaN; None, which JSON can hold, where all are."""
     used = values[~np.isnan(values)]
     return float(used.mean()) if len(used) else None

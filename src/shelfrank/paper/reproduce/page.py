@@ -1,4 +1,4 @@
-"""The reproduction as one page: the claims first, then the tables, then what they rest on."""
+"""The reproduction as one page: the claims first, then the tables, then data and settings."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +13,21 @@ from shelfrank.report.charts.intervals import Dot, Reference, interval_chart
 from shelfrank.report.formats import count, listed, plural
 from shelfrank.report.page import render_page
 
-TONES: dict[Verdict, str] = {"holds": "up", "does not hold": "down", "cannot be told": ""}
-MOST_CHART_ROWS = 9
+PREDICATES: dict[Verdict, tuple[str, str]] = {
+    "holds": ("holds", "hold"),
+    "does not hold": ("does not hold", "do not hold"),
+    "inconclusive": ("is inconclusive", "are inconclusive"),
+}
+"""The verdict on one claim and on several, in a sentence."""
+TONES: dict[Verdict, str] = {"holds": "up", "does not hold": "down", "inconclusive": ""}
+MAX_CHART_ROWS = 9
 
 HOW_JUDGED = (
     "A claim is a set of inequalities. One holds where the 95 % interval of the paired difference, averaged over the "
-    "seeds and resampled over searches, lies on the claimed side of 0 and every seed agrees; it does not hold where "
-    f"the interval lies on the other side, every seed agrees and p is below {SIGNIFICANCE:.0%} divided by the number "
+    "seeds and resampled over searches, is on the claimed side of 0 and every seed agrees; it does not hold where "
+    f"the interval is on the other side, every seed agrees and p is below {SIGNIFICANCE:.0%} divided by the number "
     "of the claim's inequalities. A claim holds where all its inequalities hold, and does not where one does not. All "
-    f"else, and what fewer than {MIN_SEARCHES} searches would decide, cannot be told from this data."
+    f"else, and every check that fewer than {MIN_SEARCHES} searches would decide, is inconclusive."
 )
 
 
@@ -30,7 +36,7 @@ def render_reproduction(summary: Summary, made: Sequence[PaperTable], with_claim
 
     Args:
         summary: What `summary.json` holds.
-        made: The tables that were asked for.
+        made: The requested tables.
         with_claims: Whether the claims are judged.
 
     Returns:
@@ -66,8 +72,7 @@ def conclusion(differences: Mapping[str, Any], claims: Sequence[Claim] = CLAIMS)
     parts = []
     for verdict, ids in by_verdict.items():
         if ids:
-            said = verdict if len(ids) == 1 else {"holds": "hold", "does not hold": "do not hold"}.get(verdict, verdict)
-            parts.append(f"{listed(ids)} {said}")
+            parts.append(f"{listed(ids)} {PREDICATES[verdict][len(ids) > 1]}")
     return "Of the paper's claims, " + "; ".join(parts) + "."
 
 
@@ -104,7 +109,7 @@ def _evidence(claim: Claim, each: Sequence[Verdict], differences: Mapping[str, A
             tone = {"holds": "up", "does not hold": "down"}.get(verdict, "level")
             label = check_title(check)
             dots.append(Dot(label, f"{found['value']:+.3f}", found["value"], found["low"], found["high"], tone))
-    if not dots or len(dots) > MOST_CHART_ROWS:
+    if not dots or len(dots) > MAX_CHART_ROWS:
         return [table]
     zero = [Reference("", 0.0, "zero")]
     chart = interval_chart(f"claim-{claim.id}", f"{claim.id}: differences with intervals", dots, zero, "difference")
@@ -145,4 +150,4 @@ def _basis_section(summary: Summary) -> Section:
     missing = [f"{name}: {why}" for name, why in summary["left_out"].items()]
     if missing:
         items.append(("Left out", "; ".join(missing)))
-    return Section("basis", "What it rests on", [Definitions(items)])
+    return Section("basis", "Data and settings", [Definitions(items)])

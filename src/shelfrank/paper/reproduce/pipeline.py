@@ -20,9 +20,9 @@ from shelfrank.paper.reproduce.budgets import Budget
 from shelfrank.paper.reproduce.claims import pairs
 from shelfrank.paper.reproduce.data import make_data
 from shelfrank.paper.reproduce.formats import LEGEND, latex_table, markdown_claims, markdown_table
-from shelfrank.paper.reproduce.measure import Measured, difference
+from shelfrank.paper.reproduce.measure import RowTrainings, difference
 from shelfrank.paper.reproduce.page import conclusion, render_reproduction
-from shelfrank.paper.reproduce.rows import Figures, Row, printed_weights, rows_of, why_not
+from shelfrank.paper.reproduce.rows import TableRow, TaskFigures, printed_weights, rows_of, why_not
 from shelfrank.paper.reproduce.runs import Training, plan, pure_report, resolve_row, run_all
 from shelfrank.paper.reproduce.tables import tables
 from shelfrank.tune.tuning import tune_weights
@@ -42,7 +42,7 @@ def reproduce(
     n_workers: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
-    """Makes the paper's tables, doing only what is not finished yet.
+    """Makes the paper's tables; finished steps are skipped.
 
     Args:
         what: One of `WHAT`; `all` also judges the claims.
@@ -60,10 +60,10 @@ def reproduce(
     """
     if what not in WHAT:
         raise unknown_name("table", what, WHAT)
-    asked = TABLES if what == "all" else (what,)
+    requested = TABLES if what == "all" else (what,)
     path = prepared_path or make_data(out, budget)
     prepared = PreparedData.open(path)
-    wanted = {row.name: row for table in asked for row in rows_of(int(table[-1]))}
+    wanted = {row.name: row for table in requested for row in rows_of(int(table[-1]))}
     left_out = {name: why for name, row in wanted.items() if (why := why_not(row, prepared))}
     rows = [row for name, row in wanted.items() if name not in left_out]
     for name, why in left_out.items():
@@ -89,7 +89,7 @@ def reproduce(
         for training in trainings:
             write_json(draft.path / "runs" / f"{training.name}.json", pure_report(training))
         write_json(draft.path / "summary.json", summary)
-        write_pages(draft.path, summary, asked, with_claims=what == "all")
+        write_pages(draft.path, summary, requested, with_claims=what == "all")
     console.print(f"tables: done ({folder})", highlight=False)
     return folder
 
@@ -106,11 +106,13 @@ def summarise(
         left_out: Rows that the data cannot have, with the reason.
 
     Returns:
-        `rows` by name, `differences` by `Pair.key`, and what they rest on.
+        `rows` by name, `differences` by `RowPair.key`, and the data and settings behind them.
     """
     split, config = prepared.split("test"), budget.evaluate
     names = list(dict.fromkeys(training.row.name for training in trainings))
-    measured = {name: Measured([each for each in trainings if each.row.name == name], split, config) for name in names}
+    measured = {
+        name: RowTrainings([each for each in trainings if each.row.name == name], split, config) for name in names
+    }
     rows, differences = {}, {}
     needed = pairs()
     with progress("Measuring", total=len(measured) + len(needed), unit="figures") as advance:
@@ -122,12 +124,12 @@ def summarise(
             if found is not None:
                 differences[pair.key] = found
             advance(1)
-    told = asdict(budget)
-    told["evaluate"] = config.model_dump(mode="json")
+    settings = asdict(budget)
+    settings["evaluate"] = config.model_dump(mode="json")
     return {
         "shelfrank": __version__,
         "torch": torch.__version__,
-        "budget": told,
+        "budget": settings,
         "tasks": list(prepared.tasks),
         "data": _data(prepared),
         "rows": rows,
@@ -136,16 +138,16 @@ def summarise(
     }
 
 
-def write_pages(folder: Path, summary: Mapping[str, Any], asked: Sequence[str], with_claims: bool) -> None:
+def write_pages(folder: Path, summary: Mapping[str, Any], requested: Sequence[str], with_claims: bool) -> None:
     """Writes the tables, and the claims where they are judged, in every format.
 
     Args:
         folder: Where they go.
         summary: What `summarise` gives, or `summary.json` holds.
-        asked: Names of tables.
+        requested: Names of tables.
         with_claims: Whether the claims are judged.
     """
-    made = tables(summary, asked)
+    made = tables(summary, requested)
     parts = [LEGEND, "", *(markdown_table(table) for table in made)]
     (folder / "tables.md").write_text("\n".join(parts), encoding="utf-8")
     (folder / "tables.tex").write_text("\n".join(latex_table(table) for table in made), encoding="utf-8")
@@ -180,10 +182,10 @@ def write_json(file: Path, data: Any) -> None:
 
 
 def _tuned(
-    rows: Sequence[Row], prepared: Path, out: Path, budget: Budget, overrides: Sequence[str]
-) -> dict[str, Figures]:
+    rows: Sequence[TableRow], prepared: Path, out: Path, budget: Budget, overrides: Sequence[str]
+) -> dict[str, TaskFigures]:
     """Task weights of every row that has some, tuned on the validation split (Paper: Sec. 4.2)."""
-    found: dict[str, Figures] = {}
+    found: dict[str, TaskFigures] = {}
     for row in rows:
         if row.base is None and printed_weights(row) is not None:
             config = resolve_row(row, budget, 0, overrides=overrides)

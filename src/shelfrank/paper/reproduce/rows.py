@@ -1,4 +1,4 @@
-"""The rows of the paper's Tables 2-5: what is trained for each, and what the paper prints."""
+"""The rows of the paper's Tables 2-5: the training of each, and the printed figures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,17 +8,18 @@ from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import PreparedData
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.paper import PAPER_ROWS
+from shelfrank.rankers.renamed import RENAMED
 
 SEMANTIC_SCORE = "semantic_score"
 SHARED_WORDS = "query_in_document"
 
-Figures = Mapping[str, float]
+TaskFigures = Mapping[str, float]
 """A figure by task."""
 
 
 @dataclass(frozen=True)
 class Printed:
-    """What the paper prints in a row.
+    """The printed figures of a row.
 
     Attributes:
         auc: AUC-ROC by task; a task without one is missing.
@@ -28,15 +29,15 @@ class Printed:
         weights: Task weights by task, as printed.
     """
 
-    auc: Figures = field(default_factory=dict)
-    mrr: Figures = field(default_factory=dict)
+    auc: TaskFigures = field(default_factory=dict)
+    mrr: TaskFigures = field(default_factory=dict)
     pd: float | None = None
-    percent: Figures = field(default_factory=dict)
-    weights: Figures = field(default_factory=dict)
+    percent: TaskFigures = field(default_factory=dict)
+    weights: TaskFigures = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One thing that is trained, from every seed.
 
     Attributes:
@@ -76,8 +77,17 @@ class Row:
         return self.neural.bottom == "ft_transformer"
 
 
-def _by_task(*values: float | None) -> Figures:
+def _by_task(*values: float | None) -> TaskFigures:
     return {task: value for task, value in zip(TASKS, values, strict=True) if value is not None}
+
+
+def _ranker(name: str) -> str:
+    """The ranker of a row: the paper's text encoder is TinyBERT, a ranker takes any."""
+    return RENAMED.get(name, name)
+
+
+def _label(name: str) -> str:
+    return PAPER_ROWS[_ranker(name)].label
 
 
 def _row(
@@ -86,20 +96,22 @@ def _row(
     mrr: tuple[float, ...],
     weights: tuple[float, ...] = (),
     pd: float | None = None,
-) -> Row:
+) -> TableRow:
     printed = Printed(_by_task(*auc), _by_task(*mrr), pd, weights=_by_task(*weights) if weights else {})
-    return Row(name, PAPER_ROWS[name].label, name, 2, printed)
+    return TableRow(name, _label(name), _ranker(name), 2, printed)
 
 
-def _without_score(base: str, mrr: tuple[float, ...], percent: tuple[float, ...], weights: tuple[float, ...]) -> Row:
+def _without_score(
+    base: str, mrr: tuple[float, ...], percent: tuple[float, ...], weights: tuple[float, ...]
+) -> TableRow:
     printed = Printed(mrr=_by_task(*mrr), percent=_by_task(*percent), weights=_by_task(*weights))
     settings = (f"exclude_features=[{SEMANTIC_SCORE}]",)
-    return Row(f"{base}-no_semantic_score", PAPER_ROWS[base].label, base, 3, printed, base, settings)
+    return TableRow(f"{base}-no_semantic_score", _label(base), _ranker(base), 3, printed, base, settings)
 
 
 _DOT = "mmoe_dcn_v2_tinybert_dot"
 
-ROWS: tuple[Row, ...] = (
+ROWS: tuple[TableRow, ...] = (
     _row("xgboost", (None, 0.869, None), (0.302, 0.364, 0.377)),
     _row("dcn_v2_single", (None, 0.867, None), (0.302, 0.368, 0.385)),
     _row("ftt_single", (None, 0.863, None), (0.347, 0.376, 0.390)),
@@ -113,15 +125,15 @@ ROWS: tuple[Row, ...] = (
     _without_score("tabnet", (0.347, 0.368, 0.380), (-1.97, -1.07, -1.8), (0.1, 0.9, 0.0)),
     _without_score("mmoe_dcn_v2", (0.322, 0.374, 0.389), (-2.12, -0.26, -0.51), (0.3, 0.3, 0.4)),
     _without_score("mmoe_dcn_v2_tinybert_cross", (0.328, 0.373, 0.391), (1.23, 0.0, 0.0), (0.5, 0.1, 0.4)),
-    Row(
+    TableRow(
         _DOT,
-        PAPER_ROWS[_DOT].label,
-        _DOT,
+        _label(_DOT),
+        _ranker(_DOT),
         4,
         Printed(mrr=_by_task(0.320, 0.371, 0.388), weights=_by_task(0.4, 0.2, 0.4)),
         "mmoe_dcn_v2_tinybert_cross",
     ),
-    Row(
+    TableRow(
         "mmoe_dcn_v2-relevance",
         "MMoE + DCN-V2 with relevance task",
         "mmoe_dcn_v2",
@@ -129,17 +141,17 @@ ROWS: tuple[Row, ...] = (
         Printed(mrr=_by_task(0.333, 0.376, 0.392), weights=_by_task(0.5, 0.2, 0.3)),
         "mmoe_dcn_v2",
     ),
-    Row("shown_order", "Order shown (not in the paper)", "shown_order", 0, seeds=False),
-    Row("lambdamart", "LambdaMART (not in the paper)", "lambdamart", 0),
+    TableRow("shown_order", "Shown order (not in the paper)", "shown_order", 0, seeds=False),
+    TableRow("lambdamart", "LambdaMART (not in the paper)", "lambdamart", 0),
 )
 """Every row, in the order of the tables."""
 
-BY_NAME: Mapping[str, Row] = {row.name: row for row in ROWS}
+BY_NAME: Mapping[str, TableRow] = {row.name: row for row in ROWS}
 
 RELEVANCE_ROW = "mmoe_dcn_v2-relevance"
 
 
-def rows_of(table: int) -> list[Row]:
+def rows_of(table: int) -> list[TableRow]:
     """The rows that a table shows, the ones it is measured against included; none for Table 1."""
     own = [row for row in ROWS if row.table == table]
     if table == 2:
@@ -148,7 +160,7 @@ def rows_of(table: int) -> list[Row]:
     return [row for row in ROWS if row.name in needed]
 
 
-def why_not(row: Row, prepared: PreparedData) -> str | None:
+def why_not(row: TableRow, prepared: PreparedData) -> str | None:
     """Why a row cannot be had from this data, or None where it can."""
     names = {column.name for column in prepared.numerical_columns}
     if row.reads_text and not any((text or "").strip() for text in prepared.products()["document"].to_pylist()):
@@ -162,7 +174,7 @@ def why_not(row: Row, prepared: PreparedData) -> str | None:
     return None
 
 
-def printed_weights(row: Row) -> Figures | None:
+def printed_weights(row: TableRow) -> TaskFigures | None:
     """The task weights that Table 2 prints for a row, or for the row that it is measured against; None without any.
 
     Differs: the paper tunes the weights of every row of Tables 3-5 anew. Here a row and its base differ in one thing.

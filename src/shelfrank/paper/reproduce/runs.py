@@ -2,13 +2,11 @@
 
 import contextlib
 import json
-import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +15,18 @@ import torch
 
 from shelfrank.config import EvaluateConfig, ExperimentConfig
 from shelfrank.core.errors import UserError
-from shelfrank.core.parallel import end_with_parent
+from shelfrank.core.jobs import Job, JobResult, JobRunner, Workers
 from shelfrank.core.progress import console
 from shelfrank.data.prepared import PreparedData
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.paper.reproduce.budgets import Budget
-from shelfrank.paper.reproduce.rows import Figures, Row, printed_weights
+from shelfrank.paper.reproduce.rows import TableRow, TaskFigures, printed_weights
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.rankers.run import Run, problem, resolve_experiment, train
 from shelfrank.rankers.texts import ProblemTexts
 from shelfrank.report.formats import duration
 
+STAGE = "trainings"
 UNTOLD = ("cost", "fingerprint", "calibration", "uses_features", "learned")
 """Parts of a report that are times, that hold times, or that no table shows."""
 
@@ -37,13 +36,13 @@ class Training:
     """One row from one seed.
 
     Attributes:
-        row: What is trained.
+        row: The row.
         seed: From which seed.
         config: How, resolved.
         out: Folder of the reproduction.
     """
 
-    row: Row
+    row: TableRow
     seed: int
     config: ExperimentConfig
     out: Path
@@ -65,10 +64,10 @@ class Training:
 
 
 def plan(
-    rows: Sequence[Row],
+    rows: Sequence[TableRow],
     budget: Budget,
     out: Path,
-    tuned: dict[str, Figures],
+    tuned: dict[str, TaskFigures],
     overrides: Sequence[str] = (),
 ) -> list[Training]:
     """Every training of some rows.
@@ -91,7 +90,7 @@ def plan(
 
 
 def resolve_row(
-    row: Row, budget: Budget, seed: int, weights: Figures | None = None, overrides: Sequence[str] = ()
+    row: TableRow, budget: Budget, seed: int, weights: TaskFigures | None = None, overrides: Sequence[str] = ()
 ) -> ExperimentConfig:
     """How a row is trained from a seed, with the given task weights in place of those that the paper prints."""
     # Numerics: one thread, so that the figures are the same however many cores there are.
@@ -111,12 +110,12 @@ def resolve_row(
 
 
 def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfig, n_workers: int) -> list[Training]:
-    """Trains and measures, `n_workers` at a time; what is finished is not done again.
+    """Trains and measures, `n_workers` at a time; finished trainings are skipped.
 
-    A training that fails does not stop the others. A killed one goes on from its checkpoint at the next call.
+    A training that fails does not stop the others. A killed one resumes from its checkpoint at the next call.
 
     Args:
-        trainings: What to train.
+        trainings: The trainings.
         prepared: The prepared data.
         config: How to measure.
         n_workers: Processes, of one thread each.
@@ -127,52 +126,50 @@ def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfi
     Raises:
         UserError: Where a training failed, after all others have ended.
     """
-    order = sorted(trainings, key=_expected_cost, reverse=True)
-    done: list[Training] = []
-    failed: dict[str, str] = {}
-    started = time.monotonic()
-    expected = {training.name: _expected_cost(training) for training in order}
+    order = {each.name: each for each in sorted(trainings, key=_expected_cost, reverse=True)}
+    jobs = [Job(name, _expected_cost(each)) for name, each in order.items()]
+    started, seen, spent = time.monotonic(), set[str](), [0.0]
     _encode_texts(trainings, prepared)
+
+    def on_results(_: str, results: Sequence[JobResult]) -> None:
+        for result in [each for each in results if each.job.id not in seen]:
+            seen.add(result.job.id)
+            changed = result.facts.get("changed", False)
+            spent[0] += result.job.cost * changed
+            if result.state == "failed":
+                _show(result, f"failed: {result.facts['error']}")
+                continue
+            rate = spent[0] / max(time.monotonic() - started, 1e-9)
+            unfinished = sum(job.cost for job in jobs if job.id not in seen)
+            remaining = f", about {duration(unfinished / rate)} left" if rate and unfinished else ""
+            _show(result, f"{'done' if changed else 'unchanged'} ({len(seen)} of {len(jobs)}{remaining})")
+        workers.check()
+
+    # Run folders record what is finished, so that the jobs' own folder lasts no longer than this call.
     with (
-        _one_thread_each(),
-        ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn"), end_with_parent) as pool,
+        tempfile.TemporaryDirectory() as folder,
+        Workers(n_workers, _work_off, (Path(folder), order, prepared, config), {"OMP_NUM_THREADS": "1"}) as workers,
     ):
-        waiting: dict[Future[bool], Training] = {}
-        left = list(order)
-        spent = 0.0
-        while left or waiting:
-            while left and len(waiting) < n_workers:
-                training = left.pop(0)
-                waiting[pool.submit(_run, training, prepared, config)] = training
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                training = waiting.pop(future)
-                try:
-                    changed = future.result()
-                except UserError as error:
-                    failed[training.name] = str(error)
-                    _tell(training, f"failed: {error}")
-                    continue
-                except BrokenProcessPool as error:
-                    raise UserError(
-                        f"a worker must live until its training ends, but the one of {training.name} or beside it was "
-                        "killed, perhaps for want of memory; run the same command again, with fewer --workers"
-                    ) from error
-                if changed:
-                    done.append(training)
-                    spent += expected[training.name]
-                unfinished = sum(expected[each.name] for each in (*left, *waiting.values()))
-                rate = spent / max(time.monotonic() - started, 1e-9)
-                remaining = f", about {duration(unfinished / rate)} left" if rate and unfinished else ""
-                count = len(order) - len(left) - len(waiting)
-                _tell(training, f"{'done' if changed else 'unchanged'} ({count} of {len(order)}{remaining})")
+        results = JobRunner(Path(folder)).run(STAGE, jobs, None, on_results)
+    failed = [result for result in results if result.state == "failed"]
     if failed:
-        name, error = next(iter(failed.items()))
-        raise UserError(f"{len(failed)} of {len(order)} trainings failed, {name} first: {error}")
-    return done
+        first = failed[0]
+        raise UserError(f"{len(failed)} of {len(jobs)} trainings failed, {first.job.id} first: {first.facts['error']}")
+    return [order[result.job.id] for result in results if result.facts["changed"]]
+
+
+def _work_off(folder: Path, trainings: dict[str, Training], prepared: Path, config: EvaluateConfig) -> None:
+    """Works on the trainings beside other processes."""
+    jobs = [Job(name) for name in trainings]
+
+    def do(job: Job) -> dict[str, Any]:
+        return {"changed": _run(trainings[job.id], prepared, config)}
+
+    JobRunner(folder).run(STAGE, jobs, do, tolerant=True)
 
 
 def pure_report(training: Training) -> dict[str, Any]:
-    """What a run and its evaluation say that the same seed says again bit for bit: no times.
+    """The parts of a run and its evaluation that the same seed repeats bit for bit: no times.
 
     Args:
         training: A finished training.
@@ -212,20 +209,6 @@ def _standard_error_to(descriptor: int) -> Iterator[None]:
         os.close(kept)
 
 
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Lets processes that are started within use one thread each; numerical libraries read it when they load."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
-
-
 def _encode_texts(trainings: Sequence[Training], path: Path) -> None:
     """Fills the cache of the frozen layers' output once, on every core, before several processes want it."""
     reading = [each for each in trainings if each.row.reads_text and not (each.run / "manifest.json").exists()]
@@ -233,15 +216,15 @@ def _encode_texts(trainings: Sequence[Training], path: Path) -> None:
         prepared = PreparedData.open(path)
         texts = ProblemTexts(problem(prepared, reading[0].config))
         texts.feed(torch.device("cpu"), prepared.split("train"))
-        console.print(f"encode texts: {texts.told()[1]}", highlight=False)
+        console.print(f"encode texts: {texts.notes()[1]}", highlight=False)
 
 
 def _expected_cost(training: Training) -> float:
-    """About how long a training takes beside the others, to start the long ones first and to guess what is left."""
+    """About how long a training takes beside the others, to start the long ones first and to estimate the time left."""
     if not training.row.seeds:
         return 0.1
     return 1.0 + 8.0 * training.row.reads_text + 4.0 * training.row.is_ft_transformer
 
 
-def _tell(training: Training, what: str) -> None:
-    console.print(f"{training.name}: {what}", highlight=False, markup=False, soft_wrap=True)
+def _show(result: JobResult, what: str) -> None:
+    console.print(f"{result.job.id}: {what}", highlight=False, markup=False, soft_wrap=True)

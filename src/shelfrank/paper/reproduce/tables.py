@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from shelfrank.data.prepared import SPLITS
-from shelfrank.paper.reproduce.measure import Pair
-from shelfrank.paper.reproduce.rows import ROWS, Row
+from shelfrank.paper.reproduce.measure import RowPair
+from shelfrank.paper.reproduce.rows import ROWS, TableRow
 from shelfrank.rankers.paper import PAPER_ROWS
 from shelfrank.report.formats import compact, count, number, signed
 
@@ -52,7 +52,7 @@ class PaperTable:
         groups: Headings over several columns, with how many each spans.
         columns: Headings of the columns.
         lines: Its rows.
-        notes: How to read it, and what is missing.
+        notes: How to read it, and missing rows.
     """
 
     number: int
@@ -119,12 +119,12 @@ def ablation(summary: Summary, table: int, caption: str, with_base: bool) -> Pap
     return PaperTable(table, caption, groups, (*names, *names), tuple(lines), tuple(_left_out(summary, table)))
 
 
-def tables(summary: Summary, asked: Sequence[str]) -> list[PaperTable]:
-    """The asked tables, in order.
+def tables(summary: Summary, names: Sequence[str]) -> list[PaperTable]:
+    """The requested tables, in order.
 
     Args:
         summary: What `summary.json` holds.
-        asked: Their names, `table1` to `table5`.
+        names: Their names, `table1` to `table5`.
 
     Returns:
         The tables.
@@ -136,11 +136,11 @@ def tables(summary: Summary, asked: Sequence[str]) -> list[PaperTable]:
         ablation(summary, 4, "Cross against dot product in the TinyBERT matching layer", with_base=True),
         ablation(summary, 5, "With the relevance label task", with_base=True),
     ]
-    return [table for table in made if table.name in asked]
+    return [table for table in made if table.name in names]
 
 
-def _line_2(row: Row, figures: Mapping[str, Any], tasks: Sequence[str]) -> Line:
-    printed, of_paper = row.printed, PAPER_ROWS.get(row.name)
+def _line_2(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> Line:
+    printed, of_paper = row.printed, PAPER_ROWS.get(row.ranker)
     counts = figures["parameters"] or {}
     return Line(
         row.label,
@@ -161,13 +161,13 @@ def _line_2(row: Row, figures: Mapping[str, Any], tasks: Sequence[str]) -> Line:
     )
 
 
-def _line_3(row: Row, summary: Summary, tasks: Sequence[str], with_change: bool) -> Line:
+def _line_3(row: TableRow, summary: Summary, tasks: Sequence[str], with_change: bool) -> Line:
     figures = summary["rows"][row.name]
     cells = []
     for task in tasks:
         cell = _figure(figures["mrr"][task], row.printed.mrr.get(task))
         if with_change and row.base is not None:
-            found = summary["differences"].get(Pair(row.name, row.base, "mrr", task).key)
+            found = summary["differences"].get(RowPair(row.name, row.base, "mrr", task).key)
             percent = row.printed.percent.get(task)
             if percent is None and row.printed.mrr:
                 its = next(each for each in ROWS if each.name == row.base).printed.mrr[task]
@@ -185,7 +185,7 @@ def _change(found: Mapping[str, Any] | None) -> tuple[str, ...]:
     return (f"{signed(percent['value'], 2)} % ({signed(percent['low'], 2)} to {signed(percent['high'], 2)})",)
 
 
-def _weights(row: Row, figures: Mapping[str, Any], tasks: Sequence[str]) -> list[Figure]:
+def _weights(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> list[Figure]:
     own = figures["weights"] if row.printed.weights or row.base else None
     return [
         Figure(

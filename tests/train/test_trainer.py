@@ -9,17 +9,20 @@ from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
 from shelfrank.core.errors import UserError
-from shelfrank.data.batch import Rows
+from shelfrank.data.batch import Batch, SplitRows
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
-from shelfrank.train import loop
-from shelfrank.train.loop import Checkpoints, Trained, evaluate_losses, fit, predict
-from shelfrank.train.losses import relevance_loss, task_losses
+from shelfrank.train import predict as predict_module
+from shelfrank.train.checkpoint import Checkpoints
+from shelfrank.train.losses import LossWeights, relevance_loss, task_losses
+from shelfrank.train.predict import evaluate_losses, predict
+from shelfrank.train.trainer import Trained, Trainer
 from tiny import hand_split, random_split, tiny, tiny_network
 
 WEIGHTS = (0.5, 0.3, 0.2)
+TASKS_ALONE, ONE_TASK = LossWeights(WEIGHTS), LossWeights((1.0,))
 N_CLASSES = 4
 TRAIN, VALID = random_split(200, seed=1), random_split(60, seed=2, name="valid")
 GRADED_TRAIN = random_split(200, seed=1, relevance_classes=N_CLASSES)
@@ -61,8 +64,8 @@ def train_tiny(
 ) -> tuple[MultiTaskRanker, Trained]:
     model = make(*assignments, n_classes=N_CLASSES if relevance_weight else 0)
     splits = (train, GRADED_VALID) if relevance_weight else (TRAIN, VALID)
-    trained = fit(model, *splits, settings, WEIGHTS, seed, checkpoints, relevance_weight=relevance_weight)
-    return model, trained
+    weights = LossWeights(WEIGHTS, relevance_weight)
+    return model, Trainer(model, *splits, settings, weights, seed, checkpoints=checkpoints).run()
 
 
 def assert_same_bits(a: nn.Module, b: nn.Module) -> None:
@@ -84,7 +87,7 @@ def test_training_stops_early_and_keeps_the_best_epochs_weights() -> None:
     # loss is least at ln(0.6 / 0.4) = 0.405: best after four epochs of one step, and patience ends it after six.
     train, valid = hand_split([[1]] * 10), hand_split([[1]] * 6 + [[0]] * 4, name="valid")
     model = OneNumber()
-    trained = fit(model, train, valid, config(learning_rate=0.1, epochs=50, patience=2), (1.0,), seed=0)
+    trained = Trainer(model, train, valid, config(learning_rate=0.1, epochs=50, patience=2), ONE_TASK, 0).run()
 
     assert trained.best_epoch == 4
     assert [record["epoch"] for record in trained.curve] == [1, 2, 3, 4, 5, 6]
@@ -102,7 +105,7 @@ def test_what_sees_every_epoch_can_end_the_training() -> None:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        fit(make(), TRAIN, VALID, config(epochs=5), WEIGHTS, 0, on_epoch=end_after_two)
+        Trainer(make(), TRAIN, VALID, config(epochs=5), TASKS_ALONE, 0).run(end_after_two)
     assert seen == [1, 2]
 
 
@@ -115,7 +118,7 @@ def test_a_penalty_moves_the_weights_and_counts_in_no_loss() -> None:
 
     model = Penalised()
     rows = hand_split([[1], [0]] * 5)
-    trained = fit(model, rows, rows, config(learning_rate=0.1, epochs=1), (1.0,), seed=0)
+    trained = Trainer(model, rows, rows, config(learning_rate=0.1, epochs=1), ONE_TASK, 0).run()
 
     assert model.logit.item() == pytest.approx(-0.1, abs=1e-5)
     assert trained.curve[0]["train_loss"] == pytest.approx(np.log(2))
@@ -129,8 +132,8 @@ def test_restored_weights_are_those_of_a_training_that_ended_there() -> None:
     )
     long, short = make(), make()
     settings = config(learning_rate=0.05, epochs=5, patience=2)
-    trained = fit(long, TRAIN, contrary, settings, WEIGHTS, seed=0)
-    fit(short, TRAIN, contrary, settings.model_copy(update={"epochs": 1}), WEIGHTS, seed=0)
+    trained = Trainer(long, TRAIN, contrary, settings, TASKS_ALONE, 0).run()
+    Trainer(short, TRAIN, contrary, settings.model_copy(update={"epochs": 1}), TASKS_ALONE, 0).run()
 
     assert (trained.best_epoch, len(trained.curve)) == (1, 3)
     assert_same_bits(long, short)
@@ -144,22 +147,22 @@ def test_the_validation_loss_is_each_tasks_mean_over_the_split() -> None:
             torch.from_numpy(some_missing.numerical), torch.from_numpy(some_missing.categorical)
         ).logits
     expected = task_losses(logits, torch.from_numpy(some_missing.labels))
-    losses = evaluate_losses(model.train(), Rows(some_missing), bf16=False)
+    losses = evaluate_losses(model.train(), SplitRows(some_missing), bf16=False)
     torch.testing.assert_close(losses, expected.double(), rtol=1e-6, atol=1e-6)
 
 
 def test_logits_do_not_depend_on_how_rows_are_cut_into_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     model = make()
-    whole = predict(model, Rows(TRAIN), bf16=False).logits
-    monkeypatch.setattr(loop, "SCORING_ROWS", 7)
-    torch.testing.assert_close(predict(model, Rows(TRAIN), bf16=False).logits, whole)
+    whole = predict(model, SplitRows(TRAIN), bf16=False).logits
+    monkeypatch.setattr(predict_module, "SCORING_ROWS", 7)
+    torch.testing.assert_close(predict(model, SplitRows(TRAIN), bf16=False).logits, whole)
     none = random_split(0)
-    assert predict(model, Rows(none), bf16=False).logits.shape == (0, 3)
+    assert predict(model, SplitRows(none), bf16=False).logits.shape == (0, 3)
 
 
 def test_a_tasks_weight_of_zero_leaves_its_tower_unmoved() -> None:
     model, before = make(), make()
-    fit(model, TRAIN, VALID, config(epochs=1), (0.5, 0.5, 0.0), seed=0)
+    Trainer(model, TRAIN, VALID, config(epochs=1), LossWeights((0.5, 0.5, 0.0)), 0).run()
     assert torch.equal(model.towers.out.bias[2], before.towers.out.bias[2])
     assert not torch.equal(model.towers.out.bias[0], before.towers.out.bias[0])
 
@@ -176,7 +179,7 @@ def test_relevance_is_learned_beside_the_tasks_and_counts_in_the_loss() -> None:
     for record in trained.curve:
         tasks = np.dot(WEIGHTS, record["valid_losses"])
         assert record["valid_loss"] == pytest.approx(tasks + 0.4 * record["valid_relevance_loss"], rel=1e-5)
-    classes = predict(model, Rows(GRADED_VALID), bf16=False).relevance
+    classes = predict(model, SplitRows(GRADED_VALID), bf16=False).relevance
     assert classes is not None
     relevance = torch.from_numpy(GRADED_VALID.relevance)
     best = next(record for record in trained.curve if record["best"])
@@ -197,7 +200,7 @@ def test_the_training_loss_counts_relevance_by_its_weight() -> None:
     # One step an epoch over every row, without what a draw could move: the first loss is that of the drawn weights.
     settings = config(batch_size=1000, epochs=1)
     untrained = make("neural.batch_norm=false", n_classes=N_CLASSES)
-    losses = evaluate_losses(untrained, Rows(GRADED_TRAIN), False)
+    losses = evaluate_losses(untrained, SplitRows(GRADED_TRAIN), False)
     _, trained = train_tiny(settings, "neural.batch_norm=false", relevance_weight=2.0)
     expected = np.dot(WEIGHTS, losses[:3].numpy()) + 2.0 * losses[3].item()
     assert trained.curve[0]["train_loss"] == pytest.approx(expected, rel=1e-5)
@@ -206,7 +209,7 @@ def test_the_training_loss_counts_relevance_by_its_weight() -> None:
 def test_a_weight_of_zero_trains_as_if_there_were_no_relevance_labels() -> None:
     without, expected = train_tiny(config())
     model = make()
-    found = fit(model, GRADED_TRAIN, GRADED_VALID, config(), WEIGHTS, seed=0)
+    found = Trainer(model, GRADED_TRAIN, GRADED_VALID, config(), TASKS_ALONE, 0).run()
     assert_same_bits(model, without)
     assert learned(found) == learned(expected)
     assert "valid_relevance_loss" not in found.curve[0]
@@ -223,7 +226,7 @@ def test_batches_without_a_relevance_label_leave_its_tower_unmoved() -> None:
 def test_no_rows_have_logits_of_every_class() -> None:
     none = random_split(0, relevance_classes=N_CLASSES)
     model = make(n_classes=N_CLASSES)
-    outputs = predict(model, Rows(none), bf16=False)
+    outputs = predict(model, SplitRows(none), bf16=False)
     assert outputs.relevance is not None
     assert (outputs.logits.shape, outputs.relevance.shape) == ((0, 3), (0, N_CLASSES))
 
@@ -232,15 +235,15 @@ def test_no_rows_have_logits_of_every_class() -> None:
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Ends training before the step whose number is put into the list."""
     steps, stop_before = [0], [0]
-    step = loop._step
+    step = Trainer.step
 
-    def counted(*args: object) -> Tensor:
+    def counted(trainer: Trainer, batch: Batch) -> Tensor:
         steps[0] += 1
         if steps[0] == stop_before[0]:
             raise StoppedError
-        return step(*args)  # pyright: ignore[reportArgumentType]
+        return step(trainer, batch)
 
-    monkeypatch.setattr(loop, "_step", counted)
+    monkeypatch.setattr(Trainer, "step", counted)
     return stop_before
 
 
@@ -292,7 +295,7 @@ def test_a_diverged_loss_is_told(tmp_path: Path) -> None:
             return Outputs(self.linear(numerical) * 10.0, None, None)
 
     with pytest.raises(UserError, match=r"loss must stay finite, .* epoch 1; lower train\.learning_rate"):
-        fit(Explosive(), huge, huge, config(), (1.0,), seed=0)
+        Trainer(Explosive(), huge, huge, config(), ONE_TASK, 0).run()
 
 
 # fmt: off

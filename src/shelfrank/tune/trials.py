@@ -1,4 +1,4 @@
-"""Trainings of a search: whole ones as `train` does them, and short ones that go on from other weights."""
+"""Trainings of a search: whole ones as `train` does them, and short ones that start from other weights."""
 
 import functools
 import json
@@ -17,7 +17,7 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
-from shelfrank.train.loop import Checkpoints
+from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.protocol import pick_protocol
 from shelfrank.tune.judge import Judge
 
@@ -27,7 +27,7 @@ WEIGHTS_FOLDER = "model"
 
 
 @dataclass(frozen=True)
-class Trainer:
+class TrialTrainer:
     """Trains networks of one prepared data and judges them on its validation split; the test split is never opened.
 
     Attributes:
@@ -64,11 +64,11 @@ class Trainer:
             config: The resolved experiment.
             folder: Where ranks go, and weights and scores where they are kept.
             owner: Fingerprint of everything that decides the result.
-            on_epoch: Sees every epoch's record; what it raises ends the trial.
-            keep_weights: Whether others go on from it.
+            on_epoch: Called with every epoch's record; an error that it raises ends the trial.
+            keep_weights: Whether others start from it.
 
         Returns:
-            The objective, the rows that were trained on and the parameters.
+            The objective, the rows that were trained on, the parameters, and the tasks' validation loss by epoch.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = folder.with_name(f".{folder.name}.checkpoint")
@@ -77,17 +77,19 @@ class Trainer:
         fitted = ranker.fit(self.train_rows, self.judge.split, kept, on_epoch)
         rows = len(fitted.curve) * self.train_rows.n_rows
         parameters = sum((fitted.parameters or {}).values())
-        about = self._leave(ranker, folder, keep_weights) | {"rows": rows, "parameters": parameters}
+        losses = [record["valid_task_loss"] for record in fitted.curve]
+        facts = self._leave(ranker, folder, keep_weights)
+        facts |= {"rows": rows, "parameters": parameters, "valid_task_losses": losses}
         shutil.rmtree(checkpoint, ignore_errors=True)
-        return about
+        return facts
 
     def short(self, config: ExperimentConfig, folder: Path, start: Path, share: float, look: int) -> dict[str, Any]:
-        """Goes on from given weights for a part of a training.
+        """Trains from given weights for a part of a training.
 
         Args:
             config: The resolved experiment.
             folder: Where ranks and weights go.
-            start: Folder of the trial to go on from.
+            start: Folder of the trial to start from.
             share: Part of a whole training's rows.
             look: Decides which rows; all trials of a look see the same ones.
 
@@ -126,7 +128,7 @@ class Trainer:
 
     def _leave(self, ranker: NeuralRanker, folder: Path, keep_weights: bool) -> dict[str, Any]:
         scores = ranker.score(self.judge.split)
-        ranks = self.judge.ranks(fuse(scores, ranker.problem.task_weights))
+        ranks = self.judge.ranks(fuse(scores, ranker.problem.task_weights.shares))
 
         def write(draft: Path) -> None:
             np.save(draft / RANKS, ranks)
