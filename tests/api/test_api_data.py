@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 import shelfrank as sr
 from shelfrank.cli import app
 from shelfrank.core.artifact import publish
+from shelfrank.evaluate import agreement
 from shelfrank.prepare import semantic
-from shelfrank.report import agreement
 
 
 def folder(out: Path, kind: str, file: str) -> bool:
