@@ -222,7 +222,8 @@ class HistoryPlan:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "HistoryPlan":
         """Reads the fields of a plan that were written as JSON."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in data.items()})
+        fields: dict[str, Any] = {name: tuple(each) if isinstance(each, list) else each for name, each in data.items()}
+        return cls(**fields)
 
     def stat(self, key: str, name: str, days: float = 0.0) -> KeyStat:
         """A statistic of the table for one key and window."""
