@@ -190,17 +190,19 @@ def _validated(name: str, parameter: str, check: Callable[[Any], Any], value: An
     try:
         return check(value)
     except ValidationError as error:
-        item: Mapping[str, Any] = error.errors(include_url=False)[0]
-        given = item["input"]
-        place = ".".join([parameter, *(str(part) for part in item["loc"] if part != "[key]")])
-        if item["type"] == "literal_error":
-            known = re.findall(r"'([^']*)'", item["ctx"]["expected"])
-            if isinstance(given, str):
-                raise unknown_name(place, given, known) from error
-            what = " or ".join(repr(each) for each in known)
-        else:
-            what = _words(item)
-        raise UserError(f"{name}: {place} must be {what}, but it is {spoken(given)}") from error
+        raise _refusal(name, parameter, error.errors(include_url=False)[0]) from error
+
+
+def _refusal(name: str, parameter: str, item: Mapping[str, Any]) -> UserError:
+    """The error for one of pydantic's."""
+    given = item["input"]
+    place = ".".join([parameter, *(str(part) for part in item["loc"] if part != "[key]")])
+    if item["type"] != "literal_error":
+        return UserError(f"{name}: {place} must be {_words(item)}, but it is {spoken(given)}")
+    known = re.findall(r"'([^']*)'", item["ctx"]["expected"])
+    if isinstance(given, str):
+        return unknown_name(place, given, known)
+    return UserError(f"{name}: {place} must be {' or '.join(map(repr, known))}, but it is {spoken(given)}")
 
 
 def _words(item: Mapping[str, Any]) -> str:
