@@ -13,7 +13,7 @@ from shelfrank.config.tune import SizesConfig
 from shelfrank.core.errors import UserError
 from shelfrank.rankers import RANKERS
 from shelfrank.rankers.neural import NeuralRanker
-from shelfrank.tune.sizes import draws, falling, settings_of, space
+from shelfrank.tune.sizes import draws, falling, is_hopeless, settings_of, space
 from shelfrank.tune.tuning import tune
 from tiny import tiny
 
@@ -54,6 +54,25 @@ def test_widths_that_no_head_divides_are_refused() -> None:
     network = ExperimentConfig.model_validate(RANKERS["mmoe_ftt"].preset).neural
     with pytest.raises(UserError, match="must have a multiple of the 4 heads"):
         space(network, SizesConfig(d_embedding=(6,)))
+
+
+@pytest.mark.parametrize(
+    ("losses", "epoch", "kept_percent", "expected"),
+    {
+        # After the second epoch the others had 0.4, 0.3 and 0.6, of which 0.4 is the median.
+        "above the median": ([0.7, 0.5], 2, 50, True),
+        "once below it": ([0.35, 0.5], 2, 50, False),
+        "at it": ([0.7, 0.4], 2, 50, False),
+        "among the best nine tenths": ([0.7, 0.5], 2, 90, False),
+        "nothing is pruned": ([9.0, 9.0], 2, 100, False),
+        "no other came so far": ([9.0, 9.0, 9.0], 3, 50, False),
+    }.values(),
+)
+def test_a_trial_is_hopeless_above_the_best_share_of_the_others(
+    losses: list[float], epoch: int, kept_percent: float, expected: bool
+) -> None:
+    others = [[0.6, 0.4], [0.6, 0.3], [0.9, 0.6]]
+    assert is_hopeless(losses, others, epoch, kept_percent) == expected
 
 
 def test_hopeless_trials_are_ended_early_and_the_best_is_told(tmp_path: Path) -> None:
