@@ -254,3 +254,15 @@ def test_a_part_of_the_wrong_type_is_named(full: dict[str, Any]) -> None:
     full["rankers"][2]["mrr"]["10"]["click"] = "high"
     with pytest.raises(UserError, match=r"comparison: rankers\.2\.mrr\.10\.click"):
         render(full)
+
+
+def test_the_expected_figures_of_a_simulated_log_are_shown_and_explained(full: dict[str, Any]) -> None:
+    assert "Redrawn" not in render(full)
+    for ranker in full["rankers"]:
+        for figure in ("redrawn", "unbiased"):
+            known = {"value": 0.4321, "low": 0.42, "high": 0.44, "n": 100}
+            ranker[figure] = {"10": dict.fromkeys(full["tasks"], known)}
+    page = render(full)
+    assert "Redrawn MRR@10" in page
+    assert "customers examine every product of the page" in page
+    assert page.count("0.432") >= 2 * len(full["rankers"]) * len(full["tasks"])

@@ -53,6 +53,24 @@ def test_a_row_holds_the_figures_with_half_widths(full: dict[str, Any]) -> None:
     assert auc == "–"
 
 
+@pytest.mark.parametrize("width", [66, 80, 100])
+def test_expected_figures_stand_beside_the_logged_one(full: dict[str, Any], width: int) -> None:
+    """Of a simulated log; they take the place of the smallest cutoff, and carry marks of their own differences."""
+    for place, ranker in enumerate(full["rankers"]):
+        for figure, value in (("redrawn", 0.31), ("unbiased", 0.62)):
+            known = {"value": value + place / 1000, "low": value - 0.01, "high": value + 0.01, "n": 100}
+            ranker[figure] = {"10": dict.fromkeys(full["tasks"], known)}
+    won = {"value": 0.2, "low": 0.1, "high": 0.3, "n": 100}
+    full["differences"]["lambdamart"]["unbiased"] = {"10": dict.fromkeys(full["tasks"], won)}
+    printed = _printed(full, width)
+    assert max(map(len, printed.splitlines())) <= width
+    heading = "".join(printed.splitlines()[1:4])
+    assert all(word in heading for word in ("MRR@10", "Redrawn", "Unbiased", "AUC", "PD@10"))
+    assert "MRR@1 " not in heading
+    assert "0.623 ▲" in printed.replace(" ±0.013", "")
+    assert printed.count("0.313") == len(full["tasks"])
+
+
 @pytest.mark.parametrize(
     ("low", "high", "mark"),
     [(0.01, 0.03, "▲"), (-0.03, -0.01, "▼"), (-0.01, 0.01, "")],

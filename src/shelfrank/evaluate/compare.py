@@ -189,27 +189,22 @@ def _comparison(
 ) -> dict[str, Any]:
     scored = {name: evaluation.scored for name, evaluation in evaluations.items()}
     found = compare_scored(scored, prepared, config, split_name, baseline)
+    base = scored[baseline].fused
     log = Path(prepared.manifest.info["log"])
     truth = Truth.open(prepared, split_name)
-    bounds = truth and truth.bounds(config)
+    bounds = None if truth is None else truth.bounds(config)
+    if truth is not None:
+        for name, differences_of_ranker in found["differences"].items():
+            differences_of_ranker |= truth.differences(scored[name].fused, base, config)
     for ranker in found["rankers"]:
         ranker["share_of_possible"] = share_of_possible(ranker, evaluations[baseline].report, bounds, config)
     moved = {name: moves(evaluation, prepared, log, split_name) for name, evaluation in evaluations.items()}
     return {
         **found,
-        "expected_differences": truth and _expected_differences(truth, scored, config, baseline),
         "bounds": bounds,
         "moves": {name: each for name, each in moved.items() if each is not None} or None,
         "steps": _steps(log, prepared, evaluations),
     }
-
-
-def _expected_differences(
-    truth: Truth, rankers: Mapping[str, Scored], config: EvaluateConfig, baseline: str
-) -> dict[str, Any]:
-    """By ranker, what `Truth.differences` says of it against the baseline."""
-    base = rankers[baseline].fused
-    return {name: truth.differences(scored.fused, base, config) for name, scored in rankers.items() if name != baseline}
 
 
 def share_of_possible(

@@ -136,7 +136,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "task_weights": dict(run.config.loss_weights(prepared.tasks)) if fuses(ranker) else None,
             "score_weights": dict(fusion) if fuses(ranker) else None,
             **figures(split, tasks, fused, ranker, config),
-            "expected": _expected(prepared, split_name, fused, config),
+            **_expected(prepared, split_name, fused, config),
             "calibration": calibrations(split, tasks, ranker),
             "pd": personal and _personalization(personal, fusion.shares, config, draft.path),
             "params": _parameters(run),
@@ -196,9 +196,9 @@ def figures(
 
 def _expected(
     prepared: PreparedData, split_name: str, fused: Float32[np.ndarray, " rows"], config: EvaluateConfig
-) -> dict[str, Any] | None:
+) -> dict[str, Any]:
     truth = Truth.open(prepared, split_name)
-    return truth and truth.figures(fused, config)
+    return {} if truth is None else truth.figures(fused, config)
 
 
 def calibrations(split: Split, tasks: Float[np.ndarray, "rows n_tasks"], ranker: Ranker) -> dict[str, Any] | None:

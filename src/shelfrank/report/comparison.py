@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ValidationError, model_validator
 
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import one_sentence
+from shelfrank.evaluate.truth import EXPECTED_FIGURES
 from shelfrank.report.estimates import Bounds, ByTask, Counts, Estimate, Estimates, Measure, Numbers, Part, present
 
 # XML allows no other control characters, and UTF-8 no lone surrogate; JSON can carry both.
@@ -296,7 +297,13 @@ class Comparison(Part):
         """The measures of the quality table in their order."""
         mrr = [Measure("mrr", k) for k in self.ks]
         ndcg = [Measure("ndcg", max(self.ks))] if self.ks else []
-        return [Measure("auc"), *mrr, *ndcg]
+        return [Measure("auc"), *mrr, *ndcg, *self.expected_measures]
+
+    @property
+    def expected_measures(self) -> list[Measure]:
+        """The expected MRR of a simulated log at the headline's cutoff, where it is known."""
+        measures = [Measure(figure, self.headline.k) for figure in EXPECTED_FIGURES]
+        return [each for each in measures if any(r.get(each, task) for r in self.rankers for task in self.tasks)]
 
     @property
     def headline(self) -> Measure:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from shelfrank.evaluate.truth import EXPECTED_FIGURES
 from shelfrank.metrics.interval import shown_sign, too_few
 
 
@@ -72,7 +73,7 @@ Counts = Annotated[dict[str, int], BeforeValidator(present)]
 
 @dataclass(frozen=True)
 class Measure:
-    """A quality measure: `auc`, or `mrr` or `ndcg` at a cutoff."""
+    """A quality measure: `auc`, or one at a cutoff: `mrr`, `ndcg`, and the expected MRR of a simulated log."""
 
     family: str
     k: int | None = None
@@ -80,7 +81,8 @@ class Measure:
     @property
     def label(self) -> str:
         """The measure's published name."""
-        return self.family.upper() if self.k is None else f"{self.family.upper()}@{self.k}"
+        name = f"{self.family.capitalize()} MRR" if self.family in EXPECTED_FIGURES else self.family.upper()
+        return name if self.k is None else f"{name}@{self.k}"
 
 
 class Estimates(Part):
@@ -89,6 +91,8 @@ class Estimates(Part):
     auc: ByTask = {}
     mrr: ByCutoff = {}
     ndcg: ByCutoff = {}
+    redrawn: ByCutoff = {}
+    unbiased: ByCutoff = {}
 
     def get(self, measure: Measure, task: str) -> Estimate | None:
         """The figure of a measure for a task, None where it is not known."""
@@ -102,6 +106,8 @@ class Bound(Part):
 
     mrr: Annotated[dict[str, Numbers], BeforeValidator(present)] = {}
     ndcg: Annotated[dict[str, Numbers], BeforeValidator(present)] = {}
+    redrawn: Annotated[dict[str, Numbers], BeforeValidator(present)] = {}
+    unbiased: Annotated[dict[str, Numbers], BeforeValidator(present)] = {}
 
     def get(self, measure: Measure, task: str) -> float | None:
         """The bound of a measure for a task, None where it is not known."""

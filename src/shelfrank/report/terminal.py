@@ -25,7 +25,9 @@ MAX_SKEW = 0.1
 
 
 def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
-    """Rankers by task: MRR at the smallest and the headline cutoff, AUC, and PD, with intervals.
+    """Rankers by task: MRR at the headline cutoff, AUC, and PD, with intervals.
+
+    Beside them is MRR at the smallest cutoff or, of a simulated log, the expected MRR at the headline cutoff.
 
     A triangle after a figure says that its paired difference to the baseline is shown, see `shown_sign`. Where the
     columns do not leave `MIN_NAME` to the rankers' names, each task is a line above its rankers; where that is not
@@ -43,7 +45,10 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
     """
     known = read_comparison(comparison)
     width = max(width, MIN_WIDTH)
-    measures = list(dict.fromkeys([Measure("mrr", min(known.ks, default=1)), known.headline, Measure("auc")]))
+    # The logged figure at another cutoff tells less than what is known of the same order without noise and bias.
+    smallest = Measure("mrr", min(known.ks, default=1))
+    mrr = [known.headline, *known.expected_measures] if known.expected_measures else [smallest, known.headline]
+    measures = list(dict.fromkeys([*mrr, Measure("auc")]))
     labels = [*(measure.label for measure in measures), "PD@10"]
     confidence = "" if known.confidence is None else f"{known.confidence * 100:g} % "
     base = known.baseline_ranker
@@ -74,13 +79,14 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
             for task in known.tasks
             for ranker in known.rankers
         }
+        headings = [label.replace(" ", "\n") if is_folded else label for label in labels]
         widths = [
             max(
                 cell_len(line)
-                for text in (label, *(row[place].plain for row in rows.values()))
+                for text in (heading, *(row[place].plain for row in rows.values()))
                 for line in text.split("\n")
             )
-            for place, label in enumerate(labels)
+            for place, heading in enumerate(headings)
         ]
         if has_task_column:
             widths.insert(0, min(max(map(cell_len, ["Task", *tasks])), MAX_TASK))
@@ -91,8 +97,8 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
     if has_task_column:
         table.add_column("Task", overflow="fold", width=widths[0])
     table.add_column("Ranker", overflow="fold", width=min(max(map(cell_len, ["Ranker", *titles])), left))
-    for label in labels:
-        table.add_column(label, justify="right", no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     for task, title in zip(known.tasks, tasks, strict=True):
         if not has_task_column:
             table.add_row(Text(title, "bold"))

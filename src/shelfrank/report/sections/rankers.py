@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 
 from markupsafe import Markup
 
+from shelfrank.evaluate.truth import EXPECTED_FIGURES
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.blocks import Block, Cell, Details, Figure, Figures, Listing, Missing, Row, Section, Table, Tabs
 from shelfrank.report.charts import Dot, Reference, interval_chart, share_bar
@@ -67,7 +68,17 @@ def _quality(comparison: Comparison) -> Table:
         for ranker in comparison.rankers
     ]
     groups = [(task_title(task), len(comparison.measures)) for task in comparison.tasks]
-    return Table("Ranking quality by task", "Ranker", [m.label for _, m in columns], rows, groups, HOW_TO_READ)
+    legend = " ".join([HOW_TO_READ, *_expected_legend(comparison)])
+    return Table("Ranking quality by task", "Ranker", [m.label for _, m in columns], rows, groups, legend)
+
+
+def _expected_legend(comparison: Comparison) -> list[str]:
+    return [
+        f"{measure.label}: {text}."
+        for measure in comparison.expected_measures
+        for figure, text in EXPECTED_FIGURES.items()
+        if figure == measure.family
+    ]
 
 
 def _value_charts(comparison: Comparison) -> Block:
