@@ -1,4 +1,4 @@
-"""Every computed feature equals a plain-loop version that looks strictly before each search."""
+"""Every feature of `history_features` and the page equals a plain-loop version that looks strictly before a search."""
 
 from pathlib import Path
 from typing import Any
