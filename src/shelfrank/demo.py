@@ -89,7 +89,7 @@ def run_demo(out: Path, searches: int | None = None, full: bool = False) -> Demo
     log, prepared = out / "log", out / "prepared"
     shop = FULL if full else SMALL
     if searches is not None:
-        shop = StorefrontConfig(**(shop.model_dump() | {"searches": searches}))
+        shop = StorefrontConfig.model_validate(shop.model_dump() | {"searches": searches})
     _report_step("simulate", simulate(log, shop), log)
     scores = out / "scores" if find_spec(PACKAGED_MODEL) else None
     if scores:
