@@ -703,7 +703,7 @@ def test_columns_that_some_files_of_a_folder_lack_are_noted(tmp_path: Path) -> N
 @pytest.mark.parametrize("column", ["page", "at", "words", "sku", "rank"])
 def test_a_required_column_must_be_in_all_files_of_a_folder(column: str, tmp_path: Path) -> None:
     mapping = _write_days(tmp_path, column)
-    with pytest.raises(UserError, match=rf"must have the column '{column}', .* but b.parquet \(2 rows\) has none"):
+    with pytest.raises(UserError, match=rf"must have the column '{column}', .* but b.parquet \(2 rows\) lacks it"):
         import_custom(mapping, tmp_path / "log")
 
 
