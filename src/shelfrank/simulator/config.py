@@ -2,7 +2,7 @@
 
 They were chosen by what is known of shops and checked only against aggregate rates (products per search,
 shares of searches with a click, a cart, a purchase) and against bounds that need no ranker. No ranker's result
-was looked at.
+was used.
 """
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -61,7 +61,7 @@ class TasteParameters(_Parameters):
     quality: float = Field(
         default=0.6, ge=0, description="per unit of quality times how much the customer minds quality"
     )
-    age_group: float = Field(default=2.4, ge=0, description="loss when the product is made for somebody else's age")
+    age_group: float = Field(default=2.4, ge=0, description="loss when the product is made for another age group")
     kind: float = Field(
         default=1.9, ge=0, description="the product type sought at this visit where the query names none"
     )
@@ -153,7 +153,7 @@ class RankingParameters(_Parameters):
 class BehaviourParameters(_Parameters):
     """What people do with what they are shown; all chances are logistic."""
 
-    examine_first: float = Field(default=0.96, gt=0, le=1, description="chance that the first product is looked at")
+    examine_first: float = Field(default=0.96, gt=0, le=1, description="probability that the first product is examined")
     examine_decay: float = Field(
         default=0.4, ge=0, description="examination falls with position to this power: published 0.3 to 1"
     )
@@ -162,8 +162,8 @@ class BehaviourParameters(_Parameters):
         default=(-6.0, -4.6, -3.1, -1.6),
         description="logit of a click given examination at grades 0 to 3, at a fit of 0",
     )
-    appeal: float = Field(default=1.0, ge=0, description="per unit of a product's own appeal, alike for everybody")
-    trend: float = Field(default=0.6, ge=0, description="per unit of a brand's trend, alike for everybody")
+    appeal: float = Field(default=1.0, ge=0, description="per unit of a product's own appeal, the same for all customers")
+    trend: float = Field(default=0.6, ge=0, description="per unit of a brand's trend, the same for all customers")
     cart: float = Field(
         default=-2.4,
         description="logit of a cart given a click, at a fit of 0: about one click in twelve, more where it fits",
