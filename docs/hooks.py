@@ -43,6 +43,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Warns of a list or table that a code host shows, but that is plain text here for want of a blank line."""
-    for found in re.findall(r"<p>(?:(?!</p>).)*?\n((?:\||[-*] |\d+\. )[^\n]{0,40})", html, flags=re.DOTALL):
+    prose = re.sub(r"<pre>.*?</pre>", "", html, flags=re.DOTALL)
+    for found in re.findall(r"<p>(?:(?!</p>).)*?\n((?:\||[-*] |\d+\. )[^\n]{0,40})", prose, flags=re.DOTALL):
         log.warning("%s: needs a blank line before %r", page.file.src_uri, found)
     return html

@@ -93,7 +93,7 @@ def test_machines_get_every_setting_with_its_option(shelfrank: Run) -> None:
         "option": "--set",
         "default": 10,
         "type": "whole number from 1 to 100000",
-        "meaning": "Most passes over the training split.",
+        "meaning": "Maximum number of passes over the training split.",
     }
     assert found["--tune", "step"]["default"] == 0.1
     assert ("--set", "xgboost.n_rounds") not in found

@@ -290,8 +290,8 @@ def test_what_cannot_be_tuned_is_told(
     [
         ("step=0.3", "step must be 1 divided by a whole number"),
         ("cheap.keep=[0.5, 0.5]", "looks .1. and keep .2. must have the same length"),
-        ("cheap.looks=[0]", "looks and keep must lie above 0"),
-        ("sizes.dropout=[0.5, 0.1]", "dropout must be a least and a most share"),
+        ("cheap.looks=[0]", "looks and keep must be above 0"),
+        ("sizes.dropout=[0.5, 0.1]", "dropout must be a minimum and a maximum"),
         ("sizes.n_experts=[0]", "sizes.n_experts.0: Input should be greater than or equal to 1"),
         ("relevance_weights=[-1]", "relevance_weights.0: Input should be greater than or equal to 0"),
     ],

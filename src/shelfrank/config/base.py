@@ -1,4 +1,4 @@
-"""What every part of the configuration shares, and how a part is put together from files and overrides."""
+"""The base of every settings class, and how settings are merged from files and overrides."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -15,19 +15,19 @@ from shelfrank.core.schema import load_yaml, one_sentence
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_COUNT = 2**31 - 1
-"""Highest count that every library takes."""
+"""Maximum count that every library accepts."""
 MAX_ROUNDS = 100_000
 MAX_THREADS = 1024
 
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 """A number of rows, searches and the like."""
 Rounds = Annotated[int, Field(ge=1, le=MAX_ROUNDS)]
-"""Epochs, trees, trials, and how many of them to wait."""
+"""Epochs, trees, trials, or a patience counted in them."""
 Threads = Annotated[int, Field(ge=1, le=MAX_THREADS)]
 Seed = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Seconds = Annotated[float, Field(gt=0, le=1e9)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-"""A weight beside others; only their ratios mean anything."""
+"""A relative weight; only ratios of weights matter."""
 Share = Annotated[float, Field(ge=0, le=1)]
 Width = Annotated[int, Field(ge=1, le=16_384)]
 """Units of a layer."""

@@ -13,9 +13,9 @@ class EvaluateConfig(Strict):
     Attributes:
         ks: Cutoffs of MRR and NDCG.
         pd_k: Cutoff of Personalization Degree.
-        pd_searches: Most searches in its random subset S.
-        neutral: What a neutral customer is: an `anonymous` visitor, of whom nothing is known; raw `zero`, as the paper
-            prints; or the training `mean`.
+        pd_searches: Maximum number of searches in its random subset S.
+        neutral: The neutral customer: an `anonymous` visitor; raw `zero`, as printed in the paper; or the training
+            `mean`.
         confidence: Confidence level of every interval.
         n_resamples: Bootstrap resamples of searches.
         n_resamples_auc: Bootstrap resamples of searches for AUC, which costs more.

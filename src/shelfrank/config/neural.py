@@ -7,9 +7,9 @@ from pydantic import Field, model_validator
 from shelfrank.config.base import MAX_COUNT, Strict, Width
 
 Depth = Annotated[int, Field(ge=1, le=64)]
-"""Layers, blocks or steps, one behind the other."""
+"""Consecutive layers, blocks or steps."""
 Layers = Annotated[tuple[Width, ...], Field(max_length=64)]
-"""Widths of layers, one behind the other."""
+"""Widths of consecutive layers."""
 
 
 class DCNV2Config(Strict):
@@ -30,7 +30,7 @@ class FTTransformerConfig(Strict):
     Attributes:
         n_blocks: Transformer blocks.
         n_heads: Heads of each attention; they share `d_embedding` evenly.
-        ffn_multiplier: Hidden width of a block's dense half, in tokens' widths.
+        ffn_multiplier: Hidden width of a block's dense half, as a multiple of the token's width.
         attention_dropout: Share of attention weights dropped in training.
     """
 
@@ -54,7 +54,7 @@ class MMoEConfig(Strict):
     """Experts and gates (Paper: Sec. 3.3, Eq. (13)-(14)).
 
     Attributes:
-        n_experts: Experts shared by all tasks; the paper wants more experts than tasks.
+        n_experts: Experts shared by all tasks; the paper requires more experts than tasks.
         expert_layers: Widths of an expert's layers.
     """
 
@@ -68,9 +68,9 @@ class TabNetConfig(Strict):
     Attributes:
         n_steps: Decision steps.
         d_decision: Width of each step's decision, and of `x_final`.
-        d_attention: Width of what each step hands to the next one's choice of features.
+        d_attention: Width of each step's input to the next step's choice of features.
         n_shared: Feature-transformer layers that all steps share.
-        n_independent: Feature-transformer layers of each step's own.
+        n_independent: Feature-transformer layers of each step alone.
         gamma: How freely a feature is chosen again; 1 uses each at one step only.
         ghost_batch_size: Rows over which ghost batch normalisation normalises.
         momentum: Share of the newest rows in its running statistics.
@@ -95,21 +95,21 @@ class TabNetConfig(Strict):
 
 
 class TextConfig(Strict):
-    """The text encoder and what it gives the network (Paper: Sec. 3.3, Eq. (3)-(4)).
+    """The text encoder and the matching of query and product (Paper: Sec. 3.3, Eq. (3)-(4)).
 
     Attributes:
         matching: `cross` multiplies the query's and the product's vector, `dot` adds the products up, `none` leaves
             text out.
         model: A BERT-like encoder: a local folder, a hub name, or `packaged`, the MiniLM of the extra `offline`.
-        trained_layers: Encoder layers that are trained, counted from the last; the others and the embeddings stay as
-            they are.
-        max_tokens: Tokens that are read of a text.
+        trained_layers: Encoder layers that are trained, counted from the last; the others and the embeddings are
+            frozen.
+        max_tokens: Maximum number of tokens of a text.
         learning_rate: Adam's rate for these layers; None is the rate of the rest of the network.
         normalise_vectors: Batch normalisation of both vectors before they are multiplied.
-        dropout: Share of units dropped in the trained layers; None keeps what the encoder was made with.
-        cache_mb: Most megabytes on disk for the output of one encoder's frozen layers; texts beyond it are encoded anew
-            at each step.
-        cache_dtype: Numbers in which that output is kept.
+        dropout: Share of units dropped in the trained layers; None keeps the encoder's own value.
+        cache_mb: Maximum number of megabytes on disk for the output of one encoder's frozen layers; texts beyond it are
+            encoded at each step.
+        cache_dtype: Type of the numbers in that cache.
     """
 
     matching: Literal["none", "cross", "dot"] = "none"
@@ -128,9 +128,9 @@ class NeuralConfig(Strict):
 
     Attributes:
         d_embedding: Width of every categorical embedding.
-        bottom: Shared bottom; `none` hands the inputs on.
-        head: What each task's tower sees: its mixture of experts, or, with `none`, the bottom's output itself.
-        single_task: Learns this task alone; `auto` takes add_to_cart where the log has it, else the log's first task.
+        bottom: Shared bottom; `none` passes the inputs through.
+        head: Input of each task's tower: its mixture of experts, or, with `none`, the bottom's output.
+        single_task: Learns this task alone; `auto` takes add_to_cart if the log has it, else the log's first task.
             None learns all tasks together.
         dcn_v2: Sizes of the bottom `dcn_v2`.
         ft_transformer: Sizes of the bottom `ft_transformer`.
@@ -160,7 +160,7 @@ class NeuralConfig(Strict):
 
     @property
     def read_keys(self) -> list[str]:
-        """The keys that this network reads: no sizes of another bottom, a head it lacks or an encoder it lacks."""
+        """The keys that this network reads: not the sizes of another bottom, or of a head or encoder that it lacks."""
         unread = {"dcn_v2", "ft_transformer", "mlp", "tabnet"} - {self.bottom}
         if self.head == "none":
             unread.add("mmoe")

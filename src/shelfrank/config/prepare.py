@@ -13,8 +13,8 @@ class SparkConfig(Strict):
     """How to reach a Spark cluster.
 
     Attributes:
-        master: Its URL, as Spark spells it; `local[*]` runs inside this machine.
-        driver_memory: Memory of the driver's Java process; it counts only where this process starts Spark.
+        master: Its URL in Spark's notation; `local[*]` runs inside this machine.
+        driver_memory: Memory of the driver's Java process; it is used only if this process starts Spark.
         executor_memory: Memory of each executor.
         log_url: Where the executors find the log's folder, such as `s3a://bucket/log`; None uses the log's own path.
         scratch_url: A folder that driver and executors share, such as `hdfs://host/tmp`; None uses a local one.
@@ -34,9 +34,9 @@ class EngineConfig(Strict):
 
     Attributes:
         name: `duckdb` runs inside this process, `spark` on a cluster.
-        memory_limit: Most memory DuckDB may hold before it spills to disk, as DuckDB spells sizes.
+        memory_limit: Memory at which DuckDB spills to disk, in DuckDB's notation.
         threads: Worker threads; None takes every core this process may use.
-        spark: Where Spark is.
+        spark: The Spark cluster.
     """
 
     name: Literal["duckdb", "spark"] = "duckdb"
@@ -68,27 +68,27 @@ class SplitConfig(Strict):
 
 
 PRIOR_RATES: dict[Any, float] = {"click": 0.05, "add_to_cart": 0.01, "purchase": 0.005}
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 MAX_CODES = 2**24
-"""Codes that float32 tells apart, in which trees read them."""
+"""Codes that float32, in which trees read them, represents exactly."""
 
 
 class HistoryConfig(Strict):
-    """Which point-in-time statistics are made (Paper: Sec. 3.3; every one sees earlier events only).
+    """The point-in-time statistics (Paper: Sec. 3.3; each sees earlier events only).
 
     Attributes:
         product: Impressions, outcomes and smoothed rates of the product.
         query: Impressions and smoothed click rate of the query.
         query_product: Impressions and smoothed click rate of the query-product pair.
-        customer: What the customer did before, with this product and overall.
-        session: What the visitor did earlier in this session.
-        affinity: Product features whose values are matched with the customer's and the query's past clicks; None
+        customer: Earlier actions of the customer, with this product and overall.
+        session: Earlier actions in this session.
+        affinity: Product features whose values are compared with the customer's and the query's past clicks; None
             takes the declared categorical product features in their order, up to six.
         outcome_delay_s: Seconds after a search at which its clicks, carts and purchases count as known.
-        windows_days: Windows, in days, of product, query and pair statistics beside those of all time.
+        windows_days: Windows, in days, of product, query and pair statistics, in addition to all time.
         prior_strength: Pseudo-impressions that pull a rate towards its prior.
-        prior_rates: The prior of each task's rate; a task that is not named keeps its own. Constants, so that no later
-            event can move an earlier row.
+        prior_rates: The prior of each task's rate; a task that is not named keeps its default. Constants, so that no
+            later event can change an earlier row.
     """
 
     product: bool = True
@@ -97,8 +97,8 @@ class HistoryConfig(Strict):
     customer: bool = True
     session: bool = True
     affinity: tuple[str, ...] | None = None
-    outcome_delay_s: float = Field(default=0.0, ge=0, le=MOST_DAYS * 86_400)
-    windows_days: tuple[Annotated[float, Field(gt=0, le=MOST_DAYS)], ...] = (1.0, 7.0, 30.0)
+    outcome_delay_s: float = Field(default=0.0, ge=0, le=MAX_DAYS * 86_400)
+    windows_days: tuple[Annotated[float, Field(gt=0, le=MAX_DAYS)], ...] = (1.0, 7.0, 30.0)
     prior_strength: float = Field(default=20.0, gt=0, le=1e9)
     prior_rates: dict[Literal["click", "add_to_cart", "purchase"], Annotated[float, Field(ge=0, le=1)]] = Field(
         default=PRIOR_RATES
@@ -126,15 +126,15 @@ class PrepareConfig(Strict):
     Attributes:
         split: How searches are split.
         sampling: Which training rows are kept; None keeps all.
-        relevance: How relevance labels are made; None makes none.
-        semantic_scores: Folder that `shelfrank semantic score` wrote for this log; None makes no semantic score.
-        history: Which statistics are made.
-        upstream_order: Makes the order of the engine before re-ranking a context feature. Right where that order is
-            known when serving; wrong where the logged position is the effect of an earlier version of this ranker.
-        page: Price compared with the other products of the page, and the page's size.
+        relevance: How relevance labels are computed; None computes none.
+        semantic_scores: Folder that `shelfrank semantic score` wrote for this log; None computes no semantic score.
+        history: The history statistics.
+        upstream_order: Adds the engine's order before re-ranking as a context feature. Use it if that order is known
+            when serving; do not use it if the logged position is the effect of an earlier version of this ranker.
+        page: The price relative to the page's other products, and the page's size.
         text: Similarity of the query's and the product's words.
-        min_count: Training rows a category needs to get a code of its own.
-        max_categories: Most codes a feature may have; the rarest categories beyond it share code 0.
+        min_count: Minimum number of training rows for a category to get its own code.
+        max_categories: Maximum number of codes of a feature; the rarest categories beyond it share code 0.
         engine: The embedded engine's limits.
     """
 

@@ -30,7 +30,7 @@ RANKER_NAMES = (
     "mmoe_dcn_v2_tinybert_dot",
     "mmoe_ftt_tinybert_cross",
 )
-"""The rankers, in the order of `shelfrank.rankers.RANKERS`: here too, as that loads what trains them."""
+"""The rankers, in the order of `shelfrank.rankers.RANKERS`, repeated here since that module loads torch."""
 
 Shrinkage = Annotated[float, Field(ge=1e-9, le=1)]
 """Share of a tree's step that is taken."""
@@ -43,18 +43,18 @@ class TrainConfig(Strict):
         protocol: `paper` is Adam, learning rate 1e-3, batch 16384; `auto` picks batch and rate by the number of rows.
         batch_size: Rows per step; None leaves it to the protocol.
         learning_rate: Adam's rate; None leaves it to the protocol.
-        epochs: Most passes over the training split.
+        epochs: Maximum number of passes over the training split.
         patience: Epochs without a better validation loss of the tasks before training stops.
-        precision: `bf16` computes matrix products in bfloat16; `auto` uses it where the processor has it.
+        precision: `bf16` computes matrix products in bfloat16; `auto` uses it if the processor supports it.
         checkpoint_every_s: Seconds between checkpoints within an epoch.
         threads: Threads of the numerical library; None takes every core this process may use.
-        device: What trains and scores: `cpu`, or `cuda`, where the arrays lie whole while they are used.
+        device: Device of training and scoring: `cpu`, or `cuda`, which holds the whole arrays while they are used.
         compile: Compiles the forward and backward pass of a network without text; it needs a C++ compiler, takes a
             minute or more and pays off on long runs.
-        hide_share: Share of the training rows in which each feature that can be missing is unknown, of networks and
-            trees: where fewer are, it is hidden in as many, anew in each epoch of a network, so that what is unknown
-            is scored as is right on average. Small logs hide more, and many features less each: at most one thing of
-            a search and one of a row, and each in at most 15 % of them. 0 hides nothing.
+        hide_share: Share of the training rows in which each feature that can be missing is unknown, for networks and
+            trees. If fewer rows lack it, it is hidden in further rows, different ones in each epoch of a network, so
+            that an unknown value gets an average score. Small logs hide more, and many features less each: at most one
+            feature of a search and one of a row, and each in at most 15 % of them. 0 hides nothing.
     """
 
     protocol: Literal["auto", "paper"] = "auto"
@@ -74,8 +74,8 @@ class XGBoostConfig(Strict):
     """The paper's single-task baseline (Paper: Sec. 3.6).
 
     Attributes:
-        task: The task it learns; None takes the first of add_to_cart, click and purchase that the log has.
-        n_rounds: Most trees.
+        task: The task that it learns; None takes the first of add_to_cart, click and purchase that the log has.
+        n_rounds: Maximum number of trees.
         learning_rate: Shrinkage.
         max_depth: Depth of a tree.
         early_stopping_rounds: Rounds without a better validation loss before boosting stops.
@@ -89,14 +89,14 @@ class XGBoostConfig(Strict):
 
 
 class LambdaMARTConfig(Strict):
-    """LightGBM's LambdaMART on graded labels, what a practitioner would pick instead.
+    """LightGBM's LambdaMART on graded labels, the usual alternative in practice.
 
     Attributes:
         grades: Grade of a row by its deepest outcome; a task that is not named has none.
-        n_rounds: Most trees.
+        n_rounds: Maximum number of trees.
         learning_rate: Shrinkage.
         n_leaves: Leaves of a tree.
-        min_rows_per_leaf: Rows a leaf needs.
+        min_rows_per_leaf: Minimum number of rows in a leaf.
         early_stopping_rounds: Rounds without a better validation NDCG before boosting stops.
     """
 
@@ -128,9 +128,9 @@ class ExperimentConfig(Strict):
         task_weights: Weights of the loss (Paper: Sec. 3.1, Eq. (1)) over the tasks that the log has; they are scaled to
             sum to 1. None weighs them equally.
         relevance_weight: Weight of the relevance label's loss (Paper: Sec. 3.5), beside task weights that sum to 1; it
-            never enters the score. Only the networks learn that label, where the prepared data has it; boosting
-            ignores it. 0 leaves it and its part of the network out. Unstated: the paper's weight.
-        score_weights: Weights that fuse the tasks' probabilities into one score; None takes the loss's.
+            never enters the score. Only networks learn that label, if the prepared data has it; boosting
+            ignores it. 0 leaves out the label and its tower. Unstated: the paper's weight.
+        score_weights: Weights that fuse the tasks' probabilities into one score; None takes the weights of the loss.
         exclude_sides: Sides whose features the ranker must not see.
         exclude_features: Features that the ranker must not see.
         neural: The network.

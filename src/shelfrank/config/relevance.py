@@ -17,15 +17,15 @@ class RelevanceConfig(Strict):
     """Graded relevance labels from clicks and text (Paper: Sec. 3.5).
 
     Attributes:
-        position_weight: What a click counts by its position. `as_printed` grows with it, as the paper's formula says;
-            `decay` falls with it, as the paper's prose says; `none` is 1 everywhere. `docs/relevance.md` measures them.
+        position_weight: Weight of a click by its position. `as_printed` grows with it, as in the paper's formula;
+            `decay` falls with it, as in the paper's prose; `none` is 1 everywhere. `docs/relevance.md` compares them.
         weights: Weight of each voter in the score; the paper's alpha is the share of `ctr`. Voters of weight 0 are
-            not asked.
-        semantic_scale: `as_is` takes the cosine as the semantic vote, as the paper does; `min_max` stretches it over
+            not called.
+        semantic_scale: `as_is` takes the cosine as the semantic vote, as the paper does; `min_max` scales it to
             0 to 1 within each query.
-        voters: Further voters, name to `package.module:callable`.
+        voters: Custom voters, name to `package.module:callable`.
         quantiles: Within-query cuts of the score between the classes, ascending.
-        min_products: Products a query needs for cuts of its own; queries with fewer use the cuts of all pairs.
+        min_products: Minimum number of products for a query's own cuts; queries with fewer use the cuts of all pairs.
     """
 
     position_weight: PositionWeight = "as_printed"

@@ -11,8 +11,8 @@ class SamplingConfig(Strict):
     """Which training rows are kept (Paper: Sec. 3.4); validation and test rows always are.
 
     Attributes:
-        alpha: Share of positive rows asked for in each bin.
-        beta: Share of each bin's rows asked for.
+        alpha: Requested share of positive rows in each bin.
+        beta: Requested share of each bin's rows.
         n_bins: Bins within a category, of equally many products each, by how often a product was shown.
         category: Product feature whose values are the categories.
         unit: `impression` samples rows, as the paper does; `search` keeps whole result pages.

@@ -9,14 +9,14 @@ from shelfrank.config.prepare import SplitConfig
 
 
 class SemanticConfig(Strict):
-    """Query and product embeddings, and what both steps of the semantic score share (Paper: Sec. 3.2).
+    """Query and product embeddings of the semantic score (Paper: Sec. 3.2).
 
     Attributes:
         model: A local folder, a hub name, or `packaged`, the MiniLM that the extra `offline` installs.
         document: Product columns that make up the document, in their order; the log's missing ones are skipped.
-        per_attribute: `mean` embeds each column by itself and averages, the paper's other reading; None embeds the
+        per_attribute: `mean` embeds each column separately and averages, the paper's other reading; None embeds the
             columns joined by spaces.
-        precision: How scoring computes; `bf16` is faster and moves a cosine by about 0.001.
+        precision: Precision of scoring; `bf16` is faster and changes a cosine by about 0.001.
         threads: Processor threads; None leaves torch's choice.
     """
 
@@ -28,22 +28,22 @@ class SemanticConfig(Strict):
 
 
 class SemanticTrainConfig(Strict):
-    """Contrastive fine-tuning of the text model on a shop's own searches (Paper: Sec. 3.2; the recipe is unstated).
+    """Contrastive fine-tuning of the text model on a shop's own searches (Paper: Sec. 3.2; its settings are unstated).
 
     Attributes:
         model: The model to start from, named as in `SemanticConfig`.
         document: Product columns that make up the document, joined by spaces.
         split: How searches are split; pairs come from the training split only. None splits as `prepare` does by
-            itself, and a judged log, which has no times to go by, by `search_id`.
-        positive_grade: Least human grade of a positive pair, for a log of judgments; None takes clicks and purchases.
+            default, and a judged log, which has no times, by `search_id`.
+        positive_grade: Minimum human grade of a positive pair, for a log of judgments; None takes clicks and purchases.
         epochs: Passes over the pairs.
         batch_size: Pairs per step; each pair has the others' products as negatives.
-        learning_rate: AdamW's rate at its highest.
-        warmup: Share of the steps over which the rate rises from 0; then it falls to 0 along a line.
-        weight_decay: AdamW's decay of all weights but biases and norms.
+        learning_rate: AdamW's maximum rate.
+        warmup: Share of the steps over which the rate rises from 0; then it falls linearly to 0.
+        weight_decay: AdamW's decay of all weights except biases and norms.
         scale: Factor on the cosine before the softmax, the inverse of a temperature.
-        symmetric: Also tells a product's query from the other queries, half the loss.
-        precision: `auto` multiplies in bfloat16 where the processor does so in hardware.
+        symmetric: Adds the loss of a product's query against the other queries; each direction counts half.
+        precision: `auto` multiplies in bfloat16 if the processor supports it in hardware.
         checkpoint_every_s: Seconds between two checkpoints.
         threads: Processor threads; None leaves torch's choice.
         seed: Decides the order of pairs and the dropout.

@@ -11,10 +11,10 @@ LayerCount = Annotated[int, Field(ge=1, le=64)]
 
 
 class ObjectiveConfig(Strict):
-    """What is made as large as possible, on the validation split.
+    """The objective, maximised on the validation split.
 
-    Unstated: the paper says only that the loss weights are optimised for the final MRR. The default weighs each task's
-    MRR@10 equally, so that no task is bought with another unseen.
+    Unstated: the paper mentions only that the loss weights are optimised for the final MRR. The default weighs each
+    task's MRR@10 equally, so that no task is traded for another unnoticed.
 
     Attributes:
         k: Cutoff of MRR.
@@ -26,16 +26,16 @@ class ObjectiveConfig(Strict):
 
 
 class CheapConfig(Strict):
-    """How the cheap method finds the points that are worth a whole training.
+    """The cheap method, which selects the points for a full training.
 
-    All points go on from one training at equal weights. Short looks tell the bad from the good; they cannot order the
-    good among themselves (`docs/tune.md`), so some of the whole trainings are spread over what is left.
+    All points continue from one training at equal weights. Short looks separate bad points from good ones; they cannot
+    order the good ones (`docs/tune.md`), so some of the full trainings are spread over the remaining points.
 
     Attributes:
-        looks: What each look trains, as a share of a whole training's rows; a point goes on from its own last weights.
-        keep: Share of its points that each look leaves, the best ones.
-        n_best: Points that are trained whole, from scratch, because the last look has them highest.
-        n_spread: Further ones, each as far as can be from those already taken.
+        looks: Rows of each look, as a share of a full training's; a point continues from its own last weights.
+        keep: Share of points that each look keeps, the best ones.
+        n_best: Points that are trained in full, from scratch, because they are best in the last look.
+        n_spread: Further points for a full training, each as far as possible from those already selected.
     """
 
     looks: tuple[Share, ...] = Field(default=(0.05,), min_length=1)
@@ -48,7 +48,7 @@ class CheapConfig(Strict):
         if len(self.looks) != len(self.keep):
             raise ValueError(f"looks ({len(self.looks)}) and keep ({len(self.keep)}) must have the same length")
         if any(not 0 < share <= 1 for share in (*self.looks, *self.keep)):
-            raise ValueError("looks and keep must lie above 0 and at most at 1")
+            raise ValueError("looks and keep must be above 0 and at most 1")
         return self
 
 
@@ -56,17 +56,17 @@ class SizesConfig(Strict):
     """The random search over dropout, layers, embeddings and experts.
 
     Attributes:
-        n_trials: Settings that are tried, pruned ones included; the first is the config as it is given.
-        dropout: Least and most dropout.
+        n_trials: Number of trials, pruned ones included; the first is the given config.
+        dropout: Minimum and maximum dropout.
         d_embedding: Widths of the embeddings.
-        n_layers: Least and most layers of the bottom (cross layers, blocks or steps, by its kind).
+        n_layers: Minimum and maximum number of layers of the bottom (cross layers, blocks or steps, by its kind).
         layer_width: Widths of the bottom's first deep layer; each next one is half as wide.
         n_experts: Numbers of experts.
         expert_width: Widths of an expert's first layer; the next is half as wide.
         tower_width: Widths of a tower's hidden layer.
-        n_unpruned: Trials that end before any is pruned.
-        kept_percent: A trial goes on after an epoch only with a validation loss among this best share, in percent, of
-            the others' after that epoch; 100 prunes none.
+        n_unpruned: Trials that finish before any is pruned.
+        kept_percent: A trial continues after an epoch only if its validation loss is among this best share, in
+            percent, of the others' after that epoch; 100 prunes none.
     """
 
     n_trials: Rounds = 30
@@ -83,9 +83,9 @@ class SizesConfig(Strict):
     @model_validator(mode="after")
     def _check(self) -> "SizesConfig":
         if not 0 <= self.dropout[0] <= self.dropout[1] < 1:
-            raise ValueError("dropout must be a least and a most share from 0 to below 1")
+            raise ValueError("dropout must be a minimum and a maximum from 0 to below 1")
         if not 1 <= self.n_layers[0] <= self.n_layers[1]:
-            raise ValueError("n_layers must be a least and a most number")
+            raise ValueError("n_layers must be a minimum and a maximum")
         return self
 
 
@@ -93,14 +93,14 @@ class TuneConfig(Strict):
     """A search for settings, judged on the validation split.
 
     Attributes:
-        search: `weights` goes through the simplex of loss weights, `sizes` draws networks at random.
-        method: `full` trains every point of the simplex, `cheap` only those that shorter looks leave.
+        search: `weights` searches the simplex of loss weights, `sizes` draws networks at random.
+        method: `full` trains every point of the simplex, `cheap` only those that short looks select.
         step: Distance of the simplex's points along an edge.
-        relevance_weights: Weights of the relevance label's loss that are tried beside every point; None takes the
+        relevance_weights: Weights of the relevance label's loss that are tried at every point; None takes the
             config's alone.
-        objective: What is made as large as possible.
-        cheap: How the cheap method goes.
-        sizes: What the random search draws.
+        objective: The objective, which is maximised.
+        cheap: The cheap method.
+        sizes: Ranges of the random search.
         confidence: Confidence level of every interval.
         n_resamples: Bootstrap resamples of searches.
         seed: Decides resamples, draws, and the rows of the looks.

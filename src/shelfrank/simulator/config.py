@@ -16,7 +16,7 @@ class _Parameters(BaseModel):
 
 
 class CatalogueParameters(_Parameters):
-    """What the shop sells."""
+    """The products of the shop."""
 
     launched_during: float = Field(
         default=0.15, ge=0, le=1, description="share of products launched within the log: cold products must exist"
@@ -48,7 +48,7 @@ class CatalogueParameters(_Parameters):
 
 
 class TasteParameters(_Parameters):
-    """How much each part of a customer's taste moves the personal fit, in logits of a click."""
+    """Weight of each part of a customer's taste in the personal fit, in logits of a click."""
 
     brand: float = Field(default=0.7, ge=0, description="per unit of the match of latent brand styles")
     favorite_brand: float = Field(
@@ -69,7 +69,7 @@ class TasteParameters(_Parameters):
 
 
 class TrafficParameters(_Parameters):
-    """Who comes, when, and how often."""
+    """Visits: customers, times, frequency."""
 
     activity_spread: float = Field(
         default=1.3, ge=0, description="spread of the log of visits a customer pays: a few very active, most not"
@@ -99,7 +99,7 @@ class TrafficParameters(_Parameters):
 
 
 class QueryParameters(_Parameters):
-    """What people type."""
+    """Queries and their typing errors."""
 
     intents: int = Field(
         default=10_000, gt=0, description="distinct needs: enough for a long tail at a million impressions"
@@ -114,7 +114,7 @@ class QueryParameters(_Parameters):
 
 
 class RankingParameters(_Parameters):
-    """The shop's own retrieval and order: text first, then what sells, with randomisation."""
+    """The shop's own retrieval and order: text match, then sales, with randomisation."""
 
     type_known: float = Field(
         default=0.5, ge=0, le=1, description="share of queries whose product type the engine recognises"
@@ -151,7 +151,7 @@ class RankingParameters(_Parameters):
 
 
 class BehaviourParameters(_Parameters):
-    """What people do with what they are shown; all chances are logistic."""
+    """Examination and actions on shown products; all probabilities are logistic."""
 
     examine_first: float = Field(default=0.96, gt=0, le=1, description="probability that the first product is examined")
     examine_decay: float = Field(
@@ -162,7 +162,7 @@ class BehaviourParameters(_Parameters):
         default=(-6.0, -4.6, -3.1, -1.6),
         description="logit of a click given examination at grades 0 to 3, at a fit of 0",
     )
-    appeal: float = Field(default=1.0, ge=0, description="per unit of a product's own appeal, the same for all customers")
+    appeal: float = Field(default=1.0, ge=0, description="per unit of a product's appeal, the same for all customers")
     trend: float = Field(default=0.6, ge=0, description="per unit of a brand's trend, the same for all customers")
     cart: float = Field(
         default=-2.4,
@@ -183,7 +183,7 @@ class BehaviourParameters(_Parameters):
 
 
 class StorefrontConfig(_Parameters):
-    """Size and nature of one simulated shop."""
+    """Size and parameters of one simulated shop."""
 
     searches: int = Field(default=45_000, gt=0, description="searches to simulate: about a million impressions")
     products: int = Field(default=12_000, ge=CATALOGUE_MINIMUM, description="products: about fifty of each type")
