@@ -17,6 +17,9 @@ OUTSIDE = (
 )
 """Pages outside `docs/` that the site copies, so that a link such as `../CHANGELOG.md` is valid in both."""
 
+WIDE = "architecture.md"
+"""The page whose picture takes the width of both sidebars."""
+
 log = logging.getLogger("mkdocs.hooks.shelfrank")
 
 
@@ -34,8 +37,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Points links between `docs/` and the pages outside it at the site's copies."""
+    """Points links between `docs/` and the pages outside it at the site's copies, and widens one page."""
     source = page.file.src_uri
+    if source == WIDE:
+        page.meta["hide"] = ["navigation", "toc"]
     if source.startswith("repository/"):
         return markdown.replace("](docs/", f"]({'../' * source.count('/')}")
     return markdown.replace("](../", "](repository/") if "/" not in source else markdown

@@ -216,9 +216,7 @@ def commands_page() -> str:
     lines = [
         "# Commands",
         "",
-        "<!-- Do not edit. Made by the command below from `src/shelfrank/cli/`. -->",
-        "",
-        f"    {PAGE_COMMAND}",
+        f"<!-- Do not edit. Made from `src/shelfrank/cli/` by: {PAGE_COMMAND} -->",
         "",
         *_INTRODUCTION.splitlines(),
     ]
