@@ -37,7 +37,7 @@ class CatalogueParameters(_Parameters):
         default=0.05, ge=0, le=1, description="share of attributes that the shop did not fill in"
     )
     title_attribute: float = Field(
-        default=0.6, ge=0, le=1, description="chance that a title names an attribute: sellers leave words out"
+        default=0.6, ge=0, le=1, description="probability that a title names an attribute: sellers leave words out"
     )
     discounted: float = Field(
         default=0.12, ge=0, le=1, description="share of product weeks on offer: about one product in eight"
@@ -80,7 +80,7 @@ class TrafficParameters(_Parameters):
         default=0.7, ge=0, le=1, description="share of visits to one of the customer's six favourite categories"
     )
     habit: float = Field(
-        default=0.35, ge=0, le=1, description="share of visits that repeat what the customer sought before"
+        default=0.35, ge=0, le=1, description="share of visits that repeat an earlier need of the customer"
     )
     other_category: float = Field(
         default=0.15, ge=0, le=1, description="share of further searches of a visit that turn to another category"
@@ -129,7 +129,7 @@ class RankingParameters(_Parameters):
     )
     rating: float = Field(default=0.15, ge=0, description="weight of the shown rating")
     merchandising: float = Field(
-        default=0.3, ge=0, description="weight of margins and deals, unrelated to what customers want"
+        default=0.3, ge=0, description="weight of margins and deals, unrelated to customers' tastes"
     )
     randomisation: float = Field(
         default=0.35, ge=0, description="spread of the noise that each request adds to each product"
@@ -139,7 +139,10 @@ class RankingParameters(_Parameters):
     )
     block: int = Field(default=8, gt=0, description="products loaded at once while scrolling")
     scroll_on: float = Field(
-        default=0.72, ge=0, le=1, description="chance to load the next block; 0.04 less by phone, 0.04 more elsewhere"
+        default=0.72,
+        ge=0,
+        le=1,
+        description="probability of loading the next block; 0.04 less by phone, 0.04 more elsewhere",
     )
 
     @model_validator(mode="after")
@@ -168,8 +171,8 @@ class BehaviourParameters(_Parameters):
         default=-2.4,
         description="logit of a cart given a click, at a fit of 0: about one click in twelve, more where it fits",
     )
-    cart_fit: float = Field(default=0.7, ge=0, description="what a unit of fit adds to the logit of a cart")
-    cart_grade: float = Field(default=0.25, ge=0, description="what each grade below 3 takes from the logit of a cart")
+    cart_fit: float = Field(default=0.7, ge=0, description="increase of the logit of a cart per unit of fit")
+    cart_grade: float = Field(default=0.25, ge=0, description="decrease of the logit of a cart per grade below 3")
     purchase: float = Field(default=-0.4, description="logit of a purchase given a cart: most carts are abandoned")
     purchase_price: float = Field(default=0.8, ge=0, description="loss per unit of price above the customer's level")
     purchase_discount: float = Field(
