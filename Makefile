@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo serve-demo test test-old-processor test-spark test-mlflow check format clean help
+.PHONY: demo serve-demo test test-old-processor test-spark test-mlflow check docs format clean help
+
+# Without the variable, the theme prints an advertisement for its successor at each build.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
 help: ## Lists the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
@@ -35,19 +38,23 @@ test-mlflow: $(VENV)/.test ## Runs the tests that need MLflow.
 	$(PIP) install --quiet -c constraints.txt -e '.[mlflow]'
 	$(BIN)/python -m pytest -n 0 tests/test_tracking.py
 
-check: $(VENV)/.dev ## Format, lint, types, import layers, docstrings.
+check: $(VENV)/.dev ## Format, lint, types, import layers, docstrings, docs.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/pydoclint --quiet src
 	$(BIN)/basedpyright
+	$(MKDOCS) build --strict
+
+docs: $(VENV)/.dev ## Builds the docs as a site, site/index.html.
+	$(MKDOCS) build --strict
 
 format: $(VENV)/.dev ## Formats and fixes what can be fixed.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-clean: ## Removes what the demo made.
-	rm -rf demo
+clean: ## Removes what the demo and the docs wrote.
+	rm -rf demo site
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "shelfrank needs Python 3.11 or newer; set PYTHON")'

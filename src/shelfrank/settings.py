@@ -125,9 +125,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "<!-- Do not edit. Made by the command below from the docstrings in `src/shelfrank/config/`. -->",
-        "",
-        f"    {PAGE_COMMAND}",
+        f"<!-- Do not edit. Made from the docstrings in `src/shelfrank/config/` by: {PAGE_COMMAND} -->",
         "",
         "Pass settings to a step as a YAML file (`--config`) or one by one (`--set train.epochs=3`).",
         "`shelfrank config STEP` prints the settings of a step as such a file, and with `--ranker` only those that the",
