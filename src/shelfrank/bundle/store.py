@@ -76,14 +76,20 @@ class BundleStore:
         Raises:
             UserError: Where no version is complete.
         """
-        name = self.current()
-        others = [other for other in reversed(self._names()) if other != name]
-        for candidate in [*([name] if name else []), *others]:
-            with contextlib.suppress(UserError):
-                return self.verified(candidate)
-        raise UserError(
-            f"{self.path} must hold a complete bundle, but it has none; run `shelfrank export RUN --out {self.path}`"
-        )
+        problem: UserError | None = None
+        for name in self.candidates():
+            try:
+                return self.verified(name)
+            except UserError as error:
+                problem = problem or error
+        reason = f"has none: {problem}" if problem else f"has none; run `shelfrank export RUN --out {self.path}`"
+        raise UserError(f"{self.path} must hold a complete bundle, but it {reason}") from problem
+
+    def candidates(self) -> list[str]:
+        """Names of the versions in the order in which they are tried: the pointer's, then the newest first."""
+        current = self.current()
+        others = [name for name in reversed(self._names()) if name != current]
+        return [*([current] if current else []), *others]
 
     def verified(self, name: str) -> Version:
         """One version with every byte checked; a missing, half-written or damaged one is a `UserError`."""

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import itertools
+import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from shelfrank.serve.pages import ranked_page, unfamiliar, wanted_page
 from shelfrank.serve.service import Answer, EventsRefusedError, NoShopError, Service, Wanted
 from shelfrank.serve.shop_routes import shop_routes
 
+log = logging.getLogger("shelfrank.serve")
 PAGE = Path(__file__).parent / "page"
 MOST_BODY_BYTES = 2_000_000
 FALLBACK = "fp32 serves in place of "
@@ -52,6 +54,7 @@ def create_app(
     keys: Sequence[str] = (),
     most_body_bytes: int = MOST_BODY_BYTES,
     poll_s: float | None = 2.0,
+    give_up: Callable[[UserError], None] | None = None,
 ) -> FastAPI:
     """Puts a service behind HTTP.
 
@@ -60,6 +63,8 @@ def create_app(
         keys: API keys; none lets everybody in.
         most_body_bytes: Bytes of a body.
         poll_s: Seconds between two looks at the bundle's pointer; None never looks.
+        give_up: Called with the reason where no version can be opened at the start; without it the reason is logged,
+            and the service waits for another version.
 
     Returns:
         The app.
@@ -67,7 +72,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_load(service, poll_s)), asyncio.create_task(service.take_in_events())]
+        tasks = [asyncio.create_task(_load(service, poll_s, give_up)), asyncio.create_task(service.take_in_events())]
         try:
             yield
         finally:
@@ -215,15 +220,15 @@ def _operating_routes() -> APIRouter:
     return router
 
 
-async def _load(service: Service, poll_s: float | None) -> None:
-    # Until a good version is there, the pointer is all that there is to wait for.
-    while service.version is None:
+async def _load(service: Service, poll_s: float | None, give_up: Callable[[UserError], None] | None) -> None:
+    if service.version is None:
         try:
             await service.start()
-        except UserError:
-            if poll_s is None:
+        except UserError as error:
+            if give_up is not None:
+                give_up(error)
                 return
-            await asyncio.sleep(poll_s)
+            log.error("no bundle is loaded: %s", error)
     if poll_s is not None:
         await service.follow(poll_s)
 

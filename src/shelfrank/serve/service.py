@@ -42,6 +42,7 @@ TAKEN_IN = 64
 LOOK_EVERY_S = 0.1
 """Seconds between two looks for events that no page has asked for."""
 AFTER_FAILURE_S = 5.0
+REFUSED = "bundle %s is refused: %s"
 
 
 @dataclass(frozen=True)
@@ -374,25 +375,32 @@ class Service:
         self._counted = counted
 
     def _load_first(self) -> None:
-        versions = [version.name for version in reversed(self.store.versions())]
-        current = self.store.current()
-        names = ([current] if current else []) + [name for name in versions if name != current]
-        problem: UserError | None = None
-        for name in names:
+        refusals: dict[str, UserError] = {}
+        for name in self.store.candidates():
             try:
                 self._load(name)
-                return
             except UserError as error:
-                problem = problem or error
-        raise problem or UserError(
-            f"{self.store.path} must hold a complete bundle, but it has none; run `shelfrank export`"
-        )
+                refusals[name] = error
+                continue
+            for refused, error in refusals.items():
+                log.error(REFUSED, refused, error)
+            return
+        if not refusals:
+            # Of an empty store this says what to do.
+            self._load(self.store.open().name)
+            return
+        first, *others = refusals.values()
+        raise UserError(f"{first}; no other version can be opened either") if others else first
 
     def _load_current(self) -> bool:
         name = self.store.current() or self.store.open().name
         if name == self.version:
             return False
-        self._load(name)
+        try:
+            self._load(name)
+        except UserError as error:
+            log.error(REFUSED, name, error)
+            raise
         return True
 
     def _load(self, name: str) -> None:
@@ -402,7 +410,6 @@ class Service:
         except Exception as error:
             self._refused.add(name)
             self.metrics.loads.labels("refused").inc()
-            log.error("bundle %s is refused: %s", name, error)
             if isinstance(error, UserError):
                 raise
             raise UserError(f"bundle {name} must load, but it does not: {type(error).__name__}: {error}") from error

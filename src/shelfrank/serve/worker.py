@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,18 @@ def serve(settings: ServeSettings) -> None:
             _supervise(settings, listening, state)
 
 
-def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
-    """One process of the service; returns when it has drained."""
+def run_worker(settings: ServeSettings, listening: socket.socket, report: Connection | None = None) -> None:
+    """Runs one process of the service; returns when it has drained.
+
+    Args:
+        settings: How the service runs.
+        listening: The bound socket.
+        report: One of several processes sends here None once a version is loaded, or why none can be opened; without
+            it, another process serves already, and this one waits for a version that it can open.
+
+    Raises:
+        UserError: Where the only process can open no version.
+    """
     early: list[int] = []
     # Until the server listens for signals, this one would end the process.
     signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
@@ -122,11 +133,23 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
     if settings.workers > 1:
         _end_with_parent()
         # The processes share a port: one that is not ready must not take what another could answer.
-        while not asyncio.run(_loaded(service)):
+        while (problem := asyncio.run(_first_load(service))) is not None:
+            if report is not None:
+                report.send(problem)
+                return
+            log.error("no bundle is loaded: %s", problem)
             time.sleep(settings.poll_s)
+        if report is not None:
+            report.send(None)
     # A page makes and drops some thousand objects, none of them in a cycle: the collector need not look at each.
     gc.set_threshold(COLLECTED_AFTER)
-    app = create_app(service, settings.keys, settings.most_body_bytes, settings.poll_s)
+    problems: list[UserError] = []
+
+    def give_up(problem: UserError) -> None:
+        problems.append(problem)
+        server.should_exit = True
+
+    app = create_app(service, settings.keys, settings.most_body_bytes, settings.poll_s, give_up)
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -169,7 +192,10 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
     # The server raises the signal again when it has drained, which would end the process as if it had failed.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: early.append(number))
-    Draining(config).run(sockets=[listening])
+    server = Draining(config)
+    server.run(sockets=[listening])
+    if problems:
+        raise problems[0]
 
 
 def _end_with_parent() -> None:
@@ -180,11 +206,13 @@ def _end_with_parent() -> None:
         prctl(set_death_signal, signal.SIGTERM)
 
 
-async def _loaded(service: Any) -> bool:
-    # What is wrong with a refused bundle is logged where it is refused.
-    with contextlib.suppress(UserError):
+async def _first_load(service: Any) -> str | None:
+    """Loads a version; returns why none can be opened."""
+    try:
         await service.start()
-    return service.version is not None
+    except UserError as error:
+        return str(error)
+    return None
 
 
 async def _reload_quietly(service: Any) -> None:
@@ -193,7 +221,11 @@ async def _reload_quietly(service: Any) -> None:
 
 
 def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -> None:
-    """Starts the processes, starts anew those that die, hands signals on."""
+    """Starts the processes, starts anew those that die, hands signals on.
+
+    Raises:
+        UserError: Where no version can be opened before any process has served.
+    """
     counts = state / "metrics"
     shutil.rmtree(counts, ignore_errors=True)
     counts.mkdir(parents=True)
@@ -202,17 +234,27 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
 
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = []
+    reports: list[Connection] = []
     ending: list[int] = []
     told: set[int] = set()
+    has_served = False
+    problem: str | None = None
 
     def start() -> BaseProcess:
-        process = context.Process(target=run_worker, args=(settings, listening))
+        report = None
+        if not has_served:
+            receiving, report = context.Pipe(duplex=False)
+            reports.append(receiving)
+        process = context.Process(target=run_worker, args=(settings, listening, report))
         # The process inherits this, so that none comes before it can take one.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            if report is not None:
+                # Only the process holds it now, so that its end is seen here.
+                report.close()
         return process
 
     def hand_on(number: int, _: Any) -> None:
@@ -229,6 +271,11 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
     workers.extend(start() for _ in range(settings.workers))
     while not ending:
         time.sleep(LOOK_EVERY_S)
+        reasons = _received(reports)
+        has_served = has_served or None in reasons
+        if reasons and not has_served:
+            problem = reasons[0]
+            break
         for place, worker in enumerate(workers):
             if not worker.is_alive() and not ending:
                 log.error("process %s ended with %s; another is started", worker.pid, worker.exitcode)
@@ -241,6 +288,19 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
             # It was started while the signal came. To the others a second one would say to end at once.
             os.kill(worker.pid, signal.SIGTERM)
         worker.join()
+    if problem is not None:
+        raise UserError(problem)
+
+
+def _received(reports: list[Connection]) -> list[str | None]:
+    """Takes out the reports that have come: None of a process that serves, else why it can open no version."""
+    reasons: list[str | None] = []
+    for report in [each for each in reports if each.poll()]:
+        reports.remove(report)
+        # A process that was killed while it loaded has said nothing.
+        with contextlib.suppress(EOFError), report:
+            reasons.append(report.recv())
+    return reasons
 
 
 @contextlib.contextmanager
