@@ -1,4 +1,4 @@
-"""The commands of the service: `export`, `bundles`, `rollback`, `serve` and `bench`."""
+"""The commands of the service: `export`, `bundles`, `rollback` and `serve`."""
 
 import json
 import os
@@ -176,38 +176,6 @@ def serve(
             has_page=is_loopback(host) if page is None else page,
         )
     )
-
-
-@serve_app.command()
-def bench(
-    store: BundleFolder,
-    candidates: Annotated[
-        list[int] | None, typer.Option(min=1, max=1000, help="Candidates of a page; may be given again.")
-    ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second.")] = 20.0,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each load.")] = 20.0,
-    precision: Annotated[
-        Literal["fp32", "int8"] | None, typer.Option(help="What is measured; both if not given.")
-    ] = None,
-    soak: Annotated[int, typer.Option(min=0, help="Requests after which memory must be what it was.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Measures a bundle's service on one core over HTTP: every query is new, and requests come when they are due."""
-    from shelfrank.serve.bench import BenchSettings
-    from shelfrank.serve.bench import bench as run
-
-    defaults = BenchSettings(store)
-    found = run(
-        BenchSettings(
-            store=store,
-            candidates=tuple(candidates) if candidates else defaults.candidates,
-            rate=rate,
-            seconds=seconds,
-            precisions=(precision,) if precision else defaults.precisions,
-            soak=soak,
-        )
-    )
-    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:
