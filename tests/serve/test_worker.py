@@ -163,12 +163,20 @@ def test_a_process_that_died_is_gone_from_the_metrics(own_bundle: BundleStore) -
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_service_that_can_open_no_version_says_why_and_ends(
-    bundle_path: Path, tmp_path: Path, workers: int
-) -> None:
+def test_a_service_that_can_open_no_version_says_why_and_ends(bundle_path: Path, tmp_path: Path, workers: int) -> None:
     name = publish_aged(BundleStore(bundle_path), tmp_path / "bundle")
     process = subprocess.run(
-        [sys.executable, "-m", "shelfrank", "serve", str(tmp_path / "bundle"), "--port", "0", "--workers", str(workers)],
+        [
+            sys.executable,
+            "-m",
+            "shelfrank",
+            "serve",
+            str(tmp_path / "bundle"),
+            "--port",
+            "0",
+            "--workers",
+            str(workers),
+        ],
         timeout=PATIENCE_S,
         check=False,
         capture_output=True,

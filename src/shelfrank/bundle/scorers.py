@@ -1,4 +1,4 @@
-"""What computes scores in the serving process: ONNX Runtime, or the boosting libraries themselves."""
+"""What computes scores in the serving process: ONNX Runtime, or the trees of the rankers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int, Int32, Int64
 
 from shelfrank.bundle.spec import Precision, Spec, graph_file
 from shelfrank.core.errors import UserError
+from shelfrank.rankers.trees import LightGBMTrees, XGBoostTrees, feature_matrix, for_every_task
 
 
 @dataclass(frozen=True)
@@ -114,41 +115,27 @@ class OnnxScorer(Scorer):
 
 
 class LambdaMARTScorer(WithoutExperts):
-    """LightGBM's trees."""
+    """LightGBM's trees, on one core."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
-        import lightgbm as lgb
-
         self.n_tasks = len(spec.tasks)
-        self.booster = lgb.Booster(model_file=folder / "model.txt")
+        self.trees = LightGBMTrees.load(folder, threads=1)
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
-        """The one score, for every task."""
-        scores = np.asarray(self.booster.predict(_matrix(rows), num_threads=1), dtype=np.float32)
-        return np.broadcast_to(scores[:, None], (len(rows), self.n_tasks))
+        """Returns the one score for every task."""
+        return for_every_task(self.trees.margins(feature_matrix(rows)), self.n_tasks)
 
 
 class XGBoostScorer(WithoutExperts):
-    """XGBoost's trees."""
+    """XGBoost's trees, on one core."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
-        import xgboost as xgb
-
-        self.n_tasks, self.xgb = len(spec.tasks), xgb
-        self.types = ["q"] * len(spec.numerical) + ["c"] * len(spec.categorical)
-        self.booster = xgb.Booster({"nthread": 1}, model_file=folder / "model.ubj")
+        self.n_tasks = len(spec.tasks)
+        self.trees = XGBoostTrees.load(folder, len(spec.numerical), len(spec.categorical), threads=1)
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
-        """The one task's probability, for every task."""
-        matrix = self.xgb.DMatrix(
-            _matrix(rows),
-            feature_names=self.booster.feature_names,
-            feature_types=self.types,
-            enable_categorical=True,
-            nthread=1,
-        )
-        probs = self.booster.predict(matrix).astype(np.float32)
-        return np.broadcast_to(probs[:, None], (len(rows), self.n_tasks))
+        """Returns the one task's probability for every task."""
+        return for_every_task(self.trees.probabilities(feature_matrix(rows)), self.n_tasks)
 
 
 class PositionScorer(WithoutExperts):
@@ -206,7 +193,3 @@ def only_what_is_asked() -> Any:
     options = ort.RunOptions()
     options.only_execute_path_to_fetches = True
     return options
-
-
-def _matrix(rows: Rows) -> Float32[np.ndarray, "rows n_features"]:
-    return np.concatenate([rows.numerical, rows.categorical.astype(np.float32)], axis=1)

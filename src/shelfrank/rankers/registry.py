@@ -1,4 +1,4 @@
-"""Rankers: one file each, named in `RANKERS`."""
+"""Every ranker by its name, with the settings that make it and that it reads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
