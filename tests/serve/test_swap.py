@@ -20,7 +20,8 @@ from shelfrank.core.artifact import Draft, write_atomic
 from shelfrank.core.errors import UserError
 from shelfrank.online import Asked
 from shelfrank.rankers.run import train
-from shelfrank.serve.service import Answer, Service, Wanted
+from shelfrank.serve.ranking import Answer, Wanted
+from shelfrank.serve.service import Service
 from tiny import tiny
 
 SWAPS, EVERY = 6, 3
@@ -120,7 +121,7 @@ def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
         return score(bundle, asked)
 
     async def swap() -> Answer:
-        page = asyncio.create_task(service.rank(Wanted(asked, [None] * len(asked.product_ids))))
+        page = asyncio.create_task(service.rank(asked, Wanted()))
         assert await asyncio.to_thread(begun.wait, PATIENCE_S)
         publish_again(own_bundle, 1)
         assert await service.reload()

@@ -194,12 +194,13 @@ def test_a_process_that_dies_while_others_serve_waits_for_a_good_version(own_bun
     options = ("--workers", "2", "--poll-s", "0.2")
     with served(own_bundle.path, *options, lines=lines) as (process, address):
         wait_until(lambda: len(pids(address)) == 2)
+        body = body_of(golden_page(own_bundle.path))
         file = own_bundle.open().path / "schema.yaml"
         content = file.read_bytes()
         file.write_bytes(content + b"#")
         os.kill(pids(address)[0], signal.SIGKILL)
         wait_until(lambda: any("no bundle is loaded: " in line for line in lines))
-        assert httpx2.post(f"{address}/v1/rank", json=body_of(golden_page(own_bundle.path))).status_code == 200
+        assert httpx2.post(f"{address}/v1/rank", json=body).status_code == 200
         file.write_bytes(content)
         wait_until(lambda: len(pids(address)) == 2)
         assert process.poll() is None

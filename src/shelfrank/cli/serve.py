@@ -11,7 +11,7 @@ from shelfrank.cli.options import AsJson
 from shelfrank.core.errors import UserError
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
-ServedPrecision = Annotated[Literal["fp32", "int8"], typer.Option(help="In which precision graphs compute.")]
+ServedPrecision = Annotated[Literal["fp32", "int8"], typer.Option(help="Precision of the graphs.")]
 
 serve_app = typer.Typer()
 
@@ -31,7 +31,7 @@ def export(
         Literal["fp32", "fp16"], typer.Option(help="Numbers in which the products' text vectors are kept.")
     ] = "fp32",
     replayed: Annotated[
-        int, typer.Option(min=0, help="Test searches on which each precision is measured; 0 measures none.")
+        int, typer.Option(min=0, help="Test searches on which each precision is measured; 0 skips it.")
     ] = 500,
     better_than: Annotated[
         list[str] | None,
@@ -41,12 +41,10 @@ def export(
             help="Publish nothing unless the run's MRR@10 is above this by its whole interval; may be given twice.",
         ),
     ] = None,
-    margin: Annotated[
-        float, typer.Option(help="Of MRR@10, by which --require-better-than must be exceeded.", min=0.0, max=1.0)
-    ] = 0.0,
+    margin: Annotated[float, typer.Option(help="Margin of MRR@10 for --require-better-than.", min=0.0, max=1.0)] = 0.0,
     compared: Annotated[
         int,
-        typer.Option(min=0, help="Test searches on which the run is compared with what it replaces; 0 compares none."),
+        typer.Option(min=0, help="Test searches on which the run is compared with the current version; 0 skips it."),
     ] = 1000,
     as_json: AsJson = False,
 ) -> None:
@@ -59,7 +57,7 @@ def export(
 
     required = references(better_than or ())
     if margin and not required:
-        raise UserError("--margin says by how much a run must be better, so it needs --require-better-than")
+        raise UserError("--margin needs --require-better-than: it is the margin by which a run must be better")
     settings = ExportSettings(int8=int8, vectors=vectors, replayed=replayed)
     exported = run(run_folder, out, settings, evaluation, semantic, Gate(required, margin, compared))
     version = BundleStore(out).verified(exported.version)
@@ -93,14 +91,14 @@ def export(
     ):
         typer.echo(f"  {line}")
     for missed, why in (about.get("missed") or {}).items():
-        typer.echo(f"  {missed}: float32 will serve in its place, since {why}")
+        typer.echo(f"  {missed}: float32 will serve in its place because {why}")
     if about.get("no_page"):
-        typer.echo(f"  page: left out, since {about['no_page']}")
+        typer.echo(f"  page: left out because {about['no_page']}")
 
 
 @serve_app.command()
 def bundles(store: BundleFolder, as_json: AsJson = False) -> None:
-    """Lists a bundle's complete versions; the one that serves has a star."""
+    """Lists a bundle's complete versions; a star marks the current one."""
     from shelfrank.bundle.store import BundleStore
 
     opened = BundleStore(store)
@@ -136,23 +134,25 @@ def rollback(
 @serve_app.command()
 def serve(
     store: BundleFolder,
-    host: Annotated[str, typer.Option(help="Address; any but the machine's own needs an API key.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address; any but loopback needs an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; one per core.")] = 1,
     precision: ServedPrecision = "fp32",
     api_key_file: Annotated[
         Path | None, typer.Option(help="File of accepted API keys, one a line; else the variable SHELFRANK_API_KEY.")
     ] = None,
-    deadline_ms: Annotated[float, typer.Option(min=1, help="After it, the engine's own order comes back.")] = 200.0,
-    max_body_kb: Annotated[int, typer.Option(min=1, help="Most kilobytes of a body.")] = 2000,
-    poll_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for another version.")] = 2.0,
+    deadline_ms: Annotated[
+        float, typer.Option(min=1, help="Time after which the engine's own order is returned.")
+    ] = 200.0,
+    max_body_kb: Annotated[int, typer.Option(min=1, help="Maximum size of a body in kilobytes.")] = 2000,
+    poll_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two checks for another version.")] = 2.0,
     drain_s: Annotated[
-        float, typer.Option(min=0, help="On SIGTERM, seconds of answering while /readyz says no.")
+        float, typer.Option(min=0, help="Seconds on SIGTERM in which requests are answered while /readyz is 503.")
     ] = 0.0,
-    state: Annotated[Path | None, typer.Option(help="Folder of recent events, which outlive a restart there.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder of recent events, which survive a restart there.")] = None,
     page: Annotated[
         bool | None,
-        typer.Option("--page/--no-page", help="The page at /; served by default on this machine's own address."),
+        typer.Option("--page/--no-page", help="Serve the page at /; default: on a loopback address only."),
     ] = None,
 ) -> None:
     """Serves a bundle over HTTP until SIGTERM."""
@@ -169,7 +169,7 @@ def serve(
             precision=precision,
             keys=_keys(api_key_file),
             deadline_s=deadline_ms / 1e3,
-            most_body_bytes=max_body_kb * 1000,
+            max_body_bytes=max_body_kb * 1000,
             poll_s=poll_s,
             drain_s=drain_s,
             state=state,
