@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from serve_load import Connections, LoadSettings, Pages, running_service
 from shelfrank.bundle.store import CURRENT, VERSIONS, BundleStore
 from shelfrank.core.artifact import MANIFEST, Draft, write_atomic
-from shelfrank.serve.bench import BenchSettings, Connections, Pages, running_service
 
 EVERY = 5
 PATIENCE_S = 300.0
@@ -118,7 +118,7 @@ def main() -> None:
         store = BundleStore(Path(folder) / "bundle")
         source = BundleStore(options.bundle).open().path
         publish(store, source, 0, is_corrupt=False)
-        settings = BenchSettings(store.path, poll_s=0.5)
+        settings = LoadSettings(store.path, poll_s=0.5)
         samples = json.loads((source / "samples.json").read_text(encoding="utf-8"))
         with running_service(settings, "fp32") as (_, port):
             asyncio.run(swap(store, source, options, port, Pages(samples, 0)))

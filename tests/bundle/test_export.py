@@ -15,7 +15,7 @@ import xgboost as xgb
 from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.golden import check_golden, load_requests
 from shelfrank.bundle.loaded import Bundle
-from shelfrank.bundle.replay import pages_as_asked
+from shelfrank.bundle.replay import logged_pages
 from shelfrank.bundle.spec import KIND, Precision, Spec
 from shelfrank.bundle.store import BundleStore
 from shelfrank.config import PrepareConfig, SemanticConfig
@@ -69,7 +69,7 @@ def replayed(run_path: Path, bundle: Bundle, n: int = 12) -> tuple[np.ndarray, n
     rows = prepared.split("test")
     chosen = np.arange(min(n, rows.n_searches))
     some = rows.searches(chosen)
-    pages = pages_as_asked(SearchLog.open(Path(prepared.manifest.info["log"])), prepared, "test", chosen)
+    pages = logged_pages(SearchLog.open(Path(prepared.manifest.info["log"])), prepared, "test", chosen)
     offline = run.ranker(prepared).score(run.select(some))
     return offline, np.concatenate([bundle.score(page).scores for page in pages])
 

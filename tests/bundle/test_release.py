@@ -107,7 +107,7 @@ def test_a_worse_run_is_refused_and_the_current_version_stays(
     assert sorted(file.relative_to(out) for file in out.rglob("*")) == before
     again = export(runs["xgboost"], out, BARE, gate=Gate(("current",)))
     assert (again.version, again.changed) == (first.version, False)
-    with pytest.raises(UserError, match=r"the interval's lower end must lie above 0\.9"):
+    with pytest.raises(UserError, match=r"the lower end of the interval must be above 0\.9"):
         export(runs["xgboost"], out, BARE, gate=Gate(("shown_order",), margin=0.9))
 
 
@@ -191,7 +191,7 @@ def test_a_version_of_other_data_is_replayed_with_what_happened_since(
     with monkeypatch.context() as patched:
         patched.setattr(Bundle, "score", scored)
         patched.setattr(FeatureStore, "add_events", added)
-        patched.setattr("shelfrank.bundle.release.events_before", partial(events_before, most=50))
+        patched.setattr("shelfrank.bundle.release.events_before", partial(events_before, max_rows=50))
         assert compared(runs["xgboost"], tmp_path / "bundle")["current"].problem is None
     assert len(told_us) == current.n_searches
     every_us = sorted(
@@ -277,7 +277,7 @@ def test_a_page_is_told_the_newest_events_before_it_and_not_those_before_the_las
     log = SearchLog.open(make_log(40))
     (every,) = events_before(log, 0, np.array([2**60]), everything)
     moments = np.array([every[len(every) * part // 8].ts_us for part in (2, 4, 5, 8 - 1)])
-    told = list(events_before(log, 0, moments, everything, most=20))
+    told = list(events_before(log, 0, moments, everything, max_rows=20))
     for events, moment in zip(told, moments, strict=True):
         before = [event for event in every if event.ts_us < moment]
         rows = sorted(event.ts_us for event in before if event.action in ("impression", "view", "order"))
@@ -295,7 +295,7 @@ def test_what_a_version_keeps_nothing_of_takes_no_room(make_log: Callable[..., P
     def knows(products: Sequence[str]) -> np.ndarray:
         return np.array([each == first for each in products], bool)
 
-    (told,) = events_before(log, 0, np.array([2**60]), knows, most=3)
+    (told,) = events_before(log, 0, np.array([2**60]), knows, max_rows=3)
     n_rows = len({event.ts_us for event in told if event.product_id == first})
     assert n_rows == 3 < len({event.ts_us for event in of_first})
 
@@ -327,7 +327,7 @@ def test_few_searches_show_neither_better_nor_worse() -> None:
     assert "12 searches count, 30 are needed" in str(few(1, 12).refusal(0.0))
     assert few(1, 30).refusal(0.0) is None
     assert few(1, 30).refusal(0.3) is not None
-    assert "too few to tell: 12 searches count, 30 are needed" in str(few(-1, 12).warning())
+    assert "inconclusive: 12 searches count, 30 are needed" in str(few(-1, 12).warning())
     assert replace(few(-1, 12), task="purchase").warning() is None
     assert "too few" not in str(replace(few(-1, 30), task="purchase").warning())
 

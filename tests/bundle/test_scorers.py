@@ -1,10 +1,22 @@
 """Equal rows have equal scores, whatever library computes them and wherever they stand."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
+from shelfrank.bundle.export import ExportSettings, export
+from shelfrank.bundle.golden import GoldenRows
+from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.scorers import OnnxScorer, Rows
+from shelfrank.bundle.spec import GOLDEN
+from shelfrank.bundle.store import BundleStore
+from shelfrank.rankers.run import train
+from tiny import tiny
 
 
 def rows_of(numerical: list[float], products: list[float] | None = None) -> Rows:
@@ -43,3 +55,26 @@ def test_a_library_that_rounds_by_place_cannot_break_ties() -> None:
     scores = scorer.score(rows_of([0.5, 0.7, 0.5, 0.5, 0.7]))[:, 0]
     assert scores[0] == scores[2] == scores[3]
     assert scores[1] == scores[4] > scores[0]
+
+
+@pytest.mark.parametrize("ranker", ["xgboost", "lambdamart"])
+def test_trees_score_as_offline_without_the_training_stack(small_prepared: Path, tmp_path: Path, ranker: str) -> None:
+    train(small_prepared, ranker, tiny(ranker), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "bundle", ExportSettings(golden_pages=3, replayed=0))
+    version = BundleStore(tmp_path / "bundle").open().path
+    golden = GoldenRows.load(version / GOLDEN)
+    scores = golden.scores(Bundle.open(version))
+    np.testing.assert_array_equal(scores, golden.expected)
+    assert len(np.unique(scores[:, 0])) > 3
+    code = (
+        "import sys, shelfrank.serve.app\n"
+        "from pathlib import Path\n"
+        "from shelfrank.bundle.golden import open_checked\n"
+        "open_checked(Path(sys.argv[1]))\n"
+        "print([name for name in ('torch', 'transformers', 'ibis', 'duckdb') if name in sys.modules])"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(version)], capture_output=True, text=True, check=True, env=env
+    )
+    assert told.stdout.strip() == "[]"

@@ -118,6 +118,14 @@ def test_nothing_complete_is_an_error(tmp_path: Path) -> None:
         BundleStore(tmp_path).publish({}, writing("a"))
 
 
+def test_where_no_version_is_complete_the_pointers_reason_is_given(store: BundleStore) -> None:
+    for version in store.versions():
+        damage(store, version.name)
+    current = store.current()
+    with pytest.raises(UserError, match=rf"must hold a complete bundle, but it has none: \S*{current}\S* must have"):
+        store.open()
+
+
 def test_kill_9_during_publish_leaves_the_newest_complete_version(tmp_path: Path) -> None:
     store = BundleStore(tmp_path / "bundle")
     last = 0

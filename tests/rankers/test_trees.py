@@ -19,9 +19,10 @@ from shelfrank.data.prepared import PreparedData, Split, tie_order
 from shelfrank.metrics.ranking import MAX_GRADE as METRICS_MAX_GRADE
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
+from shelfrank.rankers.boosting import TreeRanker, kept_trees, training_matrix
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.run import Run, problem
+from shelfrank.rankers.trees import feature_matrix
 from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, covers
 from tiny import hand_split, random_split, tiny
 

@@ -61,7 +61,7 @@ def own_bundle(bundle_path: Path, tmp_path: Path) -> BundleStore:
 
 @pytest.fixture
 def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Makes services that have loaded: `make_service(deadline_s=0.1)`."""
+    """Makes loaded services: `make_service(deadline_s=0.1)`."""
     made: list[Service] = []
 
     def make(
@@ -89,9 +89,9 @@ def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Se
 
 
 @pytest.fixture
-def only_pages_take_in_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No look for events between pages: the type checker draws at random, which Hypothesis forbids beside its own."""
-    monkeypatch.setattr("shelfrank.serve.service.LOOK_EVERY_S", 3600.0)
+def only_pages_apply_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No poll for events between pages: the type checker draws at random, which Hypothesis forbids beside its own."""
+    monkeypatch.setattr("shelfrank.serve.service.POLL_EVENTS_S", 3600.0)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from shelfrank.bundle.golden import load_requests
 from shelfrank.bundle.store import BundleStore
 from shelfrank.core.artifact import Draft
 from shelfrank.features.request import PageRequest
+from shelfrank.features.store import STORE_FILE, STORE_VERSION
 from shelfrank.serve.app import create_app
 from shelfrank.serve.service import Service
 
@@ -89,9 +90,24 @@ def body_of(asked: PageRequest, **more: Any) -> dict[str, Any]:
     }
 
 
+def publish_aged(source: BundleStore, out: Path) -> str:
+    """Publishes a version whose feature tables say that they are of an older layout, as an upgrade leaves them."""
+
+    def write(draft: Draft) -> None:
+        ignored = shutil.ignore_patterns("manifest.json")
+        shutil.copytree(source.open().path, draft.path, dirs_exist_ok=True, ignore=ignored)
+        file = draft.path / "features" / STORE_FILE
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(facts | {"version": STORE_VERSION - 1}), encoding="utf-8")
+
+    return BundleStore(out).publish({"features": STORE_VERSION - 1}, write)[0]
+
+
 @contextlib.contextmanager
-def served(bundle: Path, *options: str, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Runs `shelfrank serve` on a free port: its process and address."""
+def served(
+    bundle: Path, *options: str, before: str = "", lines: list[str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Runs `shelfrank serve` on a free port: its process and address; `lines` takes in what it prints."""
     run = f"{before}\nfrom shelfrank.cli.commands import main\nmain()"
     process = subprocess.Popen(
         [sys.executable, "-c", run, "serve", str(bundle), "--port", "0", "--deadline-ms", "20000", *options],
@@ -99,7 +115,7 @@ def served(bundle: Path, *options: str, before: str = "") -> Iterator[tuple[subp
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    lines: list[str] = []
+    lines = [] if lines is None else lines
     stream = process.stderr
     assert stream is not None
     reader = threading.Thread(target=lambda: [lines.append(line) for line in stream])

@@ -9,7 +9,7 @@ import pytest
 from serving import body_of, golden_page
 from starlette.testclient import TestClient
 
-from shelfrank.serve.api import MOST_EVENTS, MOST_ID
+from shelfrank.serve.api import MAX_EVENTS, MAX_ID
 from shelfrank.serve.events import UNUSABLE_TEXT, read_events
 
 AFTER = "2025-02-01T12:00:00Z"
@@ -36,14 +36,14 @@ def test_one_odd_event_does_not_cost_the_batch(client: TestClient, bundle_path: 
         event(product, timestamp="soon"),
         event(product, action_name="impression", event_attributes={"object": {"object_id": product}}),
         event(product, user_id=17, timestamp=1_738_411_200_000),
-        event("x" * (MOST_ID + 1)),
+        event("x" * (MAX_ID + 1)),
         event("\ud800"),
     ]
-    good = [event(product, user_id=f"u{number}") for number in range(MOST_EVENTS - len(odd))]
+    good = [event(product, user_id=f"u{number}") for number in range(MAX_EVENTS - len(odd))]
     # The test's client cannot send half a character as it is.
     body = json.dumps({"events": [*good, *odd]})
     answer = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
-    assert (answer.status_code, answer.json()["accepted"]) == (202, MOST_EVENTS)
+    assert (answer.status_code, answer.json()["accepted"]) == (202, MAX_EVENTS)
     expected = {
         "unknown action": 2,
         "no action or no readable time": 2,
@@ -53,14 +53,14 @@ def test_one_odd_event_does_not_cost_the_batch(client: TestClient, bundle_path: 
     }
     assert answer.json()["passed_over"] == expected
     counts = client.get("/metrics").text
-    assert f"shelfrank_events_total {MOST_EVENTS}.0" in counts
+    assert f"shelfrank_events_total {MAX_EVENTS}.0" in counts
     for reason, count in expected.items():
         assert f'shelfrank_events_passed_over_total{{reason="{reason}"}} {count}.0' in counts
 
 
 @pytest.mark.parametrize(
     "body",
-    [{"events": [{}] * (MOST_EVENTS + 1)}, {"events": ["click"]}, {"events": {}}, {}, {"events": [], "more": 1}],
+    [{"events": [{}] * (MAX_EVENTS + 1)}, {"events": ["click"]}, {"events": {}}, {}, {"events": [], "more": 1}],
     ids=["too_many", "no_object", "no_list", "no_events", "another_key"],
 )
 def test_the_shape_of_a_batch_is_strict(client: TestClient, body: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ def test_large_bodies_are_refused_however_they_come(make_service: Callable[..., 
         yield b" " * padding
         yield body
 
-    with ready_client(make_service(), most_body_bytes=len(body) + 10) as client:
+    with ready_client(make_service(), max_body_bytes=len(body) + 10) as client:
         assert client.post("/v1/rank", content=body, headers=kind).status_code == 200
         assert client.post("/v1/rank", content=pieces(10), headers=kind).status_code == 200
         assert client.post("/v1/rank", content=b" " * 11 + body, headers=kind).status_code == 413
@@ -203,7 +203,7 @@ pages = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.usefixtures("only_pages_take_in_events")
+@pytest.mark.usefixtures("only_pages_apply_events")
 def test_no_request_is_an_error_of_the_service(client: TestClient) -> None:
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(page=pages)

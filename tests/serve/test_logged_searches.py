@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from serving import ready_client
 
-from shelfrank.bundle.replay import pages_as_asked
+from shelfrank.bundle.replay import logged_pages
 from shelfrank.bundle.store import BundleStore
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.rankers.run import Run
@@ -23,7 +23,7 @@ def test_logged_searches_get_their_offline_scores(make_service: Callable[..., Se
     chosen = np.arange(min(N_PAGES, test.n_searches))
     rows = test.searches(chosen)
     offline = np.asarray(run.ranker(prepared).score(run.select(rows)))
-    pages = pages_as_asked(SearchLog.open(shop_bundle.parent / "log"), prepared, "test", chosen)
+    pages = logged_pages(SearchLog.open(shop_bundle.parent / "log"), prepared, "test", chosen)
     online = []
     with ready_client(make_service(BundleStore(shop_bundle))) as client:
         for page in pages:

@@ -14,7 +14,7 @@ from shelfrank.serve.app import create_app
 from shelfrank.serve.service import Service
 
 OPERATIONS = ["/v1/rank", "/v1/rerank", "/v1/events"]
-OF_THE_PAGE = ["/v1/shop/search", "/v1/shop/explain", "/v1/shop/deeds"]
+OF_THE_PAGE = ["/v1/shop/search", "/v1/shop/explain", "/v1/shop/actions"]
 
 
 def test_every_route_is_described_with_an_example(client: TestClient) -> None:
@@ -34,7 +34,7 @@ def test_examples_are_answered_in_the_shape_that_is_described(client: TestClient
     shape.model_validate(answer.json())
 
 
-@pytest.mark.usefixtures("only_pages_take_in_events")
+@pytest.mark.usefixtures("only_pages_apply_events")
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"])
 @pytest.mark.parametrize("path", [*OPERATIONS, *OF_THE_PAGE])

@@ -141,7 +141,7 @@ def test_sliders_rank_again_at_once(page: Any, address: str) -> None:
     bought = [found["products"][product]["personalized"]["tasks"]["purchase"] for product in ids(page, "personalized")]
     assert bought == sorted(bought, reverse=True)
     page.locator("#weight-purchase").fill("0")
-    page.get_by_text("At least one task must count").wait_for()
+    page.get_by_text("At least one weight must be above 0").wait_for()
     found = wait_for_answer(page, lambda: page.get_by_role("button", name="As trained").click())
     assert page.locator("#notice").is_hidden()
     assert len({round(weight, 6) for weight in found["task_weights"].values()}) == 1
@@ -156,15 +156,15 @@ def test_a_slider_moves_by_keys(page: Any, address: str) -> None:
     assert float(slider.input_value()) == before + 1
 
 
-def test_a_place_has_its_reasons_by_keyboard(page: Any, address: str) -> None:
+def test_a_place_is_explained_by_keyboard(page: Any, address: str) -> None:
     start(page, address)
     title = page.locator("#personalized > li .title").first
     title.focus()
     title.press("Enter")
     dialog = page.get_by_role("dialog")
     dialog.locator(".signed li").first.wait_for()
-    assert dialog.get_by_text("Who is behind it").is_visible()
-    assert re.search(r"Place 1 for c03, \d+ for a neutral customer, \d+ by retrieval alone", dialog.inner_text())
+    assert dialog.get_by_text("Contribution by group").is_visible()
+    assert re.search(r"Rank 1 for c03, \d+ for a neutral customer, \d+ by retrieval alone", dialog.inner_text())
     for row in dialog.locator(".gates tbody tr").all():
         assert sum(int(cell.inner_text()) for cell in row.locator("td").all()) == pytest.approx(100, abs=3)
     page.keyboard.press("Escape")
@@ -205,9 +205,9 @@ def test_hostile_texts_are_shown_as_texts(page: Any, address: str) -> None:
     assert field.input_value() == HOSTILE_QUERY
 
 
-def test_nothing_found_is_said(page: Any, address: str) -> None:
+def test_a_query_without_results_is_answered(page: Any, address: str) -> None:
     start(page, address, query="zzzzzz")
-    page.get_by_text("Nothing in the shop is found for “zzzzzz”.").wait_for()
+    page.get_by_text("No products match “zzzzzz”.").wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -245,12 +245,12 @@ def test_it_loads_nothing_from_elsewhere(page: Any, address: str) -> None:
     assert all(url.startswith(address) for url in asked)
 
 
-def test_a_service_that_is_gone_is_told(browser: Any, address: str) -> None:
+def test_a_service_that_is_gone_is_reported(browser: Any, address: str) -> None:
     page = browser.new_page(viewport=WIDE)
     start(page, address)
     page.route("**/v1/shop/search", lambda route: route.abort())
     page.select_option("#shopper", "c05")
-    page.get_by_text("The service does not answer").wait_for()
+    page.get_by_text("The service does not respond").wait_for()
     page.close()
 
 
@@ -260,7 +260,7 @@ def test_a_key_is_asked_for(browser: Any, shop_bundle: Path, tmp_path: Path) -> 
         page = browser.new_page(viewport=WIDE)
         page.goto(f"{address}/#q=sofa")
         page.get_by_label("API key of this service").fill("open sesame")
-        wait_for_answer(page, lambda: page.get_by_role("button", name="Use it").click())
+        wait_for_answer(page, lambda: page.get_by_role("button", name="Use key").click())
         assert page.locator("#key").is_hidden()
         page.close()
 

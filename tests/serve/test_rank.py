@@ -15,7 +15,7 @@ from shelfrank.bundle.loaded import Bundle
 from shelfrank.bundle.store import BundleStore
 from shelfrank.features.request import PageRequest
 from shelfrank.serve.journal import Journal
-from shelfrank.serve.metrics import MOST_NAMES, OTHER
+from shelfrank.serve.metrics import MAX_NAMES, OTHER
 from shelfrank.serve.ranking import blend, engine_ranks, explained_in_time
 from shelfrank.serve.service import Service
 
@@ -157,8 +157,8 @@ def test_names_without_end_do_not_fill_the_metrics(client: TestClient) -> None:
         context = {f"name {i}": 1 for i in range(start, start + 80)}
         assert rank(client, {"query": "sofa", "context": context, "candidates": ["p001"]})["unknown_features"]
     counted = client.get("/metrics").text
-    assert counted.count("shelfrank_unknown_features_total{") == MOST_NAMES + 1
-    assert f'shelfrank_unknown_features_total{{feature="{OTHER}"}} {240 - MOST_NAMES}.0' in counted
+    assert counted.count("shelfrank_unknown_features_total{") == MAX_NAMES + 1
+    assert f'shelfrank_unknown_features_total{{feature="{OTHER}"}} {240 - MAX_NAMES}.0' in counted
 
 
 def test_the_bundle_lists_what_a_request_must_bring(client: TestClient) -> None:
@@ -220,6 +220,7 @@ def test_explanations_say_what_each_feature_and_side_did(client: TestClient, bun
     explained = [result["explanation"] for result in answer["results"] if "explanation" in result]
     assert len(explained) == 2
     for explanation in explained:
+        assert explanation["method"] == "occlusion"
         strengths = [abs(reason["fused"]) for reason in explanation["features"]]
         assert strengths == sorted(strengths, reverse=True)
         assert strengths[0] > 0
@@ -251,9 +252,9 @@ def test_a_page_is_not_lost_to_its_reasons(
 
     def slowly(bundle: Bundle, rows: object, chosen: np.ndarray, weights: object) -> list[dict]:
         time.sleep(1.2 * len(chosen))
-        return [{"features": [], "sides": [], "gates": None} for _ in chosen]
+        return [{"method": "occlusion", "features": [], "sides": [], "gates": None} for _ in chosen]
 
-    monkeypatch.setattr("shelfrank.serve.service.explanations", slowly)
+    monkeypatch.setattr("shelfrank.serve.ranking.explanations", slowly)
     with ready_client(make_service(deadline_s=3.0)) as client:
         answer = rank(client, body_of(asked, explain=6))
     assert not answer["degraded"]
@@ -281,7 +282,7 @@ def test_what_a_customer_does_changes_their_next_page(client: TestClient, bundle
     assert scores[0].keys() == {r["id"] for r in rank(client, earlier)["results"]}
 
 
-def test_events_that_change_nothing_are_told_by_reason(client: TestClient, bundle_path: Path) -> None:
+def test_events_that_change_nothing_are_counted_by_reason(client: TestClient, bundle_path: Path) -> None:
     product = golden_page(bundle_path).product_ids[0]
 
     def event(product: str, action: str, timestamp: str, query: str | None = "sofa") -> dict:
@@ -315,7 +316,7 @@ def test_events_that_cannot_be_written_are_not_accepted(
     click = {"action_name": "click", "user_query": "red sofa", "event_attributes": about}
     answer = client.post("/v1/events", json={"events": [click]})
     assert answer.status_code == 503
-    assert "No space left on device; none of these 1 was taken in" in answer.json()["detail"]
+    assert "No space left on device; none of these 1 was accepted" in answer.json()["detail"]
     assert "shelfrank_events_total 0.0" in client.get("/metrics").text
 
 
@@ -358,7 +359,7 @@ def test_an_error_of_the_model_is_no_error_of_the_page(
     assert "the graph is broken" in caplog.text
 
 
-def test_before_a_bundle_is_loaded_nobody_is_wanted_and_everybody_served(
+def test_before_a_bundle_is_loaded_pages_keep_the_engines_order(
     make_service: Callable[..., Service], bundle_path: Path, tmp_path: Path
 ) -> None:
     from shelfrank.serve.app import create_app

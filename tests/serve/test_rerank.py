@@ -25,7 +25,7 @@ def test_documents_are_ranked_by_their_ids(client: TestClient, bundle_path: Path
     assert answer["meta"] == {name: ranked[name] for name in told}
 
 
-def test_unknown_ids_and_features_are_told_here_too(client: TestClient) -> None:
+def test_unknown_ids_and_features_are_listed_here_too(client: TestClient) -> None:
     documents = [{"id": 7, "price": 3}, "new", {"id": 7}, "p001"]
     body = {"query": "sofa", "context": {"Device": "phone"}, "documents": documents}
     answer = client.post("/v1/rerank", json=body).json()

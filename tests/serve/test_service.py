@@ -1,4 +1,4 @@
-"""Events are taken in soon and in their order, but no page waits for many of them."""
+"""Events are applied soon and in their order, but no page waits for many of them."""
 
 import asyncio
 import threading
@@ -11,14 +11,10 @@ from serving import PATIENCE_S, golden_page
 
 from shelfrank.features.request import Event
 from shelfrank.features.store import FeatureStore
-from shelfrank.serve.service import TAKEN_IN, Service, Wanted
+from shelfrank.serve.ranking import Wanted
+from shelfrank.serve.service import EVENTS_PER_PAGE, Service
 
-BULK = 10 * TAKEN_IN
-
-
-def wanted_page(bundle: Path) -> Wanted:
-    asked = golden_page(bundle)
-    return Wanted(asked, [None] * len(asked.product_ids))
+BULK = 10 * EVENTS_PER_PAGE
 
 
 def bulk_events(bundle: Path, n: int = BULK) -> list[Event]:
@@ -32,7 +28,7 @@ def bulk_events(bundle: Path, n: int = BULK) -> list[Event]:
 
 
 @pytest.fixture
-def taken_in(monkeypatch: pytest.MonkeyPatch) -> list[list[Event]]:
+def applied(monkeypatch: pytest.MonkeyPatch) -> list[list[Event]]:
     """The events that stores are given, each time."""
     calls: list[list[Event]] = []
     add = FeatureStore.add_events
@@ -46,51 +42,51 @@ def taken_in(monkeypatch: pytest.MonkeyPatch) -> list[list[Event]]:
 
 
 def test_a_page_waits_for_a_few_events_and_the_rest_stays_in_order(
-    make_service: Callable[..., Service], bundle_path: Path, taken_in: list[list[Event]]
+    make_service: Callable[..., Service], bundle_path: Path, applied: list[list[Event]]
 ) -> None:
-    service, events, wanted = make_service(), bulk_events(bundle_path), wanted_page(bundle_path)
+    service, events, page = make_service(), bulk_events(bundle_path), golden_page(bundle_path)
 
     async def ask() -> None:
         await service.add_events(events)
-        assert not taken_in
-        for number in range(1, BULK // TAKEN_IN + 1):
-            assert (await service.rank(wanted)).reason is None
-            assert len(taken_in) == number
-        await service.rank(wanted)
+        assert not applied
+        for number in range(1, BULK // EVENTS_PER_PAGE + 1):
+            assert (await service.rank(page, Wanted())).reason is None
+            assert len(applied) == number
+        await service.rank(page, Wanted())
 
     asyncio.run(ask())
-    assert [len(some) for some in taken_in] == [TAKEN_IN] * (BULK // TAKEN_IN)
-    assert [event for some in taken_in for event in some] == events
+    assert [len(some) for some in applied] == [EVENTS_PER_PAGE] * (BULK // EVENTS_PER_PAGE)
+    assert [event for some in applied for event in some] == events
 
 
-def test_events_are_taken_in_without_a_page(
-    make_service: Callable[..., Service], bundle_path: Path, taken_in: list[list[Event]]
+def test_events_are_applied_without_a_page(
+    make_service: Callable[..., Service], bundle_path: Path, applied: list[list[Event]]
 ) -> None:
     service, events = make_service(), bulk_events(bundle_path)
 
     async def wait() -> None:
-        taking_in = asyncio.create_task(service.take_in_events())
+        applying = asyncio.create_task(service.apply_events())
         deadline = time.monotonic() + PATIENCE_S
         for some in (events[:-1], events[-1:]):
             await service.add_events(some)
-            while sum(map(len, taken_in)) < events.index(some[-1]) + 1:
-                assert time.monotonic() < deadline, "events were not taken in"
+            while sum(map(len, applied)) < events.index(some[-1]) + 1:
+                assert time.monotonic() < deadline, "events were not applied"
                 await asyncio.sleep(0.01)
-        taking_in.cancel()
+        applying.cancel()
 
     asyncio.run(wait())
-    assert max(map(len, taken_in)) <= TAKEN_IN
-    assert [event for some in taken_in for event in some] == events
+    assert max(map(len, applied)) <= EVENTS_PER_PAGE
+    assert [event for some in applied for event in some] == events
 
 
-def test_events_that_fail_once_do_not_end_the_taking_in(
+def test_events_that_fail_once_are_tried_again(
     make_service: Callable[..., Service],
     bundle_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     service, (event,) = make_service(), bulk_events(bundle_path, 1)
-    monkeypatch.setattr("shelfrank.serve.service.AFTER_FAILURE_S", 0.01)
+    monkeypatch.setattr("shelfrank.serve.service.RETRY_EVENTS_S", 0.01)
     add, calls = FeatureStore.add_events, []
 
     def fail_once(self: FeatureStore, events: list[Event]) -> None:
@@ -102,33 +98,33 @@ def test_events_that_fail_once_do_not_end_the_taking_in(
     monkeypatch.setattr(FeatureStore, "add_events", fail_once)
 
     async def wait() -> None:
-        taking_in = asyncio.create_task(service.take_in_events())
+        applying = asyncio.create_task(service.apply_events())
         deadline = time.monotonic() + PATIENCE_S
         for number in (1, 2):
             await service.add_events([event])
             while len(calls) < number:
-                assert time.monotonic() < deadline, "events were not taken in"
+                assert time.monotonic() < deadline, "events were not applied"
                 await asyncio.sleep(0.01)
-        taking_in.cancel()
+        applying.cancel()
 
     asyncio.run(wait())
     assert "a page of the tables is gone" in caplog.text
 
 
-def test_a_bundle_that_loads_takes_in_all_at_once(
-    make_service: Callable[..., Service], bundle_path: Path, taken_in: list[list[Event]]
+def test_a_bundle_that_loads_applies_all_at_once(
+    make_service: Callable[..., Service], bundle_path: Path, applied: list[list[Event]]
 ) -> None:
     events = bulk_events(bundle_path)
     asyncio.run(make_service(load=False).add_events(events))
     make_service()
-    assert taken_in == [events]
+    assert applied == [events]
 
 
 def test_events_are_looked_at_beside_the_loop(
     make_service: Callable[..., Service], bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service, threads = make_service(), set[int]()
-    monkeypatch.setattr(FeatureStore, "passed_over", lambda _, event: threads.add(threading.get_ident()) or "told")
-    assert asyncio.run(service.add_events(bulk_events(bundle_path, 3))) == {"told": 3}
+    monkeypatch.setattr(FeatureStore, "passed_over", lambda _, event: threads.add(threading.get_ident()) or "unknown")
+    assert asyncio.run(service.add_events(bulk_events(bundle_path, 3))) == {"unknown": 3}
     assert threads
     assert threading.get_ident() not in threads

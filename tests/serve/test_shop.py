@@ -1,4 +1,4 @@
-"""What the page is told: two orders of the same products, who does what, and why."""
+"""The routes of the page: two orders of the same products, actions, explanations."""
 
 import asyncio
 from collections import Counter
@@ -13,12 +13,13 @@ from serving import HOSTILE_QUERY, ready_client, wait_until
 from starlette.testclient import TestClient
 
 from shelfrank.bundle.loaded import Bundle
-from shelfrank.bundle.shop import LATEST, LEAST_CLICKS
+from shelfrank.bundle.shop import LATEST, MIN_CLICKS
 from shelfrank.bundle.store import BundleStore
 from shelfrank.features.request import PageRequest
 from shelfrank.metrics import personalization_degree
+from shelfrank.serve.ranking import Wanted
 from shelfrank.serve.service import Service
-from shelfrank.serve.shop import ShopQuery, kept_shift_us
+from shelfrank.serve.shop import kept_shift_us
 
 QUERY = "sofa"
 DAY_US = 86_400 * 1_000_000
@@ -43,7 +44,7 @@ def impressions(shop_bundle: Path) -> list[dict[str, Any]]:
 
 
 def test_the_orders_are_the_bundles_own(page: TestClient, shop_bundle: Path) -> None:
-    found = search(page, customer_id="c03", n_shown=40)
+    found = search(page, customer_id="c03", top_n=40)
     bundle = Bundle.open(BundleStore(shop_bundle).open().path)
     ids = sorted(found["products"], key=lambda product: found["products"][product]["engine_rank"])
     assert len(ids) == found["candidates"] > 10
@@ -89,16 +90,17 @@ def test_short_pages_have_no_degree_and_nothing_found_is_no_error(page: TestClie
     assert few["personalization_degree"] is None
 
 
-def test_strangers_are_told_apart_from_nobody(page: TestClient) -> None:
+def test_unknown_customers_are_marked(page: TestClient) -> None:
     assert search(page, customer_id="nobody")["unknown_customer"]
     assert not search(page, customer_id="c03")["unknown_customer"]
 
 
-def test_explanations_begin_with_what_counts_most(page: TestClient) -> None:
+def test_explanations_start_with_the_strongest_feature(page: TestClient) -> None:
     found = search(page, customer_id="c03")
     product = found["personalized"][0]
     body = {"query": QUERY, "customer_id": "c03", "product_id": product}
     told = page.post("/v1/shop/explain", json=body).json()
+    assert told["method"] == "occlusion"
     strengths = [abs(reason["fused"]) for reason in told["features"]]
     assert strengths == sorted(strengths, reverse=True)
     assert strengths[0] > 0
@@ -116,16 +118,16 @@ def test_explanations_begin_with_what_counts_most(page: TestClient) -> None:
     assert "one of the query's 40 candidates" in refused.json()["detail"]
 
 
-def test_deeds_change_the_next_page(page: TestClient) -> None:
+def test_actions_change_the_next_page(page: TestClient) -> None:
     before = search(page, customer_id="c03", session_id="now")
     product = before["personalized"][4]
     body = {"query": QUERY, "product_id": product, "customer_id": "c03", "session_id": "now", "position": 5}
-    answer = page.post("/v1/shop/deeds", json={**body, "action": "purchase"})
+    answer = page.post("/v1/shop/actions", json={**body, "action": "purchase"})
     assert (answer.status_code, answer.json()) == (202, {"accepted": 4, "passed_over": {}})
     after = search(page, customer_id="c03", session_id="now")
     tasks = [each["products"][product]["personalized"]["tasks"] for each in (before, after)]
     assert tasks[0] != tasks[1]
-    assert page.post("/v1/shop/deeds", json={**body, "action": "steal"}).status_code == 422
+    assert page.post("/v1/shop/actions", json={**body, "action": "steal"}).status_code == 422
 
 
 def test_an_old_log_is_shown_as_of_its_end(page: TestClient, shop_bundle: Path) -> None:
@@ -158,18 +160,18 @@ def test_who_comes_later_sees_what_was_clicked(make_service: Callable[..., Servi
         before = search(client, customer_id="c03")
         body = {"query": QUERY, "product_id": before["personalized"][4], "customer_id": "c03", "action": "purchase"}
         wait_until(lambda: client.get("/v1/shop").json()["now_us"] > before["now_us"] + HEAD_START_US)
-        assert client.post("/v1/shop/deeds", json=body).status_code == 202
+        assert client.post("/v1/shop/actions", json=body).status_code == 202
         clicked_us = client.get("/v1/shop").json()["now_us"]
         asyncio.run(later.start())
-        found = asyncio.run(later.of_shop(lambda shop: shop.search(ShopQuery(QUERY, "c03"))))
+        found = asyncio.run(later.with_shop(lambda shop: shop.search(PageRequest(QUERY, [], "c03"), Wanted())))
     assert found["now_us"] > clicked_us
 
 
-def test_shoppers_are_told_what_they_did(page: TestClient, shop_bundle: Path) -> None:
+def test_shoppers_have_their_history(page: TestClient, shop_bundle: Path) -> None:
     rows = impressions(shop_bundle)
     shoppers = page.get("/v1/shop").json()["shoppers"]
     clicks = Counter(row["customer_id"] for row in rows if row["click"] and row["customer_id"])
-    expected = sorted((each for each in clicks if clicks[each] >= LEAST_CLICKS), key=lambda each: (-clicks[each], each))
+    expected = sorted((each for each in clicks if clicks[each] >= MIN_CLICKS), key=lambda each: (-clicks[each], each))
     assert [shopper["id"] for shopper in shoppers] == expected
     for shopper in shoppers:
         own = [row for row in rows if row["customer_id"] == shopper["id"]]

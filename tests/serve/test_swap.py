@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import PATIENCE_S, body_of, golden_page, publish_again, ready_client, wait_until
+from serving import PATIENCE_S, body_of, golden_page, publish_again, publish_aged, ready_client, wait_until
 from starlette.testclient import TestClient
 
 from damaged_graph import damage_scales
@@ -17,9 +17,11 @@ from shelfrank.bundle.export import ExportSettings, export
 from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.store import CURRENT, BundleStore
 from shelfrank.core.artifact import Draft, write_atomic
+from shelfrank.core.errors import UserError
 from shelfrank.features.request import PageRequest
 from shelfrank.rankers.run import train
-from shelfrank.serve.service import Answer, Service, Wanted
+from shelfrank.serve.ranking import Answer, Wanted
+from shelfrank.serve.service import Service
 from tiny import tiny
 
 SWAPS, EVERY = 6, 3
@@ -119,7 +121,7 @@ def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
         return score(bundle, asked)
 
     async def swap() -> Answer:
-        page = asyncio.create_task(service.rank(Wanted(asked, [None] * len(asked.product_ids))))
+        page = asyncio.create_task(service.rank(asked, Wanted()))
         assert await asyncio.to_thread(begun.wait, PATIENCE_S)
         publish_again(own_bundle, 1)
         assert await service.reload()
@@ -144,6 +146,22 @@ def test_a_bad_pointer_at_the_start_leaves_the_newest_good_version(
     good = publish_again(own_bundle, 1)
     publish_again(own_bundle, 2, is_wrong=True)
     assert make_service(own_bundle).version == good
+
+
+def test_where_no_version_opens_the_pointers_reason_is_given(
+    make_service: Callable[..., Service], bundle_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UserError, match="must hold a complete bundle, but it has none; run `shelfrank export"):
+        make_service(BundleStore(tmp_path / "nothing"))
+    store = BundleStore(tmp_path / "aged")
+    first = publish_aged(BundleStore(bundle_path), store.path)
+    with pytest.raises(UserError, match=r"must hold online features of version \d+, but it is of \d+; export again$"):
+        make_service(store)
+    publish_again(store, 1)
+    store.point(first)
+    with pytest.raises(UserError, match=rf"{first}/features must .*; no other version can be opened either"):
+        make_service(store)
+    assert not caplog.records
 
 
 def test_a_new_bundle_knows_what_visitors_did_before(

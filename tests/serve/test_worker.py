@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from serving import PATIENCE_S, body_of, golden_page, is_up, publish_again, served, wait_until
+from serving import PATIENCE_S, body_of, golden_page, is_up, publish_again, publish_aged, served, wait_until
 
 from shelfrank.bundle.store import BundleStore
 
@@ -160,6 +160,50 @@ def test_a_process_that_died_is_gone_from_the_metrics(own_bundle: BundleStore) -
         new = publish_again(own_bundle, 1)
         wait_until(lambda: versions() == {old: "0.0", new: "1.0"})
         wait_until(lambda: len(pids(address)) == 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_service_that_can_open_no_version_says_why_and_ends(bundle_path: Path, tmp_path: Path, workers: int) -> None:
+    name = publish_aged(BundleStore(bundle_path), tmp_path / "bundle")
+    process = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "shelfrank",
+            "serve",
+            str(tmp_path / "bundle"),
+            "--port",
+            "0",
+            "--workers",
+            str(workers),
+        ],
+        timeout=PATIENCE_S,
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.returncode == 2
+    first, said = process.stderr.splitlines()
+    assert first.startswith("serving ")
+    assert re.fullmatch(rf"error: \S+/{name}/features must hold online features of version .*; export again", said)
+
+
+def test_a_process_that_dies_while_others_serve_waits_for_a_good_version(own_bundle: BundleStore) -> None:
+    lines: list[str] = []
+    options = ("--workers", "2", "--poll-s", "0.2")
+    with served(own_bundle.path, *options, lines=lines) as (process, address):
+        wait_until(lambda: len(pids(address)) == 2)
+        body = body_of(golden_page(own_bundle.path))
+        file = own_bundle.open().path / "schema.yaml"
+        content = file.read_bytes()
+        file.write_bytes(content + b"#")
+        os.kill(pids(address)[0], signal.SIGKILL)
+        wait_until(lambda: any("no bundle is loaded: " in line for line in lines))
+        assert httpx2.post(f"{address}/v1/rank", json=body).status_code == 200
+        file.write_bytes(content)
+        wait_until(lambda: len(pids(address)) == 2)
+        assert process.poll() is None
 
 
 def test_processes_end_with_their_supervisor_however_it_ends(bundle_path: Path) -> None:

@@ -45,7 +45,7 @@ from shelfrank.api.experiments import CensusComparison, Reproduction, compare_ce
 from shelfrank.api.figures import Comparison, Evaluation, compare, evaluate
 from shelfrank.api.logs import SearchLog, import_log, simulate, validate
 from shelfrank.api.runs import describe, explain, model_card, rankers, track, train
-from shelfrank.api.serving import bench, serve
+from shelfrank.api.serving import serve
 from shelfrank.api.tuning import tune, tune_fusion
 from shelfrank.core.errors import UserError
 
@@ -67,7 +67,6 @@ __all__ = [
     "SemanticScores",
     "Tuning",
     "UserError",
-    "bench",
     "bundle_versions",
     "compare",
     "compare_census",

@@ -143,8 +143,8 @@ class Bundle(Artifact):
 
         from shelfrank.core.schema import one_sentence
         from shelfrank.serve.api import RankRequest, RankResponse
-        from shelfrank.serve.pages import ranked_page, wanted_page
-        from shelfrank.serve.service import rank_page
+        from shelfrank.serve.pages import ranked_page, read_page
+        from shelfrank.serve.ranking import rank_page
 
         started = time.perf_counter()
         body = {
@@ -164,9 +164,9 @@ class Bundle(Artifact):
             request = RankRequest.model_validate(body)
         except ValidationError as error:
             raise UserError(one_sentence("Bundle.rank", error)) from error
-        wanted = wanted_page(request)
-        answer = rank_page(self._loaded, wanted)
-        return RankResponse.model_validate(ranked_page(answer, wanted.asked.product_ids, started))
+        page, options = read_page(request)
+        ranked = rank_page(self._loaded, page, options)
+        return RankResponse.model_validate(ranked_page(ranked, page.product_ids, started))
 
     @cached_property
     def _loaded(self) -> "LoadedBundle":

@@ -1,13 +1,9 @@
-"""The service and its load test; the command line's, as they hold the process."""
+"""The service: the command line's, as it holds the process."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from shelfrank.api.arguments import Location, Precision, checked, optional_path
-
-if TYPE_CHECKING:
-    from shelfrank.serve.bench import Bench
 
 
 @checked
@@ -58,52 +54,10 @@ def serve(
             precision=precision,
             keys=tuple(keys),
             deadline_s=deadline_ms / 1e3,
-            most_body_bytes=max_body_kb * 1000,
+            max_body_bytes=max_body_kb * 1000,
             poll_s=poll_s,
             drain_s=drain_s,
             state=optional_path(state),
             has_page=is_loopback(host) if page is None else page,
-        )
-    )
-
-
-@checked
-def bench(
-    bundle: Location,
-    *,
-    candidates: Sequence[int] = (),
-    rate: float = 20.0,
-    seconds: float = 20.0,
-    precision: Precision | None = None,
-    soak: int = 0,
-) -> "Bench":
-    """Measures a bundle's service on one core over HTTP: every query is new, and requests come when they are due.
-
-    Args:
-        bundle: A bundle's folder.
-        candidates: Candidates of a page, one load each; none takes 50 to 1,000.
-        rate: Requests a second.
-        seconds: Length of each load.
-        precision: What is measured; None measures both.
-        soak: Requests after which memory must be what it was.
-
-    Returns:
-        The latencies; `as_dict()` gives plain data, `lines()` text.
-
-    Raises:
-        UserError: Where the bundle has no complete version, or its service does not start.
-    """
-    from shelfrank.serve.bench import BenchSettings
-    from shelfrank.serve.bench import bench as run
-
-    defaults = BenchSettings(Path(bundle))
-    return run(
-        BenchSettings(
-            store=Path(bundle),
-            candidates=tuple(candidates) or defaults.candidates,
-            rate=rate,
-            seconds=seconds,
-            precisions=(precision,) if precision else defaults.precisions,
-            soak=soak,
         )
     )

@@ -24,7 +24,7 @@ from shelfrank.bundle.onnx import (
     untrained_layers,
 )
 from shelfrank.bundle.release import Gate, ReleaseComparison, compare_for_release, require_better
-from shelfrank.bundle.replay import pages_as_asked, replay, spread
+from shelfrank.bundle.replay import logged_pages, replay, spread
 from shelfrank.bundle.shop import write_shop
 from shelfrank.bundle.spec import (
     FEATURES,
@@ -60,18 +60,18 @@ EXPORT_VERSION = 5
 """Part of every version's inputs: raise it when the same run gives another bundle."""
 SEMANTIC_FEATURE = "semantic_score"
 MODELS = {"shown_order": "position", "popularity": "rates", "xgboost": "xgboost", "lambdamart": "lambdamart"}
-"""What scores a ranker in the service, a name in `SCORERS`; every other ranker is a network."""
+"""The scorer of a ranker in the service, a name in `SCORERS`; every other ranker is a network."""
 RUN_FILES = ("weights.safetensors", "text_model.json", "model.txt", "model.ubj", "config.yaml")
 PREPARED_FILES = ("encoder.json", "columns.json", "schema.yaml")
 VECTOR_TEXTS = 4096
 """Products whose vectors are in memory at a time."""
 SAMPLED = 5000
-"""Products, queries and customers, at most, that a load test is made of."""
+"""Maximum number of products, queries and customers for a load test."""
 
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What goes into a version beside the run.
+    """Content of a version beside the run.
 
     Attributes:
         int8: Whether the graphs are there in 8-bit integers too.
@@ -88,12 +88,12 @@ class ExportSettings:
 
 @dataclass(frozen=True)
 class Exported:
-    """What became of an export.
+    """The result of an export.
 
     Attributes:
         version: The version's name.
         changed: Whether it was written now.
-        comparisons: The run against what it replaces.
+        comparisons: The run against the shown order and the current version.
     """
 
     version: str
@@ -114,13 +114,13 @@ def export(
     Args:
         run_path: A finished run.
         out: The bundle's folder.
-        settings: What goes in beside the run.
+        settings: Content beside the run.
         evaluation_path: An evaluation of the run, for the model card.
         scores_path: The semantic scores that the data was prepared with; None looks beside the prepared data.
-        gate: What the run must be better than; None publishes any, and compares it.
+        gate: References that the run must beat; None compares and publishes any run.
 
     Returns:
-        The version's name, whether it was written now, and how the run compares with what it replaces.
+        The version's name, whether it was written now, and the comparisons.
 
     Raises:
         UserError: Where the run, its data or its log cannot be read, the semantic scores cannot be found, or the run is
@@ -315,12 +315,12 @@ class _Export:
             position=np.array(some.position),
             expected=self._offline(some),
         ).save(self.folder / GOLDEN)
-        asked = pages_as_asked(self.log, self.prepared, "test", chosen)
+        pages = logged_pages(self.log, self.prepared, "test", chosen)
         bundles: dict[Precision, Bundle] = {
             precision: Bundle.open(self.folder, precision) for precision in spec.precisions
         }
         requests = []
-        for page in asked:
+        for page in pages:
             expected: dict[Precision, list[list[float]]] = {
                 name: np.asarray(each.score(page).scores).tolist() for name, each in bundles.items()
             }
@@ -332,7 +332,7 @@ class _Export:
             except UserError as error:
                 if precision == "fp32":
                     raise
-                # A service that is asked for it serves float32 instead, unless its processor does better.
+                # The service serves float32 instead, unless its processor computes them more exactly.
                 self.draft.info["missed"] = {precision: str(error)}
         return self._quality(rows, bundles)
 
@@ -342,7 +342,7 @@ class _Export:
             return {}
         some = rows.searches(chosen)
         offline = self._offline(some)
-        pages = pages_as_asked(self.log, self.prepared, "test", chosen)
+        pages = logged_pages(self.log, self.prepared, "test", chosen)
         quality = {name: replay(bundle, pages, some, offline) for name, bundle in bundles.items()}
         (self.folder / "quality.json").write_text(json.dumps(quality, indent=1), encoding="utf-8")
         return quality
@@ -366,13 +366,13 @@ class _Export:
 
 
 def _semantic_scores(prepared: PreparedData, path: Path | None) -> SemanticScores | None:
-    wanted = prepared.manifest.inputs.get("semantic_scores")
-    if wanted is None:
+    needed = prepared.manifest.inputs.get("semantic_scores")
+    if needed is None:
         return None
     beside = sorted(folder.parent for folder in prepared.path.parent.glob("*/manifest.json"))
     for folder in beside if path is None else [path]:
         with contextlib.suppress(UserError):
-            if read_manifest(folder, SCORES_KIND).fingerprint == wanted:
+            if read_manifest(folder, SCORES_KIND).fingerprint == needed:
                 return SemanticScores.open(folder)
     raise UserError(
         f"export needs the semantic scores that {prepared.path} was prepared with, but they are not "

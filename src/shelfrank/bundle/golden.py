@@ -1,8 +1,8 @@
-"""Golden pages: what a bundle must answer, checked before it serves.
+"""Golden pages: scores that a bundle must reproduce before it serves.
 
 `rows` are encoded rows of the test split with the scores of the run itself, so that they test graphs, tokenizer and
-vectors. `requests` are pages as a caller asks for them, with the scores of the bundle when it was exported, so that
-they test the whole path.
+vectors. `requests` are pages as a caller sends them, with the scores of the bundle when it was exported, so that they
+test the whole path.
 """
 
 import json
@@ -24,7 +24,7 @@ TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 2e-2}
 """How far a score may be from the same graphs' score at export. Sums of 8-bit products are exact on every processor,
 but a float32 number in its last bit can round to the next of 256 steps."""
 RUN_TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 5e-2}
-"""How far a score may be from the run's own: what the precision costs."""
+"""How far a score may be from the run's own: the loss of the precision."""
 ROWS, PAGES, REQUESTS = "rows.safetensors", "pages.json", "requests.json"
 
 
@@ -38,7 +38,7 @@ class GoldenRows:
         numerical: All columns of the prepared data.
         categorical: All columns of the prepared data.
         product_idx: Each row's product.
-        position: Where it was shown.
+        position: Position on the page, from 1.
         expected: The run's own scores.
     """
 
@@ -63,7 +63,7 @@ class GoldenRows:
         return cls(queries=tuple(json.loads((folder / PAGES).read_text(encoding="utf-8"))), **arrays)
 
     def scores(self, bundle: Bundle) -> Float[np.ndarray, "rows n_tasks"]:
-        """What a bundle makes of them."""
+        """Scores the rows with a bundle."""
         parts = [np.empty((0, self.expected.shape[1]), np.float32)]
         for page, query in enumerate(self.queries):
             some = slice(int(self.offsets[page]), int(self.offsets[page + 1]))
@@ -76,10 +76,10 @@ class GoldenRows:
 
 @dataclass(frozen=True)
 class GoldenRequest:
-    """One page as a caller asks for it.
+    """One page as a caller sends it.
 
     Attributes:
-        asked: What is asked.
+        asked: The page request.
         expected: By precision, a score per candidate and task.
     """
 
@@ -104,18 +104,18 @@ def open_checked(
 ) -> tuple[Bundle, str | None]:
     """Opens a version in the precision that is served and checks its golden pages, before it has seen any event.
 
-    Where this processor does not give the 8-bit graphs the stated precision, the float32 graphs serve instead.
+    If this processor does not compute the 8-bit graphs to the stated tolerance, the float32 graphs serve instead.
 
     Args:
         folder: The version's folder.
-        precision: In which precision graphs should compute.
+        precision: Requested precision of the graphs.
         cached: Query vectors that are kept.
 
     Returns:
-        The bundle, and why it computes in float32 instead; None where it computes as it should.
+        The bundle, and why it computes in float32 instead; None if it has the requested precision.
 
     Raises:
-        UserError: Where a file cannot be read, the bundle has no such precision, or its float32 graphs are off too.
+        UserError: If a file cannot be read, the bundle has no such precision, or its float32 graphs are off too.
     """
     reason = None
     if precision == "int8" and precision in Spec.load(folder).precisions:
@@ -123,7 +123,7 @@ def open_checked(
             bundle = Bundle.open(folder, precision, cached)
             check_golden(bundle, folder)
             return bundle, None
-        except Exception as error:  # Whatever is wrong with 8-bit graphs, float32 is checked by itself.
+        except Exception as error:  # Any failure of the 8-bit graphs leaves float32, which is checked by itself.
             reason, precision = str(error) or type(error).__name__, "fp32"
     bundle = Bundle.open(folder, precision, cached)
     check_golden(bundle, folder)
@@ -143,7 +143,7 @@ def check_golden(bundle: Bundle, folder: Path) -> float:
         The largest difference from the run's own scores.
 
     Raises:
-        UserError: Where a score is further off than it may be.
+        UserError: If a score is outside the tolerance.
     """
     rows = GoldenRows.load(folder / GOLDEN)
     from_run = _gap(rows.scores(bundle), rows.expected)
@@ -161,6 +161,6 @@ def check_golden(bundle: Bundle, folder: Path) -> float:
     return from_run
 
 
-def _gap(found: Float[np.ndarray, "rows n_tasks"], expected: Float[np.ndarray, "rows n_tasks"]) -> float:
+def _gap(scores: Float[np.ndarray, "rows n_tasks"], expected: Float[np.ndarray, "rows n_tasks"]) -> float:
     """The largest difference, relative where scores are larger than 1: trees that rank give scores of any size."""
-    return float((np.abs(found - expected) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))
+    return float((np.abs(scores - expected) / np.maximum(np.abs(expected), 1.0)).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""A bundle in memory: from what is asked to scores."""
+"""A bundle in memory: from a page request to scores."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,9 +31,8 @@ class Scored:
     """A page with its scores.
 
     Attributes:
-        page: What the ranker saw, before columns that it must not see were left out; its missing features are those
-            that the score can depend on.
-        rows: What the ranker saw.
+        page: The encoded page with all columns; its missing features are those that the score can depend on.
+        rows: The columns that the ranker sees.
         scores: One per candidate and task, in the order of the candidates.
     """
 
@@ -48,15 +47,15 @@ class Bundle:
 
     Attributes:
         name: The version's name.
-        spec: What it is.
-        precision: In which precision its graphs compute.
+        spec: The content of `bundle.json`.
+        precision: Precision of its graphs.
         features: The online feature tables.
         scorer: The ranker.
-        matching: Reads queries for the ranker; None where it reads no text.
-        semantic: Reads queries for the semantic score, where it can in one pass for both; None where the features have
-            none.
-        product_vectors: A vector per product of the catalogue and, last, that of a product without text; None where
-            the ranker reads no text.
+        matching: Encodes queries for the ranker; None if it reads no text.
+        semantic: Encodes queries for the semantic score, if possible in one pass with `matching`; None if the features
+            have none.
+        product_vectors: A vector per product of the catalogue and, last, that of a product without text; None if the
+            ranker reads no text.
     """
 
     name: str
@@ -75,18 +74,18 @@ class Bundle:
         precision: Precision = "fp32",
         cached: int = CACHED_QUERIES,
     ) -> "Bundle":
-        """Opens a version whose files are as its manifest says.
+        """Opens a version whose files match its manifest.
 
         Args:
             folder: The version's folder.
-            precision: In which precision graphs compute.
-            cached: Query vectors that are kept.
+            precision: Precision of the graphs.
+            cached: Size of the cache of query vectors.
 
         Returns:
             The bundle.
 
         Raises:
-            UserError: Where a file cannot be read, or the bundle has no such precision.
+            UserError: If a file cannot be read, or the bundle has no such precision.
         """
         spec = Spec.load(folder)
         if precision not in spec.precisions:
@@ -118,27 +117,27 @@ class Bundle:
             product_vectors=vectors,
         )
 
-    def score(self, asked: PageRequest) -> Scored:
-        """Features, then scores."""
-        page = self.features.page(asked, self.semantic_vector(asked.query))
+    def score(self, request: PageRequest) -> Scored:
+        """Computes the features of a page, then its scores."""
+        page = self.features.page(request, self.semantic_vector(request.query))
         read = {each.name for each in self.spec.request_features}
         page = replace(page, missing_features={name: n for name, n in page.missing_features.items() if name in read})
         n_rows = len(page.product_idx)
-        position = np.arange(1, n_rows + 1) if asked.positions is None else np.asarray(asked.positions)
-        return self._score(asked.query, page, position)
+        position = np.arange(1, n_rows + 1) if request.positions is None else np.asarray(request.positions)
+        return self._score(request.query, page, position)
 
-    def score_neutrally(self, asked: PageRequest, scored: Scored, mode: Neutral) -> Scored:
-        """The same page for a neutral customer; see `Split.neutral`.
+    def score_neutrally(self, request: PageRequest, scored: Scored, mode: Neutral) -> Scored:
+        """Scores the same page for a neutral customer; see `Split.neutral`.
 
         Args:
-            asked: What was asked.
-            scored: What came of it.
-            mode: What a neutral customer is.
+            request: The page request.
+            scored: The page with its scores for the customer.
+            mode: Definition of a neutral customer.
 
         Returns:
             The page with its scores.
         """
-        return self._score(asked.query, scored.page.neutral(mode), scored.rows.position)
+        return self._score(request.query, scored.page.neutral(mode), scored.rows.position)
 
     def _score(self, query: str, page: Page, position: Int[np.ndarray, " rows"]) -> Scored:
         rows = self.rows(
@@ -154,7 +153,7 @@ class Bundle:
         product_idx: Int[np.ndarray, " rows"],
         position: Int[np.ndarray, " rows"],
     ) -> Rows:
-        """What the ranker may see of an encoded page, with its texts' vectors."""
+        """Selects the columns that the ranker sees of an encoded page, and adds the vectors of its texts."""
         spec = self.spec
         return Rows(
             numerical=np.ascontiguousarray(numerical[:, spec.numerical], dtype=np.float32),
@@ -166,7 +165,7 @@ class Bundle:
         )
 
     def semantic_vector(self, query: str) -> Float32[np.ndarray, " d"] | None:
-        """The query's embedding as offline scoring stores it; None where the query is blank or no score needs it."""
+        """The query's embedding as offline scoring stores it; None for a blank query or without a semantic score."""
         query = self.features.spelling.query(query)
         if self.semantic is None or not query.strip():
             return None

@@ -1,4 +1,4 @@
-"""Queries as vectors: tokenizer and graph in this process, and the latest vectors kept."""
+"""Queries as vectors: tokenizer and graph in this process, with a cache."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32
 
-from shelfrank.bundle.scorers import only_what_is_asked, open_graph
+from shelfrank.bundle.scorers import only_requested_outputs, open_graph
 from shelfrank.core.errors import UserError
 
 
 class QueryReader:
-    """Runs a graph that gives one vector of a query or more, and keeps what came of the latest queries.
+    """Runs a graph that computes one or more vectors of a query, and caches those of the latest queries.
 
     Args:
         graph: The graph.
         tokenizer: Its `tokenizer.json`.
-        max_tokens: For each vector, in the graph's order, the tokens that are read of a query for it, special ones
+        max_tokens: For each vector, in the graph's order, the maximum number of tokens of a query, special ones
             included.
-        cached: Queries whose vectors are kept, the latest used.
+        cached: Size of the cache, in queries; the least recently used are dropped.
     """
 
     def __init__(self, graph: Path, tokenizer: Path, max_tokens: Sequence[int], cached: int) -> None:
         self.session = open_graph(graph)
-        self.options = only_what_is_asked()
+        self.options = only_requested_outputs()
         self.outputs: list[str] = [each.name for each in self.session.get_outputs()]
         by_limit = {limit: _tokenizer(tokenizer, limit) for limit in max_tokens}
         self.tokenizers = [by_limit[limit] for limit in max_tokens]
@@ -33,8 +33,8 @@ class QueryReader:
         self._queries: OrderedDict[str, dict[int, Float32[np.ndarray, "1 d"]]] = OrderedDict()
 
     def make_encoders(self) -> "tuple[QueryEncoder, ...]":
-        """What gives each vector, in the graph's order."""
-        # The reader does not keep them: an old bundle's graph would be in a cycle, and stay in memory.
+        """Makes the encoder of each vector, in the graph's order."""
+        # The reader does not store them: an old bundle's graph would be in a cycle, and stay in memory.
         return tuple(QueryEncoder(self, place) for place in range(len(self.outputs)))
 
     def tokens(self, text: str, place: int) -> list[int]:
@@ -42,7 +42,7 @@ class QueryReader:
         return self.tokenizers[place].encode(text).ids
 
     def known(self, text: str, place: int) -> Float32[np.ndarray, "1 d"] | None:
-        """A vector that is kept."""
+        """Looks up a vector in the cache."""
         vectors = self._queries.get(text)
         if vectors is None:
             return None
@@ -52,15 +52,15 @@ class QueryReader:
     def read(self, text: str, place: int) -> Float32[np.ndarray, "1 d"]:
         """Runs the graph for a vector, and for those before it in the same pass.
 
-        A text that is cut at another length for these is another text to them, and is left to a pass of its own.
+        Those for which the text is truncated at another length need a pass of their own.
         """
         ids = self.tokens(text, place)
         own = self.tokenizers[place]
         places = [i for i in range(place + 1) if self.tokenizers[i] is own or self.tokens(text, i) == ids]
         names = [self.outputs[i] for i in places]
-        made = self.session.run(names, {"ids": np.array([ids], dtype=np.int64)}, self.options)
+        computed = self.session.run(names, {"ids": np.array([ids], dtype=np.int64)}, self.options)
         vectors = self._queries.setdefault(text, {})
-        vectors.update(zip(places, made, strict=True))
+        vectors.update(zip(places, computed, strict=True))
         if len(self._queries) > self.cached:
             self._queries.popitem(last=False)
         return vectors[place]
@@ -71,15 +71,15 @@ class QueryReader:
 
 
 class QueryEncoder:
-    """Turns a query into one of the vectors that a graph gives.
+    """Turns a query into one of the vectors of a graph.
 
     Args:
-        reader: What runs the graph.
-        place: Which of its vectors.
+        reader: The reader that runs the graph.
+        place: Index of the vector.
 
     Attributes:
-        hits: Vectors that were known, be it from a pass for another vector.
-        misses: Passes that were made.
+        hits: Vectors from the cache, including those of a pass for another vector.
+        misses: Passes of the graph.
     """
 
     def __init__(self, reader: QueryReader, place: int) -> None:
@@ -92,10 +92,10 @@ class QueryEncoder:
 
     def vector(self, text: str) -> Float32[np.ndarray, "1 d"]:
         """The vector of a text."""
-        found = self.reader.known(text, self.place)
-        if found is not None:
+        vector = self.reader.known(text, self.place)
+        if vector is not None:
             self.hits += 1
-            return found
+            return vector
         self.misses += 1
         return self.reader.read(text, self.place)
 

@@ -1,4 +1,4 @@
-"""Whether a run orders the newest test searches better than what people see now."""
+"""Compares a run with the shown order and the current version before it is published."""
 
 # pyarrow.compute makes its functions when it is imported, where no static checker sees them.
 # pyright: reportAttributeAccessIssue=false
@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 from jaxtyping import Bool, Float32, Int64
 
 from shelfrank.bundle.loaded import Bundle
-from shelfrank.bundle.replay import MRR_AT, pages_as_asked, spread
+from shelfrank.bundle.replay import MRR_AT, logged_pages, spread
 from shelfrank.bundle.store import BundleStore, Version
 from shelfrank.config import EvaluateConfig
 from shelfrank.core.errors import UserError, unknown_name
@@ -36,11 +36,11 @@ from shelfrank.report.formats import between, count, plural, signed
 Reference = Literal["shown_order", "current"]
 CONFIG = EvaluateConfig()
 ROWS_AT_ONCE = 1_000_000
-"""Rows of the log that are held as columns while they are told to a version."""
+"""Rows of the log that are held as columns while they are replayed."""
 
 
 def references(names: Sequence[str]) -> tuple[Reference, ...]:
-    """What is named on a command line; an unknown name is a `UserError`."""
+    """Reads names of the command line; an unknown name is a `UserError`."""
     known = {each: each for each in get_args(Reference)}
     for name in names:
         if name not in known:
@@ -50,10 +50,10 @@ def references(names: Sequence[str]) -> tuple[Reference, ...]:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a run must be better than to be published.
+    """The condition for publishing a run.
 
     Attributes:
-        better_than: The references that it must beat; without any, it is compared and published.
+        better_than: References that it must beat; without any, it is compared and published.
         margin: By how much of MRR@10 the lower end of the difference's interval must be above 0.
         n_searches: Test searches that are compared, at most.
     """
@@ -65,19 +65,19 @@ class Gate:
 
 @dataclass(frozen=True)
 class ReleaseComparison:
-    """A run against what it would replace, on the same test searches.
+    """A run compared with a reference on the same test searches.
 
     Attributes:
-        reference: What it is compared with.
-        name: The same in words.
-        task: The task that decides: of those that some test search is positive for, the one that weighs most in the
-            run's score. None where nothing was compared.
+        reference: The reference.
+        name: The reference in words.
+        task: The deciding task: the one with the largest weight in the run's score among those with a positive test
+            search. None if nothing was compared.
         differences: By task, the paired difference of MRR@10, the run's minus the reference's, with its interval.
         n_searches: Test searches that were compared, evenly spread over those with a positive label.
         n_with_positive: Test searches with a positive label.
-        problem: Why nothing was compared; None where it was.
+        problem: Why nothing was compared; None if it was.
         is_same_run: Whether the current version is of the same run, so that there is nothing to compare.
-        note: What makes the comparison unfair to the run: the reference learned from the searches that are compared.
+        note: Why the comparison is unfair to the run: the reference was trained on the compared searches.
     """
 
     reference: Reference
@@ -95,7 +95,7 @@ class ReleaseComparison:
         return asdict(self)
 
     def line(self) -> str:
-        """All figures in one line."""
+        """Formats all figures in one line."""
         if self.problem is not None:
             return f"not compared with {self.name}: {self.problem}"
         if self.is_same_run:
@@ -108,41 +108,41 @@ class ReleaseComparison:
         )
 
     def warning(self) -> str | None:
-        """One sentence where the run is below its reference: on the task that decides, or on another beyond chance."""
+        """One sentence if the run is below its reference: on the deciding task, or on another beyond chance."""
         below = []
         for task, difference in self.differences.items():
-            found = Estimate.model_validate(difference)
-            is_worse = found.sign == -1
-            if is_worse or (task == self.task and found.value is not None and found.value < 0):
+            interval = Estimate.model_validate(difference)
+            is_worse = interval.sign == -1
+            if is_worse or (task == self.task and interval.value is not None and interval.value < 0):
                 chance = "" if is_worse else ", not beyond chance"
-                if found.too_few:
-                    chance = f", too few to tell: {_counting(found)}"
+                if interval.too_few:
+                    chance = f", inconclusive: {_counting(interval)}"
                 below.append(f"{task} by {self._figure(task)}{chance}")
         if not below:
             return None
         return f"the run is worse than {self.name} at MRR@{MRR_AT} of {'; of '.join(below)}"
 
     def refusal(self, margin: float) -> str | None:
-        """Why the run is not shown to be better by more than a margin; None where it is."""
+        """Why the run is not shown to be better by more than a margin; None if it is."""
         if self.is_same_run:
             return None
-        asked = f"the run must be better than {self.name}, as the export requires"
+        rule = f"the run must be better than {self.name}, as the export requires"
         if self.problem is not None or self.task is None:
-            return f"{asked}, but they cannot be compared: {self.problem}"
-        found = Estimate.model_validate(self.differences[self.task])
-        if found.sign == 1 and found.low is not None and found.low > margin:
+            return f"{rule}, but they cannot be compared: {self.problem}"
+        interval = Estimate.model_validate(self.differences[self.task])
+        if interval.sign == 1 and interval.low is not None and interval.low > margin:
             return None
-        rule = _counting(found) if found.too_few else f"the interval's lower end must lie above {margin:g}"
-        return f"{asked}, but the difference of MRR@{MRR_AT} of {self.task} is {self._figure(self.task)}, and {rule}"
+        need = _counting(interval) if interval.too_few else f"the lower end of the interval must be above {margin:g}"
+        return f"{rule}, but the difference of MRR@{MRR_AT} of {self.task} is {self._figure(self.task)}, and {need}"
 
     def _figure(self, task: str) -> str:
-        found = Estimate.model_validate(self.differences[task])
-        ends = f"{CONFIG.confidence:.0%} interval {between(found)}".replace("%", " %")
-        return f"{signed(found.value)} ({ends}, {plural(found.n or 0, 'search', 'searches')})"
+        interval = Estimate.model_validate(self.differences[task])
+        ends = f"{CONFIG.confidence:.0%} interval {between(interval)}".replace("%", " %")
+        return f"{signed(interval.value)} ({ends}, {plural(interval.n or 0, 'search', 'searches')})"
 
 
-def _counting(found: Estimate) -> str:
-    n = found.n or 0
+def _counting(interval: Estimate) -> str:
+    n = interval.n or 0
     return f"{plural(n, 'search', 'searches')} {'counts' if n == 1 else 'count'}, {MIN_SEARCHES} are needed"
 
 
@@ -151,7 +151,7 @@ def compare_for_release(run: Run, prepared: PreparedData, store: BundleStore, ga
 
     The searches are the test split's with a positive label, evenly spread, so the cost is bounded and the same searches
     come each time. The current version's own run scores the same prepared rows where it was trained on the same data;
-    otherwise the logged searches are replayed through its bundle, which is told what the log says happened since.
+    otherwise the logged searches are replayed through its bundle together with the events of the log since its export.
 
     Args:
         run: A finished run.
@@ -160,10 +160,10 @@ def compare_for_release(run: Run, prepared: PreparedData, store: BundleStore, ga
         gate: How many searches.
 
     Returns:
-        The comparison with the shown order, then that with the current version where there is one.
+        The comparison with the shown order, then that with the current version if there is one.
 
     Raises:
-        UserError: Where the run or its log cannot be read.
+        UserError: If the run or its log cannot be read.
     """
     log = SearchLog.open(Path(prepared.manifest.info["log"]))
     current = _current(store)
@@ -189,47 +189,48 @@ def compare_for_release(run: Run, prepared: PreparedData, store: BundleStore, ga
         differences = _differences(own, base, rows)
         return ReleaseComparison(reference, names[reference], task, differences, len(chosen), len(known), note=note)
 
-    found = []
+    comparisons = []
     note = log.manifest.info.get("notes", {}).get("position")
     if note is None:
-        found.append(compared("shown_order", -np.asarray(rows.position, np.float32)))
+        comparisons.append(compared("shown_order", -np.asarray(rows.position, np.float32)))
     else:
-        found.append(ReleaseComparison("shown_order", names["shown_order"], problem=f"positions are made up: {note}"))
+        problem = f"positions are synthetic: {note}"
+        comparisons.append(ReleaseComparison("shown_order", names["shown_order"], problem=problem))
     if current is None:
-        return found
+        return comparisons
     try:
         version = store.verified(current)
         if version.manifest.inputs["run"] == run.manifest.fingerprint:
-            found.append(ReleaseComparison("current", names["current"], is_same_run=True))
+            comparisons.append(ReleaseComparison("current", names["current"], is_same_run=True))
         else:
-            found.append(compared("current", *_score(version, log, prepared, rows, chosen)))
-    except Exception as error:  # Whatever is wrong with the version that serves, a new one must be able to replace it.
-        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        found.append(ReleaseComparison("current", names["current"], problem=told))
-    return found
+            comparisons.append(compared("current", *_score(version, log, prepared, rows, chosen)))
+    except Exception as error:  # Whatever is wrong with the current version, a new one must be able to replace it.
+        problem = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        comparisons.append(ReleaseComparison("current", names["current"], problem=problem))
+    return comparisons
 
 
 def require_better(comparisons: list[ReleaseComparison], gate: Gate) -> None:
-    """Refuses a run that is not shown to be better than what it must be better than.
+    """Refuses a run that is not shown to be better than the references of a gate.
 
     A first version has no current one to beat.
 
     Args:
-        comparisons: What was compared.
-        gate: What it must beat.
+        comparisons: The comparisons.
+        gate: The references that the run must beat.
 
     Raises:
-        UserError: Where it is not; the text has the figures.
+        UserError: If it is not shown to be better; the text has the figures.
     """
     if gate.better_than and gate.n_searches < 1:
         raise UserError(
             "what a run must be better than is compared on test searches, so `compared` must be at least 1, not 0"
         )
     refusals = [each.refusal(gate.margin) for each in comparisons if each.reference in gate.better_than]
-    told = [refusal for refusal in refusals if refusal is not None]
-    if told:
+    reasons = [refusal for refusal in refusals if refusal is not None]
+    if reasons:
         raise UserError(
-            f"{'; '.join(told)}; nothing was published, so train a better run, or export without requiring it"
+            f"{'; '.join(reasons)}; nothing was published, so train a better run, or export without requiring it"
         )
 
 
@@ -238,31 +239,31 @@ def events_before(
     after_us: int,
     moments_us: Int64[np.ndarray, " moments"],
     knows: Callable[[list[str]], Bool[np.ndarray, " products"]],
-    most: int = MAX_RECENT,
+    max_rows: int = MAX_RECENT,
 ) -> Iterator[list[Event]]:
-    """What a service would have been told before some moments, but for what it would have forgotten by then.
+    """Replays the events that a service would have received before some times, as far as it would still keep them.
 
-    Times are read first, as columns; of the rows only those that a moment needs become events, some at once.
+    Times are read first, as columns; only the rows that a time needs become events, in blocks.
 
     Args:
         log: The log.
-        after_us: Since when, in microseconds since 1970; what happened then is left out.
-        moments_us: The moments in ascending order; what happens at a moment is not before it.
-        knows: Which of some products the service knows; it keeps nothing of others.
-        most: Rows of the log that the service keeps; of what lies between two moments only the newest are told.
+        after_us: Start, exclusive, in microseconds since 1970.
+        moments_us: The times in ascending order, exclusive.
+        knows: Marks the products that the service knows; it keeps no events of others.
+        max_rows: Rows of the log that the service keeps; only the newest between two times are replayed.
 
     Yields:
-        For each moment the events since the one before, the oldest first.
+        For each time the events since the one before, the oldest first.
     """
     last_us = int(moments_us.max(initial=after_us))
     known = np.concatenate([_times(log, table, after_us, last_us, knows) for table in ("impressions", "events")])
     times = np.sort(known)
     ends = np.searchsorted(times, moments_us)
-    starts = np.maximum(np.concatenate([[0], ends])[: len(ends)], ends - most)
+    starts = np.maximum(np.concatenate([[0], ends])[: len(ends)], ends - max_rows)
     first = 0
     while first < len(ends):
         past = first + 1
-        # What lies side by side is read together; a read passes over all the log's times.
+        # Adjacent ranges are read together, since a read passes over all the log's times.
         while past < len(ends) and starts[past] == ends[past - 1] and ends[past] - starts[first] <= ROWS_AT_ONCE:
             past += 1
         tables = []
@@ -286,36 +287,36 @@ def _times(
     until_us: int,
     knows: Callable[[list[str]], Bool[np.ndarray, " products"]],
 ) -> Int64[np.ndarray, " rows"]:
-    """When a table's rows of known products happened, after one moment and before another."""
-    found = [np.empty(0, np.int64)]
+    """Times of a table's rows of known products, between two times, both excluded."""
+    times = [np.empty(0, np.int64)]
     if log.has(table) and until_us > after_us:
         dataset, within = _between(log, table, after_us, until_us)
         for batch in dataset.to_batches(columns=["timestamp", "product_id"], filter=within):
             at = _microseconds(batch["timestamp"])
             products = pc.dictionary_encode(batch["product_id"])
             known = knows(products.dictionary.to_pylist())[products.indices.to_numpy()]
-            found.append(at[known & (at > after_us) & (at < until_us)])
-    return np.concatenate(found)
+            times.append(at[known & (at > after_us) & (at < until_us)])
+    return np.concatenate(times)
 
 
 def _rows_between(log: SearchLog, from_us: int, until_us: int) -> list[tuple[Int64[np.ndarray, " rows"], pa.Table]]:
-    """The rows of each table from one moment on and up to another, in order of time, and when they happened."""
+    """The rows of each table between two times, both included, in order of time, and their times."""
     tables = []
     for table in ("impressions", "events"):
         if not log.has(table):
             continue
-        wanted = ("customer_id", "session_id", "product_id", "action")
+        names = ("customer_id", "session_id", "product_id", "action")
         if table == "impressions":
-            wanted += ("search_id", "query", "position", "price", *TASKS)
+            names += ("search_id", "query", "position", "price", *TASKS)
         dataset, within = _between(log, table, from_us, until_us)
-        columns = ["timestamp", *(name for name in wanted if name in dataset.schema.names)]
+        columns = ["timestamp", *(name for name in names if name in dataset.schema.names)]
         rows = dataset.to_table(columns=columns, filter=within).sort_by("timestamp")
         tables.append((_microseconds(rows["timestamp"]), rows.drop_columns(["timestamp"])))
     return tables
 
 
 def _between(log: SearchLog, table: str, from_us: int, until_us: int) -> tuple[ds.Dataset, pc.Expression]:
-    """A table, and what picks the rows from one moment up to another, both included."""
+    """A table, and the filter of its rows between two times, both included."""
     dataset = ds.dataset([str(file) for file in log.files(table)])
     kind = dataset.schema.field("timestamp").type
     low, high = (pa.scalar(each, pa.timestamp("us", tz="UTC")).cast(kind, safe=False) for each in (from_us, until_us))
@@ -341,7 +342,7 @@ def _events_of_row(ts_us: int, row: dict[str, Any]) -> Iterator[Event]:
 
 
 def _current(store: BundleStore) -> str | None:
-    """The version that the pointer names or, without one, the newest that could serve; None where there is none."""
+    """The version that the pointer names or, without one, the newest that could serve; None if there is none."""
     name = store.current()
     if name is not None:
         return name
@@ -380,33 +381,33 @@ def _any(rows: Split, task: int) -> bool:
 def _differences(
     own: Float32[np.ndarray, " rows"], base: Float32[np.ndarray, " rows"], rows: Split
 ) -> dict[str, dict[str, Any]]:
-    found = {}
+    differences = {}
     for index, task in enumerate(rows.tasks):
         labels = np.ascontiguousarray(rows.labels[:, index])
         mine, its = (reciprocal_rank(each, labels, rows.search_offsets, rows.tie_keys, MRR_AT) for each in (own, base))
         if not np.isnan(mine).all():
-            found[task] = paired_difference(mine, its, CONFIG)
-    return found
+            differences[task] = paired_difference(mine, its, CONFIG)
+    return differences
 
 
 def _score(
     version: Version, log: SearchLog, prepared: PreparedData, rows: Split, chosen: Int64[np.ndarray, " chosen"]
 ) -> tuple[Float32[np.ndarray, " rows"], str | None]:
-    """What a version sorts the chosen test searches by, and what makes that unfair."""
+    """The sort keys of a version for the chosen test searches, and why they are unfair to the run, if they are."""
     run = _run_of(version)
     if run is not None and run.manifest.inputs["prepared"] == prepared.manifest.fingerprint:
         fusion = run.config.fusion_weights(prepared.tasks).shares
         return fuse(run.ranker(prepared).score(run.select(rows)), fusion), None
     bundle = Bundle.open(version.path)
-    pages = pages_as_asked(log, prepared, "test", chosen)
+    pages = logged_pages(log, prepared, "test", chosen)
     moments_us = np.array([page.ts_us for page in pages], np.int64)
     order = np.argsort(moments_us, kind="stable")
-    told = events_before(log, bundle.features.until_us, moments_us[order], bundle.features.knows)
+    replayed = events_before(log, bundle.features.until_us, moments_us[order], bundle.features.knows)
     weights = tuple(bundle.spec.task_weights[task] for task in bundle.spec.tasks)
     parts: list[Float32[np.ndarray, " rows"]] = [np.empty(0, np.float32)] * len(pages)
     with progress("Replaying through the current version", total=len(pages), unit="searches") as advance:
-        for place, events in zip(order.tolist(), told, strict=True):
-            # A service knows what happened before a page; what happened long before it, it may have forgotten.
+        for place, events in zip(order.tolist(), replayed, strict=True):
+            # A service has the events before a page, except old ones that it no longer keeps.
             bundle.features.add_events(events)
             parts[place] = fuse(bundle.score(pages[place]).scores, weights)
             advance(1)
@@ -414,7 +415,7 @@ def _score(
 
 
 def _seen_in_training(run: Run | None, until_us: int, moments_us: Int64[np.ndarray, " pages"]) -> str | None:
-    """Says how many of some pages lie in the time that a version learned from, where that is known, or in its log's."""
+    """Counts the pages within the time of a version's training data if that is known, else within its log's."""
     learned_us = None
     if run is not None:
         try:
@@ -431,7 +432,7 @@ def _seen_in_training(run: Run | None, until_us: int, moments_us: Int64[np.ndarr
 
 
 def _run_of(version: Version) -> Run | None:
-    """The run behind a version, where it is still there."""
+    """The run of a version, if it still exists."""
     try:
         run = Run.open(Path(version.manifest.info["run"]))
     except (UserError, OSError, KeyError):

@@ -1,4 +1,4 @@
-"""Pages of a log as a caller would ask for them, and how a bundle ranks them."""
+"""Pages of a log as page requests, and the figures of a bundle that ranks them."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,19 +23,19 @@ OF_ROWS = (Side.PRODUCT, Side.INTERACTION)
 """Sides whose features belong to a row even where a page has one value."""
 
 
-def pages_as_asked(
+def logged_pages(
     log: SearchLog, prepared: PreparedData, split_name: str, chosen: Int64[np.ndarray, " chosen"]
 ) -> list[PageRequest]:
-    """Some searches of a split as a caller would have asked for them.
+    """Turns some searches of a split into the page requests of a caller.
 
     Args:
         log: The log that was prepared.
         prepared: The prepared data.
         split_name: The split.
-        chosen: Which of its searches.
+        chosen: Indices of its searches.
 
     Returns:
-        One page per search, candidates in the order shown.
+        One page per search, candidates in the shown order.
     """
     ids = prepared.searches(split_name)["search_id"].take(pa.array(chosen)).to_pylist()
     dataset = ds.dataset([str(file) for file in _files(log)])
@@ -45,7 +45,7 @@ def pages_as_asked(
     pages: dict[str, list[dict[str, Any]]] = {search_id: [] for search_id in ids}
     for row in rows:
         pages[row["search_id"]].append(row)
-    return [_asked(pages[search_id], log.schema) for search_id in ids]
+    return [_page(pages[search_id], log.schema) for search_id in ids]
 
 
 def replay(
@@ -54,7 +54,7 @@ def replay(
     """Ranks pages of a log through a bundle, and measures the ranking as the evaluation does.
 
     Equal scores are ordered by the tie keys here, not by the engine's order as in the service: a constant score must
-    not be given the credit of the shown order.
+    not get the credit of the shown order.
 
     Args:
         bundle: The bundle.
@@ -78,15 +78,15 @@ def replay(
     return {"searches": len(pages), "auc": auc, f"mrr@{MRR_AT}": mrr, "largest_gap": gap}
 
 
-def spread(n: int, wanted: int) -> Int64[np.ndarray, " chosen"]:
-    """Evenly spread numbers below `n`, at most as many as wanted."""
-    return np.unique(np.linspace(0, n - 1, min(n, wanted)).astype(np.int64)) if n else np.empty(0, np.int64)
+def spread(n: int, max_chosen: int) -> Int64[np.ndarray, " chosen"]:
+    """Chooses evenly spread numbers below `n`."""
+    return np.unique(np.linspace(0, n - 1, min(n, max_chosen)).astype(np.int64)) if n else np.empty(0, np.int64)
 
 
-def _asked(rows: list[dict[str, Any]], schema: Schema) -> PageRequest:
+def _page(rows: list[dict[str, Any]], schema: Schema) -> PageRequest:
     first = rows[0]
     named = [(feature.name, feature.side) for feature in schema.features if feature.name in first]
-    # What differs within a page, such as a discount, is told with each product, whatever its side.
+    # A value that differs within a page, such as a discount, belongs to each product, whatever its side.
     by_row = {name for name, side in named if any(row[name] != first[name] for row in rows) or side in OF_ROWS}
 
     def of(row: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What computes scores in the serving process: ONNX Runtime, or the boosting libraries themselves."""
+"""Scorers of the serving process: ONNX Runtime, or the trees of the rankers."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, Int, Int32, Int64
 
 from shelfrank.bundle.spec import Precision, Spec, graph_file
 from shelfrank.core.errors import UserError
+from shelfrank.rankers.trees import LightGBMTrees, XGBoostTrees, feature_matrix, for_every_task
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,9 @@ class Rows:
         numerical: Standardised numbers.
         categorical: Codes.
         position: The caller's order, 1 first.
-        rates: Of a ranker by popularity, the tasks' rates; else of width 0.
-        query: The query's vector; None where the ranker reads no text.
-        products: The products' vectors; None where the ranker reads no text.
+        rates: The tasks' rates, for a ranker by popularity; else of width 0.
+        query: The query's vector; None if the ranker reads no text.
+        products: The products' vectors; None if the ranker reads no text.
     """
 
     numerical: Float32[np.ndarray, "rows n_num"]
@@ -37,9 +38,9 @@ class Rows:
         return len(self.numerical)
 
     def distinct(self) -> tuple[Int64[np.ndarray, " distinct"], Int64[np.ndarray, " rows"]]:
-        """The first of each kind of equal rows, and which of these each row equals; positions and rates aside."""
-        found: dict[tuple[bytes, ...], int] = {}
-        of_row = np.array([found.setdefault(key, len(found)) for key in self._keys()], np.int64)
+        """Deduplicates rows, ignoring positions and rates: the first of each kind, and the kind of each row."""
+        kinds: dict[tuple[bytes, ...], int] = {}
+        of_row = np.array([kinds.setdefault(key, len(kinds)) for key in self._keys()], np.int64)
         return np.unique(of_row, return_index=True)[1], of_row
 
     def _keys(self) -> Iterator[tuple[bytes, ...]]:
@@ -51,7 +52,7 @@ class Rows:
         return zip(*(each or [b""] * len(self) for each in cut), strict=True)
 
     def only(self, some: slice | Int64[np.ndarray, " some"]) -> "Rows":
-        """Some of the rows."""
+        """Selects some of the rows."""
         products = None if self.products is None else self.products[some]
         parts = [np.ascontiguousarray(part[some]) for part in (self.numerical, self.categorical)]
         return Rows(parts[0], parts[1], self.position[some], self.rates[some], self.query, products)
@@ -66,14 +67,14 @@ class Scorer(ABC):
 
     @abstractmethod
     def gates(self, rows: Rows) -> Float32[np.ndarray, "rows n_learned n_experts"] | None:
-        """The weight of each expert for each task that was learned; None where there is no mixture of experts."""
+        """The weight of each expert for each learned task; None for a ranker without experts."""
 
 
 class WithoutExperts(Scorer):
-    """A scorer that is no mixture of experts."""
+    """A scorer without experts."""
 
     def gates(self, rows: Rows) -> None:
-        """There are none."""
+        """Returns None."""
 
 
 class OnnxScorer(Scorer):
@@ -90,7 +91,7 @@ class OnnxScorer(Scorer):
         """Probabilities; a single task's for every task.
 
         Numerics: how a library rounds a row may depend on its place among the others, so equal rows are computed once:
-        products that the network cannot tell apart tie to the last bit.
+        products with equal inputs tie to the last bit.
         """
         first, of_row = rows.distinct()
         (probs,) = self.session.run(["probs"], self._given(rows if len(first) == len(rows) else rows.only(first)))
@@ -114,41 +115,27 @@ class OnnxScorer(Scorer):
 
 
 class LambdaMARTScorer(WithoutExperts):
-    """LightGBM's trees."""
+    """LightGBM's trees, on one core."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
-        import lightgbm as lgb
-
         self.n_tasks = len(spec.tasks)
-        self.booster = lgb.Booster(model_file=folder / "model.txt")
+        self.trees = LightGBMTrees.load(folder, threads=1)
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
-        """The one score, for every task."""
-        scores = np.asarray(self.booster.predict(_matrix(rows), num_threads=1), dtype=np.float32)
-        return np.broadcast_to(scores[:, None], (len(rows), self.n_tasks))
+        """Returns the one score for every task."""
+        return for_every_task(self.trees.margins(feature_matrix(rows)), self.n_tasks)
 
 
 class XGBoostScorer(WithoutExperts):
-    """XGBoost's trees."""
+    """XGBoost's trees, on one core."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
-        import xgboost as xgb
-
-        self.n_tasks, self.xgb = len(spec.tasks), xgb
-        self.types = ["q"] * len(spec.numerical) + ["c"] * len(spec.categorical)
-        self.booster = xgb.Booster({"nthread": 1}, model_file=folder / "model.ubj")
+        self.n_tasks = len(spec.tasks)
+        self.trees = XGBoostTrees.load(folder, len(spec.numerical), len(spec.categorical), threads=1)
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
-        """The one task's probability, for every task."""
-        matrix = self.xgb.DMatrix(
-            _matrix(rows),
-            feature_names=self.booster.feature_names,
-            feature_types=self.types,
-            enable_categorical=True,
-            nthread=1,
-        )
-        probs = self.booster.predict(matrix).astype(np.float32)
-        return np.broadcast_to(probs[:, None], (len(rows), self.n_tasks))
+        """Returns the one task's probability for every task."""
+        return for_every_task(self.trees.probabilities(feature_matrix(rows)), self.n_tasks)
 
 
 class PositionScorer(WithoutExperts):
@@ -184,7 +171,7 @@ SCORERS: dict[str, Callable[[Path, Spec, Precision], Scorer]] = {
 
 
 def open_graph(file: Path) -> Any:
-    """Opens a graph for one core: the service has a process per core, and threads that wait would stall it."""
+    """Opens a graph for one core: the service has a process per core, and more threads would stall each other."""
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -194,19 +181,17 @@ def open_graph(file: Path) -> Any:
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # The library has a class of its own for each way in which a file can be wrong.
-        told = " ".join(str(error).split())[:200]
-        raise UserError(f"{file} must be a graph that ONNX Runtime can open, but it says: {told}") from error
+    except Exception as error:  # The library has a class of its own for each kind of invalid file.
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{file} must be a graph that ONNX Runtime can open, but it fails: {reason}; export the run again"
+        ) from error
 
 
-def only_what_is_asked() -> Any:
-    """How to run a graph without what the outputs that are asked for do not need."""
+def only_requested_outputs() -> Any:
+    """Makes options that run only the nodes that the requested outputs need."""
     import onnxruntime as ort
 
     options = ort.RunOptions()
     options.only_execute_path_to_fetches = True
     return options
-
-
-def _matrix(rows: Rows) -> Float32[np.ndarray, "rows n_features"]:
-    return np.concatenate([rows.numerical, rows.categorical.astype(np.float32)], axis=1)

@@ -1,4 +1,4 @@
-"""What a page about the shop shows: its products, its queries, and some shoppers with what they did."""
+"""Writes the shop that the page shows: its products, its queries, and some shoppers with their history."""
 
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 # ibis's own annotations reject its operators and column methods.
@@ -25,15 +25,15 @@ from shelfrank.engine import open_engine
 from shelfrank.engine.base import Engine
 from shelfrank.logs.search_log import SearchLog
 
-MOST_SHOPPERS = 120
-LEAST_CLICKS = 3
-"""Clicks without which a shopper has no taste to show."""
-MOST_QUERIES = 200_000
+MAX_SHOPPERS = 120
+MIN_CLICKS = 3
+"""Minimum number of clicks of a shopper whose history is worth showing."""
+MAX_QUERIES = 200_000
 LATEST = 6
-"""Deeds of a shopper that the page lists."""
+"""Actions of a shopper that the page lists."""
 FAVOURITES = 3
 _DID = {"click": "clicked", "add_to_cart": "put into the cart", "purchase": "bought"}
-"""What each label is called, the strongest last."""
+"""Words for each label, the strongest last."""
 
 
 def write_shop(log: SearchLog, prepared: PreparedData, out: Path, engine: EngineConfig | None = None) -> str | None:
@@ -41,18 +41,18 @@ def write_shop(log: SearchLog, prepared: PreparedData, out: Path, engine: Engine
 
     Args:
         log: The log.
-        prepared: What was prepared of it.
+        prepared: The data prepared from it.
         out: The folder; it must not exist.
         engine: Limits of the embedded engine.
 
     Returns:
-        Why there is none: a shop whose products have no texts cannot be searched. None where it was written.
+        Why no folder was written: a shop whose products have no texts cannot be searched. None if it was written.
     """
     limits = (engine or EngineConfig()).model_copy(update={"name": "duckdb"})
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch, open_engine(limits, Path(scratch), log.path) as opened:
         products = _products(log, prepared, opened)
         if not any(products["document"].to_pylist()):
-            return "no product has a title, or another text, to be searched by"
+            return "no product has a title or another text to search"
         out.mkdir()
         feather.write_feather(products, str(out / SHOP_PRODUCTS), compression="uncompressed")
         rows = opened.read(log.files("impressions"))
@@ -69,11 +69,11 @@ def write_shop(log: SearchLog, prepared: PreparedData, out: Path, engine: Engine
 def _products(log: SearchLog, prepared: PreparedData, engine: Engine) -> pa.Table:
     """Id, title (else the id), document and declared features of each product, in the order of the catalogue."""
     known = prepared.products()
-    found = engine.collect(engine.read(log.files("products")))
-    place = {product: row for row, product in enumerate(found["product_id"].to_pylist())}
-    found = found.take([place[product] for product in known["product_id"].to_pylist()])
-    names = [each.name for each in log.schema.select(side=Side.PRODUCT) if each.name in found.column_names]
-    columns = {name: found[name] for name in names}
+    table = engine.collect(engine.read(log.files("products")))
+    place = {product: row for row, product in enumerate(table["product_id"].to_pylist())}
+    table = table.take([place[product] for product in known["product_id"].to_pylist()])
+    names = [each.name for each in log.schema.select(side=Side.PRODUCT) if each.name in table.column_names]
+    columns = {name: table[name] for name in names}
     columns = {
         name: column if pa.types.is_floating(column.type) else column.cast(pa.string())
         for name, column in columns.items()
@@ -84,7 +84,7 @@ def _products(log: SearchLog, prepared: PreparedData, engine: Engine) -> pa.Tabl
 
 
 def _named(schema: Schema, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The product's features that a page shows, by name, kind and unit."""
+    """The product features that the page shows, by name, kind and unit."""
     return [
         {"name": each.name, "kind": each.kind.value, "unit": each.unit}
         for each in schema.select(side=Side.PRODUCT)
@@ -93,9 +93,9 @@ def _named(schema: Schema, columns: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def _queries(rows: ibis.Table, engine: Engine) -> pa.Table:
-    """The most frequent queries in alphabetical order, with how many searches each has."""
+    """The most frequent queries in alphabetical order, with their number of searches."""
     searches = rows.filter(_.query.strip() != "").group_by("query").agg(searches=_.search_id.nunique())
-    return engine.collect(searches.order_by([ibis.desc("searches"), "query"]).limit(MOST_QUERIES).order_by("query"))
+    return engine.collect(searches.order_by([ibis.desc("searches"), "query"]).limit(MAX_QUERIES).order_by("query"))
 
 
 def _shoppers(log: SearchLog, rows: ibis.Table, products: pa.Table, engine: Engine) -> list[dict[str, Any]]:
@@ -105,26 +105,25 @@ def _shoppers(log: SearchLog, rows: ibis.Table, products: pa.Table, engine: Engi
     totals = known.group_by("customer_id").agg(
         searches=_.search_id.nunique(), first=_.timestamp.min(), last=_.timestamp.max(), **tasks
     )
-    able = totals.filter(_.click >= LEAST_CLICKS).order_by([ibis.desc("click"), "customer_id"])
-    table = engine.collect(able)
-    chosen = np.unique(np.linspace(0, table.num_rows - 1, min(table.num_rows, MOST_SHOPPERS)).astype(np.int64))
+    table = engine.collect(totals.filter(_.click >= MIN_CLICKS).order_by([ibis.desc("click"), "customer_id"]))
+    chosen = np.unique(np.linspace(0, table.num_rows - 1, min(table.num_rows, MAX_SHOPPERS)).astype(np.int64))
     shoppers = table.take(chosen).to_pylist()
-    # Without a type the ids of no shopper are numbers to the engine, which joins no customer.
+    # Without a type, an empty list of ids is one of numbers to the engine and joins no customer.
     chosen_ids = pa.array([each["customer_id"] for each in shoppers], pa.string())
     ids = engine.share(pa.table({"customer_id": chosen_ids}), "shoppers")
     done = known.filter((_.click == 1) | (_.add_to_cart == 1) | (_.purchase == 1)).semi_join(ids, "customer_id")
-    deeds: dict[str, list[dict[str, Any]]] = {each["customer_id"]: [] for each in shoppers}
-    wanted = ("customer_id", "timestamp", "query", "product_id", "position", *_DID)
-    for deed in engine.collect(done.select(*wanted)).to_pylist():
-        deeds[deed["customer_id"]].append(deed)
+    actions: dict[str, list[dict[str, Any]]] = {each["customer_id"]: [] for each in shoppers}
+    columns = ("customer_id", "timestamp", "query", "product_id", "position", *_DID)
+    for action in engine.collect(done.select(*columns)).to_pylist():
+        actions[action["customer_id"]].append(action)
     about = _declared(log, ids, engine)
     place = {product: row for row, product in enumerate(products["product_id"].to_pylist())}
     named = [each.name for each in log.schema.select(side=Side.PRODUCT) if each.kind is Kind.CATEGORICAL]
-    told = []
+    histories = []
     for shopper in shoppers:
-        own = sorted(deeds[shopper["customer_id"]], key=lambda deed: (deed["timestamp"], -deed["position"]))
-        bought = products.take([place[deed["product_id"]] for deed in own])
-        told.append(
+        own = sorted(actions[shopper["customer_id"]], key=lambda action: (action["timestamp"], -action["position"]))
+        bought = products.take([place[action["product_id"]] for action in own])
+        histories.append(
             {
                 "id": shopper["customer_id"],
                 "about": about.get(shopper["customer_id"], {}),
@@ -137,23 +136,23 @@ def _shoppers(log: SearchLog, rows: ibis.Table, products: pa.Table, engine: Engi
                     for name in named
                     if name in bought.column_names
                 },
-                "price": _middle(bought),
+                "price": _median_price(bought),
                 "latest": [
                     {
-                        "on": _day(deed["timestamp"]),
-                        "did": [did for task, did in _DID.items() if deed[task] == 1][-1],
+                        "on": _day(action["timestamp"]),
+                        "did": [did for task, did in _DID.items() if action[task] == 1][-1],
                         "title": title,
-                        "query": deed["query"],
+                        "query": action["query"],
                     }
-                    for deed, title in list(zip(own, bought["title"].to_pylist(), strict=True))[: -LATEST - 1 : -1]
+                    for action, title in list(zip(own, bought["title"].to_pylist(), strict=True))[: -LATEST - 1 : -1]
                 ],
             }
         )
-    return told
+    return histories
 
 
 def _declared(log: SearchLog, ids: ibis.Table, engine: Engine) -> dict[str, dict[str, Any]]:
-    """What the customers' table says of them."""
+    """The declared features of some customers."""
     if not log.has("customers"):
         return {}
     table = engine.read(log.files("customers")).semi_join(ids, "customer_id")
@@ -164,7 +163,7 @@ def _declared(log: SearchLog, ids: ibis.Table, engine: Engine) -> dict[str, dict
     }
 
 
-def _middle(products: pa.Table) -> float | None:
+def _median_price(products: pa.Table) -> float | None:
     if "price" not in products.column_names or not pa.types.is_floating(products["price"].type):
         return None
     prices = np.array([price for price in products["price"].to_pylist() if price is not None], dtype=np.float64)
@@ -172,8 +171,8 @@ def _middle(products: pa.Table) -> float | None:
     return float(np.median(prices)) if len(prices) else None
 
 
-def _day(moment: dt.datetime) -> str:
-    return moment.date().isoformat()
+def _day(time: dt.datetime) -> str:
+    return time.date().isoformat()
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: `bundle.json`."""
+"""The description of a bundle: `bundle.json`."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -24,25 +24,24 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
 
 @dataclass(frozen=True)
 class Spec:
-    """What the rest of the folder needs to be read.
+    """Everything that is needed to read the rest of the folder.
 
     Attributes:
         ranker: The ranker's name in `RANKERS`.
         label: Its name in tables.
-        model: A name in `SCORERS`: what computes the scores.
+        model: A name in `SCORERS`.
         tasks: The log's tasks, a score each.
-        scored_tasks: Those that the ranker was made to predict.
+        scored_tasks: The tasks that the ranker was trained to predict.
         gives_probabilities: Whether their scores are probabilities.
-        task_weights: What fuses the tasks' scores, unless a request says otherwise; they sum to 1.
-        numerical: Which columns of a page's `numerical` the ranker sees.
-        categorical: Which columns of its `categorical`.
-        columns: Name and side of each column that it sees, numerical then categorical, with the value that stands for
-            the training mean.
-        rates: Of a ranker by popularity: which columns of `numerical` are the tasks' scores.
-        matching_tokens: Tokens that the matching encoder reads of a query; None where the ranker reads no text.
-        semantic_tokens: Tokens that the semantic encoder reads; None where the features have no semantic score.
-        shares_encoder: Whether one graph gives both vectors of a query.
-        precisions: The precisions in which the graphs are there.
+        task_weights: Weights that fuse the tasks' scores, unless a request has others; they sum to 1.
+        numerical: Indices of the columns of a page's `numerical` that the ranker sees.
+        categorical: The same for its `categorical`.
+        columns: Name, side and training mean of each column that it sees, numerical then categorical.
+        rates: For a ranker by popularity, indices of the columns of `numerical` that are the tasks' scores.
+        matching_tokens: Maximum number of tokens of the matching encoder; None if the ranker reads no text.
+        semantic_tokens: Maximum number of tokens of the semantic encoder; None without a semantic score.
+        shares_encoder: Whether one graph computes both vectors of a query.
+        precisions: The precisions of the graphs.
         request_features: The declared features that a request must bring, as far as the ranker's score can depend on
             them; none in bundles of older versions.
     """
@@ -79,10 +78,10 @@ class Spec:
             return cls(**{**data, **lists}, columns=columns, request_features=features)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError(
-                f"{folder / SPEC} must say what the bundle holds, but it cannot be read: {error}; export the run again"
+                f"{folder / SPEC} must describe the bundle, but it cannot be read: {error}; export the run again"
             ) from error
 
 
 def graph_file(name: str, precision: Precision) -> str:
-    """Where a graph lies within the bundle."""
+    """The path of a graph within the bundle."""
     return f"onnx/{name}.{precision}.onnx"

@@ -1,4 +1,4 @@
-"""Versions of a bundle side by side, and the pointer to the one that serves.
+"""Versions of a bundle side by side, and the pointer to the current one.
 
 BUNDLE/versions/000001-5f0c.../   complete or absent
 BUNDLE/current                    the name of a version, replaced in one step and written last
@@ -53,14 +53,14 @@ class BundleStore:
 
     def versions(self) -> list[Version]:
         """Every version whose manifest can be read and whose files have their sizes, the oldest first."""
-        found = []
+        versions = []
         for name in self._names():
             with contextlib.suppress(UserError):
-                found.append(self._read(name))
-        return found
+                versions.append(self._read(name))
+        return versions
 
     def current(self) -> str | None:
-        """The name in the pointer; None where there is no pointer."""
+        """The name in the pointer; None without a pointer."""
         try:
             name = (self.path / CURRENT).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError):
@@ -68,25 +68,31 @@ class BundleStore:
         return name if _NAME.fullmatch(name) else None
 
     def open(self) -> Version:
-        """The pointer's version; where it is not complete, every byte of it, the newest that is.
+        """Verifies and returns the pointer's version or, if that is not complete, the newest that is.
 
         Returns:
             The version.
 
         Raises:
-            UserError: Where no version is complete.
+            UserError: If no version is complete; the text has the reason for the first that was tried.
         """
-        name = self.current()
-        others = [other for other in reversed(self._names()) if other != name]
-        for candidate in [*([name] if name else []), *others]:
-            with contextlib.suppress(UserError):
-                return self.verified(candidate)
-        raise UserError(
-            f"{self.path} must hold a complete bundle, but it has none; run `shelfrank export RUN --out {self.path}`"
-        )
+        problem: UserError | None = None
+        for name in self.candidates():
+            try:
+                return self.verified(name)
+            except UserError as error:
+                problem = problem or error
+        reason = f"has none: {problem}" if problem else f"has none; run `shelfrank export RUN --out {self.path}`"
+        raise UserError(f"{self.path} must hold a complete bundle, but it {reason}") from problem
+
+    def candidates(self) -> list[str]:
+        """Names of the versions in the order in which they are tried: the pointer's, then the newest first."""
+        current = self.current()
+        others = [name for name in reversed(self._names()) if name != current]
+        return [*([current] if current else []), *others]
 
     def verified(self, name: str) -> Version:
-        """One version with every byte checked; a missing, half-written or damaged one is a `UserError`."""
+        """Returns one version with every byte checked; a missing, partial or damaged one is a `UserError`."""
         version = self._read(name)
         verify_files(version.path, version.manifest)
         return version
@@ -94,17 +100,17 @@ class BundleStore:
     def publish(self, inputs: dict[str, Any], write: Callable[[Draft], None]) -> tuple[str, bool]:
         """Writes a version of the next number and points at it.
 
-        A version of the same inputs that is there already is pointed at instead.
+        If a version of the same inputs exists already, the pointer is set to it instead.
 
         Args:
-            inputs: Plain data that decides the content.
+            inputs: Plain data that determines the content.
             write: Fills the draft.
 
         Returns:
             The version's name, and whether it was written now.
 
         Raises:
-            UserError: Where the folder holds something else, or another process is writing the same version.
+            UserError: If the folder holds something else, or another process is writing the same version.
         """
         self._refuse_foreign()
         (self.path / VERSIONS).mkdir(parents=True, exist_ok=True)
@@ -122,7 +128,7 @@ class BundleStore:
         return name, True
 
     def point(self, name: str) -> None:
-        """Makes a complete version the one that serves."""
+        """Points at a complete version."""
         self.verified(name)
         write_atomic(self.path / CURRENT, f"{name}\n".encode())
 
@@ -136,7 +142,7 @@ class BundleStore:
             Its name.
 
         Raises:
-            UserError: Where there is no such version.
+            UserError: If there is no such version.
         """
         known = [version.name for version in self.versions()]
         if to is not None:

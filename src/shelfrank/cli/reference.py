@@ -170,7 +170,6 @@ EXAMPLES: dict[str, list[Example]] = {
         Example("shelfrank bundles bundle", "lists the versions of a bundle", "serving.md"),
         Example("shelfrank rollback bundle", "points a bundle at an older version", "serving.md"),
         Example("shelfrank serve bundle", "ranks over HTTP, with a page to search as any shopper", "serving.md"),
-        Example("shelfrank bench bundle", "measures the service over HTTP on one core", "serving.md"),
     ],
     "The whole path, and the paper": [
         Example("shelfrank demo --out demo", "runs every step on a simulated shop", "results.md"),

@@ -1,4 +1,4 @@
-"""The commands of the service: `export`, `bundles`, `rollback`, `serve` and `bench`."""
+"""The commands of the service: `export`, `bundles`, `rollback` and `serve`."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.progress import console
 
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder.")]
-ServedPrecision = Annotated[Literal["fp32", "int8"], typer.Option(help="In which precision graphs compute.")]
+ServedPrecision = Annotated[Literal["fp32", "int8"], typer.Option(help="Precision of the graphs.")]
 
 serve_app = typer.Typer()
 
@@ -33,7 +33,7 @@ def export(
         Literal["fp32", "fp16"], typer.Option(help="Numbers in which the products' text vectors are kept.")
     ] = "fp32",
     replayed: Annotated[
-        int, typer.Option(min=0, help="Test searches on which each precision is measured; 0 measures none.")
+        int, typer.Option(min=0, help="Test searches on which each precision is measured; 0 skips it.")
     ] = 500,
     better_than: Annotated[
         list[str] | None,
@@ -43,12 +43,10 @@ def export(
             help="Publish nothing unless the run's MRR@10 is above this by its whole interval; may be given twice.",
         ),
     ] = None,
-    margin: Annotated[
-        float, typer.Option(help="Of MRR@10, by which --require-better-than must be exceeded.", min=0.0, max=1.0)
-    ] = 0.0,
+    margin: Annotated[float, typer.Option(help="Margin of MRR@10 for --require-better-than.", min=0.0, max=1.0)] = 0.0,
     compared: Annotated[
         int,
-        typer.Option(min=0, help="Test searches on which the run is compared with what it replaces; 0 compares none."),
+        typer.Option(min=0, help="Test searches on which the run is compared with the current version; 0 skips it."),
     ] = 1000,
     as_json: AsJson = False,
 ) -> None:
@@ -94,14 +92,14 @@ def export(
     ):
         typer.echo(f"  {line}")
     for missed, why in (about.get("missed") or {}).items():
-        typer.echo(f"  {missed}: float32 will serve in its place, since {why}")
+        typer.echo(f"  {missed}: float32 will serve in its place because {why}")
     if about.get("no_page"):
-        typer.echo(f"  page: left out, since {about['no_page']}")
+        typer.echo(f"  page: left out because {about['no_page']}")
 
 
 @serve_app.command()
 def bundles(store: BundleFolder, as_json: AsJson = False) -> None:
-    """Lists a bundle's complete versions; the one that serves has a star."""
+    """Lists a bundle's complete versions; a star marks the current one."""
     versions = api.bundle_versions(store)
     if as_json:
         typer.echo(json.dumps([vars(each) for each in versions]))
@@ -124,23 +122,25 @@ def rollback(
 @serve_app.command()
 def serve(
     store: BundleFolder,
-    host: Annotated[str, typer.Option(help="Address; any but the machine's own needs an API key.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address; any but loopback needs an API key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; one per core.")] = 1,
     precision: ServedPrecision = "fp32",
     api_key_file: Annotated[
         Path | None, typer.Option(help="File of accepted API keys, one a line; else the variable SHELFRANK_API_KEY.")
     ] = None,
-    deadline_ms: Annotated[float, typer.Option(min=1, help="After it, the engine's own order comes back.")] = 200.0,
-    max_body_kb: Annotated[int, typer.Option(min=1, help="Most kilobytes of a body.")] = 2000,
-    poll_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks for another version.")] = 2.0,
+    deadline_ms: Annotated[
+        float, typer.Option(min=1, help="Time after which the engine's own order is returned.")
+    ] = 200.0,
+    max_body_kb: Annotated[int, typer.Option(min=1, help="Maximum size of a body in kilobytes.")] = 2000,
+    poll_s: Annotated[float, typer.Option(min=0.1, help="Seconds between two checks for another version.")] = 2.0,
     drain_s: Annotated[
-        float, typer.Option(min=0, help="On SIGTERM, seconds of answering while /readyz says no.")
+        float, typer.Option(min=0, help="Seconds on SIGTERM in which requests are answered while /readyz is 503.")
     ] = 0.0,
-    state: Annotated[Path | None, typer.Option(help="Folder of recent events, which outlive a restart there.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Folder of recent events, which survive a restart there.")] = None,
     page: Annotated[
         bool | None,
-        typer.Option("--page/--no-page", help="The page at /; served by default on this machine's own address."),
+        typer.Option("--page/--no-page", help="Serve the page at /; default: on a loopback address only."),
     ] = None,
 ) -> None:
     """Serves a bundle over HTTP until SIGTERM."""
@@ -158,25 +158,6 @@ def serve(
         state=state,
         page=page,
     )
-
-
-@serve_app.command()
-def bench(
-    store: BundleFolder,
-    candidates: Annotated[
-        list[int] | None, typer.Option(min=1, max=1000, help="Candidates of a page; may be given again.")
-    ] = None,
-    rate: Annotated[float, typer.Option(min=0.1, help="Requests a second.")] = 20.0,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each load.")] = 20.0,
-    precision: Annotated[
-        Literal["fp32", "int8"] | None, typer.Option(help="What is measured; both if not given.")
-    ] = None,
-    soak: Annotated[int, typer.Option(min=0, help="Requests after which memory must be what it was.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Measures a bundle's service on one core over HTTP: every query is new, and requests come when they are due."""
-    found = api.bench(store, candidates=candidates or [], rate=rate, seconds=seconds, precision=precision, soak=soak)
-    typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:

@@ -9,7 +9,8 @@ from jaxtyping import Float32, Float64, Int64
 from shelfrank.core.schema import Side
 from shelfrank.data.prepared import Split
 from shelfrank.explain.explanation import Explanation, Method
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix
+from shelfrank.rankers.boosting import TreeRanker
+from shelfrank.rankers.trees import feature_matrix
 
 N_ORDERS = 16
 """Random orders of the customer's features; each is walked through from both ends."""

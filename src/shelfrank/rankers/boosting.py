@@ -1,4 +1,4 @@
-"""Shared parts of both boosting libraries: rows in a fixed order, one matrix with native categories, sums of leaves."""
+"""What both boosting libraries need to train: the interface of tree rankers, matrices with hidden values, notes."""
 
 from abc import abstractmethod
 
@@ -8,6 +8,7 @@ from jaxtyping import Float32, Float64, Int64
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
 from shelfrank.rankers.base import Ranker
+from shelfrank.rankers.trees import feature_matrix
 
 FEW_TREES = 3
 """Fewer trees than this hardly learned anything, and the run says so."""
@@ -25,19 +26,6 @@ class TreeRanker(Ranker):
         self, features: Float32[np.ndarray, "rows n_features"]
     ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
         """Each feature's contribution to each row's margin, and the base margin: the mean over training rows."""
-
-
-def feature_matrix(
-    rows: Split, chosen: Int64[np.ndarray, " chosen"] | None = None
-) -> Float32[np.ndarray, "chosen n_features"]:
-    """Numbers, then codes, of the chosen rows in their order, or of all; float32 holds every code up to 2^24."""
-    n_numerical, n_categorical = rows.numerical.shape[1], rows.categorical.shape[1]
-    n_rows = rows.n_rows if chosen is None else len(chosen)
-    matrix = np.empty((n_rows, n_numerical + n_categorical), np.float32)
-    taken = slice(None) if chosen is None else chosen
-    matrix[:, :n_numerical] = rows.numerical[taken]
-    matrix[:, n_numerical:] = rows.categorical[taken]
-    return matrix
 
 
 def training_matrix(

@@ -14,10 +14,10 @@ from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split, search_of_rows, tie_order
 from shelfrank.metrics.ranking import MAX_GRADE
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
+from shelfrank.rankers.boosting import TreeRanker, kept_trees, training_matrix
+from shelfrank.rankers.trees import LIGHTGBM_MODEL, LightGBMTrees, feature_matrix, for_every_task
 from shelfrank.train.checkpoint import Checkpoints
 
-MODEL = "model.txt"
 CUTOFF = 10
 MAX_ROWS = 10_000
 """Rows of a search, at most, that LightGBM ranks."""
@@ -105,25 +105,27 @@ class LambdaMART(TreeRanker):
         ]
         return Fitted(curve, choices, None, time.monotonic() - started)
 
+    @property
+    def trees(self) -> LightGBMTrees:
+        """The trees that were learned."""
+        assert self.booster is not None, "fit or load must come first"
+        return LightGBMTrees(self.booster)
+
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
         """The one score, for every task."""
-        assert self.booster is not None, "fit or load must come first"
         if not rows.n_rows:
             return np.empty((0, len(self.problem.tasks)), np.float32)
-        scores = self.margins(feature_matrix(rows)).astype(np.float32)
-        return np.repeat(scores[:, None], len(self.problem.tasks), axis=1)
+        return for_every_task(self.margins(feature_matrix(rows)), len(self.problem.tasks))
 
     def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
         """The scores."""
-        assert self.booster is not None, "fit or load must come first"
-        return np.asarray(self.booster.predict(features), dtype=np.float64)
+        return self.trees.margins(features)
 
     def shap_values(
         self, features: Float32[np.ndarray, "rows n_features"]
     ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
         """TreeSHAP, as the library has it."""
-        assert self.booster is not None, "fit or load must come first"
-        values = np.asarray(self.booster.predict(features, pred_contrib=True), dtype=np.float64)
+        values = self.trees.contributions(features)
         return values[:, :-1], values[:, -1]
 
     def save(self, folder: Path) -> None:
@@ -131,11 +133,11 @@ class LambdaMART(TreeRanker):
         assert self.booster is not None, "fit or load must come first"
         # The library reports a full disk as its own error.
         text = self.booster.model_to_string(num_iteration=self.booster.best_iteration)
-        (folder / MODEL).write_text(text, encoding="utf-8")
+        (folder / LIGHTGBM_MODEL).write_text(text, encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""
-        self.booster = lgb.Booster(model_file=folder / MODEL)
+        self.booster = LightGBMTrees.load(folder).booster
 
     def _told_grades(self) -> str:
         of_log = (item for item in self.settings.grades.items() if item[0] in self.problem.tasks)

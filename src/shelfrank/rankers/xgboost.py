@@ -15,10 +15,10 @@ from shelfrank.core.schema import TASKS
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split, tie_order
 from shelfrank.rankers.base import Fitted, Problem
-from shelfrank.rankers.boosting import TreeRanker, feature_matrix, kept_trees, training_matrix
+from shelfrank.rankers.boosting import TreeRanker, kept_trees, training_matrix
+from shelfrank.rankers.trees import XGBOOST_MODEL, XGBoostTrees, feature_matrix, feature_types, for_every_task
 from shelfrank.train.checkpoint import Checkpoints
 
-MODEL = "model.ubj"
 COVER, ROWS = "cover", "training_rows"
 """Attribute of a model, and its value where each node's cover is its number of training rows."""
 BLOCK_ROWS = 1 << 16
@@ -104,18 +104,21 @@ class XGBoost(TreeRanker):
         absent = " or ".join(TASK_ORDER[: TASK_ORDER.index(self.task)])
         return f"task {self.task}, as the log has no labels of {absent}"
 
+    @property
+    def trees(self) -> XGBoostTrees:
+        """The trees that were learned."""
+        assert self.booster is not None, "fit or load must come first"
+        return XGBoostTrees(self.booster, *self._n_columns)
+
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
         """The one task's probability, for every task."""
-        assert self.booster is not None, "fit or load must come first"
         if not rows.n_rows:
             return np.empty((0, len(self.problem.tasks)), np.float32)
-        probs = self.booster.predict(self._matrix(feature_matrix(rows)))
-        return np.repeat(probs.astype(np.float32)[:, None], len(self.problem.tasks), axis=1)
+        return for_every_task(self.trees.probabilities(feature_matrix(rows)), len(self.problem.tasks))
 
     def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
         """The logits."""
-        assert self.booster is not None, "fit or load must come first"
-        return self.booster.predict(self._matrix(features), output_margin=True).astype(np.float64)
+        return self.trees.margins(features)
 
     def shap_values(
         self, features: Float32[np.ndarray, "rows n_features"]
@@ -126,24 +129,23 @@ class XGBoost(TreeRanker):
         hardly count, and measures from a mean that is not the training rows'. A model of an earlier version, whose
         covers are such sums, is a `UserError`.
         """
-        assert self.booster is not None, "fit or load must come first"
-        if self.booster.attr(COVER) != ROWS:
+        if self.trees.booster.attr(COVER) != ROWS:
             raise UserError(
                 "a model that is explained from the training mean must hold how many training rows reach each node, "
                 "but this one, of an earlier version, holds none; train again"
             )
-        values = self.booster.predict(self._matrix(features), pred_contribs=True).astype(np.float64)
+        values = self.trees.contributions(features)
         return values[:, :-1], values[:, -1]
 
     def save(self, folder: Path) -> None:
         """Writes XGBoost's own binary JSON."""
         assert self.booster is not None, "fit or load must come first"
         # The library reports a full disk as its own error, with a stack trace.
-        (folder / MODEL).write_bytes(self.booster.save_raw("ubj"))
+        (folder / XGBOOST_MODEL).write_bytes(self.booster.save_raw("ubj"))
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""
-        self.booster = xgb.Booster(model_file=folder / MODEL)
+        self.booster = XGBoostTrees.load(folder, *self._n_columns).booster
 
     def _known(self, rows: Split) -> Int64[np.ndarray, " known"]:
         """The rows that have the task's label, each search's in the order of their tie keys."""
@@ -169,7 +171,7 @@ class XGBoost(TreeRanker):
             ref=like,
             # The library refuses names with brackets, such as `price [EUR]`.
             feature_names=[f"f{i}" for i in range(len(self.problem.columns))],
-            feature_types=self._types(),
+            feature_types=feature_types(*self._n_columns),
             enable_categorical=True,
         )
 
@@ -188,7 +190,7 @@ class XGBoost(TreeRanker):
             block = xgb.DMatrix(
                 feature_matrix(train, known[start : start + BLOCK_ROWS]),
                 feature_names=booster.feature_names,
-                feature_types=self._types(),
+                feature_types=feature_types(*self._n_columns),
                 enable_categorical=True,
             )
             leaves = booster.predict(block, pred_leaf=True).reshape(block.num_row(), len(trees)).astype(np.int64)
@@ -200,18 +202,9 @@ class XGBoost(TreeRanker):
         counted.set_attr(**{COVER: ROWS})
         return counted
 
-    def _matrix(self, features: Float32[np.ndarray, "rows n_features"]) -> xgb.DMatrix:
-        assert self.booster is not None
-        return xgb.DMatrix(
-            features,
-            # Models that were saved with the features' own names are scored by those.
-            feature_names=self.booster.feature_names,
-            feature_types=self._types(),
-            enable_categorical=True,
-        )
-
-    def _types(self) -> list[str]:
-        return ["q"] * self.problem.n_numerical + ["c"] * len(self.problem.category_sizes)
+    @property
+    def _n_columns(self) -> tuple[int, int]:
+        return self.problem.n_numerical, len(self.problem.category_sizes)
 
 
 def covers(left: list[int], right: list[int], n_rows: Int64[np.ndarray, " nodes"]) -> Float64[np.ndarray, " nodes"]:

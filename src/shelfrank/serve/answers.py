@@ -1,4 +1,4 @@
-"""Answers as JSON."""
+"""Responses as JSON."""
 
 import json
 from typing import Any
@@ -9,16 +9,19 @@ from starlette.responses import Response
 from shelfrank.serve.api import Problem
 
 EVENTS_REFUSED: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "The events could not be written: none counts, and they may be sent again."}
+    503: {
+        "model": Problem,
+        "description": "The events could not be written: none was accepted, and they may be sent again.",
+    }
 }
 
 
 def as_json(content: Any, status: int = 200) -> Response:
-    """Plain data as a response, unvalidated: checking a page against its model takes longer than ranking it."""
+    """Makes a response of plain data, unvalidated: validating a page takes longer than ranking it."""
     try:
         body = orjson.dumps(content)
     except TypeError:
-        # A document that a caller wants back may hold half a character or a huge number; what is no number is null.
+        # A returned document may hold half a character or a huge number; NaN and infinity become null.
         plain = json.loads(json.dumps(content), parse_constant=lambda _: None)
         body = json.dumps(plain, allow_nan=False).encode()
     return Response(body, status, media_type="application/json")

@@ -1,4 +1,4 @@
-"""What requests and responses look like."""
+"""The bodies of requests and responses."""
 
 import datetime as dt
 from typing import Annotated, Any, Literal
@@ -8,22 +8,24 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from shelfrank.core.values import IdSpelling
 from shelfrank.logs.ubi.documents import KNOWN_ACTIONS
 
-MOST_CANDIDATES = 1000
-MOST_TEXT = 512
+MAX_CANDIDATES = 1000
+MAX_TEXT = 512
 """Characters of a query, a title or a feature's value."""
-MOST_ID = 256
-MOST_FEATURES = 100
-MOST_EVENTS = 1000
-MOST_EXPLAINED = 10
+MAX_ID = 256
+MAX_FEATURES = 100
+MAX_EVENTS = 1000
+MAX_EXPLAINED = 10
+N_CANDIDATES = 40
+"""Candidates that the page retrieves for a query."""
 DOCUMENT_KEYS = ("id", "product_id", "text")
-"""Keys of a document that may hold its product's id; the first with one counts."""
+"""Keys of a document that may hold its product's id; the first that does is read."""
 _INT64 = 2**63
 _NONE = Field(default_factory=dict)
-"""No features; a default of {} would be copied for each candidate, which takes as long as checking it."""
+"""No features; a default of {} would be copied for each candidate, which takes as long as validating it."""
 
 
 def _id_text(given: Any) -> Any:
-    """An id that is a number, as an import spells it; anything else is left to the check that follows."""
+    """Spells an id that is a number as an import does; the next check refuses anything else."""
     # Numerics: callers that keep numbers as floats round the ends of the range by up to 1,024.
     if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) <= _INT64 + 1024:
         return IdSpelling().of(given) or given
@@ -32,25 +34,25 @@ def _id_text(given: Any) -> Any:
 
 Id = Annotated[
     str,
-    Field(min_length=1, max_length=MOST_ID),
+    Field(min_length=1, max_length=MAX_ID),
     BeforeValidator(_id_text),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "minLength": 1, "maxLength": MOST_ID},
+                {"type": "string", "minLength": 1, "maxLength": MAX_ID},
                 {"type": "integer", "minimum": -_INT64, "maximum": _INT64 - 1},
             ]
         }
     ),
 ]
-Text = Annotated[str, Field(max_length=MOST_TEXT)]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Document = Annotated[
     Text,
     BeforeValidator(_id_text),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "maxLength": MOST_TEXT},
+                {"type": "string", "maxLength": MAX_TEXT},
                 {"type": "integer", "minimum": -_INT64, "maximum": _INT64 - 1},
             ]
         }
@@ -61,11 +63,11 @@ _DOCUMENT_ID = {
 }
 DocumentObject = Annotated[
     dict[str, Any],
-    Field(max_length=MOST_FEATURES),
+    Field(max_length=MAX_FEATURES),
     WithJsonSchema(
         {
             "type": "object",
-            "maxProperties": MOST_FEATURES,
+            "maxProperties": MAX_FEATURES,
             "anyOf": [{"required": [key], "properties": {key: _DOCUMENT_ID}} for key in DOCUMENT_KEYS],
         }
     ),
@@ -73,59 +75,59 @@ DocumentObject = Annotated[
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Whole = Annotated[int, Field(strict=True, ge=-_INT64, lt=_INT64)]
 Value = bool | Whole | Number | Text | None
-Values = Annotated[dict[Annotated[str, Field(max_length=MOST_ID)], Value], Field(max_length=MOST_FEATURES)]
+Values = Annotated[dict[Annotated[str, Field(max_length=MAX_ID)], Value], Field(max_length=MAX_FEATURES)]
 Task = Literal["click", "add_to_cart", "purchase"]
 Weight = Annotated[float, Field(strict=True, ge=0, le=1)]
 TaskWeights = Annotated[
     dict[Task, Annotated[float, Field(strict=True, ge=0, le=1e6)]], Field(min_length=1, max_length=3)
 ]
-"""At least one must be above 0, which a schema cannot say."""
-_MOST_SECONDS = 2e10
+"""At least one must be above 0, which a schema cannot express."""
+_MAX_SECONDS = 2e10
 _START, _END = dt.datetime(1970, 1, 1, tzinfo=dt.UTC), dt.datetime(2200, 1, 1, tzinfo=dt.UTC)
 
 
 def _count(given: Any) -> Any:
-    """JSON has one kind of number: 5.0 is 5."""
+    """Reads 5.0 as 5: JSON has one kind of number."""
     return int(given) if isinstance(given, float) and given.is_integer() else given
 
 
 AsWhole = BeforeValidator(_count)
 
 
-def _moment(given: Any) -> Any:
-    """What a schema calls a moment; digits in a text are none, although they could be taken for one."""
+def _time(given: Any) -> Any:
+    """Refuses what the schema does: a text of digits, which would otherwise be read as seconds."""
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if is_number and not abs(given) <= _MOST_SECONDS:
-        raise ValueError(f"seconds since 1970 must be at most {_MOST_SECONDS:.0f} from it")
+    if is_number and not abs(given) <= _MAX_SECONDS:
+        raise ValueError(f"seconds since 1970 must be at most {_MAX_SECONDS:.0f} from it")
     if not is_number and not (isinstance(given, str) and "-" in given[1:]):
-        raise ValueError("a moment must be a date and time, such as 2025-06-30T12:00:00Z, or seconds since 1970")
+        raise ValueError("a time must be a date and time, such as 2025-06-30T12:00:00Z, or seconds since 1970")
     return given
 
 
-Moment = Annotated[
+Time = Annotated[
     dt.datetime,
-    BeforeValidator(_moment),
+    BeforeValidator(_time),
     WithJsonSchema(
         {
             "anyOf": [
                 {"type": "string", "format": "date-time"},
-                {"type": "number", "minimum": -_MOST_SECONDS, "maximum": _MOST_SECONDS},
+                {"type": "number", "minimum": -_MAX_SECONDS, "maximum": _MAX_SECONDS},
             ]
         }
     ),
 ]
 
 
-def _within(moment: dt.datetime | None) -> dt.datetime | None:
-    if moment is None:
+def _within(time: dt.datetime | None) -> dt.datetime | None:
+    if time is None:
         return None
-    # A clock that is wrong is no reason to refuse a page.
-    return min(max(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC), _START), _END)
+    # A wrong clock is no reason to refuse a page.
+    return min(max(time if time.tzinfo else time.replace(tzinfo=dt.UTC), _START), _END)
 
 
-def microseconds(moment: dt.datetime) -> int:
-    """Microseconds since 1970."""
-    return (moment - _START) // dt.timedelta(microseconds=1)
+def microseconds(time: dt.datetime) -> int:
+    """Converts to microseconds since 1970."""
+    return (time - _START) // dt.timedelta(microseconds=1)
 
 
 class _Api(BaseModel):
@@ -136,8 +138,8 @@ class Candidate(_Api):
     """A product to rank.
 
     Attributes:
-        id: The product; an unknown one is cold, not an error.
-        score: The engine's own score of it.
+        id: The product; an unknown one is no error.
+        score: The engine's own score.
         features: Declared features that replace those of the catalogue, such as today's price.
     """
 
@@ -146,25 +148,25 @@ class Candidate(_Api):
     features: Values = _NONE
 
 
-_CANDIDATES = Annotated[list[Candidate | Id], Field(max_length=MOST_CANDIDATES)]
+_CANDIDATES = Annotated[list[Candidate | Id], Field(max_length=MAX_CANDIDATES)]
 
 
 class RankRequest(_Api):
     """A page of candidates for a query.
 
     Attributes:
-        query: What was typed.
+        query: The query as typed.
         candidates: The engine's products: ids (texts or whole numbers), or objects with more. Their order is the
             engine's, unless scores are given.
-        customer_id: Who asks; left out, an anonymous visitor.
+        customer_id: The customer; an anonymous visitor if left out.
         session_id: The visit.
-        timestamp: When; now if left out. One outside 1970 to 2200 counts as the nearest moment within.
+        timestamp: Time of the search; now if left out. A time outside 1970 to 2200 is moved to the nearest within.
         customer: Declared features of the customer that replace those of the table.
         context: Declared features of the page, such as the device.
-        weight: How much the model's order counts against the engine's; 0 keeps the engine's order.
-        task_weights: What fuses the tasks' scores on this page; left out, what the bundle says.
-        top_n: Most results; all if left out.
-        explain: Results, from the first on, that are explained as far as the deadline allows.
+        weight: Weight of the model's order against the engine's; 0 keeps the engine's order.
+        task_weights: Weights that fuse the tasks' scores on this page; the bundle's if left out.
+        top_n: Maximum number of results; all if left out.
+        explain: Number of results, from the first on, to explain as far as the deadline allows.
     """
 
     model_config = ConfigDict(
@@ -192,25 +194,25 @@ class RankRequest(_Api):
     candidates: _CANDIDATES
     customer_id: Id | None = None
     session_id: Id | None = None
-    timestamp: Moment | None = None
+    timestamp: Time | None = None
     customer: Values = {}
     context: Values = {}
     weight: Weight = 1.0
     task_weights: TaskWeights | None = None
-    top_n: Annotated[int, Field(strict=True, ge=1, le=MOST_CANDIDATES), AsWhole] | None = None
-    explain: Annotated[int, Field(strict=True, ge=0, le=MOST_EXPLAINED), AsWhole] = 0
+    top_n: Annotated[int, Field(strict=True, ge=1, le=MAX_CANDIDATES), AsWhole] | None = None
+    explain: Annotated[int, Field(strict=True, ge=0, le=MAX_EXPLAINED), AsWhole] = 0
 
     _timestamp = field_validator("timestamp", mode="after")(_within)
 
 
 class Reason(BaseModel):
-    """What one feature did to one product.
+    """The contribution of one feature, or one side, to the score of one product.
 
     Attributes:
-        feature: The feature.
-        side: Whom it describes.
-        logits: By task, how far the feature moves the logit from where its training mean would leave it; of a ranker
-            without probabilities, the score.
+        feature: The feature or side.
+        side: The side: `customer`, `query`, `product`, `interaction` or `context`.
+        logits: By task, the change of the logit from its value with the feature at its training mean; for a ranker
+            without probabilities, of the score.
         fused: The same for the fused score, by the page's task weights.
     """
 
@@ -221,14 +223,16 @@ class Reason(BaseModel):
 
 
 class Explanation(BaseModel):
-    """Why a product has its score: one feature, or one side, replaced at a time.
+    """The contributions to a product's score.
 
     Attributes:
-        features: The features that move it most, the strongest first.
-        sides: The same for all features of a side together; `customer` is what personalization did.
-        gates: By task, the weight of each expert; null where the ranker is no mixture of experts.
+        method: How they are computed: `occlusion` replaces one feature, or one side, at a time by its training mean.
+        features: The features that move the score most, the strongest first.
+        sides: The same for all features of a side together; `customer` is the effect of personalization.
+        gates: By task, the weight of each expert; null for a ranker without experts.
     """
 
+    method: Literal["occlusion"]
     features: list[Reason]
     sides: list[Reason]
     gates: dict[str, list[float]] | None = None
@@ -239,12 +243,12 @@ class Ranked(BaseModel):
 
     Attributes:
         id: The product.
-        index: Its place in the request, from 0.
-        rank: Its new place, from 1.
-        engine_rank: Its place by the engine's own order, from 1.
-        score: What the page is sorted by; null in a degraded answer.
-        tasks: The score of each task; empty in a degraded answer.
-        explanation: Why, where it was asked for and there was time.
+        index: Its index in the request, from 0.
+        rank: Its new rank, from 1.
+        engine_rank: Its rank in the engine's own order, from 1.
+        score: The sort key of the page; null in a degraded response.
+        tasks: The score of each task; empty in a degraded response.
+        explanation: The explanation, if requested and if there was time.
     """
 
     id: str
@@ -261,14 +265,14 @@ class RankResponse(BaseModel):
 
     Attributes:
         results: The products.
-        degraded: Whether the engine's own order came back, because the model could not answer in time.
-        reason: Why it is degraded.
-        bundle: The version that answered.
-        unknown: How much was cold: products, customer, query, categories.
+        degraded: Whether the engine's own order was returned because the model could not rank in time.
+        reason: Why the response is degraded.
+        bundle: The version that ranked.
+        unknown: Counts of unknown products, customers, queries and categories.
         unknown_ids: The candidates that the catalogue lacks, each once.
         missing_features: Features that the bundle needs and the request left out, with the number of candidates that
             lack them; `GET /v1/bundle` lists them.
-        unknown_features: Names that nothing reads where the request gave them, with how often it did.
+        unknown_features: Names that no feature is read from, with the number of times that the request gave them.
         took_ms: Time in the service.
     """
 
@@ -314,16 +318,16 @@ class RerankRequest(BaseModel):
     """A page in the shape of Cohere's `rerank`, as Elasticsearch and OpenSearch send it.
 
     Attributes:
-        query: What was typed.
-        documents: Product ids, or objects that have one as `id`, `product_id` or `text`; no other key of them is read,
-            and an object without one is refused.
+        query: The query as typed.
+        documents: Product ids, or objects that have one as `id`, `product_id` or `text`; no other key is read, and an
+            object without one is refused.
             Let the engine send the field that holds the product's id. Elasticsearch names the list `input`.
-        top_n: Most results; all if left out.
+        top_n: Maximum number of results; all if left out.
         return_documents: Whether results repeat their document.
-        customer_id: Who asks; left out, an anonymous visitor.
+        customer_id: The customer; an anonymous visitor if left out.
         session_id: The visit.
         context: Declared features of the page.
-        model: Passed over.
+        model: Ignored.
     """
 
     model_config = ConfigDict(
@@ -334,7 +338,7 @@ class RerankRequest(BaseModel):
     )
 
     query: Text
-    documents: Annotated[list[Document | DocumentObject], Field(max_length=MOST_CANDIDATES)] = Field(
+    documents: Annotated[list[Document | DocumentObject], Field(max_length=MAX_CANDIDATES)] = Field(
         validation_alias=AliasChoices("documents", "input")
     )
     top_n: Annotated[int, Field(strict=True, ge=1), AsWhole] | None = None
@@ -349,9 +353,9 @@ class RerankResult(BaseModel):
     """One document in its new place.
 
     Attributes:
-        index: Its place in the request, from 0.
-        relevance_score: What results are sorted by, from 0 to 1.
-        document: The document, where it was asked for.
+        index: Its index in the request, from 0.
+        relevance_score: The sort key of the results, from 0 to 1.
+        document: The document, if requested.
     """
 
     index: int
@@ -363,9 +367,9 @@ class RerankResponse(BaseModel):
     """The page in its new order.
 
     Attributes:
-        id: Of this answer.
+        id: Id of this response.
         results: The documents.
-        meta: The bundle, whether the engine's own order came back, and `unknown`, `unknown_ids`, `missing_features`
+        meta: The bundle, whether the engine's own order was returned, and `unknown`, `unknown_ids`, `missing_features`
             and `unknown_features` as in `RankResponse`.
     """
 
@@ -378,26 +382,26 @@ _UBI_EVENT = {
     "title": "UbiEvent",
     "type": "object",
     "description": "An event of User Behavior Insights 1.3 or earlier. Each is read by itself, as `shelfrank import "
-    "ubi` reads it from a file: what it lacks or misspells costs that event alone, and the answer counts it by reason.",
+    "ubi` reads it from a file: an invalid event affects no other, and the response counts it by reason.",
     "properties": {
         "action_name": {
-            "description": f"What happened, as a text: {', '.join(f'`{action}`' for action in KNOWN_ACTIONS)}. Any "
-            "other action is passed over."
+            "description": f"The action, as a text: {', '.join(f'`{action}`' for action in KNOWN_ACTIONS)}. Any "
+            "other action is ignored."
         },
         "timestamp": {
-            "description": "When: a date and time of ISO 8601, UTC where it names no zone, or milliseconds since 1970, "
-            "from 1990 on and before 2100; now if left out or null. Of an outcome, best the time of its results page.",
+            "description": "A date and time of ISO 8601, UTC if it names no zone, or milliseconds since 1970, "
+            "from 1990 on and before 2100; now if left out or null. For an outcome, best the time of its results page.",
             "examples": ["2025-06-30T12:00:00Z", 1751284800000],
         },
-        "user_id": {"description": f"Whose doing: a text or a whole number, at most {MOST_ID} characters."},
-        "client_id": {"description": "The client, which stands for the user where that is left out."},
+        "user_id": {"description": f"The customer: a text or a whole number, at most {MAX_ID} characters."},
+        "client_id": {"description": "The client, which identifies the visitor if the user is left out."},
         "session_id": {"description": "The visit: a text or a whole number."},
         "user_query": {
-            "description": f"The query of the results page, a text of at most {MOST_TEXT} characters; left out, the "
+            "description": f"The query of the results page, a text of at most {MAX_TEXT} characters; left out, the "
             "event is an engagement elsewhere. A `view` or `watch` is one in either case."
         },
         "event_attributes": {
-            "description": "What it is about.",
+            "description": "The product and its position.",
             "properties": {
                 "object": {
                     "description": "The product.",
@@ -407,7 +411,7 @@ _UBI_EVENT = {
                     },
                 },
                 "position": {
-                    "description": "Where that was shown.",
+                    "description": "The position of the product.",
                     "properties": {
                         "ordinal": {
                             "description": "From 1, or from 0 as in the log; an impression needs it. Before UBI 1.3 an "
@@ -419,9 +423,82 @@ _UBI_EVENT = {
         },
     },
 }
-"""Types of the properties are prose: a schema that demanded them would refuse a batch for one odd event."""
+"""Types of the properties are prose: a schema that required them would refuse a batch for one invalid event."""
 
 UbiEvent = Annotated[dict[Any, Any], WithJsonSchema(_UBI_EVENT)]
+
+
+class SearchRequest(BaseModel):
+    """A search on the page.
+
+    Attributes:
+        query: The query as typed.
+        customer_id: The shopper; an anonymous visitor if left out.
+        session_id: The visit.
+        task_weights: Weights that fuse the tasks' scores; the bundle's if left out.
+        top_n: Products that each order lists.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"query": "red sofa", "customer_id": "c00017", "task_weights": {"purchase": 1}}]
+        },
+    )
+
+    query: Text
+    customer_id: Id | None = None
+    session_id: Id | None = None
+    task_weights: TaskWeights | None = None
+    top_n: Annotated[int, Field(strict=True, ge=1, le=N_CANDIDATES), AsWhole] = 20
+
+
+class ExplainRequest(SearchRequest):
+    """A product of a search to explain.
+
+    Attributes:
+        product_id: The product.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"query": "red sofa", "customer_id": "c00017", "product_id": "p00845"}]},
+    )
+
+    product_id: Id
+
+
+class ActionRequest(BaseModel):
+    """An action of the page's shopper.
+
+    Attributes:
+        query: The query of the results.
+        product_id: The product.
+        action: The last action: a purchase includes a click and adding to the cart.
+        position: Position of the product, from 1.
+        customer_id: The shopper; an anonymous visitor if left out.
+        session_id: The visit.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"query": "red sofa", "product_id": "p00845", "action": "click", "customer_id": "c00017"}]
+        },
+    )
+
+    query: Text
+    product_id: Id
+    action: Task
+    position: Annotated[int, Field(strict=True, ge=1, le=N_CANDIDATES), AsWhole] = 1
+    customer_id: Id | None = None
+    session_id: Id | None = None
+
+
+class ShopResponse(BaseModel):
+    """A response to the page; `serve/shop.py` describes its fields."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class EventsRequest(BaseModel):
@@ -450,15 +527,15 @@ class EventsRequest(BaseModel):
         },
     )
 
-    events: Annotated[list[UbiEvent], Field(max_length=MOST_EVENTS)]
+    events: Annotated[list[UbiEvent], Field(max_length=MAX_EVENTS)]
 
 
 class EventsResponse(BaseModel):
-    """What became of the events.
+    """Counts of the events of a request.
 
     Attributes:
-        accepted: Events of the batch; those that some bundle may use were taken down, and later bundles read them too.
-        passed_over: By reason, those among them that change no feature of the bundle that serves.
+        accepted: Events of the request; those that a bundle may use are stored, and later bundles read them too.
+        passed_over: By reason, the events among them that change no feature of the serving bundle.
     """
 
     accepted: int
@@ -471,8 +548,8 @@ class RequestedFeature(BaseModel):
     Attributes:
         name: The feature, as requests must spell it.
         kind: A number, or a text that names a category.
-        side: Whom it describes.
-        place: Where it goes: `features` of each of the `candidates`, `customer` or `context`.
+        side: The side: `customer`, `query`, `product`, `interaction` or `context`.
+        place: The part of the request: `features` of each of the `candidates`, `customer` or `context`.
         needed: When the bundle has no value of its own.
     """
 
@@ -484,16 +561,16 @@ class RequestedFeature(BaseModel):
 
 
 class BundleResponse(BaseModel):
-    """The bundle that serves.
+    """The serving bundle.
 
     Attributes:
         bundle: The version.
         ranker: The ranker's name.
         label: Its name in tables.
         tasks: The tasks that it scores.
-        task_weights: What fuses their scores, unless a request says otherwise.
+        task_weights: Weights that fuse their scores, unless the request has others.
         gives_probabilities: Whether the tasks' scores are probabilities.
-        precision: In which precision its graphs compute.
+        precision: The precision of its graphs.
         request_features: The features that a request must bring.
     """
 
@@ -508,13 +585,13 @@ class BundleResponse(BaseModel):
 
 
 class ReloadResponse(BaseModel):
-    """What serves now.
+    """The serving version after a reload.
 
     Attributes:
         bundle: The version.
-        changed: Whether it is another than before.
-        precision: In which its graphs compute.
-        fallback: Why that is float32 where 8-bit graphs were asked for; null where it is what was asked for.
+        changed: Whether it differs from the one before.
+        precision: The precision of its graphs.
+        fallback: Why that is float32 in place of the requested 8 bits; null if it is the requested one.
     """
 
     bundle: str
@@ -527,7 +604,7 @@ class Problem(BaseModel):
     """Why a request was refused.
 
     Attributes:
-        detail: What must hold and where it does not.
+        detail: What must hold, and which part of the request does not.
     """
 
     detail: str

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import itertools
+import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +19,26 @@ from starlette.staticfiles import StaticFiles
 
 from shelfrank import __version__
 from shelfrank.core.errors import UserError
-from shelfrank.core.values import IdSpelling
-from shelfrank.features.request import PageRequest
 from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events
 from shelfrank.serve.limits import Guard, Keys
-from shelfrank.serve.pages import ranked_page, unfamiliar, wanted_page
-from shelfrank.serve.service import Answer, EventsRefusedError, NoShopError, Service, Wanted
+from shelfrank.serve.pages import MAX_KEY, coverage, ranked_page, read_page
+from shelfrank.serve.ranking import Answer
+from shelfrank.serve.service import EventsRefusedError, NoShopError, Service
 from shelfrank.serve.shop_routes import shop_routes
 
+log = logging.getLogger("shelfrank.serve")
 PAGE = Path(__file__).parent / "page"
-MOST_BODY_BYTES = 2_000_000
+MAX_BODY_BYTES = 2_000_000
 FALLBACK = "fp32 serves in place of "
-"""How a second line of `/readyz` begins where the asked precision does not serve."""
-MOST_PART = 64
-"""Characters of a key that an error repeats."""
+"""Start of a second line of `/readyz`, if the requested precision does not serve."""
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": api.Problem, "description": text}
     for status, text in {
-        400: "The body is no JSON.",
+        400: "The body is not JSON.",
         401: "The API key is missing or wrong.",
-        408: "The body did not come in time.",
+        408: "The body did not arrive in time.",
         413: "The body is too large.",
         422: "The request breaks a rule.",
     }.items()
@@ -50,16 +48,19 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 def create_app(
     service: Service,
     keys: Sequence[str] = (),
-    most_body_bytes: int = MOST_BODY_BYTES,
+    max_body_bytes: int = MAX_BODY_BYTES,
     poll_s: float | None = 2.0,
+    give_up: Callable[[UserError], None] | None = None,
 ) -> FastAPI:
     """Puts a service behind HTTP.
 
     Args:
         service: The service; it loads its bundle when the app starts.
-        keys: API keys; none lets everybody in.
-        most_body_bytes: Bytes of a body.
-        poll_s: Seconds between two looks at the bundle's pointer; None never looks.
+        keys: API keys; without any, every request is accepted.
+        max_body_bytes: Maximum size of a body.
+        poll_s: Seconds between two reads of the bundle's pointer; None never reads it again.
+        give_up: Called with the reason if no version can be opened at the start; without it the reason is logged, and
+            the service waits for another version.
 
     Returns:
         The app.
@@ -67,7 +68,7 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_load(service, poll_s)), asyncio.create_task(service.take_in_events())]
+        tasks = [asyncio.create_task(_load(service, poll_s, give_up)), asyncio.create_task(service.apply_events())]
         try:
             yield
         finally:
@@ -89,15 +90,15 @@ def create_app(
     app.include_router(_operating_routes())
     if service.has_page:
         app.include_router(shop_routes(), responses=REFUSALS)
-    app.add_exception_handler(RequestValidationError, _tell_rules)
-    app.add_exception_handler(HTTPException, _tell_refusal)
-    app.add_exception_handler(UserError, _tell_user_error)
-    app.add_exception_handler(NoShopError, _tell_no_shop)
-    app.add_exception_handler(EventsRefusedError, _tell_events_refused)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_refusal)
+    app.add_exception_handler(UserError, _on_user_error)
+    app.add_exception_handler(NoShopError, _on_no_shop)
+    app.add_exception_handler(EventsRefusedError, _on_refused_events)
     paths = frozenset(app.openapi()["paths"])
     if service.has_page:
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
-    app.add_middleware(Guard, keys=Keys(keys), most_bytes=most_body_bytes, metrics=service.metrics, routes=paths)
+    app.add_middleware(Guard, keys=Keys(keys), max_bytes=max_body_bytes, metrics=service.metrics, routes=paths)
     return app
 
 
@@ -108,44 +109,36 @@ def _ranking_routes() -> APIRouter:
     async def rank(body: api.RankRequest, request: Request) -> Response:
         """Ranks candidates for a query and a customer."""
         started = time.perf_counter()
-        wanted = wanted_page(body)
-        answer = await _service(request).rank(wanted)
-        return as_json(ranked_page(answer, wanted.asked.product_ids, started))
+        page, options = read_page(body)
+        result = await _service(request).rank(page, options)
+        return as_json(ranked_page(result, page.product_ids, started))
 
     @router.post("/rerank", response_model=api.RerankResponse)
     async def rerank(body: api.RerankRequest, request: Request) -> Response:
-        """The same in the shape that search engines call: Cohere's `rerank`."""
-        asked = PageRequest(
-            query=body.query,
-            product_ids=[_document_id(place, document) for place, document in enumerate(body.documents)],
-            customer_id=body.customer_id,
-            session_id=body.session_id,
-            context=body.context,
-        )
-        wanted = Wanted(asked, [None] * len(body.documents), top_n=body.top_n)
-        answer = await _service(request).rank(wanted)
+        """Ranks in the form that search engines call: Cohere's `rerank`."""
+        result = await _service(request).rank(*read_page(body))
         results: list[dict[str, Any]] = [
             {"index": index, "relevance_score": score}
-            for index, score in zip(answer.order, _relevance(answer), strict=True)
+            for index, score in zip(result.order, _relevance(result), strict=True)
         ]
         if body.return_documents:
-            for result in results:
-                document = body.documents[result["index"]]
-                result["document"] = {"text": document} if isinstance(document, str) else document
+            for each in results:
+                document = body.documents[each["index"]]
+                each["document"] = {"text": document} if isinstance(document, str) else document
         meta = {
-            "bundle": answer.bundle,
-            "degraded": answer.reason is not None,
-            "reason": answer.reason,
-            **unfamiliar(answer),
+            "bundle": result.bundle,
+            "degraded": result.reason is not None,
+            "reason": result.reason,
+            **coverage(result),
         }
         return as_json({"id": str(uuid.uuid4()), "results": results, "meta": meta})
 
     @router.post("/events", response_model=api.EventsResponse, status_code=202, responses=EVENTS_REFUSED)
     async def events(body: api.EventsRequest, request: Request) -> Response:
-        """Takes in what visitors do; their next page sees it."""
+        """Accepts events of visitors; their next page reflects them."""
         service = _service(request)
-        told, unused = read_events(body.events)
-        passed_over = await service.add_events(told)
+        accepted, unused = read_events(body.events)
+        passed_over = await service.add_events(accepted)
         service.metrics.events.inc(unused.total())
         for reason, count in unused.items():
             service.metrics.passed_over.labels(reason).inc(count)
@@ -157,17 +150,19 @@ def _ranking_routes() -> APIRouter:
         responses={503: {"model": api.Problem, "description": "No bundle is loaded and checked yet."}},
     )
     async def bundle(request: Request) -> Response:
-        """What serves, and which features a request must bring."""
+        """Describes the serving bundle and the features that a request must bring."""
         about = _service(request).about()
         return as_json(
-            {"detail": "no bundle is loaded yet; ask again once /readyz says ok"} if about is None else about,
+            {"detail": "no bundle is loaded yet; try again once /readyz answers ok"} if about is None else about,
             200 if about else 503,
         )
 
     @router.post(
         "/admin/reload",
         response_model=api.ReloadResponse,
-        responses={409: {"model": api.Problem, "description": "The version is bad: the old one serves on."}},
+        responses={
+            409: {"model": api.Problem, "description": "The version cannot be opened; the old one keeps serving."}
+        },
     )
     async def reload(request: Request) -> Response:
         """Loads the version that the bundle's pointer names, checks it and swaps it in."""
@@ -176,8 +171,8 @@ def _ranking_routes() -> APIRouter:
             changed = await service.reload()
         except UserError as error:
             return as_json({"detail": str(error)}, 409)
-        answer = {"bundle": service.version, "changed": changed}
-        return as_json({**answer, "precision": service.served_precision, "fallback": service.fallback})
+        serving = {"bundle": service.version, "precision": service.served_precision, "fallback": service.fallback}
+        return as_json({**serving, "changed": changed})
 
     return router
 
@@ -187,43 +182,43 @@ def _operating_routes() -> APIRouter:
 
     @router.get("/livez", response_class=PlainTextResponse)
     async def livez() -> PlainTextResponse:
-        """Whether the process answers."""
+        """Liveness: the process answers."""
         return PlainTextResponse("ok\n")
 
     @router.get(
         "/readyz",
         response_class=PlainTextResponse,
-        responses={503: {"description": "No bundle is loaded and checked yet, or the service is about to end."}},
+        responses={503: {"description": "No bundle is loaded and checked yet, or the service is draining."}},
     )
     async def readyz(request: Request) -> PlainTextResponse:
-        """Whether requests are wanted: only after load, golden check and warm-up, and not while draining.
+        """Readiness: after load, golden check and warm-up, and not while draining.
 
-        A second line says why float32 serves where 8-bit graphs were asked for.
+        A second line gives the reason if float32 serves in place of 8-bit graphs.
         """
         service = _service(request)
         if service.is_ready:
-            told = f"{FALLBACK}{service.precision}: {service.fallback}\n" if service.fallback else ""
-            return PlainTextResponse(f"ok\n{told}")
+            fallback = f"{FALLBACK}{service.precision}: {service.fallback}\n" if service.fallback else ""
+            return PlainTextResponse(f"ok\n{fallback}")
         return PlainTextResponse("draining\n" if service.draining else "loading\n", 503)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
-        """Counts in the format of Prometheus."""
+        """Metrics in the format of Prometheus."""
         content = await asyncio.to_thread(_service(request).metrics.text)
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
 
 
-async def _load(service: Service, poll_s: float | None) -> None:
-    # Until a good version is there, the pointer is all that there is to wait for.
-    while service.version is None:
+async def _load(service: Service, poll_s: float | None, give_up: Callable[[UserError], None] | None) -> None:
+    if service.version is None:
         try:
             await service.start()
-        except UserError:
-            if poll_s is None:
+        except UserError as error:
+            if give_up is not None:
+                give_up(error)
                 return
-            await asyncio.sleep(poll_s)
+            log.error("no bundle is loaded: %s", error)
     if poll_s is not None:
         await service.follow(poll_s)
 
@@ -232,59 +227,41 @@ def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _relevance(answer: Answer) -> list[float]:
-    """What a caller sorts by, from 0 to 1; in a degraded answer it falls evenly along the engine's order."""
-    if answer.scores is None:
-        n = len(answer.order)
+def _relevance(result: Answer) -> list[float]:
+    """Sort keys from 0 to 1; in a degraded response they fall evenly along the engine's order."""
+    if result.scores is None:
+        n = len(result.order)
         return [1 - place / n for place in range(n)]
-    if answer.bounded:
-        return list(answer.scores)
+    if result.bounded:
+        return list(result.scores)
     # Numerics: the sigmoid without an overflow, since trees that rank give scores of any size.
-    return np.exp(-np.logaddexp(0.0, -np.array(answer.scores))).tolist()
+    return np.exp(-np.logaddexp(0.0, -np.array(result.scores))).tolist()
 
 
-def _document_id(place: int, document: str | dict[str, Any]) -> str:
-    if isinstance(document, str):
-        return document
-    for name in api.DOCUMENT_KEYS:
-        value = document.get(name)
-        with contextlib.suppress(ValueError):
-            if (found := IdSpelling().of(value)) is not None:
-                return found[: api.MOST_TEXT]
-    given = ", ".join(repr(str(key)[:MOST_PART]) for key in itertools.islice(document, 5)) or "none"
-    raise UserError(
-        f"documents.{place} must be a product id, or an object with one as {', '.join(api.DOCUMENT_KEYS)}, but its "
-        f"keys are {given}; send the id in one of these"
-        if not document.keys() & set(api.DOCUMENT_KEYS)
-        else f"documents.{place} must hold a product id, a text or a whole number, as {', '.join(api.DOCUMENT_KEYS)}, "
-        "but it holds none there"
-    )
-
-
-async def _tell_rules(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = []
     for each in error.errors()[:5]:
-        place = ".".join(str(part)[:MOST_PART] for part in each["loc"] if part != "body")
+        place = ".".join(str(part)[:MAX_KEY] for part in each["loc"] if part != "body")
         problems.append(f"{place}: {each['msg']}" if place else str(each["msg"]))
-    # What was given is not repeated: it may be long, or no valid text.
-    told = "; ".join(problems).encode("utf-8", "replace").decode()
+    # The value is not repeated: it may be long, or not valid text.
+    detail = "; ".join(problems).encode("utf-8", "replace").decode()
     status = 400 if any(each["type"] == "json_invalid" for each in error.errors()) else 422
-    return JSONResponse({"detail": told}, status)
+    return JSONResponse({"detail": detail}, status)
 
 
-async def _tell_refusal(_: Request, error: Exception) -> JSONResponse:
+async def _on_refusal(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return JSONResponse({"detail": str(error.detail)}, error.status_code, headers=error.headers)
 
 
-async def _tell_user_error(_: Request, error: Exception) -> JSONResponse:
+async def _on_user_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error).encode("utf-8", "replace").decode()}, 422)
 
 
-async def _tell_no_shop(_: Request, error: Exception) -> JSONResponse:
+async def _on_no_shop(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 404)
 
 
-async def _tell_events_refused(_: Request, error: Exception) -> JSONResponse:
+async def _on_refused_events(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 503)

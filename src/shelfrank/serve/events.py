@@ -1,4 +1,4 @@
-"""Makes events that the store takes in of what visitors' clients send, each event by itself."""
+"""Reads the events that clients send, each by itself."""
 
 import time
 from collections import Counter
@@ -9,10 +9,10 @@ from shelfrank.core.errors import UserError
 from shelfrank.features.request import Event
 from shelfrank.logs.ubi.documents import LABEL_OF
 from shelfrank.logs.ubi.live import is_history, live_row, why_unused
-from shelfrank.serve.api import MOST_ID, MOST_TEXT, microseconds
+from shelfrank.serve.api import MAX_ID, MAX_TEXT, microseconds
 
 ROUNDED_ID = "an id that is a float of 2^53 or more, which stands for several"
-UNUSABLE_TEXT = "an id or query that is too long or no text"
+UNUSABLE_TEXT = "an id or query that is too long or not text"
 
 
 def read_events(records: Iterable[dict[str, Any]]) -> tuple[list[Event], Counter[str]]:
@@ -22,7 +22,7 @@ def read_events(records: Iterable[dict[str, Any]]) -> tuple[list[Event], Counter
         records: The events.
 
     Returns:
-        Those that a bundle may use, and by reason how many others there are.
+        The events that a bundle may use, and by reason the number of others.
     """
     events: list[Event] = []
     unused: Counter[str] = Counter()
@@ -56,15 +56,15 @@ def _event(row: dict[str, Any]) -> Event:
 
 
 def _unusable_text(row: dict[str, Any]) -> str | None:
-    # No page can be asked for with a longer one, and memory is bounded by events.
+    # No request can name a longer one, and memory is bounded by a number of events.
     ids = [row[name] for name in ("query_id", "client_id", "user_id", "object_id", "session_id")]
-    limits = [(each, MOST_ID) for each in ids] + [(row["user_query"], MOST_TEXT)]
-    is_usable = all(text is None or (len(text) <= most and _is_text(text)) for text, most in limits)
+    limits = [(each, MAX_ID) for each in ids] + [(row["user_query"], MAX_TEXT)]
+    is_usable = all(text is None or (len(text) <= limit and _is_text(text)) for text, limit in limits)
     return None if is_usable else UNUSABLE_TEXT
 
 
 def _is_text(text: str) -> bool:
-    """Whether it is more than halves of characters, which JSON can hold and no file of texts."""
+    """Checks that no character is half a surrogate pair, which JSON can hold but no text file."""
     try:
         text.encode()
     except UnicodeEncodeError:

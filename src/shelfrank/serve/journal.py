@@ -1,7 +1,7 @@
 """Recent events as lines of a file, which every process of the service appends to and reads.
 
-An event that was accepted is in the file, so the next page that any process ranks sees it; and a bundle that is loaded
-later starts with what happened before.
+An accepted event is in the file, so that the next page of any process reflects it, and a bundle that is loaded later
+starts with the events before.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ log = logging.getLogger("shelfrank.serve")
 SEGMENT_BYTES = 16_000_000
 """Size at which a new file begins; only the newest two are kept."""
 READ_BYTES = 8_192
-"""Bytes that are read at a time, and the rest of the last line: some dozens of events."""
+"""Bytes that are read at a time, plus the rest of the last line: a few dozen events."""
 
 
 class Journal:
@@ -36,13 +36,13 @@ class Journal:
         folder.mkdir(parents=True, exist_ok=True)
 
     def append(self, events: Sequence[Event]) -> None:
-        """Adds all events or none; readers take them in their order, perhaps the first before the others.
+        """Appends all events or none; readers get them in their order, possibly the first before the others.
 
         Args:
             events: The events.
 
         Raises:
-            OSError: Where they cannot be written, as on a full disk; then none is added.
+            OSError: If they cannot be written, as on a full disk; then none is appended.
         """
         if not events:
             return
@@ -57,23 +57,23 @@ class Journal:
             descriptor = os.open(self.file(newest), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             with open(descriptor, "ab", buffering=0) as file:
                 if file.tell() and not _ends_a_line(self.file(newest)):
-                    # A process died while it wrote.
+                    # A process died while writing.
                     content = b"\n" + content
                 _write_all(file, content)
 
     @contextlib.contextmanager
     def locked(self, how: int) -> Iterator[None]:
-        """Holds the lock that writers take alone and readers share, as `flock` names it."""
+        """Holds the lock, exclusive for a writer and shared by readers: `how` is an operation of `flock`."""
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, how)
             yield
 
     def segments(self) -> list[int]:
-        """Numbers of the files there are, the oldest first."""
+        """Numbers of the existing files, the oldest first."""
         return sorted(int(file.stem.removeprefix("events-")) for file in self.folder.glob("events-*.jsonl"))
 
     def file(self, segment: int) -> Path:
-        """A file by its number."""
+        """Path of a file by its number."""
         return self.folder / f"events-{segment:08d}.jsonl"
 
 
@@ -89,11 +89,11 @@ class JournalReader:
         self.segment, self.offset = -1, 0
 
     def new_events(self, enough: int | None = None) -> list[Event]:
-        """The events since the last call; a look at one file's size where there are none.
+        """Reads the events since the last call; if there are none, the cost is one look at a file's size.
 
         Args:
-            enough: Events after which the rest is left for the next call, those that were read with them included;
-                None reads all.
+            enough: Number of events after which the rest is left for the next call; up to one read more may be
+                returned. None reads all.
 
         Returns:
             The events in the order in which they were accepted.
@@ -110,7 +110,7 @@ class JournalReader:
             if self.offset > before:
                 continue
             if self.journal.file(self.segment + 1).exists():
-                # What was written between the read and the look.
+                # For lines that were written between the read and the check.
                 events += self._read()
                 if self.offset == before:
                     self.segment, self.offset = self.segment + 1, 0
@@ -128,14 +128,14 @@ class JournalReader:
             with self.journal.file(self.segment).open("rb") as file:
                 if os.fstat(file.fileno()).st_size <= self.offset:
                     return []
-                # What is being written may yet be taken back.
+                # A write in progress may still be rolled back.
                 with self.journal.locked(fcntl.LOCK_SH):
                     file.seek(self.offset)
                     content = file.read(READ_BYTES)
                     content += file.readline()
         except FileNotFoundError:
             return []
-        # The rest of a line whose writer died is left for the next time.
+        # The rest of a line whose writer died is left for the next call.
         content = content[: content.rfind(b"\n") + 1]
         self.offset += len(content)
         events, broken = [], 0
@@ -146,7 +146,7 @@ class JournalReader:
                 broken += 1
         if broken:
             log.warning(
-                "%d lines of %s are no events; a process may have died while it wrote", broken, self.journal.folder
+                "%d lines of %s are not events; a process may have died while writing", broken, self.journal.folder
             )
         return events
 
@@ -155,7 +155,7 @@ def _write_all(file: io.FileIO, content: bytes) -> None:
     before, rest = file.tell(), memoryview(content)
     try:
         while rest:
-            # On a disk that fills up, the first call writes what has room, and only the next one fails.
+            # On a disk that fills up, the first call writes as much as fits, and only the next one fails.
             rest = rest[file.write(rest) :]
     except OSError:
         file.truncate(before)

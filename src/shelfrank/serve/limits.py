@@ -1,4 +1,4 @@
-"""What a request must be before anything reads it: small enough, and with a key."""
+"""Checks of a request before it is read: its size, its API key, its time."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shelfrank.serve.metrics import Metrics
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
-"""What needs no key, so that a supervisor can ask."""
+"""Paths that need no key, for health checks."""
 GUARDED = ("/v1/", "/metrics", "/openapi.json")
 SECURITY_HEADERS = [
     (
@@ -25,13 +25,13 @@ SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 ]
-"""What keeps a browser from running anything that the service did not send."""
+"""Headers that keep a browser from running anything that the service did not send."""
 BODY_SECONDS = 10.0
-"""Time in which a body must be there."""
+"""Time in which a body must arrive."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+    """Checks whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -44,40 +44,40 @@ class Keys:
     """API keys, compared in constant time.
 
     Args:
-        keys: The keys that are accepted; none lets everybody in.
+        keys: The accepted keys; without any, every request is accepted.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        # Digests have one length, so that a comparison does not even tell that of a key.
+        # Digests have one length, so that the time of a comparison does not depend on that of a key.
         self._digests = [hashlib.sha256(key.encode()).digest() for key in keys]
 
     def __bool__(self) -> bool:
         return bool(self._digests)
 
     def accept(self, given: bytes | None) -> bool:
-        """Whether a given key is one of them."""
+        """Checks whether a given key is one of them."""
         if not self._digests:
             return True
         digest = hashlib.sha256(given or b"").digest()
-        # Every key is compared, whichever fits.
+        # Every key is compared, also after a match.
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
 class Guard:
-    """Refuses requests without a key or of too many bytes, and counts every answer.
+    """Refuses requests without a key or with too large a body, and counts every response.
 
     Args:
-        app: What answers the others.
+        app: The app behind it.
         keys: The accepted keys.
-        most_bytes: Bytes of a body.
-        metrics: Where answers are counted.
-        routes: Paths that are counted by their own name; others are counted together.
+        max_bytes: Maximum size of a body.
+        metrics: The counters.
+        routes: Paths that are counted by name; others are counted together.
     """
 
     def __init__(
-        self, app: ASGIApp, keys: Keys, most_bytes: int, metrics: Metrics, routes: frozenset[str] = frozenset()
+        self, app: ASGIApp, keys: Keys, max_bytes: int, metrics: Metrics, routes: frozenset[str] = frozenset()
     ) -> None:
-        self.app, self.keys, self.most_bytes, self.metrics, self.routes = app, keys, most_bytes, metrics, routes
+        self.app, self.keys, self.max_bytes, self.metrics, self.routes = app, keys, max_bytes, metrics, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
@@ -114,12 +114,12 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             return 400, "Content-Length must be a number"
-        if int(length[:20]) > self.most_bytes:
+        if int(length[:20]) > self.max_bytes:
             return 413, self._too_large()
         return None
 
     def _too_large(self) -> str:
-        return f"a body must have at most {self.most_bytes} bytes"
+        return f"a body must have at most {self.max_bytes} bytes"
 
     def _limited(self, receive: Receive) -> Receive:
         n_bytes = 0
@@ -133,11 +133,11 @@ class Guard:
             try:
                 message = await asyncio.wait_for(receive(), max(deadline - time.monotonic(), 0.001))
             except TimeoutError as error:
-                raise HTTPException(408, f"a body must be there within {BODY_SECONDS:g} seconds") from error
+                raise HTTPException(408, f"a body must arrive within {BODY_SECONDS:g} seconds") from error
             if message["type"] == "http.request":
                 n_bytes += len(message.get("body", b""))
                 complete = not message.get("more_body", False)
-                if n_bytes > self.most_bytes:
+                if n_bytes > self.max_bytes:
                     raise HTTPException(413, self._too_large())
             return message
 

@@ -1,4 +1,4 @@
-"""What the service counts, in the format of Prometheus."""
+"""The metrics of the service, in the format of Prometheus."""
 
 import os
 from collections.abc import Mapping
@@ -7,10 +7,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-"""Where several processes keep their counts, so that one of them can tell all; it must be set before the import."""
+"""Folder in which several processes share their counts; it must be set before prometheus_client is imported."""
 SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0)
-MOST_NAMES = 100
-"""Different names of unknown features that a process counts by name."""
+MAX_NAMES = 100
+"""Names of unknown features that a process counts by name."""
 OTHER = "other"
 CANDIDATES = (1, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -20,7 +20,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.requests = Counter("shelfrank_requests", "Requests answered.", ("route", "status"), registry=registry)
+        self.requests = Counter("shelfrank_requests", "Requests.", ("route", "status"), registry=registry)
         self.seconds = Histogram(
             "shelfrank_request_seconds", "Time in the service.", ("route",), buckets=SECONDS, registry=registry
         )
@@ -30,7 +30,9 @@ class Metrics:
         self.degraded = Counter(
             "shelfrank_degraded", "Pages returned in the engine's own order.", ("reason",), registry=registry
         )
-        self.unknown = Counter("shelfrank_unknown", "What was cold.", ("what",), registry=registry)
+        self.unknown = Counter(
+            "shelfrank_unknown", "Unknown products, customers, queries and categories.", ("what",), registry=registry
+        )
         self.missing_features = Counter(
             "shelfrank_missing_features",
             "Candidates without a feature that the bundle needs and the request left out.",
@@ -39,7 +41,7 @@ class Metrics:
         )
         self.unknown_features = Counter(
             "shelfrank_unknown_features",
-            "Features that a request named where nothing reads them.",
+            "Names in a request that no feature is read from.",
             ("feature",),
             registry=registry,
         )
@@ -49,26 +51,26 @@ class Metrics:
             "shelfrank_events_passed_over", "Accepted events that change no feature.", ("reason",), registry=registry
         )
         self.queries = Counter(
-            "shelfrank_query_vectors", "Query vectors, found in the cache or computed.", ("from_",), registry=registry
+            "shelfrank_query_vectors", "Query vectors from the cache or computed.", ("from_",), registry=registry
         )
         self.loads = Counter("shelfrank_bundle_loads", "Bundles loaded or refused.", ("result",), registry=registry)
         self.bundle = Gauge(
             "shelfrank_bundle_info",
-            "The version that serves.",
+            "The serving version.",
             ("version",),
             registry=registry,
             multiprocess_mode="livemax",
         )
         self.precision = Gauge(
             "shelfrank_precision_info",
-            "The precision in which graphs compute.",
+            "The precision of the graphs.",
             ("precision",),
             registry=registry,
             multiprocess_mode="livemax",
         )
         self.fallbacks = Counter(
             "shelfrank_precision_fallbacks",
-            "Bundles loaded that miss their golden pages in this precision and serve float32 instead.",
+            "Loaded bundles that serve float32 because they miss their golden pages in this precision.",
             ("precision",),
             registry=registry,
         )
@@ -82,22 +84,22 @@ class Metrics:
         self.fallbacks.labels("int8")
 
     def count_features(self, missing: Mapping[str, int], unknown: Mapping[str, int]) -> None:
-        """Counts what a request left out and what it named in vain.
+        """Counts the features that a request left out, and the names in it that no feature is read from.
 
         Args:
             missing: By feature, for how many candidates it was left out.
-            unknown: By name, how often it was given. Names come from callers: after `MOST_NAMES` different ones, others
+            unknown: By name, how often it was given. Names come from callers: after `MAX_NAMES` different ones, others
                 are counted together, as `other`.
         """
         for name, count in missing.items():
             self.missing_features.labels(name).inc(count)
         for name, count in unknown.items():
-            if len(self._unknown_names) < MOST_NAMES:
+            if len(self._unknown_names) < MAX_NAMES:
                 self._unknown_names.add(name)
             self.unknown_features.labels(name if name in self._unknown_names else OTHER).inc(count)
 
     def text(self) -> bytes:
-        """All counts, those of other processes of the service included."""
+        """Writes all metrics, those of the service's other processes included."""
         self.memory.set(memory_bytes())
         if MULTIPROCESS not in os.environ:
             return generate_latest(self.registry)
@@ -107,12 +109,12 @@ class Metrics:
 
 
 def forget_process(pid: int) -> None:
-    """Leaves out what a process that ended was; what it counted stays in the sums."""
+    """Drops the gauges of a process that ended; its counts stay in the sums."""
     mark_process_dead(pid)
 
 
 def memory_bytes() -> int:
-    """Memory that this process holds."""
+    """Resident memory of this process."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

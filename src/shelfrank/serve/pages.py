@@ -1,77 +1,140 @@
-"""From a rank request to the page that it asks for, and from the ranked page to a response, over HTTP or not."""
+"""Request bodies become page requests with options, and ranked pages become responses, over HTTP or not."""
 
+import contextlib
 import datetime as dt
+import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from shelfrank.core.errors import UserError
+from shelfrank.core.values import IdSpelling
 from shelfrank.features.request import PageRequest
-from shelfrank.serve.api import RankRequest, microseconds
-from shelfrank.serve.service import Answer, Wanted
+from shelfrank.serve.api import DOCUMENT_KEYS, MAX_TEXT, RankRequest, RerankRequest, SearchRequest, microseconds
+from shelfrank.serve.ranking import Answer, Wanted, engine_ranks
+
+MAX_KEY = 64
+"""Characters of a key that an error repeats."""
 
 
-def wanted_page(body: RankRequest) -> Wanted:
-    """Reads a validated request; without a timestamp, the page is ranked as of now."""
+def read_page(body: RankRequest | RerankRequest | SearchRequest) -> tuple[PageRequest, Wanted]:
+    """Reads a validated body of `/v1/rank`, `/v1/rerank` or the page.
+
+    Args:
+        body: The body; without a timestamp the page is ranked as of now.
+
+    Returns:
+        The page to rank, and how. A search of the page has no candidates yet: the shop retrieves them.
+
+    Raises:
+        UserError: If a document has no id.
+    """
+    if isinstance(body, RerankRequest):
+        body = _of_documents(body)
+    elif isinstance(body, SearchRequest):
+        body = _of_search(body)
     candidates = body.candidates
-    given = [{} if isinstance(each, str) else each.features for each in candidates]
-    asked = PageRequest(
+    features = [{} if isinstance(each, str) else each.features for each in candidates]
+    page = PageRequest(
         query=body.query,
         product_ids=[each if isinstance(each, str) else each.id for each in candidates],
         customer_id=body.customer_id,
         session_id=body.session_id,
+        positions=engine_ranks([None if isinstance(each, str) else each.score for each in candidates]).tolist(),
         context=body.context,
         customer=body.customer,
-        products=given if any(given) else (),
-        ts_us=_moment(body.timestamp),
+        products=features if any(features) else (),
+        ts_us=_or_now(body.timestamp),
     )
-    scores = [None if isinstance(each, str) else each.score for each in candidates]
     weights = None if body.task_weights is None else {str(task): each for task, each in body.task_weights.items()}
-    return Wanted(asked, scores, body.weight, weights, body.top_n, body.explain)
+    return page, Wanted(body.weight, weights, body.top_n, body.explain)
 
 
-def ranked_page(answer: Answer, ids: Sequence[str], started: float) -> dict[str, Any]:
-    """Writes a ranked page as a `RankResponse` has it.
+def ranked_page(result: Answer, ids: Sequence[str], started: float) -> dict[str, Any]:
+    """Writes a ranked page in the form of `RankResponse`.
 
     Args:
-        answer: The ranked page.
+        result: The ranked page.
         ids: The candidates, in the order of the request.
-        started: When the request came, by the performance counter.
+        started: When the request arrived, by the performance counter.
 
     Returns:
         Plain data.
     """
     results = []
-    for place, index in enumerate(answer.order):
-        result: dict[str, Any] = {
+    for place, index in enumerate(result.order):
+        product: dict[str, Any] = {
             "id": ids[index],
             "index": index,
             "rank": place + 1,
-            "engine_rank": answer.engine_ranks[index],
-            "score": None if answer.scores is None else answer.scores[place],
-            "tasks": answer.tasks[place] if answer.tasks else {},
+            "engine_rank": result.engine_ranks[index],
+            "score": None if result.scores is None else result.scores[place],
+            "tasks": result.tasks[place] if result.tasks else {},
         }
-        if place < len(answer.explanations):
-            result["explanation"] = answer.explanations[place]
-        results.append(result)
+        if place < len(result.explanations):
+            product["explanation"] = result.explanations[place]
+        results.append(product)
     return {
         "results": results,
-        "degraded": answer.reason is not None,
-        "reason": answer.reason,
-        "bundle": answer.bundle,
-        **unfamiliar(answer),
+        "degraded": result.reason is not None,
+        "reason": result.reason,
+        "bundle": result.bundle,
+        **coverage(result),
         "took_ms": round((time.perf_counter() - started) * 1e3, 3),
     }
 
 
-def unfamiliar(answer: Answer) -> dict[str, Any]:
-    """What the request named that the bundle does not know, and what it left out."""
+def coverage(result: Answer) -> dict[str, Any]:
+    """Lists what the bundle does not know of a request, and what the request left out."""
     return {
-        "unknown": dict(answer.unknown),
-        "unknown_ids": list(answer.unknown_ids),
-        "missing_features": dict(answer.missing_features),
-        "unknown_features": dict(answer.unknown_features),
+        "unknown": dict(result.unknown),
+        "unknown_ids": list(result.unknown_ids),
+        "missing_features": dict(result.missing_features),
+        "unknown_features": dict(result.unknown_features),
     }
 
 
-def _moment(timestamp: dt.datetime | None) -> int:
+def _of_documents(body: RerankRequest) -> RankRequest:
+    """The same page as a `RankRequest`; its parts are valid already."""
+    return RankRequest.model_construct(
+        query=body.query,
+        candidates=[_document_id(place, document) for place, document in enumerate(body.documents)],
+        customer_id=body.customer_id,
+        session_id=body.session_id,
+        context=body.context,
+        top_n=body.top_n,
+    )
+
+
+def _of_search(body: SearchRequest) -> RankRequest:
+    """The same page as a `RankRequest`; its parts are valid already."""
+    return RankRequest.model_construct(
+        query=body.query,
+        candidates=[],
+        customer_id=body.customer_id,
+        session_id=body.session_id,
+        task_weights=body.task_weights,
+        top_n=body.top_n,
+    )
+
+
+def _document_id(place: int, document: str | dict[str, Any]) -> str:
+    if isinstance(document, str):
+        return document
+    for name in DOCUMENT_KEYS:
+        value = document.get(name)
+        with contextlib.suppress(ValueError):
+            if (spelled := IdSpelling().of(value)) is not None:
+                return spelled[:MAX_TEXT]
+    given = ", ".join(repr(str(key)[:MAX_KEY]) for key in itertools.islice(document, 5)) or "none"
+    raise UserError(
+        f"documents.{place} must be a product id, or an object with one as {', '.join(DOCUMENT_KEYS)}, but its "
+        f"keys are {given}; send the id in one of these"
+        if not document.keys() & set(DOCUMENT_KEYS)
+        else f"documents.{place} must hold a product id, a text or a whole number, as {', '.join(DOCUMENT_KEYS)}, "
+        "but it holds none there"
+    )
+
+
+def _or_now(timestamp: dt.datetime | None) -> int:
     return time.time_ns() // 1000 if timestamp is None else microseconds(timestamp)

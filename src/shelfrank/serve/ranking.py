@@ -1,8 +1,10 @@
-"""From scores and the engine's order to one order."""
+"""Ranks a page: scores and the engine's order become one order, with explanations."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,24 +14,77 @@ from shelfrank.bundle.loaded import Bundle, Scored
 from shelfrank.bundle.scorers import Rows
 from shelfrank.config import TaskWeights
 from shelfrank.data.prepared import MISSING_SUFFIX
+from shelfrank.features.request import PageRequest
 from shelfrank.metrics.order import fuse
 
 N_REASONS = 12
 """Features of an explanation."""
+METHOD = "occlusion"
+"""How explanations are computed: one feature or side at a time is replaced by its training mean."""
 TEXT_MATCH = "text_match"
-LEAST = 1e-9
+MIN_PROB = 1e-9
 BLENDED_DIGITS = 12
 """Decimals of a blended place: places of 1000 candidates are further apart."""
 
 
 @dataclass(frozen=True)
-class Contribution:
-    """How far a feature, or all of a side, moves each task's logit of one row.
+class Wanted:
+    """How to rank a page.
 
     Attributes:
-        feature: Its name.
-        side: Whom it describes.
-        logits: One per task.
+        weight: Weight of the model's order against the engine's, from 0 to 1.
+        task_weights: Weights that fuse the tasks' scores; None takes the bundle's.
+        top_n: Maximum number of results; None returns all.
+        explain: Number of results to explain, as far as the deadline allows.
+    """
+
+    weight: float = 1.0
+    task_weights: Mapping[str, float] | None = None
+    top_n: int | None = None
+    explain: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A page in its new order, best first.
+
+    Attributes:
+        order: Each result's index in the request, from 0.
+        engine_ranks: Each candidate's rank in the engine's order, from 1.
+        scores: The sort key of each result; None if the engine's own order was returned.
+        tasks: Each result's score by task; empty if the engine's own order was returned.
+        explanations: Explanations of the first results, as in the API; fewer than requested if time ran out.
+        bundle: The version that ranked.
+        unknown: Counts of unknown products, customers, queries and categories.
+        unknown_ids: Candidates that the catalogue lacks, each once, in the order of the request.
+        missing_features: By feature that the score can depend on, for how many candidates the request left it out.
+        unknown_features: By name, how often the request gave it where no feature is read from there.
+        reason: Why the engine's own order was returned; None if it was not.
+        bounded: Whether the scores are between 0 and 1.
+    """
+
+    order: Sequence[int]
+    engine_ranks: Sequence[int]
+    scores: Sequence[float] | None
+    tasks: Sequence[Mapping[str, float]] = ()
+    explanations: Sequence[Mapping[str, Any]] = ()
+    bundle: str | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    unknown_ids: Sequence[str] = ()
+    missing_features: Mapping[str, int] = field(default_factory=dict)
+    unknown_features: Mapping[str, int] = field(default_factory=dict)
+    reason: str | None = None
+    bounded: bool = True
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """How far a feature, or all features of a side, move each task's logit of one row.
+
+    Attributes:
+        feature: The name of the feature or side.
+        side: The side.
+        logits: The change of each task's logit.
     """
 
     feature: str
@@ -37,14 +92,67 @@ class Contribution:
     logits: Float64[np.ndarray, " n_tasks"]
 
 
-def engine_ranks(scores: Sequence[float | None]) -> Int64[np.ndarray, " rows"]:
-    """Each candidate's place in the engine's order, from 1: by its score, equal or missing ones as they were given.
+def rank_page(bundle: Bundle, page: PageRequest, options: Wanted, due_s: float = math.inf) -> Answer:
+    """Ranks a page with a bundle, in the caller's thread.
 
     Args:
-        scores: The engine's scores; those without one come last.
+        bundle: The bundle.
+        page: The query, the customer and the candidates.
+        options: How to rank them.
+        due_s: When the page must be ready, by the monotonic clock; explanations that would take longer are left out.
 
     Returns:
-        The places.
+        The new order.
+
+    Raises:
+        UserError: If the request is invalid for this bundle.
+        ArithmeticError: If a score is not finite.
+    """
+    engine = engine_positions(page)
+    if not len(engine):
+        # Invalid weights are an error on an empty page too.
+        task_weights(bundle, options.task_weights)
+        return Answer([], [], [], bundle=bundle.name)
+    started_s = time.monotonic()
+    scored = bundle.score(page)
+    scoring_s = time.monotonic() - started_s
+    weights = task_weights(bundle, options.task_weights)
+    fused = fused_scores(scored, weights)
+    if not np.isfinite(fused).all():
+        raise ArithmeticError("scores must be finite")
+    order, values = blend(fused, engine, options.weight)
+    order = order[: options.top_n]
+    explain = partial(explanations, bundle, scored.rows, weights=weights)
+    return Answer(
+        order=order.tolist(),
+        engine_ranks=engine.tolist(),
+        scores=values[order].tolist(),
+        tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in scored.scores[order].tolist()],
+        explanations=explained_in_time(explain, order[: options.explain], due_s, scoring_s),
+        bundle=bundle.name,
+        unknown=scored.page.unknown,
+        unknown_ids=scored.page.unknown_ids(page),
+        missing_features=scored.page.missing_features,
+        unknown_features=scored.page.unknown_features,
+        bounded=bundle.spec.gives_probabilities or options.weight < 1,
+    )
+
+
+def engine_positions(page: PageRequest) -> Int64[np.ndarray, " rows"]:
+    """Each candidate's position in the engine's order, from 1."""
+    if page.positions is None:
+        return np.arange(1, len(page.product_ids) + 1)
+    return np.asarray(page.positions, np.int64)
+
+
+def engine_ranks(scores: Sequence[float | None]) -> Int64[np.ndarray, " rows"]:
+    """Ranks candidates by the engine's scores, from 1; equal and missing scores keep the order given.
+
+    Args:
+        scores: The engine's scores; candidates without one come last.
+
+    Returns:
+        The ranks.
 
     Example:
         >>> engine_ranks([1.0, 3.0, None, 3.0])
@@ -58,17 +166,17 @@ def engine_ranks(scores: Sequence[float | None]) -> Int64[np.ndarray, " rows"]:
 
 
 def task_weights(bundle: Bundle, weights: Mapping[str, float] | None) -> Float64[np.ndarray, " n_tasks"]:
-    """What fuses a bundle's tasks.
+    """Chooses the weights that fuse a bundle's tasks.
 
     Args:
-        bundle: Whose tasks.
+        bundle: The bundle.
         weights: The request's weights; None takes the bundle's.
 
     Returns:
         A weight per task; they sum to 1.
 
     Raises:
-        UserError: Where none of the bundle's tasks has weight.
+        UserError: If every task of the bundle has weight 0.
     """
     tasks = bundle.spec.tasks
     chosen = bundle.spec.task_weights if weights is None else TaskWeights(tasks, weights)
@@ -76,7 +184,7 @@ def task_weights(bundle: Bundle, weights: Mapping[str, float] | None) -> Float64
 
 
 def fused_scores(scored: Scored, weights: Float64[np.ndarray, " n_tasks"]) -> Float32[np.ndarray, " rows"]:
-    """The weighted sum of the tasks' scores, rounded as offline, so that the same products tie; see `task_weights`."""
+    """Computes the weighted sum of the tasks' scores, rounded as offline, so that the same products tie."""
     return fuse(scored.scores, tuple(weights))
 
 
@@ -89,15 +197,15 @@ def blend(
 
     A model's probabilities and an engine's scores have no common scale, so places are blended: each order gives the
     first 1 and the last 0, evenly in between. A weight of 1 keeps the model's own scores, and 0 the engine's order.
-    Where the model's scores are equal, and where both orders balance, the engine's order stands.
+    Ties keep the engine's order.
 
     Args:
-        scores: The model's.
-        engine: Each candidate's place in the engine's order, from 1.
-        weight: How much the model counts.
+        scores: The model's scores.
+        engine: Each candidate's rank in the engine's order, from 1.
+        weight: Weight of the model's order.
 
     Returns:
-        The candidates in their new order, and what each is sorted by.
+        The candidates in their new order, and each candidate's sort key.
 
     Example:
         >>> blend(np.array([0.1, 0.3, 0.2]), np.array([1, 2, 3]), 0.25)[0]
@@ -118,9 +226,9 @@ def blend(
 def explain_rows(
     bundle: Bundle, rows: Rows, chosen: Int64[np.ndarray, " chosen"]
 ) -> list[tuple[list[Contribution], list[Contribution]]]:
-    """What each feature, and each side, does to some rows: the score's change when it is at its training mean.
+    """Computes occlusion: the change of the score when a feature, or a side, is replaced by its training mean.
 
-    Cost: a row is scored once for every feature and side.
+    Cost: a row is scored once for each feature and side.
 
     Args:
         bundle: The bundle.
@@ -128,7 +236,7 @@ def explain_rows(
         chosen: The rows to explain.
 
     Returns:
-        For each chosen row, all features and all sides.
+        For each chosen row, the contributions of all features and of all sides.
     """
     groups = _groups(bundle)
     n_variants = 1 + len(groups)
@@ -151,30 +259,29 @@ def explain_rows(
     varied = Rows(numerical, categorical, rows.position[source], rows.rates[source], rows.query, products)
     values = bundle.scorer.score(varied).astype(np.float64)
     if bundle.spec.gives_probabilities:
-        inside = np.clip(values, LEAST, 1 - LEAST)
+        inside = np.clip(values, MIN_PROB, 1 - MIN_PROB)
         values = np.log(inside) - np.log1p(-inside)
     n_tasks = values.shape[1]
     moved = values.reshape(len(chosen), n_variants, n_tasks)
     moved = moved[:, :1] - moved[:, 1:]
     explained = []
     for row in moved:
-        found = [Contribution(name, side, row[i]) for i, (name, side, _) in enumerate(groups)]
-        n_sides = len({side for _, side, _ in groups})
-        n_features = len(found) - n_sides
-        explained.append((found[:n_features], found[n_features:]))
+        contributions = [Contribution(name, side, row[i]) for i, (name, side, _) in enumerate(groups)]
+        n_features = len(contributions) - len({side for _, side, _ in groups})
+        explained.append((contributions[:n_features], contributions[n_features:]))
     return explained
 
 
 def explanations(
     bundle: Bundle, rows: Rows, chosen: Int64[np.ndarray, " chosen"], weights: Float64[np.ndarray, " n_tasks"]
 ) -> list[dict[str, Any]]:
-    """Why some rows have their scores, as the API has it; see `explain_rows` for its cost.
+    """Explains the scores of some rows in the form of the API's `Explanation`; see `explain_rows` for the cost.
 
     Args:
         bundle: The bundle.
         rows: A page's rows.
         chosen: The rows to explain.
-        weights: What fuses the tasks.
+        weights: The weights that fuse the tasks.
 
     Returns:
         For each chosen row, the features that move its fused logit most, all sides, and the gates.
@@ -187,6 +294,7 @@ def explanations(
 
     return [
         {
+            "method": METHOD,
             "features": sorted(map(plain, features), key=lambda each: -abs(each["fused"]))[:N_REASONS],
             "sides": [plain(each) for each in sides],
             "gates": _gates(bundle, rows, int(row)),
@@ -206,13 +314,13 @@ def explained_in_time(
 
     Args:
         explain: Explains a row; see `explanations`.
-        chosen: The rows, the most wanted first.
-        due_s: When the page must be there, by the clock.
-        longest_s: Seconds that the first is taken to need.
+        chosen: The rows, the most important first.
+        due_s: When the page must be ready, by the clock.
+        longest_s: Estimate for the first row, in seconds.
         clock: The clock.
 
     Returns:
-        Explanations of the first rows, perhaps of none.
+        Explanations of the first rows, possibly none.
     """
     explained: list[dict[str, Any]] = []
     now_s = clock()
@@ -226,7 +334,7 @@ def explained_in_time(
 
 
 def _gates(bundle: Bundle, rows: Rows, row: int) -> dict[str, list[float]] | None:
-    """The weight of each expert for each task on one row; None where there is no mixture of experts."""
+    """The weight of each expert for each task on one row; None for a ranker without experts."""
     gates = bundle.scorer.gates(rows.only(slice(row, row + 1)))
     if gates is None:
         return None
@@ -236,7 +344,7 @@ def _gates(bundle: Bundle, rows: Rows, row: int) -> dict[str, list[float]] | Non
 
 
 def _groups(bundle: Bundle) -> list[tuple[str, str, list[int]]]:
-    """Name, side and columns of what is replaced at a time: each feature, then each side."""
+    """Name, side and columns of each replacement: one per feature, then one per side."""
     columns = bundle.spec.columns
     features: dict[str, tuple[str, list[int]]] = {}
     for index, (name, side, _) in enumerate(columns):

@@ -10,39 +10,39 @@ from jaxtyping import Float, Int64
 from shelfrank.core.errors import UserError
 
 RANK_CONSTANT = 60
-"""Of reciprocal rank fusion: how slowly a place loses its worth."""
+"""Constant of reciprocal rank fusion: the larger, the more slowly a rank loses weight."""
 TITLE_BOOST = 2.0
 SPELLING_SCORE = 3.0
-"""What a product scores for a word one slip away from a query's; a word itself scores more where it is rare."""
-LEAST_LENGTH = 4
-"""Letters of a word that may be misspelt; shorter ones are near too many others."""
-MOST_WORDS = 32
+"""Score of a match one edit away from a query's word; an exact match of a rare word scores more."""
+MIN_LENGTH = 4
+"""Minimum length of a word that may be misspelt; shorter words are near too many others."""
+MAX_WORDS = 32
 INDEX_BYTES = 64_000_000
 DOCUMENTS_AT_ONCE = 65_536
 
 
 @dataclass(frozen=True)
-class Found:
+class Retrieved:
     """Candidates, best first.
 
     Attributes:
         rows: Their rows in the catalogue.
-        by_words: How many of them share a word with the query.
-        by_meaning: How many of them are among the nearest by cosine.
+        by_words: Number of candidates that share a word with the query.
+        by_meaning: Number of candidates among the nearest by cosine.
     """
 
-    rows: Int64[np.ndarray, " found"]
+    rows: Int64[np.ndarray, " retrieved"]
     by_words: int
     by_meaning: int
 
 
 class Retrieval:
-    """Finds products in memory; an index is made when it is opened, about 20 seconds a million products.
+    """Retrieves products in memory; the index is built at the start, in about 20 seconds per million products.
 
     Args:
         titles: One per product.
         documents: One per product: title, categories, texts.
-        embeddings: One per product at length 1; None finds by words alone.
+        embeddings: One per product at length 1; None retrieves by words alone.
     """
 
     def __init__(
@@ -78,47 +78,47 @@ class Retrieval:
         self._searcher = self._index.searcher()
         self._embeddings = embeddings
 
-    def find(self, query: str, query_vector: Float[np.ndarray, " d"] | None, n: int) -> Found:
-        """Finds candidates for a query.
+    def find(self, query: str, query_vector: Float[np.ndarray, " d"] | None, n: int) -> Retrieved:
+        """Retrieves candidates for a query.
 
         Args:
             query: Any text.
-            query_vector: Its embedding at length 1; None finds by words alone.
-            n: Most candidates.
+            query_vector: Its embedding at length 1; None retrieves by words alone.
+            n: Maximum number of candidates.
 
         Returns:
             The candidates.
         """
         by_words, by_meaning = self._by_words(query, n), self._by_meaning(query_vector, n)
-        worth: dict[int, float] = {}
+        fused: dict[int, float] = {}
         for rows in (by_words, by_meaning):
-            for place, row in enumerate(rows, start=1):
-                worth[row] = worth.get(row, 0.0) + 1 / (RANK_CONSTANT + place)
-        rows = sorted(worth, key=lambda row: (-worth[row], row))[:n]
-        return Found(
+            for rank, row in enumerate(rows, start=1):
+                fused[row] = fused.get(row, 0.0) + 1 / (RANK_CONSTANT + rank)
+        rows = sorted(fused, key=lambda row: (-fused[row], row))[:n]
+        return Retrieved(
             rows=np.array(rows, dtype=np.int64),
             by_words=len(set(rows) & set(by_words)),
             by_meaning=len(set(rows) & set(by_meaning)),
         )
 
     def words(self, text: str) -> list[str]:
-        """A text's words as the index knows them, each once."""
-        return list(dict.fromkeys(self._analyzer.analyze(text)))[:MOST_WORDS]
+        """Splits a text into the words of the index, each once."""
+        return list(dict.fromkeys(self._analyzer.analyze(text)))[:MAX_WORDS]
 
     def _by_words(self, query: str, n: int) -> list[int]:
         words = self.words(query)
         if not words:
             return []
-        found = self._search([self._exactly(word) for word in words], n)
+        exact = [self._exactly(word) for word in words]
         # A word that no product has may be misspelt.
-        odd = [word for word in words if len(word) >= LEAST_LENGTH and not self._is_known(word)]
-        if odd:
-            found = self._search([*(self._exactly(word) for word in words), *(self._nearly(word) for word in odd)], n)
-        return found
+        unknown = [word for word in words if len(word) >= MIN_LENGTH and not self._is_known(word)]
+        if not unknown:
+            return self._search(exact, n)
+        return self._search([*exact, *(self._nearly(word) for word in unknown)], n)
 
     def _search(self, clauses: list[Any], n: int) -> list[int]:
-        wanted = self._tantivy.Query.boolean_query([(self._tantivy.Occur.Should, clause) for clause in clauses])
-        hits = self._searcher.search(wanted, limit=n, count=False).hits
+        query = self._tantivy.Query.boolean_query([(self._tantivy.Occur.Should, clause) for clause in clauses])
+        hits = self._searcher.search(query, limit=n, count=False).hits
         return [self._searcher.doc(address)["row"][0] for _, address in hits]
 
     def _exactly(self, word: str) -> Any:
@@ -140,11 +140,11 @@ class Retrieval:
     def _by_meaning(self, query_vector: Float[np.ndarray, " d"] | None, n: int) -> list[int]:
         if query_vector is None or self._embeddings is None or not len(self._embeddings):
             return []
-        wanted = query_vector.astype(np.float32)
+        vector = query_vector.astype(np.float32)
         cosines = np.empty(len(self._embeddings), dtype=np.float32)
         for start in range(0, len(cosines), DOCUMENTS_AT_ONCE):
             some = slice(start, start + DOCUMENTS_AT_ONCE)
-            cosines[some] = self._embeddings[some].astype(np.float32) @ wanted
+            cosines[some] = self._embeddings[some].astype(np.float32) @ vector
         # A product without text has no direction.
         cosines = np.nan_to_num(cosines, nan=-np.inf)
         n = min(n, len(cosines))

@@ -1,4 +1,4 @@
-"""The page's view of a bundle: search, the same candidates in two orders, and the reasons."""
+"""The page's view of a bundle: search, the same candidates in two orders, and explanations."""
 
 import bisect
 import fcntl
@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,53 +21,34 @@ from shelfrank.config import EvaluateConfig
 from shelfrank.core.artifact import write_atomic
 from shelfrank.features.request import PageRequest
 from shelfrank.metrics import personalization_degree
-from shelfrank.serve.ranking import blend, explanations, fused_scores, task_weights
+from shelfrank.serve.api import N_CANDIDATES
+from shelfrank.serve.ranking import Wanted, blend, explanations, fused_scores, task_weights
 from shelfrank.serve.retrieval import Retrieval
 
 log = logging.getLogger("shelfrank.serve")
-N_CANDIDATES = 40
-SUGGESTED = 8
-EXAMPLES = 8
+N_SUGGESTIONS = 8
+N_EXAMPLES = 8
 FRESH_S = 2 * 86_400
-"""Age of a log up to which a page is asked for now; an older one is shown as of its end, when its windows are full."""
-
-
-@dataclass(frozen=True)
-class ShopQuery:
-    """What the page asks.
-
-    Attributes:
-        query: What was typed.
-        customer_id: The shopper; None is nobody known.
-        session_id: The visit.
-        task_weights: What fuses the tasks; None takes the bundle's.
-        n_shown: Products that the page lists.
-    """
-
-    query: str
-    customer_id: str | None = None
-    session_id: str | None = None
-    task_weights: Mapping[str, float] | None = None
-    n_shown: int = 20
+"""Maximum age of a log whose pages have the current time; an older log's have its end, when its windows are full."""
 
 
 @dataclass(frozen=True)
 class _TwoOrders:
-    """One query's candidates, scored for the shopper and for nobody.
+    """One query's candidates, scored for the shopper and for a neutral customer.
 
     Attributes:
-        asked: The page.
-        found: How many candidates came by words and by meaning.
-        own: For the shopper.
-        neutral: For a neutral customer.
-        own_order: Candidates, best first.
+        page: The query with its candidates.
+        retrieved: Number of candidates that were retrieved by words and by meaning.
+        own: The scores for the shopper.
+        neutral: The scores for a neutral customer.
+        own_order: The candidates, best first, for the shopper.
         neutral_order: The same for a neutral customer.
-        own_fused: What the first is sorted by.
-        neutral_fused: What the second is sorted by.
+        own_fused: The sort key of `own_order`.
+        neutral_fused: The sort key of `neutral_order`.
     """
 
-    asked: PageRequest
-    found: Mapping[str, int]
+    page: PageRequest
+    retrieved: Mapping[str, int]
     own: Scored
     neutral: Scored
     own_order: Int64[np.ndarray, " rows"]
@@ -77,16 +58,16 @@ class _TwoOrders:
 
 
 class Shop:
-    """A bundle's products to look at, with a clock.
+    """A bundle's products with titles, with a clock.
 
     Args:
         bundle: The bundle.
         folder: Its folder, which has a shop.
-        state: Where the clock is kept.
+        state: Folder of the clock.
 
     Attributes:
         bundle: The bundle.
-        shoppers: Those that the page offers.
+        shoppers: The shoppers that the page offers.
     """
 
     def __init__(self, bundle: Bundle, folder: Path, state: Path) -> None:
@@ -115,13 +96,13 @@ class Shop:
         return (folder / SHOP / SHOP_FACTS).is_file()
 
     def now_us(self) -> int:
-        """The page's time: now where the log is fresh, else the log's end and what has passed since."""
+        """The page's time: now for a fresh log, else the log's end plus the time since the first load."""
         return time.time_ns() // 1000 - self._shift_us
 
     def about(self) -> dict[str, Any]:
-        """What the page shows before anything is asked."""
+        """Describes the shop: tasks, shoppers, frequent queries."""
         spec = self.bundle.spec
-        most = np.argsort(-self._searches, kind="stable")[:EXAMPLES]
+        frequent = np.argsort(-self._searches, kind="stable")[:N_EXAMPLES]
         return {
             "name": self.name,
             "label": spec.label,
@@ -131,7 +112,7 @@ class Shop:
             "bounded": spec.gives_probabilities,
             "products": self._products.num_rows,
             "features": self.features,
-            "examples": [self._queries[int(i)] for i in most],
+            "examples": [self._queries[int(i)] for i in frequent],
             "shoppers": self.shoppers,
             "now_us": self.now_us(),
             "is_shifted": self._shift_us > 0,
@@ -139,30 +120,31 @@ class Shop:
         }
 
     def suggest(self, start: str) -> list[str]:
-        """The most frequent queries of the log that begin so."""
+        """Lists the most frequent queries of the log that start with a text."""
         start = " ".join(start.casefold().split())
         if not start:
             return []
         low = bisect.bisect_left(self._folded, start)
         high = bisect.bisect_left(self._folded, start + "\U0010ffff")
-        best = low + np.argsort(-self._searches[low:high], kind="stable")[:SUGGESTED]
+        best = low + np.argsort(-self._searches[low:high], kind="stable")[:N_SUGGESTIONS]
         return [self._queries[int(i)] for i in best]
 
-    def search(self, wanted: ShopQuery) -> dict[str, Any]:
-        """One query in both orders.
+    def search(self, page: PageRequest, options: Wanted) -> dict[str, Any]:
+        """Ranks a query's products in both orders.
 
         Args:
-            wanted: What is asked.
+            page: The query and the shopper; candidates are retrieved.
+            options: The weights of the tasks, and how many products each order lists.
 
         Returns:
-            The answer, plain.
+            Plain data.
 
         Raises:
-            UserError: Where none of the tasks has weight.
+            UserError: If every task has weight 0.
         """
-        weights = task_weights(self.bundle, wanted.task_weights)
+        weights = task_weights(self.bundle, options.task_weights)
         spec, now_us, k = self.bundle.spec, self.now_us(), EvaluateConfig().pd_k
-        answer = {
+        response = {
             "bundle": self.bundle.name,
             "now_us": now_us,
             "task_weights": dict(zip(spec.tasks, weights.tolist(), strict=True)),
@@ -176,20 +158,19 @@ class Shop:
             "personalized": [],
             "products": {},
         }
-        two = self._two_orders(wanted, now_us, weights)
+        two = self._two_orders(page, now_us, weights)
         if two is None:
-            return answer
-        n = len(two.asked.product_ids)
-        own, neutral = two.own_order[: wanted.n_shown].tolist(), two.neutral_order[: wanted.n_shown].tolist()
+            return response
+        ids = two.page.product_ids
+        n = len(ids)
+        own, neutral = (order[: options.top_n].tolist() for order in (two.own_order, two.neutral_order))
         own_rank, neutral_rank = np.empty(n, np.int64), np.empty(n, np.int64)
         own_rank[two.own_order] = neutral_rank[two.neutral_order] = np.arange(1, n + 1)
-        # Of the places that are shown: where scores tie, those of the scores alone could be others.
+        # Of the displayed places: ties of the scores could be ordered otherwise.
         places = (-own_rank.astype(np.float64), -neutral_rank.astype(np.float64))
         share = personalization_degree(*places, np.array([0, n]), two.own.page.tie_keys, k)
-        seen = list(dict.fromkeys([*own, *neutral]))
-        ids = two.asked.product_ids
-        return answer | {
-            **two.found,
+        return response | {
+            **two.retrieved,
             "candidates": n,
             "personalization_degree": None if np.isnan(share[0]) else float(share[0]),
             "unknown_customer": bool(two.own.page.unknown["customer"]),
@@ -203,53 +184,48 @@ class Shop:
                     "neutral": {"rank": int(neutral_rank[i]), **self._scores(two.neutral, two.neutral_fused, i)},
                     "personalized": {"rank": int(own_rank[i]), **self._scores(two.own, two.own_fused, i)},
                 }
-                for i in seen
+                for i in dict.fromkeys([*own, *neutral])
             },
         }
 
-    def explain(self, wanted: ShopQuery, product_id: str) -> dict[str, Any] | None:
-        """Why a product stands where it does on a page.
+    def explain(self, page: PageRequest, options: Wanted, product_id: str) -> dict[str, Any] | None:
+        """Explains the score of a product for the shopper.
 
         Args:
-            wanted: The page.
-            product_id: One of its candidates.
+            page: The query and the shopper; candidates are retrieved.
+            options: The weights of the tasks.
+            product_id: One of the candidates.
 
         Returns:
-            What each feature and side does to each task's logit, from their training means, and the gates. None where
-            the product is none of the page's candidates.
+            The fields of the API's `Explanation` and more; None if the product is no candidate of the query.
 
         Raises:
-            UserError: Where none of the tasks has weight.
+            UserError: If every task has weight 0.
         """
-        weights = task_weights(self.bundle, wanted.task_weights)
-        two = self._two_orders(wanted, self.now_us(), weights)
-        if two is None or product_id not in two.asked.product_ids:
+        weights = task_weights(self.bundle, options.task_weights)
+        two = self._two_orders(page, self.now_us(), weights)
+        if two is None or product_id not in two.page.product_ids:
             return None
-        row = list(two.asked.product_ids).index(product_id)
-        (found,) = explanations(self.bundle, two.own.rows, np.array([row]), weights)
-        return {"product_id": product_id, "bounded": self.bundle.spec.gives_probabilities, **found}
+        row = list(two.page.product_ids).index(product_id)
+        (explained,) = explanations(self.bundle, two.own.rows, np.array([row]), weights)
+        return {"product_id": product_id, "bounded": self.bundle.spec.gives_probabilities, **explained}
 
     def _two_orders(
-        self, wanted: ShopQuery, now_us: int, weights: Float64[np.ndarray, " n_tasks"]
+        self, page: PageRequest, now_us: int, weights: Float64[np.ndarray, " n_tasks"]
     ) -> _TwoOrders | None:
-        found = self._retrieval.find(wanted.query, self.bundle.semantic_vector(wanted.query), N_CANDIDATES)
-        if not len(found.rows):
+        retrieved = self._retrieval.find(page.query, self.bundle.semantic_vector(page.query), N_CANDIDATES)
+        if not len(retrieved.rows):
             return None
-        asked = PageRequest(
-            query=wanted.query,
-            product_ids=self._products["product_id"].take(pa.array(found.rows)).to_pylist(),
-            customer_id=wanted.customer_id,
-            session_id=wanted.session_id,
-            ts_us=now_us,
-        )
-        own = self.bundle.score(asked)
-        neutral = self.bundle.score_neutrally(asked, own, EvaluateConfig().neutral)
-        engine = np.arange(1, len(found.rows) + 1)
+        ids = self._products["product_id"].take(pa.array(retrieved.rows)).to_pylist()
+        page = replace(page, product_ids=ids, positions=None, ts_us=now_us)
+        own = self.bundle.score(page)
+        neutral = self.bundle.score_neutrally(page, own, EvaluateConfig().neutral)
+        engine = np.arange(1, len(ids) + 1)
         fused = [fused_scores(scored, weights) for scored in (own, neutral)]
         orders = [blend(each, engine, 1.0)[0] for each in fused]
         return _TwoOrders(
-            asked=asked,
-            found={"by_words": found.by_words, "by_meaning": found.by_meaning},
+            page=page,
+            retrieved={"by_words": retrieved.by_words, "by_meaning": retrieved.by_meaning},
             own=own,
             neutral=neutral,
             own_order=orders[0],
@@ -263,25 +239,25 @@ class Shop:
         return {"score": float(fused[row]), "tasks": tasks}
 
     def _shown(self, row: int) -> dict[str, Any]:
-        found = self._products.slice(row, 1).to_pylist()[0]
-        about = {feature["name"]: found[feature["name"]] for feature in self.features}
+        product = self._products.slice(row, 1).to_pylist()[0]
+        about = {feature["name"]: product[feature["name"]] for feature in self.features}
         about = {name: None if value != value else value for name, value in about.items()}
-        return {"title": found["title"], "about": about}
+        return {"title": product["title"], "about": about}
 
 
 def kept_shift_us(state: Path, until_us: int, now_us: int) -> int:
-    """How far the page's clock is behind, the same for everybody who asks of one folder and one end of a log.
+    """Reads how far the page's clock is behind, or fixes it: the same for every process that shares a folder and a log.
 
-    Whoever comes first decides; processes that start later, and bundles that are loaded again, find what was decided.
-    Otherwise what is clicked by one's clock would lie in another's future.
+    The first process fixes it; later processes and reloaded bundles read it. Otherwise an action by one process's clock
+    would be in another's future.
 
     Args:
         state: The folder.
-        until_us: The log's last moment.
-        now_us: The moment that whoever comes first decides by.
+        until_us: Time of the log's last event.
+        now_us: The current time, by which the first process fixes it.
 
     Returns:
-        Microseconds; 0 where the log was fresh.
+        Microseconds; 0 if the log was fresh.
     """
     shift_us = 0 if now_us - until_us < FRESH_S * 1_000_000 else now_us - until_us - 1_000_000
     file = state / f"clock-{until_us}"
@@ -293,5 +269,5 @@ def kept_shift_us(state: Path, until_us: int, now_us: int) -> int:
             except (FileNotFoundError, ValueError):
                 write_atomic(file, f"{shift_us}\n".encode())
     except OSError as error:
-        log.warning("the page's clock is not shared, since %s cannot be kept: %s", file, error)
+        log.warning("the page's clock is not shared because %s cannot be written: %s", file, error)
     return shift_us

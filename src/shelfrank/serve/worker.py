@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -29,29 +30,29 @@ log = logging.getLogger("shelfrank.serve")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 BACKLOG = 2048
 IDLE_CONNECTION_S = 30
-LOOK_EVERY_S = 0.2
+POLL_PROCESSES_S = 0.2
 RESTART_AFTER_S = 1.0
-COLLECTED_AFTER = 50_000
-"""Objects that are new and still there, after which the collector looks for cycles."""
+GC_THRESHOLD = 50_000
+"""Newly allocated objects after which the collector runs."""
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How a service runs.
+    """Settings of a service.
 
     Attributes:
         store: The bundle's folder.
-        host: The address that it binds.
+        host: The address to bind.
         port: The port; 0 takes a free one.
-        workers: Processes.
-        precision: In which precision graphs compute.
+        workers: Number of processes.
+        precision: Precision of the graphs.
         keys: API keys.
-        deadline_s: Seconds after which the engine's own order comes back.
-        most_body_bytes: Bytes of a body.
-        poll_s: Seconds between two looks at the bundle's pointer.
-        drain_s: Seconds between saying that no more requests are wanted and taking none.
-        state: Folder of the recent events; None forgets them when the service ends.
-        cached: Query vectors that each process keeps.
+        deadline_s: Seconds after which the engine's own order is returned.
+        max_body_bytes: Maximum size of a body.
+        poll_s: Seconds between two reads of the bundle's pointer.
+        drain_s: Seconds on SIGTERM in which requests are still answered while /readyz answers 503.
+        state: Folder of the recent events; None deletes them when the service ends.
+        cached: Size of each process's cache of query vectors.
         has_page: Whether the page is served.
     """
 
@@ -62,7 +63,7 @@ class ServeSettings:
     precision: Precision = "fp32"
     keys: tuple[str, ...] = ()
     deadline_s: float = 0.2
-    most_body_bytes: int = 2_000_000
+    max_body_bytes: int = 2_000_000
     poll_s: float = 2.0
     drain_s: float = 0.0
     state: Path | None = None
@@ -71,25 +72,25 @@ class ServeSettings:
 
 
 def serve(settings: ServeSettings) -> None:
-    """Serves until SIGTERM or SIGINT; then what is in flight is answered. SIGHUP looks at the pointer at once.
+    """Serves until SIGTERM or SIGINT, with a graceful shutdown. SIGHUP reads the bundle's pointer at once.
 
     Args:
-        settings: How.
+        settings: The settings.
 
     Raises:
-        UserError: Where the bundle has no complete version, the address cannot be bound, or others could reach it
-            without a key.
+        UserError: If no version of the bundle can be opened, the address cannot be bound, or other machines could reach
+            it without a key.
     """
     if not is_loopback(settings.host) and not settings.keys:
         raise UserError(
-            f"a service on {settings.host} must have an API key, since other machines can reach it; set "
+            f"a service on {settings.host} must have an API key because other machines can reach it; set "
             "SHELFRANK_API_KEY or --api-key-file, or bind 127.0.0.1"
         )
     BundleStore(settings.store).open()
     with _bound(settings) as listening, _state(settings) as state:
         host, port = listening.getsockname()[:2]
-        told = f"[{host}]" if ":" in host else host
-        print(f"serving {settings.store} at http://{told}:{port}", file=sys.stderr, flush=True)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        print(f"serving {settings.store} at http://{address}", file=sys.stderr, flush=True)
         settings = replace(settings, state=state)
         if settings.workers == 1:
             run_worker(settings, listening)
@@ -97,10 +98,20 @@ def serve(settings: ServeSettings) -> None:
             _supervise(settings, listening, state)
 
 
-def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
-    """One process of the service; returns when it has drained."""
+def run_worker(settings: ServeSettings, listening: socket.socket, report: Connection | None = None) -> None:
+    """Runs one process of the service until it has drained.
+
+    Args:
+        settings: The settings.
+        listening: The bound socket.
+        report: Gets None once a version is loaded, or the reason why none can be opened, from one of several processes.
+            Without it another process serves already, and this one waits for a version that can be opened.
+
+    Raises:
+        UserError: If this is the only process and no version can be opened.
+    """
     early: list[int] = []
-    # Until the server listens for signals, this one would end the process.
+    # Until the server handles signals, SIGHUP would end the process.
     signal.signal(signal.SIGHUP, lambda number, _: early.append(number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     import uvicorn
@@ -121,12 +132,24 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
     )
     if settings.workers > 1:
         _end_with_parent()
-        # The processes share a port: one that is not ready must not take what another could answer.
-        while not asyncio.run(_loaded(service)):
+        # The processes share a port: one that is not ready must not take requests that another could answer.
+        while (problem := asyncio.run(_first_load(service))) is not None:
+            if report is not None:
+                report.send(problem)
+                return
+            log.error("no bundle is loaded: %s", problem)
             time.sleep(settings.poll_s)
-    # A page makes and drops some thousand objects, none of them in a cycle: the collector need not look at each.
-    gc.set_threshold(COLLECTED_AFTER)
-    app = create_app(service, settings.keys, settings.most_body_bytes, settings.poll_s)
+        if report is not None:
+            report.send(None)
+    # A page allocates and frees some thousand objects, none of them in a cycle: frequent collections are wasted.
+    gc.set_threshold(GC_THRESHOLD)
+    problems: list[UserError] = []
+
+    def give_up(problem: UserError) -> None:
+        problems.append(problem)
+        server.should_exit = True
+
+    app = create_app(service, settings.keys, settings.max_body_bytes, settings.poll_s, give_up)
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -141,10 +164,10 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
     )
 
     class Draining(uvicorn.Server):
-        """Says that it is not ready before it stops to listen, so that a load balancer can turn away first."""
+        """Answers 503 at /readyz before it stops listening, so that a load balancer can react first."""
 
         def handle_exit(self, sig: int, frame: Any) -> None:
-            """Handles SIGTERM and SIGINT; a second one ends at once."""
+            """Handles SIGTERM and SIGINT; a second signal ends the server at once."""
             if service.draining or settings.drain_s <= 0:
                 service.draining = True
                 super().handle_exit(sig, frame)
@@ -153,7 +176,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
             asyncio.get_running_loop().call_later(settings.drain_s, super().handle_exit, sig, frame)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            """Listens, and to SIGHUP too."""
+            """Starts to listen, and handles SIGHUP."""
             await super().startup(sockets)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
             if signal.SIGHUP in early:
@@ -166,25 +189,30 @@ def run_worker(settings: ServeSettings, listening: socket.socket) -> None:
         def _reload(self) -> None:
             self.reloading = asyncio.create_task(_reload_quietly(service))
 
-    # The server raises the signal again when it has drained, which would end the process as if it had failed.
+    # The server raises the signal again after draining, which would end the process with a failure.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: early.append(number))
-    Draining(config).run(sockets=[listening])
+    server = Draining(config)
+    server.run(sockets=[listening])
+    if problems:
+        raise problems[0]
 
 
 def _end_with_parent() -> None:
-    """Drains when the supervisor is gone, however it went; only Linux can."""
+    """Drains when the supervisor ends for any reason; on Linux only."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         set_death_signal = 1
         prctl(set_death_signal, signal.SIGTERM)
 
 
-async def _loaded(service: Any) -> bool:
-    # What is wrong with a refused bundle is logged where it is refused.
-    with contextlib.suppress(UserError):
+async def _first_load(service: Any) -> str | None:
+    """Loads a version; returns why none can be opened."""
+    try:
         await service.start()
-    return service.version is not None
+    except UserError as error:
+        return str(error)
+    return None
 
 
 async def _reload_quietly(service: Any) -> None:
@@ -193,7 +221,16 @@ async def _reload_quietly(service: Any) -> None:
 
 
 def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -> None:
-    """Starts the processes, starts anew those that die, hands signals on."""
+    """Starts the processes, restarts those that die, forwards signals.
+
+    Args:
+        settings: The settings.
+        listening: The bound socket.
+        state: Folder of the recent events and of the processes' counts.
+
+    Raises:
+        UserError: If no version can be opened before any process has served.
+    """
     counts = state / "metrics"
     shutil.rmtree(counts, ignore_errors=True)
     counts.mkdir(parents=True)
@@ -202,45 +239,73 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
 
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = []
+    reports: list[Connection] = []
     ending: list[int] = []
-    told: set[int] = set()
+    signalled: set[int] = set()
+    has_served = False
+    problem: str | None = None
 
     def start() -> BaseProcess:
-        process = context.Process(target=run_worker, args=(settings, listening))
-        # The process inherits this, so that none comes before it can take one.
+        report = None
+        if not has_served:
+            receiving, report = context.Pipe(duplex=False)
+            reports.append(receiving)  # pyright: ignore[reportArgumentType] (of Windows, where no service runs)
+        process = context.Process(target=run_worker, args=(settings, listening, report))
+        # The process inherits this, so that no SIGHUP arrives before it can handle one.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+            if report is not None:
+                # Only the process holds it now, so that the end of the process is an end of file here.
+                report.close()
         return process
 
-    def hand_on(number: int, _: Any) -> None:
+    def forward(number: int, _: Any) -> None:
         if number != signal.SIGHUP:
             ending.append(number)
         for worker in workers:
             if worker.pid is not None and worker.is_alive():
                 os.kill(worker.pid, number)
                 if number != signal.SIGHUP:
-                    told.add(worker.pid)
+                    signalled.add(worker.pid)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, hand_on)
+        signal.signal(number, forward)
     workers.extend(start() for _ in range(settings.workers))
     while not ending:
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_PROCESSES_S)
+        reasons = _received(reports)
+        has_served = has_served or None in reasons
+        if reasons and not has_served:
+            problem = reasons[0]
+            break
         for place, worker in enumerate(workers):
             if not worker.is_alive() and not ending:
-                log.error("process %s ended with %s; another is started", worker.pid, worker.exitcode)
+                log.error("process %s ended with exit code %s and is restarted", worker.pid, worker.exitcode)
                 assert worker.pid is not None
                 forget_process(worker.pid)
                 time.sleep(RESTART_AFTER_S)
                 workers[place] = start()
     for worker in workers:
-        if worker.is_alive() and worker.pid is not None and worker.pid not in told:
-            # It was started while the signal came. To the others a second one would say to end at once.
+        if worker.is_alive() and worker.pid is not None and worker.pid not in signalled:
+            # It was started when the signal arrived. A second signal would end the others at once.
             os.kill(worker.pid, signal.SIGTERM)
         worker.join()
+    if problem is not None:
+        raise UserError(problem)
+
+
+def _received(reports: list[Connection]) -> list[str | None]:
+    """Removes the reports that have arrived: None from a process that serves, else why it can open no version."""
+    reasons: list[str | None] = []
+    for report in [each for each in reports if each.poll()]:
+        reports.remove(report)
+        # A process that was killed while loading sends nothing.
+        with contextlib.suppress(EOFError), report:
+            reasons.append(report.recv())
+    return reasons
 
 
 @contextlib.contextmanager
@@ -252,8 +317,8 @@ def _bound(settings: ServeSettings) -> Iterator[socket.socket]:
             listening.bind((settings.host, settings.port))
         except OSError as error:
             raise UserError(
-                f"{settings.host}:{settings.port} must be an address of this machine with a free port, but the system "
-                f"says: {error.strerror or error}"
+                f"{settings.host}:{settings.port} must be an address of this machine with a free port, but it cannot "
+                f"be bound: {error.strerror or error}; choose another --host or --port"
             ) from error
         listening.set_inheritable(True)
         yield listening

@@ -1,18 +1,18 @@
-// The page: asks the service, draws what it says. Every text goes into the document as text, never as markup.
+// The page: calls the service and draws its responses. Texts enter the document as text, never as markup.
 
-const SHOWN = 20;
+const TOP_N = 20;
 const COLUMN_GAP = 88;
 const TYPING_MS = 90;
-const MOST_REASONS = 8;
+const MAX_REASONS = 8;
 const TASKS = { click: "click", add_to_cart: "cart", purchase: "buy" };
 const SIDES = {
   customer: "shopper",
   query: "query",
   product: "product",
-  interaction: "how they fit",
-  context: "moment",
+  interaction: "query-product match",
+  context: "context",
 };
-const DONE = { click: "Clicked", add_to_cart: "Put into the cart", purchase: "Bought" };
+const DONE = { click: "Clicked", add_to_cart: "Added to the cart", purchase: "Bought" };
 
 const at = (id) => document.getElementById(id);
 const state = {
@@ -79,11 +79,11 @@ async function ask(path, body, signal) {
     response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Refused(0, "The service does not answer. Is it still running?");
+    throw new Refused(0, "The service does not respond. Is it still running?");
   }
-  const found = await response.json().catch(() => null);
-  if (response.ok) return found;
-  throw new Refused(response.status, found?.detail ?? `The service answers ${response.status}.`);
+  const content = await response.json().catch(() => null);
+  if (response.ok) return content;
+  throw new Refused(response.status, content?.detail ?? `The service responded with status ${response.status}.`);
 }
 
 function tell(error) {
@@ -105,7 +105,7 @@ function quiet() {
 let searching = null;
 let again = false;
 
-// One search at a time; while one runs, only the latest wish is kept. So sliders re-rank as fast as the service does.
+// One search at a time; while one runs, only the latest request waits. So sliders re-rank as fast as the service does.
 async function search() {
   const query = at("query").value.trim();
   remember();
@@ -127,7 +127,7 @@ async function search() {
       customer_id: at("shopper").value || null,
       session_id: state.session,
       task_weights: state.weights,
-      n_shown: SHOWN,
+      top_n: TOP_N,
     };
     const started = performance.now();
     const answer = await ask("/v1/shop/search", body, searching.signal);
@@ -161,15 +161,15 @@ function draw() {
   at("examples").hidden = Boolean(answer);
   drawDegree();
   if (!answer) return;
-  const shopper = answer.customer ? `for ${answer.customer}` : "for nobody known";
+  const shopper = answer.customer ? `for ${answer.customer}` : "for an anonymous visitor";
   at("personalized-caption").textContent = answer.unknown_customer && answer.customer
-    ? `for ${answer.customer}, of whom the shop knows nothing yet`
+    ? `for ${answer.customer}, who has no history yet`
     : `the same products ${shopper}`;
-  at("show-personalized").textContent = answer.customer ? `For ${answer.customer}` : "For nobody known";
+  at("show-personalized").textContent = answer.customer ? `For ${answer.customer}` : "For an anonymous visitor";
   at("facts").textContent = answer.candidates
     ? `${count(answer.candidates, "candidate")}: ${number(answer.by_words, 0)} share words with the query, ` +
-      `${number(answer.by_meaning, 0)} are near in meaning. Found and ranked twice in ${number(answer.took, 0)} ms.`
-    : `Nothing in the shop is found for “${answer.query}”.`;
+      `${number(answer.by_meaning, 0)} are similar in meaning. Retrieved and ranked twice in ${number(answer.took, 0)} ms.`
+    : `No products match “${answer.query}”.`;
   drawList("neutral", answer.neutral);
   drawList("personalized", answer.personalized);
   drawMoves();
@@ -194,7 +194,7 @@ function card(which, id, place) {
         "button",
         { type: "button", class: "title", "aria-haspopup": "dialog", onclick: () => explain(id, which) },
         product.title || id,
-        make("span", { class: "hidden" }, ", why here?"),
+        make("span", { class: "hidden" }, ", explain this place"),
       ),
       make("p", { class: "about" }, ...about(product)),
     ),
@@ -220,7 +220,7 @@ function money(value, unit) {
 }
 
 function badge(moved, from) {
-  if (from > SHOWN) return make("span", { class: "badge new" }, `▲ from ${from}`);
+  if (from > TOP_N) return make("span", { class: "badge new" }, `▲ from ${from}`);
   if (!moved) return make("span", { class: "badge same", "aria-label": "same place" }, "=");
   const up = moved > 0;
   const label = `${up ? "up" : "down"} ${Math.abs(moved)}`;
@@ -233,9 +233,9 @@ function probability(task, value) {
     product.neutral.tasks[task],
     product.personalized.tasks[task],
   ]);
-  const least = state.about.bounded ? 0 : Math.min(...all);
-  const most = Math.max(...all);
-  const share = most > least ? (value - least) / (most - least) : 0;
+  const min = state.about.bounded ? 0 : Math.min(...all);
+  const max = Math.max(...all);
+  const share = max > min ? (value - min) / (max - min) : 0;
   const text = state.about.bounded ? percent(value) : number(value, 3);
   return [
     make("dt", {}, TASKS[task] ?? words(task)),
@@ -247,18 +247,18 @@ function drawDegree() {
   const answer = state.answer;
   const dots = at("dots");
   dots.replaceChildren();
-  at("who").classList.toggle("nobody", !at("shopper").value);
+  at("who").classList.toggle("anonymous", !at("shopper").value);
   if (!answer) {
     at("degree").textContent = "–";
-    at("degree-words").textContent = "Search for something.";
+    at("degree-words").textContent = "No search yet.";
     return;
   }
   const k = state.about.k;
   const degree = answer.personalization_degree;
   if (degree === null) {
     at("degree").textContent = "–";
-    at("degree-words").textContent = `It takes more than ${k} products.`;
-    at("said").textContent = `${count(answer.candidates, "product")} found.`;
+    at("degree-words").textContent = `Needs more than ${k} products.`;
+    at("said").textContent = `${count(answer.candidates, "product")} match.`;
     return;
   }
   const stay = Math.round(degree * k);
@@ -268,8 +268,8 @@ function drawDegree() {
   }
   at("degree").textContent = degree.toFixed(2);
   at("degree-words").textContent =
-    stay === k ? `All of the first ${k} stay for a neutral customer.` : `${stay} of the first ${k} stay for a neutral customer, ${k - stay} ${k - stay === 1 ? "does" : "do"} not.`;
-  at("said").textContent = `${count(answer.candidates, "product")} found. ${stay} of the first ${k} are the same in both orders.`;
+    stay === k ? `All of the first ${k} are the same for a neutral customer.` : `${stay} of the first ${k} are the same for a neutral customer.`;
+  at("said").textContent = `${count(answer.candidates, "product")} match. ${stay} of the first ${k} are the same in both orders.`;
 }
 
 function drawMoves() {
@@ -317,7 +317,7 @@ function drawShopper() {
   const place = at("who-words");
   if (!chosen) {
     place.replaceChildren(
-      make("p", {}, "A visitor of whom the shop knows nothing. Pick a shopper, and see what their history does."),
+      make("p", {}, "A visitor without history. Choose a shopper to see the effect of a history."),
     );
     return;
   }
@@ -327,8 +327,8 @@ function drawShopper() {
     make(
       "details",
       {},
-      make("summary", {}, "Latest"),
-      make("ul", {}, ...chosen.latest.map((deed) => make("li", {}, `${day(deed.on)}: ${deed.did} `, make("b", {}, deed.title ?? ""), ` for “${deed.query}”`))),
+      make("summary", {}, "Latest actions"),
+      make("ul", {}, ...chosen.latest.map((action) => make("li", {}, `${day(action.on)}: ${action.did} `, make("b", {}, action.title ?? ""), ` for “${action.query}”`))),
     ),
   );
 }
@@ -344,7 +344,7 @@ function history_(shopper) {
   const parts = [`${count(shopper.searches, "search", "searches")} from ${day(shopper.first)} to ${day(shopper.last)}`];
   const done = [];
   if (shopper.click) done.push(`clicked ${count(shopper.click, "product")}`);
-  if (shopper.add_to_cart) done.push(`put ${number(shopper.add_to_cart, 0)} into the cart`);
+  if (shopper.add_to_cart) done.push(`added ${number(shopper.add_to_cart, 0)} to the cart`);
   if (shopper.purchase) done.push(`bought ${number(shopper.purchase, 0)}`);
   let text = `${parts[0]}; ${done.join(", ")}.`;
   const liked = Object.entries(shopper.favourites)
@@ -353,7 +353,7 @@ function history_(shopper) {
   if (liked.length) text += ` Most often ${liked.join("; ")}.`;
   if (typeof shopper.price === "number") {
     const unit = state.about.features.find((feature) => feature.name === "price")?.unit;
-    text += ` A typical price: ${money(shopper.price, unit)}.`;
+    text += ` Median price: ${money(shopper.price, unit)}.`;
   }
   return text;
 }
@@ -401,7 +401,7 @@ function showShares() {
 
 function weigh() {
   if (!showShares()) {
-    tell(new Refused(422, "At least one task must count."));
+    tell(new Refused(422, "At least one weight must be above 0."));
     return;
   }
   state.weights = Object.fromEntries(sliders().map((slider) => [slider.dataset.task, Number(slider.value)]));
@@ -416,53 +416,53 @@ async function explain(id, which) {
   state.explained = { id, position: product[which].rank };
   at("why-title").textContent = product.title || id;
   at("why-place").textContent =
-    `Place ${product.personalized.rank} for ${customer ?? "nobody known"}, ` +
+    `Rank ${product.personalized.rank} for ${customer ?? "an anonymous visitor"}, ` +
     `${product.neutral.rank} for a neutral customer, ${product.engine_rank} by retrieval alone.`;
   at("why-body").replaceChildren(make("p", { class: "caption" }, "…"));
   at("why").showModal();
   try {
-    const found = await ask("/v1/shop/explain", {
+    const explained = await ask("/v1/shop/explain", {
       query,
       customer_id: customer,
       session_id: state.session,
       task_weights: state.weights,
       product_id: id,
     });
-    if (state.explained?.id === id) at("why-body").replaceChildren(...reasons(found));
+    if (state.explained?.id === id) at("why-body").replaceChildren(...reasons(explained));
   } catch (error) {
     at("why-body").replaceChildren(make("p", { class: "caption" }, error.message));
   }
 }
 
-function reasons(found) {
-  const unit = found.bounded ? "log-odds" : "score";
+function reasons(explained) {
+  const unit = explained.bounded ? "log-odds" : "score";
   const parts = [
-    make("h3", {}, "Who is behind it"),
-    make("p", { class: "caption" }, `Change of the weighted ${unit} when all that is known of a side is at its average.`),
-    signed(found.sides, (reason) => SIDES[reason.side] ?? reason.side),
-    make("h3", {}, "The strongest reasons"),
-    make("p", { class: "caption" }, "The same, one feature at a time."),
-    signed(found.features.slice(0, MOST_REASONS), (reason) => words(reason.feature), (reason) => SIDES[reason.side] ?? reason.side),
+    make("h3", {}, "Contribution by group"),
+    make("p", { class: "caption" }, `Loss of weighted ${unit} when all features of a group are set to their training means (${explained.method}).`),
+    signed(explained.sides, (reason) => SIDES[reason.side] ?? reason.side),
+    make("h3", {}, "Contribution by feature"),
+    make("p", { class: "caption" }, "The same for one feature at a time, the strongest first."),
+    signed(explained.features.slice(0, MAX_REASONS), (reason) => words(reason.feature), (reason) => SIDES[reason.side] ?? reason.side),
   ];
-  if (found.gates) {
+  if (explained.gates) {
     parts.push(
-      make("h3", {}, "Which experts each task listens to"),
-      make("p", { class: "caption" }, "Weights of the gates; each row adds up to 100 %."),
-      gates(found.gates),
+      make("h3", {}, "Expert weights by task"),
+      make("p", { class: "caption" }, "Gate weights in percent; each row sums to 100."),
+      gates(explained.gates),
     );
   }
   return parts;
 }
 
 function signed(list, name, side = () => null) {
-  const most = Math.max(...list.map((reason) => Math.abs(reason.fused)), 1e-9);
+  const max = Math.max(...list.map((reason) => Math.abs(reason.fused)), 1e-9);
   return make(
     "ul",
     { class: "signed" },
     ...list.map((reason) => {
       const kind = reason.fused >= 0 ? "plus" : "minus";
       const fill = make("span", { class: `fill ${kind}` });
-      fill.style.width = `${(Math.abs(reason.fused) / most) * 50}%`;
+      fill.style.width = `${(Math.abs(reason.fused) / max) * 50}%`;
       const value = `${reason.fused >= 0 ? "+" : "−"}${Math.abs(reason.fused).toFixed(2)}`;
       return make(
         "li",
@@ -475,8 +475,8 @@ function signed(list, name, side = () => null) {
   );
 }
 
-function gates(found) {
-  const rows = Object.entries(found).map(([task, weights]) =>
+function gates(byTask) {
+  const rows = Object.entries(byTask).map(([task, weights]) =>
     make(
       "tr",
       {},
@@ -488,7 +488,7 @@ function gates(found) {
       }),
     ),
   );
-  const first = Object.values(found)[0] ?? [];
+  const first = Object.values(byTask)[0] ?? [];
   const head = make("tr", {}, make("td"), ...first.map((_, i) => make("th", { scope: "col" }, `${i + 1}`)));
   return make("div", { class: "scroll", tabindex: 0 }, make("table", { class: "gates" }, make("thead", {}, head), make("tbody", {}, ...rows)));
 }
@@ -499,9 +499,9 @@ async function act(event) {
   const { query, customer } = state.answer;
   const { id, position } = state.explained;
   try {
-    await ask("/v1/shop/deeds", { query, product_id: id, action, position, customer_id: customer, session_id: state.session });
+    await ask("/v1/shop/actions", { query, product_id: id, action, position, customer_id: customer, session_id: state.session });
     at("why").close();
-    at("said").textContent = `${DONE[action]}. The page is ranked anew.`;
+    at("said").textContent = `${DONE[action]}. The page is ranked again.`;
     await search();
   } catch (error) {
     at("why").close();
@@ -524,15 +524,15 @@ async function suggest() {
   suggesting = new AbortController();
   const typed = at("query").value;
   try {
-    const found = await ask(`/v1/shop/suggest?q=${encodeURIComponent(typed)}`, null, suggesting.signal);
-    if (document.activeElement === at("query") && at("query").value === typed) showSuggestions(found);
+    const queries = await ask(`/v1/shop/suggest?q=${encodeURIComponent(typed)}`, null, suggesting.signal);
+    if (document.activeElement === at("query") && at("query").value === typed) showSuggestions(queries);
   } catch (error) {
     if (error.name !== "AbortError") hideSuggestions();
   }
 }
 
-function showSuggestions(found) {
-  const options = found.map((text, i) =>
+function showSuggestions(queries) {
+  const options = queries.map((text, i) =>
     make("li", { role: "option", id: `suggestion-${i}`, "aria-selected": "false", onmousedown: (event) => choose(event, text) }, text),
   );
   at("suggestions").replaceChildren(...options);
@@ -592,14 +592,14 @@ async function start() {
   const asOf = new Date(about.now_us / 1000).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" });
   at("served").textContent =
     `${about.name}, ${count(about.products, "product")}, ranked by ${about.label} (${about.bundle})` +
-    (about.is_shifted ? `, as of ${asOf}, when its log ends` : "");
+    (about.is_shifted ? `, as of ${asOf}, the end of its log` : "");
   at("k").textContent = String(about.k);
   at("shopper").replaceChildren(
-    make("option", { value: "" }, "nobody known"),
+    make("option", { value: "" }, "anonymous visitor"),
     ...about.shoppers.map((shopper) => make("option", { value: shopper.id }, label(shopper))),
   );
   at("examples").replaceChildren(
-    make("span", {}, "Often asked:"),
+    make("span", {}, "Frequent queries:"),
     ...about.examples.map((text) => make("button", { type: "button", class: "plain", onclick: () => choose(null, text) }, text)),
   );
   drawSliders();
@@ -609,11 +609,11 @@ async function start() {
 function restore() {
   const kept = new URLSearchParams(location.hash.slice(1));
   at("query").value = kept.get("q") ?? "";
-  const wanted = kept.get("c") ?? "";
-  if (wanted && ![...at("shopper").options].some((option) => option.value === wanted)) {
-    at("shopper").append(make("option", { value: wanted }, wanted));
+  const shopper = kept.get("c") ?? "";
+  if (shopper && ![...at("shopper").options].some((option) => option.value === shopper)) {
+    at("shopper").append(make("option", { value: shopper }, shopper));
   }
-  at("shopper").value = wanted;
+  at("shopper").value = shopper;
   drawShopper();
   search();
 }
@@ -641,14 +641,14 @@ at("show-personalized").addEventListener("click", () => show("personalized"));
 at("columns").addEventListener("pointerover", highlight);
 at("columns").addEventListener("focusin", highlight);
 at("columns").addEventListener("pointerleave", highlight);
-at("deeds").addEventListener("click", act);
+at("actions").addEventListener("click", act);
 at("key").addEventListener("submit", (event) => {
   event.preventDefault();
   state.key = at("key-text").value;
   sessionStorage.setItem("key", state.key);
   start();
 });
-// On a phone the results come first.
+// Results first on a phone.
 if (matchMedia("(max-width: 860px)").matches) for (const id of ["who", "weights"]) at(id).open = false;
 addEventListener("resize", drawMoves);
 addEventListener("hashchange", restore);

@@ -1,8 +1,16 @@
-"""Measures a service over HTTP under open-loop load: requests come when they are due, however slow the answers are."""
+"""Measures a bundle's service on one core over HTTP, in float32 and in 8-bit integers.
 
+    python benchmarks/serve_load.py BUNDLE --candidates 200 --seconds 60
+
+The load is open-loop: requests come when they are due, however slow the answers are, and every query is new. The
+service has the last core of this process, and the load the others.
+"""
+
+import argparse
 import asyncio
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -10,14 +18,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shelfrank.bundle.spec import Precision, Spec
+from shelfrank.bundle.spec import PRECISIONS, Precision, Spec
 from shelfrank.bundle.store import BundleStore
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
@@ -30,10 +40,12 @@ SAMPLES_OF_MEMORY = 10
 TIMER_S = 0.004
 KEPT_IDLE_S = 15.0
 """A service closes a connection that was idle for longer."""
+LAST_LINES = 20
+"""Lines of the service's output that are kept for an error."""
 
 
 @dataclass(frozen=True)
-class BenchSettings:
+class LoadSettings:
     """What is measured.
 
     Attributes:
@@ -41,8 +53,8 @@ class BenchSettings:
         candidates: Candidates of a page, one load each.
         rate: Requests a second.
         seconds: Length of each load.
-        precisions: In which the graphs compute, one service each; those that the bundle lacks are left out.
-        soak: Requests, one after the other on two connections, after which memory must be what it was; 0 makes none.
+        precisions: Precisions of the graphs, one service each; those that the bundle lacks are left out.
+        soak: Requests of the memory test, one after the other on two connections; 0 skips it.
         deadline_ms: The service's deadline.
         poll_s: Seconds between two looks of the service at the bundle's pointer.
         seed: Decides queries, customers and candidates.
@@ -61,20 +73,20 @@ class BenchSettings:
 
 @dataclass(frozen=True)
 class Load:
-    """What one load showed.
+    """The figures of one load.
 
     Attributes:
-        precision: In which the graphs computed.
+        precision: Precision of the graphs.
         candidates: Candidates of a page.
         requests: Requests sent.
-        errors: Answers that were none, or no 200.
+        errors: Requests without an answer, or with a status other than 200.
         degraded: Answers in the engine's own order.
         per_s: Answers a second.
         p50_ms: Median time from when a request was due to its answer.
-        p95_ms: The same at 95 of 100.
-        p99_ms: The same at 99 of 100.
-        max_ms: The slowest.
-        memory_mb: What the service held after it.
+        p95_ms: 95th percentile of the same.
+        p99_ms: 99th percentile of the same.
+        max_ms: Maximum of the same.
+        memory_mb: Resident memory of the service after the load.
     """
 
     precision: str
@@ -91,19 +103,19 @@ class Load:
 
 
 @dataclass
-class Bench:
-    """Everything that was measured.
+class LoadReport:
+    """Every figure that was measured.
 
     Attributes:
         bundle: The version.
         label: The ranker.
-        cores: Cores that the service had.
-        rate: Requests a second that were sent.
+        cores: Cores of the service.
+        rate: Requests sent a second.
         loads: One per precision and number of candidates.
         start: By precision, seconds until the service was ready and its memory then.
-        soak: By precision, requests and memory as they went on.
+        soak: By precision, pairs of requests so far and memory then.
         quality: By precision, AUC and MRR as measured when the bundle was exported.
-        left_out: By precision, why the service on this processor does not compute in it, so that nothing was measured.
+        left_out: By precision that was not measured, why the service does not compute in it on this processor.
     """
 
     bundle: str
@@ -134,22 +146,22 @@ class Bench:
                 f"{load.degraded:>8} {load.memory_mb:>6.0f}"
             )
         for precision, memory in self.soak.items():
-            told = ", ".join(f"{mb:.0f} MB after {n:,}" for n, mb in memory)
-            lines.append(f"{precision:>9} memory: {told} requests")
-        for precision, found in self.quality.items():
+            steps = ", ".join(f"{mb:.0f} MB after {n:,}" for n, mb in memory)
+            lines.append(f"{precision:>9} memory: {steps} requests")
+        for precision, measured in self.quality.items():
             figures = [
                 f"{measure.upper()} {task} {value:.4f}{_difference(self.quality, precision, measure, task)}"
                 for measure in ("auc", "mrr@10")
-                for task, value in found[measure].items()
+                for task, value in measured[measure].items()
                 if value is not None
             ]
-            lines.append(f"{precision:>9} {', '.join(figures)} ({found['searches']} test searches)")
+            lines.append(f"{precision:>9} {', '.join(figures)} ({measured['searches']} test searches)")
         lines += [f"{precision:>9} not measured: {reason}" for precision, reason in self.left_out.items()]
         return lines
 
 
-def bench(settings: BenchSettings) -> Bench:
-    """Starts a service on one core for each precision, and loads it.
+def measure(settings: LoadSettings) -> LoadReport:
+    """Starts a service on one core for each precision, and puts it under load.
 
     Args:
         settings: What to measure.
@@ -163,7 +175,8 @@ def bench(settings: BenchSettings) -> Bench:
     version = BundleStore(settings.store).open()
     spec = Spec.load(version.path)
     samples = json.loads((version.path / "samples.json").read_text(encoding="utf-8"))
-    found = Bench(version.name, spec.label, 1, settings.rate, quality=version.manifest.info.get("quality") or {})
+    quality = version.manifest.info.get("quality") or {}
+    report = LoadReport(version.name, spec.label, 1, settings.rate, quality=quality)
     precisions: list[Precision] = [each for each in settings.precisions if each in spec.precisions]
     if not precisions:
         raise UserError(
@@ -176,9 +189,9 @@ def bench(settings: BenchSettings) -> Bench:
             ready_s = time.monotonic() - started
             fallback = _ready_lines(port)[1:]
             if fallback:
-                found.left_out[precision] = " ".join(fallback)
+                report.left_out[precision] = " ".join(fallback)
                 continue
-            found.start[precision] = {"seconds": round(ready_s, 1), "memory_mb": round(_memory_mb(process.pid), 1)}
+            report.start[precision] = {"seconds": round(ready_s, 1), "memory_mb": round(_memory_mb(process.pid), 1)}
             pages = Pages(samples, settings.seed)
             for n_candidates in settings.candidates:
                 asyncio.run(_open_loop(port, pages, n_candidates, UNMEASURED / settings.rate, settings.rate, "Warm-up"))
@@ -186,12 +199,12 @@ def bench(settings: BenchSettings) -> Bench:
                 answers, took_s = asyncio.run(
                     _open_loop(port, pages, n_candidates, settings.seconds, settings.rate, title)
                 )
-                found.loads.append(_load(precision, n_candidates, answers, took_s, _memory_mb(process.pid)))
+                report.loads.append(_load(precision, n_candidates, answers, took_s, _memory_mb(process.pid)))
             if settings.soak:
-                found.soak[precision] = asyncio.run(
+                report.soak[precision] = asyncio.run(
                     _soak(port, pages, settings.candidates[0], settings.soak, process.pid, precision)
                 )
-    return found
+    return report
 
 
 class Pages:
@@ -204,7 +217,7 @@ class Pages:
         self.n = 0
 
     def body(self, n_candidates: int) -> bytes:
-        """One request; its query was never asked before, and is about as long as the shop's."""
+        """Makes one request, whose query is new and about as long as the shop's."""
         self.n += 1
         query = self.queries[int(self.rng.integers(len(self.queries)))] if self.queries else ""
         length = max(len(query.split()), 2)
@@ -223,21 +236,21 @@ class Pages:
 
 
 @dataclass
-class _Answer:
+class _Timing:
     seconds: float
     ok: bool
     degraded: bool
 
 
 class Connections:
-    """Connections that are kept open, as many as are needed at once."""
+    """Connections that stay open, as many as are needed at once."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter, float]] = []
 
     async def rank(self, body: bytes) -> tuple[int, bytes]:
-        """Asks for a page: the answer's status and body."""
+        """Sends a page; returns the answer's status and body."""
         return await self._send(
             f"POST /v1/rank HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n".encode()
@@ -245,7 +258,7 @@ class Connections:
         )
 
     async def get(self, path: str) -> bytes:
-        """The body at a path."""
+        """Returns the body at a path."""
         return (await self._send(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()))[1]
 
     async def _send(self, request: bytes) -> tuple[int, bytes]:
@@ -263,7 +276,7 @@ class Connections:
         return int(top.split(b" ", 2)[1]), content
 
     def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """The connection that was used last; one that the service may be closing just now is not used again."""
+        """Takes the connection that was used last; one that the service may be closing just now is not used again."""
         while self.idle:
             reader, writer, since = self.idle.pop()
             if time.monotonic() - since < KEPT_IDLE_S:
@@ -279,12 +292,12 @@ class Connections:
 
 async def _open_loop(
     port: int, pages: Pages, n_candidates: int, seconds: float, rate: float, title: str
-) -> tuple[list[_Answer], float]:
-    # Made before, so that making them is not in the way.
+) -> tuple[list[_Timing], float]:
+    # Before the load, so that making them delays no request.
     bodies = [pages.body(n_candidates) for _ in range(max(round(seconds * rate), 1))]
     connections = Connections(port)
     started = time.perf_counter() + 0.05
-    answers: list[_Answer] = []
+    answers: list[_Timing] = []
     with progress(title, total=len(bodies), unit="requests") as advance:
 
         async def send(due: float, body: bytes) -> None:
@@ -294,7 +307,7 @@ async def _open_loop(
                 ok, degraded = status == 200, b'"degraded":true' in content
             except (OSError, EOFError, TimeoutError):
                 ok = degraded = False
-            answers.append(_Answer(time.perf_counter() - due, ok, degraded))
+            answers.append(_Timing(time.perf_counter() - due, ok, degraded))
             advance(1)
 
         await asyncio.gather(*(send(started + i / rate, body) for i, body in enumerate(bodies)))
@@ -304,7 +317,7 @@ async def _open_loop(
 
 
 async def _until(due: float) -> None:
-    """Waits for a moment; the loop's own timers are up to some milliseconds late, which is no fault of the service."""
+    """Waits until a time; the loop's own timers are up to some milliseconds late, which is no fault of the service."""
     await asyncio.sleep(max(due - time.perf_counter() - TIMER_S, 0.0))
     while time.perf_counter() < due:
         await asyncio.sleep(0)
@@ -334,7 +347,7 @@ async def _soak(
     return memory
 
 
-def _load(precision: str, n_candidates: int, answers: Sequence[_Answer], took_s: float, memory_mb: float) -> Load:
+def _load(precision: str, n_candidates: int, answers: Sequence[_Timing], took_s: float, memory_mb: float) -> Load:
     milliseconds = np.array([answer.seconds for answer in answers if answer.ok]) * 1e3
     p50, p95, p99 = np.percentile(milliseconds, [50, 95, 99]) if len(milliseconds) else [float("nan")] * 3
     return Load(
@@ -353,8 +366,8 @@ def _load(precision: str, n_candidates: int, answers: Sequence[_Answer], took_s:
 
 
 @contextlib.contextmanager
-def running_service(settings: BenchSettings, precision: Precision) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A service on the last core that this process may use; this process keeps to the others where there are any."""
+def running_service(settings: LoadSettings, precision: Precision) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Runs a service on the last core that this process may use; this process keeps to the others if there are any."""
     command = [sys.executable, "-m", "shelfrank", "serve", str(settings.store), "--port", "0", "--no-page"]
     command += ["--precision", precision]
     command += ["--deadline-ms", str(settings.deadline_ms), "--poll-s", str(settings.poll_s)]
@@ -381,32 +394,34 @@ def running_service(settings: BenchSettings, precision: Precision) -> Iterator[t
 
 
 def _wait_for(process: subprocess.Popen[str]) -> int:
+    """Waits until a service is ready; returns its port."""
     assert process.stderr is not None
-    lines: list[str] = []
-    for line in process.stderr:
-        lines.append(line)
-        found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
-        if found:
-            break
-    else:
-        raise UserError(f"the service must start, but it says: {''.join(lines).strip()[-300:]}")
-    port = int(found[1])
-    # A pipe that nobody reads fills up and holds the service up.
     stream = process.stderr
-    threading.Thread(target=lambda: [None for _ in stream], daemon=True).start()
+    lines: deque[str] = deque(maxlen=LAST_LINES)
+    port: int | None = None
+    for line in stream:
+        lines.append(line.strip())
+        if match := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+            port = int(match[1])
+            break
+    # A full pipe would stop the service.
+    reader = threading.Thread(target=lambda: lines.extend(line.strip() for line in stream), daemon=True)
+    reader.start()
     deadline = time.monotonic() + READY_S
-    while time.monotonic() < deadline and process.poll() is None:
+    while port is not None and time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError):
             _ready_lines(port)
             return port
         time.sleep(0.2)
-    raise UserError(f"the service must be ready within {READY_S:g} s, but it is not; look at `shelfrank serve`")
+    if port is None or process.poll() is not None:
+        process.wait(ANSWER_S)
+        reader.join(ANSWER_S)
+        raise UserError(f"the service must start, but it ends: {(lines or ['without a word'])[-1]}")
+    raise UserError(f"the service must be ready within {READY_S:g} s, but it is not; its last line is: {lines[-1]}")
 
 
 def _ready_lines(port: int) -> list[str]:
-    """What a service that is ready says of itself; raises `OSError` where it is not."""
-    import urllib.request
-
+    """Reads the lines of `/readyz`; raises `OSError` where the service is not ready."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
         return answer.read().decode().splitlines()
 
@@ -423,3 +438,54 @@ def _difference(quality: Mapping[str, Any], precision: str, measure: str, task: 
     if precision == "fp32" or "fp32" not in quality or quality["fp32"][measure][task] is None:
         return ""
     return f" ({quality[precision][measure][task] - quality['fp32'][measure][task]:+.4f})"
+
+
+def options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("bundle", type=Path, help="a bundle's folder")
+    parser.add_argument(
+        "--candidates", type=_at_least(1, int, 1000), action="append", help="candidates of a page; may be repeated"
+    )
+    parser.add_argument("--rate", type=_at_least(0.1, float), default=20.0, help="requests a second")
+    parser.add_argument("--seconds", type=_at_least(0.1, float), default=20.0, help="length of each load")
+    parser.add_argument("--precision", choices=PRECISIONS, help="precision to measure; default: both")
+    parser.add_argument("--soak", type=_at_least(0, int), default=0, help="requests of the memory test; 0 skips it")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    return parser
+
+
+def _at_least(low: float, kind: Callable[[str], float], high: float = math.inf) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            limits = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+            raise argparse.ArgumentTypeError(f"must be a number of {limits}, not {text!r}")
+        return value
+
+    return number
+
+
+def main() -> None:
+    given = options().parse_args()
+    defaults = LoadSettings(given.bundle)
+    settings = LoadSettings(
+        store=given.bundle,
+        candidates=tuple(given.candidates or defaults.candidates),
+        rate=given.rate,
+        seconds=given.seconds,
+        precisions=(given.precision,) if given.precision else defaults.precisions,
+        soak=given.soak,
+    )
+    try:
+        report = measure(settings)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(report.as_dict()) if given.json else "\n".join(report.lines()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Every ranker by its name, with the settings that make it and that it reads."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shelfrank.config import ExperimentConfig
+from shelfrank.config.settings import select
+from shelfrank.core.errors import unknown_name
+from shelfrank.rankers.base import Problem, Ranker
+from shelfrank.rankers.lambdamart import LambdaMART
+from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.renamed import RENAMED, renamed
+from shelfrank.rankers.simple import Popularity, ShownOrder
+from shelfrank.rankers.xgboost import XGBoost
+from shelfrank.text.encoder import encoder_label
+
+
+@dataclass(frozen=True)
+class RankerSpec:
+    """A named ranker.
+
+    Attributes:
+        label: Its name in tables, with `text` for the text encoder; see `label_for`.
+        build: Makes an unfitted one.
+        preset: Settings that define it; the user's override them.
+        reads: Paths of the settings that it reads, those of a section for all of its keys; None for a network, whose
+            settings decide which others it reads.
+    """
+
+    label: str
+    build: Callable[[Problem], Ranker]
+    preset: Mapping[str, Any] = field(default_factory=dict)
+    reads: tuple[str, ...] | None = None
+
+    def label_for(self, config: ExperimentConfig) -> str:
+        """Its name in tables with the text encoder of a config, such as `MMoE + DCN-V2 + MiniLM cross`."""
+        return self.label.replace(" + text ", f" + {encoder_label(config.neural.text.model)} ")
+
+
+def _network(label: str, settings: Mapping[str, Any]) -> RankerSpec:
+    return RankerSpec(label, NeuralRanker, {"neural": settings})
+
+
+_COLUMNS = ("exclude_sides", "exclude_features")
+_WEIGHTS = ("task_weights", "score_weights")
+_TREES = ("seed", *_COLUMNS, "train.threads", "train.hide_share")
+_DCN_V2 = {"bottom": "dcn_v2"}
+_FTT = {"bottom": "ft_transformer", "d_embedding": 64}
+_ALONE = {"head": "none", "tower_layers": []}
+
+RANKERS: dict[str, RankerSpec] = {
+    "shown_order": RankerSpec("Shown order", ShownOrder, reads=_COLUMNS),
+    "popularity": RankerSpec("Popularity", Popularity, reads=(*_WEIGHTS, *_COLUMNS)),
+    "xgboost": RankerSpec("XGBoost (single task)", XGBoost, reads=(*_TREES, "xgboost")),
+    "lambdamart": RankerSpec("LambdaMART", LambdaMART, reads=(*_TREES, "lambdamart")),
+    "dcn_v2_single": _network("DCN-V2 (single task)", {**_DCN_V2, **_ALONE, "single_task": "auto"}),
+    "ftt_single": _network("FT-T (single task)", {**_FTT, **_ALONE, "single_task": "auto"}),
+    "dcn_v2": _network("DCN-V2", {**_DCN_V2, **_ALONE}),
+    "tabnet": _network("TabNet", {"bottom": "tabnet", **_ALONE}),
+    "ftt": _network("FT-T", {**_FTT, **_ALONE}),
+    "mmoe": _network("MMoE", {"bottom": "none"}),
+    "mmoe_dcn_v2": _network("MMoE + DCN-V2", _DCN_V2),
+    "mmoe_ftt": _network("MMoE + FT-T", _FTT),
+    "mmoe_dcn_v2_text_cross": _network("MMoE + DCN-V2 + text cross", {**_DCN_V2, "text": {"matching": "cross"}}),
+    "mmoe_dcn_v2_text_dot": _network("MMoE + DCN-V2 + text dot", {**_DCN_V2, "text": {"matching": "dot"}}),
+    "mmoe_ftt_text_cross": _network("MMoE + FT-T + text cross", {**_FTT, "text": {"matching": "cross"}}),
+}
+"""Every ranker by the name that the command line takes."""
+
+
+def ranker_spec(name: str) -> RankerSpec:
+    """The ranker of this name; an unknown or former one is a `UserError` with the known names or today's."""
+    if name in RENAMED:
+        raise renamed(name)
+    if name not in RANKERS:
+        raise unknown_name("ranker", name, RANKERS)
+    return RANKERS[name]
+
+
+def read_settings(name: str, config: ExperimentConfig) -> dict[str, Any]:
+    """Selects the settings that a ranker reads.
+
+    Args:
+        name: A name in `RANKERS`.
+        config: Its resolved config.
+
+    Returns:
+        The settings as plain data; every other one could have any value.
+
+    Raises:
+        UserError: Where the ranker is unknown.
+    """
+    reads = ranker_spec(name).reads
+    if reads is None:
+        # A single task has one loss and one score, so that there is nothing to weigh.
+        weights = (*_WEIGHTS, "relevance_weight") if config.neural.single_task is None else ()
+        reads = ("seed", *weights, *_COLUMNS, "train", *(f"neural.{key}" for key in config.neural.read_keys))
+    return select(config.model_dump(mode="json"), reads)
