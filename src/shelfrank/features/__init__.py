@@ -1,0 +1,1 @@
+"""Every feature of a search's products, offline and online."""
