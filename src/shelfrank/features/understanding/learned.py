@@ -222,7 +222,7 @@ class _Fit:
             at = self._position[used] * n_cells + self._cell[used]
             shape = len(POSITIONS), n_cells
             shown = np.bincount(at, minlength=shape[0] * n_cells).reshape(shape).astype(np.float64)
-            positives = np.bincount(at, labels[used], minlength=shape[0] * n_cells).reshape(shape)
+            positives = np.bincount(at, labels[used], minlength=shape[0] * n_cells).reshape(shape).astype(np.float64)
             status, answers = np.divmod(np.arange(n_cells), N_ANSWERS)
             position, factors = examination(positives, shown, np.stack([status, answers]))
             expected[used] = position[self._position[used]] * factors[1][self._cell[used]]
@@ -240,8 +240,8 @@ class _Fit:
             keys=self._keys[seen],
             n_searches=np.where(self._shares, 0, n_searches)[seen].astype(np.float64),
             n_pages=np.bincount(shows >> 32, minlength=n_pairs)[seen].astype(np.float64),
-            clicks=np.bincount(pair, labels[own], minlength=n_pairs)[seen],
-            expected=np.bincount(pair, expected[own], minlength=n_pairs)[seen],
+            clicks=np.bincount(pair, labels[own], minlength=n_pairs)[seen].astype(np.float64),
+            expected=np.bincount(pair, expected[own], minlength=n_pairs)[seen].astype(np.float64),
             is_exact=self._is_exact[seen],
             group=self._group[seen],
         )

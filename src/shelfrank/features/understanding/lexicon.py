@@ -17,6 +17,8 @@ from shelfrank.features.understanding.tokens import is_character, spelled
 
 MIN_TYPE_COVERAGE = 0.5
 """Least share of a category's titles that have a type, each weighted by how much its term is the category's own."""
+MIN_SHARE_OF_WIDEST = 0.9
+"""Slots that cover almost as much as the widest one: of these, the type is the one with the most terms."""
 MAX_SLOTS = 8
 """Slots of one category, the type among them."""
 MAX_TITLES = 20_000
@@ -135,7 +137,9 @@ class Lexicon:
         values = [Values.of(column) for column in catalogue.attributes.values()]
         codes = [own.code(column) for own, column in zip(values, catalogue.attributes.values(), strict=True)]
         named = {words for own in values for words in own.words if len(words) <= MAX_VALUE_TOKENS}
-        rows = PhraseSplitter(learn_phrases(texts, category, named)).split_all(texts)
+        phrases = learn_phrases(texts, category, named)
+        phrases -= _beside_their_value(PhraseSplitter(phrases).split_all(texts), phrases - named, values, codes)
+        rows = PhraseSplitter(phrases).split_all(texts)
         terms = sorted({term for row in rows for term in row} | named)
         number = {term: at for at, term in enumerate(terms)}
         has = Incidence.of([[number[term] for term in row] for row in rows], len(terms))
@@ -207,6 +211,34 @@ def with_pairs(words: Sequence[str], singles: bool) -> list[str]:
     return [word for word in words if word not in paired] + pairs
 
 
+def _beside_their_value(
+    rows: Sequence[Sequence[Term]],
+    phrases: set[Term],
+    values: Sequence[Values],
+    codes: Sequence[Int32[np.ndarray, " products"]],
+) -> set[Term]:
+    """Phrases with a value in them that most of their products have: two meanings side by side, as in `nylon tent`.
+
+    The products of `dark blue` are declared as navy: it is a phrase of its own.
+    """
+    value_of = [{words: value for value, words in enumerate(own.words)} for own in values]
+    inside: dict[Term, list[tuple[int, int]]] = {}
+    for phrase in phrases:
+        parts = [phrase[i:j] for i in range(len(phrase)) for j in range(i + 1, len(phrase) + 1)]
+        found = [(at, own[part]) for part in parts for at, own in enumerate(value_of) if part in own]
+        if found:
+            inside[phrase] = found
+    declared: Counter[tuple[Term, int, int]] = Counter()
+    n_declared: Counter[tuple[Term, int, int]] = Counter()
+    for product, row in enumerate(rows):
+        for phrase in inside.keys() & set(row):
+            for attribute, value in inside[phrase]:
+                own = codes[attribute][product]
+                n_declared[phrase, attribute, value] += own != NONE
+                declared[phrase, attribute, value] += own == value
+    return {key[0] for key, count in declared.items() if 2 * count > n_declared[key]}
+
+
 def _slots(
     has: Incidence, category: Int32[np.ndarray, " products"], left_out: Bool[np.ndarray, " terms"]
 ) -> tuple[Int64[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
@@ -233,7 +265,9 @@ def _slots(
         clusters = find_slots(table)
         weight = n_of_term * (n_of_term / in_all[ids]) / sizes[own]
         coverage = [float(weight[cluster].sum()) for cluster in clusters]
-        first = int(np.argmax(coverage))
+        # Sizes may be in every title, too, but there are more types.
+        widest = [at for at, share in enumerate(coverage) if share >= MIN_SHARE_OF_WIDEST * max(coverage)]
+        first = max(widest, key=lambda at: (len(clusters[at]), coverage[at], -at))
         if coverage[first] >= MIN_TYPE_COVERAGE:
             clusters.insert(TYPE, clusters.pop(first))
         else:

@@ -118,14 +118,14 @@ def _cohesive_pairs(
     in_all = np.bincount(flat, minlength=n_units)
     lift = count * len(rows) / (in_all[left] * in_all[right])
     characters = np.array([is_character(name[0]) and is_character(name[-1]) for name in names])
-    of_characters = characters[left] & characters[right]
-    share = np.where(of_characters, MIN_CHARACTER_SHARE, MIN_SHARE)
-    min_lift = np.where(of_characters, MIN_CHARACTER_LIFT, MIN_LIFT)
     is_fixed = np.array([name in fixed for name in names])
-    of_left, of_right = lower_bound(count, n_left) >= share, lower_bound(count, n_right) >= share
     # `dark blue` is a phrase since `dark` asks for `blue`; that `acme` (a brand) stands before `chair` makes none.
-    asked = (of_left & ~is_fixed[left]) | (of_right & ~is_fixed[right])
-    kept = asked & (lift >= min_lift)
+    of_left = np.where(is_fixed[left], 0.0, lower_bound(count, n_left))
+    of_right = np.where(is_fixed[right], 0.0, lower_bound(count, n_right))
+    share = np.maximum(of_left, of_right)
+    kept = (share >= MIN_SHARE) & (lift >= MIN_LIFT)
+    of_characters = characters[left] & characters[right]
+    kept |= of_characters & (share >= MIN_CHARACTER_SHARE) & (lift >= MIN_CHARACTER_LIFT)
     return {(names[a], names[b]) for a, b in zip(left[kept].tolist(), right[kept].tolist(), strict=True)}
 
 

@@ -165,7 +165,7 @@ class QueryReader:
         keys, self._entry, counts = np.unique(
             pack(products.categories + 1, types), return_inverse=True, return_counts=True
         )
-        self._entry_category, self._entry_type = (keys >> 32) - 1, keys & 0xFFFFFFFF
+        self._entry_category, self._entry_type = (keys >> 32) - 1, (keys & 0xFFFFFFFF).astype(np.int32)
         in_category = np.bincount(products.categories + 1, minlength=len(lexicon.categories) + 1)
         self._entry_share = counts / np.maximum(in_category[self._entry_category + 1], 1)
         kinds = [
@@ -263,7 +263,7 @@ class QueryReader:
         of_both = of_category * self._entry_share
         named = np.zeros(len(of_both), dtype=bool)
         for term in types:
-            named |= self.is_kind_of(self._entry_type, np.full(len(named), term, np.int64))
+            named |= self.is_kind_of(self._entry_type, np.full(len(named), term, np.int32))
         if named.any():
             of_both = np.where(named, of_both, 0.0)
             of_both = of_both / max(float(of_both.sum()), 1e-30)
@@ -272,7 +272,7 @@ class QueryReader:
     @property
     def entries(
         self,
-    ) -> tuple[Int64[np.ndarray, " entries"], Int64[np.ndarray, " entries"], Int64[np.ndarray, " products"]]:
+    ) -> tuple[Int64[np.ndarray, " entries"], Int32[np.ndarray, " entries"], Int64[np.ndarray, " products"]]:
         """Category and type of each entry, and each product's entry; the type of none is the number of terms."""
         return self._entry_category, self._entry_type, self._entry
 

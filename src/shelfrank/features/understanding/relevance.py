@@ -1,6 +1,5 @@
 """The relevance of a product to a query: its click rate by how it answers the query, position taken out."""
 
-
 import numpy as np
 from jaxtyping import Float32, Float64, Int32
 
@@ -96,7 +95,7 @@ class RelevanceEstimate:
 
 def examination(
     positives: Float64[np.ndarray, "positions cells"], shown: Float64[np.ndarray, "positions cells"], groups: np.ndarray
-) -> tuple[Float64[np.ndarray, " positions"], Float64[np.ndarray, " groups"]]:
+) -> tuple[Float64[np.ndarray, " positions"], Float64[np.ndarray, "factors cells"]]:
     """Factors of positions and of groups of cells whose products are the rates.
 
     Args:

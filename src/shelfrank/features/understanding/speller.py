@@ -19,7 +19,7 @@ PREFIX = 7
 """Letters of a word that the index reads: two edits later in a word leave its beginning as it is."""
 EDIT_COST = 4.0
 """What a second edit costs, in log odds."""
-CONTEXT_WEIGHT = 20.0
+CONTEXT_WEIGHT = 2.0
 """Products by which a word's share among those of another one is drawn to its share among all."""
 MIN_PART = 3
 """Letters of each part of a word that is split in two."""

@@ -49,7 +49,8 @@ def load_parts(folder: Path) -> dict[str, tuple[dict[str, Any], dict[str, np.nda
         parts: dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]] = {
             name: (own, {}) for name, own in texts["parts"].items()
         }
-        with np.load(folder / "numbers.npz", allow_pickle=False) as archive:
+        # Opened here, because NumPy leaves a file open that is no archive.
+        with (folder / "numbers.npz").open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 part, _, key = name.partition(".")
                 parts[part][1][key] = archive[name]
