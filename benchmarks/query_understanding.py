@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def agreement(scores: np.ndarray, grades: np.ndarray, search_idx: np.ndarray) ->
     order = np.argsort(search_idx, kind="stable")
     starts = np.flatnonzero(np.diff(search_idx[order], prepend=-1, append=-1))
     right = total = 0.0
-    for start, end in zip(starts[:-1], starts[1:], strict=True):
+    for start, end in pairwise(starts.tolist()):
         own = order[start:end]
         better = grades[own][:, None] > grades[own]
         ahead = np.sign(scores[own][:, None] - scores[own])

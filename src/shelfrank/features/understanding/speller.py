@@ -21,7 +21,7 @@ EDIT_COST = 4.0
 """What a second edit costs, in log odds."""
 CONTEXT_WEIGHT = 2.0
 """Products by which a word's share among those of another one is drawn to its share among all."""
-MIN_PART = 3
+MIN_PART = 4
 """Letters of each part of a word that is split in two."""
 MAX_WORD = 40
 LINKS = ("", "s", "n", "es", "en", "er")
