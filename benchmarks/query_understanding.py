@@ -72,7 +72,8 @@ def measure(log: Path) -> dict[str, Any]:
     scores = {
         "word overlap": overlap.astype(np.float64),
         "matches less conflicts": parts,
-        "with synonyms": others + 3.0 * np.where(named, column["query_type_same"], 0.0),
+        "the type worth three": others + 3.0 * (comparison.type_status == Status.MATCH),
+        "the type worth three, with synonyms": others + 3.0 * np.where(named, column["query_type_same"], 0.0),
         "relevance estimate (clicks)": column["query_relevance_click"],
     }
     agreements = {f"agreement, {name}": agreement(score, grades, rows.search_idx) for name, score in scores.items()}

@@ -157,7 +157,9 @@ class Lexicon:
             np.append(own, np.full(len(new), NONE, np.int32)) for own in (term_attribute, term_value)
         )
         types |= {term for term in shorter if term_attribute[number[term]] == NONE}
-        term_category_keys, term_category_counts = _term_categories(has, codes, category, term_attribute, term_value)
+        longer = {number[term]: shorter_types([term], last) & number.keys() for term in types}
+        wider = _with_shorter(has, {term: [number[own] for own in found] for term, found in longer.items()})
+        term_category_keys, term_category_counts = _term_categories(wider, codes, category, term_attribute, term_value)
         words = Counter(word for row in product_words(texts, [*values, categories], [*codes, category]) for word in row)
         names = {
             "attributes": list(catalogue.attributes),
@@ -295,6 +297,17 @@ def shorter_types(types: Iterable[Term], last: bool) -> set[Term]:
     """What longer types are a kind of: of `bedside table lamp` these are `table lamp` and `lamp`."""
     cuts = [(term, cut) for term in types for cut in range(1, len(term))]
     return {term[cut:] if last else term[:cut] for term, cut in cuts}
+
+
+def _with_shorter(has: Incidence, shorter: Mapping[int, Sequence[int]]) -> Incidence:
+    """The pairs of products and terms, where one with a type also has those that it is a kind of."""
+    terms, products = [has.terms], [has.products]
+    for term, own in shorter.items():
+        start, end = np.searchsorted(has.terms, [term, term + 1])
+        terms += [np.full(end - start, each, np.int64) for each in own]
+        products += [has.products[start:end]] * len(own)
+    keys = np.unique(pack(np.concatenate(terms), np.concatenate(products)))
+    return Incidence(keys >> 32, keys & 0xFFFFFFFF, has.n_terms)
 
 
 def _term_categories(
