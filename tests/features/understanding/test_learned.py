@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -205,3 +207,10 @@ def test_the_features_are_named_once_and_are_numbers(shop: Shop) -> None:
     assert len(set(names)) == len(names) == values.shape[1]
     assert names[:3] == ["query_brand_status", "query_color_status", "query_type_status"]
     assert names[-2:] == ["query_relevance_click", "query_relevance_purchase"]
+
+
+def test_a_service_imports_it_without_heavy_packages() -> None:
+    heavy = ("torch", "duckdb", "ibis", "pandas", "scipy")
+    code = f"import sys, shelfrank.features.understanding; print([name for name in {heavy} if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

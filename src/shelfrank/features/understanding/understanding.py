@@ -88,6 +88,7 @@ class QueryUnderstanding:
         learned, columns = LearnedRelevance.fit(self.reader, readings, rows, scheme)
         comparison = readings.compare(rows.query_idx, rows.product_idx)
         whole = QueryUnderstanding(self.lexicon, self.products, learned, tuple(tasks))
+        # The reader depends on lexicon and products alone, so that it is not made again.
         whole.__dict__["reader"] = self.reader
         return whole, _matrix(comparison, columns)
 
