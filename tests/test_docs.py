@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {path.parent.name for path in (ROOT / "src" / "shelfrank").glob("*/__init__.py")} - {
-    "online"
-}  # becomes a part of features
+FOLDERS = {path.parent.name for path in (ROOT / "src" / "shelfrank").glob("*/__init__.py")}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from serving import PATIENCE_S, golden_page
 
 from shelfrank.features.request import Event
 from shelfrank.features.store import FeatureStore
-from shelfrank.serve.ranking import Wanted
+from shelfrank.serve.ranking import RankOptions
 from shelfrank.serve.service import EVENTS_PER_PAGE, Service
 
 BULK = 10 * EVENTS_PER_PAGE
@@ -50,9 +50,9 @@ def test_a_page_waits_for_a_few_events_and_the_rest_stays_in_order(
         await service.add_events(events)
         assert not applied
         for number in range(1, BULK // EVENTS_PER_PAGE + 1):
-            assert (await service.rank(page, Wanted())).reason is None
+            assert (await service.rank(page, RankOptions())).reason is None
             assert len(applied) == number
-        await service.rank(page, Wanted())
+        await service.rank(page, RankOptions())
 
     asyncio.run(ask())
     assert [len(some) for some in applied] == [EVENTS_PER_PAGE] * (BULK // EVENTS_PER_PAGE)

@@ -17,7 +17,7 @@ from shelfrank.bundle.shop import LATEST, MIN_CLICKS
 from shelfrank.bundle.store import BundleStore
 from shelfrank.features.request import PageRequest
 from shelfrank.metrics import personalization_degree
-from shelfrank.serve.ranking import Wanted
+from shelfrank.serve.ranking import RankOptions
 from shelfrank.serve.service import Service
 from shelfrank.serve.shop import kept_shift_us
 
@@ -163,7 +163,7 @@ def test_who_comes_later_sees_what_was_clicked(make_service: Callable[..., Servi
         assert client.post("/v1/shop/actions", json=body).status_code == 202
         clicked_us = client.get("/v1/shop").json()["now_us"]
         asyncio.run(later.start())
-        found = asyncio.run(later.with_shop(lambda shop: shop.search(PageRequest(QUERY, [], "c03"), Wanted())))
+        found = asyncio.run(later.with_shop(lambda shop: shop.search(PageRequest(QUERY, [], "c03"), RankOptions())))
     assert found["now_us"] > clicked_us
 
 

@@ -20,7 +20,7 @@ from shelfrank.core.artifact import Draft, write_atomic
 from shelfrank.core.errors import UserError
 from shelfrank.features.request import PageRequest
 from shelfrank.rankers.run import train
-from shelfrank.serve.ranking import Answer, Wanted
+from shelfrank.serve.ranking import RankOptions, RankResult
 from shelfrank.serve.service import Service
 from tiny import tiny
 
@@ -120,8 +120,8 @@ def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
             assert swapped.wait(PATIENCE_S)
         return score(bundle, asked)
 
-    async def swap() -> Answer:
-        page = asyncio.create_task(service.rank(asked, Wanted()))
+    async def swap() -> RankResult:
+        page = asyncio.create_task(service.rank(asked, RankOptions()))
         assert await asyncio.to_thread(begun.wait, PATIENCE_S)
         publish_again(own_bundle, 1)
         assert await service.reload()

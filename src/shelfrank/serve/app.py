@@ -24,7 +24,7 @@ from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events
 from shelfrank.serve.limits import Guard, Keys
 from shelfrank.serve.pages import MAX_KEY, coverage, ranked_page, read_page
-from shelfrank.serve.ranking import Answer
+from shelfrank.serve.ranking import RankResult
 from shelfrank.serve.service import EventsRefusedError, NoShopError, Service
 from shelfrank.serve.shop_routes import shop_routes
 
@@ -227,7 +227,7 @@ def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _relevance(result: Answer) -> list[float]:
+def _relevance(result: RankResult) -> list[float]:
     """Sort keys from 0 to 1; in a degraded response they fall evenly along the engine's order."""
     if result.scores is None:
         n = len(result.order)

@@ -11,13 +11,13 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.values import IdSpelling
 from shelfrank.features.request import PageRequest
 from shelfrank.serve.api import DOCUMENT_KEYS, MAX_TEXT, RankRequest, RerankRequest, SearchRequest, microseconds
-from shelfrank.serve.ranking import Answer, Wanted, engine_ranks
+from shelfrank.serve.ranking import RankOptions, RankResult, engine_ranks
 
 MAX_KEY = 64
 """Characters of a key that an error repeats."""
 
 
-def read_page(body: RankRequest | RerankRequest | SearchRequest) -> tuple[PageRequest, Wanted]:
+def read_page(body: RankRequest | RerankRequest | SearchRequest) -> tuple[PageRequest, RankOptions]:
     """Reads a validated body of `/v1/rank`, `/v1/rerank` or the page.
 
     Args:
@@ -47,10 +47,10 @@ def read_page(body: RankRequest | RerankRequest | SearchRequest) -> tuple[PageRe
         ts_us=_or_now(body.timestamp),
     )
     weights = None if body.task_weights is None else {str(task): each for task, each in body.task_weights.items()}
-    return page, Wanted(body.weight, weights, body.top_n, body.explain)
+    return page, RankOptions(body.weight, weights, body.top_n, body.explain)
 
 
-def ranked_page(result: Answer, ids: Sequence[str], started: float) -> dict[str, Any]:
+def ranked_page(result: RankResult, ids: Sequence[str], started: float) -> dict[str, Any]:
     """Writes a ranked page in the form of `RankResponse`.
 
     Args:
@@ -84,7 +84,7 @@ def ranked_page(result: Answer, ids: Sequence[str], started: float) -> dict[str,
     }
 
 
-def coverage(result: Answer) -> dict[str, Any]:
+def coverage(result: RankResult) -> dict[str, Any]:
     """Lists what the bundle does not know of a request, and what the request left out."""
     return {
         "unknown": dict(result.unknown),

@@ -28,7 +28,7 @@ BLENDED_DIGITS = 12
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RankOptions:
     """How to rank a page.
 
     Attributes:
@@ -45,7 +45,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Answer:
+class RankResult:
     """A page in its new order, best first.
 
     Attributes:
@@ -92,7 +92,7 @@ class Contribution:
     logits: Float64[np.ndarray, " n_tasks"]
 
 
-def rank_page(bundle: Bundle, page: PageRequest, options: Wanted, due_s: float = math.inf) -> Answer:
+def rank_page(bundle: Bundle, page: PageRequest, options: RankOptions, due_s: float = math.inf) -> RankResult:
     """Ranks a page with a bundle, in the caller's thread.
 
     Args:
@@ -112,7 +112,7 @@ def rank_page(bundle: Bundle, page: PageRequest, options: Wanted, due_s: float =
     if not len(engine):
         # Invalid weights are an error on an empty page too.
         task_weights(bundle, options.task_weights)
-        return Answer([], [], [], bundle=bundle.name)
+        return RankResult([], [], [], bundle=bundle.name)
     started_s = time.monotonic()
     scored = bundle.score(page)
     scoring_s = time.monotonic() - started_s
@@ -123,7 +123,7 @@ def rank_page(bundle: Bundle, page: PageRequest, options: Wanted, due_s: float =
     order, values = blend(fused, engine, options.weight)
     order = order[: options.top_n]
     explain = partial(explanations, bundle, scored.rows, weights=weights)
-    return Answer(
+    return RankResult(
         order=order.tolist(),
         engine_ranks=engine.tolist(),
         scores=values[order].tolist(),

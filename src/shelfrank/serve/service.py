@@ -21,7 +21,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.features.request import Event, PageRequest
 from shelfrank.serve.journal import Journal, JournalReader
 from shelfrank.serve.metrics import Metrics
-from shelfrank.serve.ranking import Answer, Wanted, engine_positions, rank_page
+from shelfrank.serve.ranking import RankOptions, RankResult, engine_positions, rank_page
 from shelfrank.serve.shop import Shop
 
 Result = TypeVar("Result")
@@ -187,7 +187,7 @@ class Service:
                     pause_s = RETRY_EVENTS_S
             await asyncio.sleep(pause_s)
 
-    async def rank(self, page: PageRequest, options: Wanted) -> Answer:
+    async def rank(self, page: PageRequest, options: RankOptions) -> RankResult:
         """Ranks a page; past the deadline or after an error of the model, in the engine's own order.
 
         Args:
@@ -292,18 +292,18 @@ class Service:
             features.announce(events)
         return Counter(reason for reason in reasons if reason is not None)
 
-    def _rank(self, serving: _Serving, page: PageRequest, options: Wanted, due_s: float) -> Answer:
+    def _rank(self, serving: _Serving, page: PageRequest, options: RankOptions, due_s: float) -> RankResult:
         serving.catch_up(EVENTS_PER_PAGE)
         try:
             return rank_page(serving.bundle, page, options, due_s)
         finally:
             self._count_queries(serving.bundle)
 
-    def _degraded(self, page: PageRequest, options: Wanted, reason: str) -> Answer:
+    def _degraded(self, page: PageRequest, options: RankOptions, reason: str) -> RankResult:
         self.metrics.degraded.labels(reason).inc()
         engine = engine_positions(page)
         order = np.argsort(engine, kind="stable")[: options.top_n]
-        return Answer(order.tolist(), engine.tolist(), None, bundle=self.version, reason=reason)
+        return RankResult(order.tolist(), engine.tolist(), None, bundle=self.version, reason=reason)
 
     def _count_queries(self, bundle: Bundle) -> None:
         encoders = [encoder for encoder in (bundle.matching, bundle.semantic) if encoder is not None]

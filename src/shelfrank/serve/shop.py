@@ -22,7 +22,7 @@ from shelfrank.core.artifact import write_atomic
 from shelfrank.features.request import PageRequest
 from shelfrank.metrics import personalization_degree
 from shelfrank.serve.api import N_CANDIDATES
-from shelfrank.serve.ranking import Wanted, blend, explanations, fused_scores, task_weights
+from shelfrank.serve.ranking import RankOptions, blend, explanations, fused_scores, task_weights
 from shelfrank.serve.retrieval import Retrieval
 
 log = logging.getLogger("shelfrank.serve")
@@ -129,7 +129,7 @@ class Shop:
         best = low + np.argsort(-self._searches[low:high], kind="stable")[:N_SUGGESTIONS]
         return [self._queries[int(i)] for i in best]
 
-    def search(self, page: PageRequest, options: Wanted) -> dict[str, Any]:
+    def search(self, page: PageRequest, options: RankOptions) -> dict[str, Any]:
         """Ranks a query's products in both orders.
 
         Args:
@@ -188,7 +188,7 @@ class Shop:
             },
         }
 
-    def explain(self, page: PageRequest, options: Wanted, product_id: str) -> dict[str, Any] | None:
+    def explain(self, page: PageRequest, options: RankOptions, product_id: str) -> dict[str, Any] | None:
         """Explains the score of a product for the shopper.
 
         Args:

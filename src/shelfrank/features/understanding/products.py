@@ -1,0 +1,104 @@
+"""Products as a lexicon sees them: one number for each attribute and slot, and the words they have."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Int32, Int64
+
+from shelfrank.features.understanding.arrays import contains, pack
+from shelfrank.features.understanding.catalogue import NONE, Catalogue
+from shelfrank.features.understanding.lexicon import TYPE, Lexicon, product_words
+
+NO_TERM = NONE
+
+
+class CodedProducts:
+    """The products of a catalogue, coded once and then compared with any query.
+
+    Args:
+        arrays: The arrays below, and `tokens`: product and word of each pair, ascending.
+
+    Attributes:
+        categories: Each product's category; `NONE` for none.
+        attributes: Its value of each attribute: the declared one, else the first that the title names.
+        slots: The term that fills each slot of its category: its type first. `NONE` for none.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.arrays = dict(arrays)
+        self.categories: Int32[np.ndarray, " products"] = arrays["categories"]
+        self.attributes: Int32[np.ndarray, "products attributes"] = arrays["attributes"]
+        self.slots: Int32[np.ndarray, "products slots"] = arrays["slots"]
+        self._tokens: Int64[np.ndarray, " pairs"] = arrays["tokens"]
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    @property
+    def types(self) -> Int32[np.ndarray, " products"]:
+        """The term of each product's type; `NONE` for none."""
+        return self.slots[:, TYPE]
+
+    def have(self, products: Int32[np.ndarray, " n"], words: Int32[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Whether products have words in their title or attributes, one word each."""
+        return contains(self._tokens, pack(products, words))
+
+    @cached_property
+    def _by_word(self) -> tuple[Int32[np.ndarray, " pairs"], Int64[np.ndarray, " words"]]:
+        words = self._tokens & 0xFFFFFFFF
+        order = np.argsort(words, kind="stable")
+        starts = np.searchsorted(words[order], np.arange(int(words.max(initial=-1)) + 2))
+        return (self._tokens[order] >> 32).astype(np.int32), starts
+
+    def with_word(self, word: int) -> Int32[np.ndarray, " n"]:
+        """The products that have a word, ascending."""
+        products, starts = self._by_word
+        if word + 1 >= len(starts):
+            return products[:0]
+        return products[starts[word] : starts[word + 1]]
+
+    @classmethod
+    def of(cls, lexicon: Lexicon, catalogue: Catalogue) -> "CodedProducts":
+        """Codes the products of a catalogue, which need not be the one that the lexicon was learned from.
+
+        Args:
+            lexicon: The lexicon.
+            catalogue: The products, with the lexicon's attributes.
+
+        Returns:
+            The coded products.
+
+        Raises:
+            ValueError: Where the catalogue lacks an attribute of the lexicon.
+        """
+        lacking = sorted(set(lexicon.attributes) - set(catalogue.attributes))
+        if lacking:
+            raise ValueError(
+                f"the catalogue must have every attribute of the lexicon, but it lacks {', '.join(lacking)}; add them"
+            )
+        texts = catalogue.title_tokens()
+        categories = lexicon.categories.code(catalogue.category_column())
+        columns = [catalogue.attributes[name] for name in lexicon.attributes]
+        codes = [own.code(column) for own, column in zip(lexicon.values, columns, strict=True)]
+        rows = lexicon.splitter.split_all(texts)
+        owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+        terms = np.array([lexicon.term_number.get(term, NO_TERM) for row in rows for term in row], np.int32)
+        attributes = np.full((len(rows), len(columns)), NONE, np.int32)
+        known = terms != NO_TERM
+        own_terms, own_products = terms[known][::-1], owner[known][::-1]
+        naming = lexicon.term_attribute[own_terms] if len(own_terms) else own_terms
+        for attribute, own in enumerate(codes):
+            rows_of = naming == attribute
+            # The first of a title's terms is written last.
+            attributes[own_products[rows_of], attribute] = lexicon.term_value[own_terms[rows_of]]
+            attributes[own != NONE, attribute] = own[own != NONE]
+        slots = np.full((len(rows), lexicon.n_slots), NONE, np.int32)
+        slot = lexicon.slots(categories[own_products], own_terms)
+        filled = (slot != NONE) & (categories[own_products] != NONE)
+        slots[own_products[filled], slot[filled]] = own_terms[filled]
+        number = lexicon.word_number
+        words = product_words(texts, [*lexicon.values, lexicon.categories], [*codes, categories])
+        pairs = [product << 32 | number[word] for product, row in enumerate(words) for word in row if word in number]
+        tokens = np.sort(np.array(pairs, np.int64))
+        return cls({"categories": categories, "attributes": attributes, "slots": slots, "tokens": tokens})

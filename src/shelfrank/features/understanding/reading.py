@@ -1,0 +1,476 @@
+"""How a query is read, and how a product answers it: match, conflict or unknown, for each attribute and slot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
+
+from shelfrank.features.understanding.arrays import contains, pack
+from shelfrank.features.understanding.catalogue import MAX_VALUE_TOKENS, NONE
+from shelfrank.features.understanding.lexicon import Lexicon
+from shelfrank.features.understanding.phrases import STOP_WORDS, PhraseSplitter, Term
+from shelfrank.features.understanding.products import CodedProducts
+from shelfrank.features.understanding.speller import Speller
+from shelfrank.features.understanding.tokens import MAX_QUERY_TOKENS, spelled, tokens
+
+
+class Kind(StrEnum):
+    """What a part of a query is."""
+
+    ATTRIBUTE = "attribute"
+    TYPE = "type"
+    SLOT = "slot"
+    CATEGORY = "category"
+    WORD = "word"
+    UNKNOWN = "unknown"
+
+
+KINDS = tuple(Kind)
+_ATTRIBUTE, _TYPE, _SLOT, _CATEGORY, _WORD, _UNKNOWN = range(len(KINDS))
+
+
+class Status(IntEnum):
+    """How a product answers what a query names."""
+
+    NOT_NAMED = 0
+    MATCH = 1
+    CONFLICT = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """One word or phrase of a query.
+
+    Attributes:
+        text: The word or phrase as the catalogue writes it.
+        kind: What it is.
+        attribute: The attribute of which it names a value; None for other kinds.
+        value: That value, or the category that it names.
+        typed: What was typed, where it was respelled.
+    """
+
+    text: str
+    kind: Kind
+    attribute: str | None = None
+    value: str | None = None
+    typed: str | None = None
+
+    def __str__(self) -> str:
+        what = self.attribute or str(self.kind)
+        value = f" = {self.value}" if self.value is not None and self.value != self.text else ""
+        typed = f" (typed {self.typed})" if self.typed else ""
+        return f"{self.text}{typed}: {what}{value}"
+
+
+@dataclass(frozen=True)
+class QueryReading:
+    """How one query was read.
+
+    Attributes:
+        parts: Its words and phrases in order; words that only join others are left out.
+        noun: What kind of product it asks for: its type, else, unless it names a category, its last word of which
+            nothing is known; None without one.
+        categories: The likeliest categories with their probabilities.
+        types: The likeliest product types with their probabilities; empty where the query names none that is known.
+    """
+
+    parts: tuple[Part, ...]
+    noun: str | None
+    categories: tuple[tuple[str, float], ...] = ()
+    types: tuple[tuple[str, float], ...] = ()
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.parts))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How products answer queries, one row a pair.
+
+    Attributes:
+        names: The columns of `statuses`: each attribute, then `type`, `category`, `slots` and `words`.
+        statuses: A `Status` each; of several slots or words the worst one, a conflict before an unknown.
+        n_match: Parts of the query that the product matches: attributes, the type, and each slot and word.
+        n_conflict: Those that it contradicts.
+        n_unknown: Those of which the catalogue does not say.
+        category_probability: Probability that the query asks for the product's category.
+        type_probability: Probability that it asks for the product's category and type.
+        shares_word: Whether the product has any word of the query.
+    """
+
+    names: tuple[str, ...]
+    statuses: UInt8[np.ndarray, "pairs columns"]
+    n_match: UInt8[np.ndarray, " pairs"]
+    n_conflict: UInt8[np.ndarray, " pairs"]
+    n_unknown: UInt8[np.ndarray, " pairs"]
+    category_probability: Float32[np.ndarray, " pairs"]
+    type_probability: Float32[np.ndarray, " pairs"]
+    shares_word: Bool[np.ndarray, " pairs"]
+
+    @property
+    def type_status(self) -> UInt8[np.ndarray, " pairs"]:
+        """How the products answer the type that the query names."""
+        return self.statuses[:, -4]
+
+    @property
+    def category_status(self) -> UInt8[np.ndarray, " pairs"]:
+        """How the products answer the category that the query names."""
+        return self.statuses[:, -3]
+
+    def other_conflicts(self) -> Int32[np.ndarray, " pairs"]:
+        """Conflicts of anything but type and category."""
+        return self.n_conflict - np.sum(self.statuses[:, -4:-2] == Status.CONFLICT, axis=1, dtype=np.int32)
+
+    def other_unknowns(self) -> Int32[np.ndarray, " pairs"]:
+        """Unknowns of anything but type and category."""
+        return self.n_unknown - np.sum(self.statuses[:, -4:-2] == Status.UNKNOWN, axis=1, dtype=np.int32)
+
+
+@dataclass
+class _Parts:
+    """Parts of queries in flat arrays, as they are gathered."""
+
+    kind: list[int] = field(default_factory=list)
+    attribute: list[int] = field(default_factory=list)
+    value: list[int] = field(default_factory=list)
+    term: list[int] = field(default_factory=list)
+    words: list[int] = field(default_factory=list)
+    n_words: list[int] = field(default_factory=list)
+    per_query: list[int] = field(default_factory=list)
+
+
+class QueryReader:
+    """Reads queries by a lexicon, and compares them with its products.
+
+    Reading a query depends on its text alone, and comparing it on it and the product alone, so that a pair has the same
+    values wherever it stands.
+
+    Args:
+        lexicon: The lexicon.
+        products: The coded products.
+    """
+
+    def __init__(self, lexicon: Lexicon, products: CodedProducts) -> None:
+        self.lexicon, self.products = lexicon, products
+        self.speller = Speller(lexicon, products)
+        categories = [name for name in lexicon.category_of_name if 1 < len(name) <= MAX_VALUE_TOKENS]
+        phrases = {term for term in lexicon.terms if len(term) > 1}
+        self._splitter = PhraseSplitter(phrases.union(categories))
+        # One entry for each category and type that go together.
+        types = np.where(products.types == NONE, len(lexicon.terms), products.types)
+        keys, self._entry, counts = np.unique(
+            pack(products.categories + 1, types), return_inverse=True, return_counts=True
+        )
+        self._entry_category, self._entry_type = (keys >> 32) - 1, (keys & 0xFFFFFFFF).astype(np.int32)
+        in_category = np.bincount(products.categories + 1, minlength=len(lexicon.categories) + 1)
+        self._entry_share = counts / np.maximum(in_category[self._entry_category + 1], 1)
+        kinds = [
+            (own, kind)
+            for own in np.unique(products.types[products.types != NONE]).tolist()
+            for kind in lexicon.kinds_of(own)
+        ]
+        self._kinds = np.unique(pack(*np.array(kinds, np.int64).reshape(-1, 2).T))
+
+    def read(self, queries: Sequence[str]) -> "QueryReadings":
+        """Reads queries; one without a word has no parts."""
+        parts = _Parts()
+        readings = [self._read(query, parts) for query in queries]
+        return QueryReadings(self, readings, parts)
+
+    def _read(self, query: str, flat: _Parts) -> list[Part]:
+        words, typed = self._respelled(tokens(query, MAX_QUERY_TOKENS))
+        parts: list[Part] = []
+        at = 0
+        for term in self._splitter.split(words):
+            was = " ".join(dict.fromkeys(each for each in typed[at : at + len(term)] if each is not None)) or None
+            at += len(term)
+            if not all(word in STOP_WORDS for word in term):
+                parts.append(self._part(term, was, flat))
+        flat.per_query.append(len(parts))
+        return parts
+
+    def _respelled(self, words: list[str]) -> tuple[list[str], list[str | None]]:
+        """The words after respelling, and of each that was respelled what was typed."""
+        found: list[str] = []
+        typed: list[str | None] = []
+        at = 0
+        while at < len(words):
+            word = words[at]
+            joined = self.speller.joined(word, words[at + 1]) if at + 1 < len(words) else None
+            if joined is not None:
+                found.append(joined)
+                typed.append(f"{word} {words[at + 1]}")
+                at += 2
+                continue
+            meant = self.speller.respell(word, words[:at] + words[at + 1 :])
+            found += meant or (word,)
+            typed += [word] * len(meant) if meant else [None]
+            at += 1
+        return found, typed
+
+    def _part(self, term: Term, typed: str | None, flat: _Parts) -> Part:
+        lexicon, text = self.lexicon, spelled(term)
+        number = lexicon.term_number.get(term, NONE)
+        attribute = value = NONE
+        part = Part(text, Kind.UNKNOWN, typed=typed)
+        if number != NONE and lexicon.term_attribute[number] != NONE:
+            attribute, value = int(lexicon.term_attribute[number]), int(lexicon.term_value[number])
+            name = lexicon.values[attribute].names[value]
+            part = Part(text, Kind.ATTRIBUTE, lexicon.attributes[attribute], name, typed)
+        elif number != NONE and lexicon.is_type[number]:
+            part = Part(text, Kind.TYPE, typed=typed)
+        elif number != NONE and lexicon.in_slot[number]:
+            part = Part(text, Kind.SLOT, typed=typed)
+        elif term in lexicon.category_of_name:
+            value = lexicon.category_of_name[term]
+            part = Part(text, Kind.CATEGORY, value=lexicon.categories.names[value], typed=typed)
+        required = lexicon.required_words(term)
+        if part.kind is Kind.UNKNOWN and len(lexicon.words) not in required:
+            part = Part(text, Kind.WORD, typed=typed)
+        flat.kind.append(KINDS.index(part.kind))
+        flat.attribute.append(attribute)
+        flat.value.append(value)
+        flat.term.append(number)
+        flat.words += required
+        flat.n_words.append(len(required))
+        return part
+
+    def is_kind_of(self, own: Int32[np.ndarray, " *n"], asked: Int32[np.ndarray, " *n"]) -> Bool[np.ndarray, " *n"]:
+        """Whether products' types are the types asked for or kinds of them."""
+        return contains(self._kinds, pack(np.maximum(own, 0), np.maximum(asked, 0))) & (own != NONE) & (asked != NONE)
+
+    def entry_probs(
+        self, terms: Sequence[int], types: Sequence[int]
+    ) -> tuple[Float64[np.ndarray, " entries"], Float64[np.ndarray, " entries"]]:
+        """Of each category and type that go together: the category's probability, and that of both.
+
+        Args:
+            terms: Known terms of a query, and among them
+            types: those that are types.
+
+        Returns:
+            The probabilities.
+        """
+        if not len(self.lexicon.categories):
+            of_category = np.ones(len(self._entry_share))
+        else:
+            probs = np.append(np.exp(self.lexicon.category_log_probs(terms)), 0.0)
+            of_category = probs[self._entry_category]
+        of_both = of_category * self._entry_share
+        named = np.zeros(len(of_both), dtype=bool)
+        for term in types:
+            named |= self.is_kind_of(self._entry_type, np.full(len(named), term, np.int32))
+        if named.any():
+            of_both = np.where(named, of_both, 0.0)
+            of_both = of_both / max(float(of_both.sum()), 1e-30)
+        return of_category, of_both
+
+    @property
+    def entries(
+        self,
+    ) -> tuple[Int64[np.ndarray, " entries"], Int32[np.ndarray, " entries"], Int64[np.ndarray, " products"]]:
+        """Category and type of each entry, and each product's entry; the type of none is the number of terms."""
+        return self._entry_category, self._entry_type, self._entry
+
+
+class QueryReadings:
+    """Some queries that were read.
+
+    Args:
+        reader: Read them.
+        readings: The parts of each.
+        flat: The same in arrays.
+    """
+
+    def __init__(self, reader: QueryReader, readings: Sequence[Sequence[Part]], flat: _Parts) -> None:
+        self._reader, self._readings = reader, readings
+        self._kind = np.array(flat.kind, np.int32)
+        self._attribute = np.array(flat.attribute, np.int32)
+        self._value = np.array(flat.value, np.int32)
+        self._term = np.array(flat.term, np.int32)
+        self._words = np.array(flat.words, np.int32)
+        self._starts = np.concatenate([[0], np.cumsum(np.array(flat.per_query, np.int64))])
+        self._word_starts = np.concatenate([[0], np.cumsum(np.array(flat.n_words, np.int64))])
+        self.nouns: list[str | None] = [_noun(parts) for parts in readings]
+        known = reader.lexicon.term_of_text
+        self.noun_terms = np.array([known.get(noun, NONE) if noun else NONE for noun in self.nouns], np.int32)
+
+    def __len__(self) -> int:
+        return len(self._readings)
+
+    def reading(self, query: int, n_likeliest: int = 3) -> QueryReading:
+        """How one of the queries was read, for people to see."""
+        reader, lexicon = self._reader, self._reader.lexicon
+        terms, types = self._known_terms(query)
+        categories: tuple[tuple[str, float], ...] = ()
+        if terms and len(lexicon.categories):
+            probs = np.exp(lexicon.category_log_probs(terms))
+            best = np.argsort(-probs, kind="stable")[:n_likeliest]
+            categories = tuple((lexicon.categories.names[at], float(probs[at])) for at in best)
+        kinds: dict[str, float] = {}
+        if types:
+            _, both = reader.entry_probs(terms, types)
+            entry_type = reader.entries[1]
+            for at in np.argsort(-both, kind="stable").tolist():
+                if both[at] > 0 and entry_type[at] < len(lexicon.terms):
+                    name = spelled(lexicon.terms[entry_type[at]])
+                    kinds[name] = kinds.get(name, 0.0) + float(both[at])
+        likeliest = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))[:n_likeliest]
+        return QueryReading(tuple(self._readings[query]), self.nouns[query], categories, tuple(likeliest))
+
+    def compare(self, query_idx: Int32[np.ndarray, " pairs"], product_idx: Int32[np.ndarray, " pairs"]) -> Comparison:
+        """How products answer queries, both given by their places.
+
+        Args:
+            query_idx: The query of each pair.
+            product_idx: Its product.
+
+        Returns:
+            One row a pair.
+        """
+        names = (*self._reader.lexicon.attributes, "type", "category", "slots", "words")
+        statuses = np.zeros((len(query_idx), len(names)), np.uint8)
+        counts = np.zeros((4, len(query_idx)), np.uint8)
+        share_word = np.zeros(len(query_idx), dtype=bool)
+        n_parts = self._starts[query_idx + 1] - self._starts[query_idx]
+        for place in range(int(n_parts.max(initial=0))):
+            rows = np.flatnonzero(n_parts > place)
+            self._compare_part(
+                rows, self._starts[query_idx[rows]] + place, product_idx[rows], statuses, counts, share_word
+            )
+        for column in range(len(names) - 2):
+            for status in (Status.MATCH, Status.CONFLICT, Status.UNKNOWN):
+                counts[status] += statuses[:, column] == status
+        category, both = self._probabilities(query_idx, product_idx)
+        return Comparison(
+            names,
+            statuses,
+            counts[Status.MATCH],
+            counts[Status.CONFLICT],
+            counts[Status.UNKNOWN],
+            category,
+            both,
+            share_word,
+        )
+
+    def _compare_part(
+        self,
+        rows: Int64[np.ndarray, " n"],
+        part: Int64[np.ndarray, " n"],
+        product: Int32[np.ndarray, " n"],
+        statuses: UInt8[np.ndarray, "pairs columns"],
+        counts: UInt8[np.ndarray, "statuses pairs"],
+        share_word: Bool[np.ndarray, " pairs"],
+    ) -> None:
+        products, lexicon = self._reader.products, self._reader.lexicon
+        has, shares = self._have_words(part, product)
+        share_word[rows] |= shares
+        kind, first_other = self._kind[part], len(lexicon.attributes)
+        status = np.where(has, _MATCHES, _IS_UNKNOWN)
+        kinds = set(kind.tolist())
+        if _ATTRIBUTE in kinds:
+            at = np.flatnonzero(kind == _ATTRIBUTE)
+            own = products.attributes[product[at], self._attribute[part[at]]]
+            status[at] = _answer(has[at] | (own == self._value[part[at]]), own)
+            # Of several values of one attribute, one that matches is enough; likewise of several types.
+            _keep_best(statuses, rows[at], self._attribute[part[at]], status[at])
+        if _TYPE in kinds:
+            at = np.flatnonzero(kind == _TYPE)
+            own = products.types[product[at]]
+            asked = self._reader.is_kind_of(own, self._term[part[at]])
+            status[at] = _answer(asked | (has[at] & (own == NONE)), own)
+            _keep_best(statuses, rows[at], np.full(len(at), first_other), status[at])
+        if _CATEGORY in kinds:
+            at = np.flatnonzero(kind == _CATEGORY)
+            own = products.categories[product[at]]
+            status[at] = _answer((own == self._value[part[at]]) | (has[at] & (own == NONE)), own)
+            _keep_best(statuses, rows[at], np.full(len(at), first_other + 1), status[at])
+        if _SLOT in kinds:
+            at = np.flatnonzero(kind == _SLOT)
+            slot = lexicon.slots(products.categories[product[at]], self._term[part[at]])
+            filled = np.where(slot == NONE, NONE, products.slots[product[at], np.maximum(slot, 0)])
+            status[at] = _answer(has[at], filled)
+            _keep_worst(statuses, counts, rows[at], first_other + 2, status[at])
+        if _WORD in kinds or _UNKNOWN in kinds:
+            at = np.flatnonzero((kind == _WORD) | (kind == _UNKNOWN))
+            _keep_worst(statuses, counts, rows[at], first_other + 3, status[at])
+
+    def _have_words(
+        self, part: Int64[np.ndarray, " n"], product: Int32[np.ndarray, " n"]
+    ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+        """Whether products have all words of parts, and whether they have any."""
+        n_words = self._word_starts[part + 1] - self._word_starts[part]
+        every, some = np.ones(len(part), dtype=bool), np.zeros(len(part), dtype=bool)
+        for place in range(int(n_words.max(initial=0))):
+            at = np.flatnonzero(n_words > place)
+            has = self._reader.products.have(product[at], self._words[self._word_starts[part[at]] + place])
+            every[at] &= has
+            some[at] |= has
+        return every, some
+
+    def _known_terms(self, query: int) -> tuple[list[int], list[int]]:
+        own = slice(self._starts[query], self._starts[query + 1])
+        terms, kinds = self._term[own], self._kind[own]
+        known = terms != NONE
+        is_type = kinds == _TYPE
+        return list(dict.fromkeys(terms[known].tolist())), list(dict.fromkeys(terms[known & is_type].tolist()))
+
+    def _probabilities(
+        self, query_idx: Int32[np.ndarray, " pairs"], product_idx: Int32[np.ndarray, " pairs"]
+    ) -> tuple[Float32[np.ndarray, " pairs"], Float32[np.ndarray, " pairs"]]:
+        category, both = np.empty(len(query_idx), np.float32), np.empty(len(query_idx), np.float32)
+        entry = self._reader.entries[2][product_idx]
+        order = np.argsort(query_idx, kind="stable")
+        queries, starts = np.unique(query_idx[order], return_index=True)
+        for query, (start, end) in zip(queries.tolist(), pairwise([*starts.tolist(), len(order)]), strict=True):
+            rows = order[start:end]
+            of_category, of_both = self._reader.entry_probs(*self._known_terms(query))
+            category[rows], both[rows] = of_category[entry[rows]], of_both[entry[rows]]
+        return category, both
+
+
+_MATCHES, _CONFLICTS, _IS_UNKNOWN = (np.uint8(status) for status in (Status.MATCH, Status.CONFLICT, Status.UNKNOWN))
+_WORSE = np.array([0, 1, 3, 2])
+"""Order of the statuses, the worst last."""
+_BETTER = np.array([0, 3, 2, 1])
+"""Order of the statuses, the best last; a conflict says more than an unknown, and no product has both."""
+
+
+def _answer(matches: Bool[np.ndarray, " n"], own: Int32[np.ndarray, " n"]) -> UInt8[np.ndarray, " n"]:
+    """A match, else a conflict where the product has a value of its own, else an unknown."""
+    return np.where(matches, _MATCHES, np.where(own == NONE, _IS_UNKNOWN, _CONFLICTS))
+
+
+def _keep_worst(
+    statuses: UInt8[np.ndarray, "pairs columns"],
+    counts: UInt8[np.ndarray, "statuses pairs"],
+    rows: Int64[np.ndarray, " n"],
+    column: int,
+    status: UInt8[np.ndarray, " n"],
+) -> None:
+    worse = _WORSE[status] > _WORSE[statuses[rows, column]]
+    statuses[rows[worse], column] = status[worse]
+    # A row stands here once, so that it is counted once.
+    counts[status, rows] += np.uint8(1)
+
+
+def _keep_best(
+    statuses: UInt8[np.ndarray, "pairs columns"],
+    rows: Int64[np.ndarray, " n"],
+    columns: np.ndarray,
+    status: UInt8[np.ndarray, " n"],
+) -> None:
+    better = _BETTER[status] > _BETTER[statuses[rows, columns]]
+    statuses[rows[better], columns[better]] = status[better]
+
+
+def _noun(parts: Sequence[Part]) -> str | None:
+    types = [part.text for part in parts if part.kind is Kind.TYPE]
+    if types or any(part.kind is Kind.CATEGORY for part in parts):
+        return types[-1] if types else None
+    others = [part.text for part in parts if part.kind in (Kind.WORD, Kind.UNKNOWN)]
+    return others[-1] if others else None

@@ -1,0 +1,51 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shelfrank.features.understanding.tokens import MAX_CHARACTERS, tokens
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Dining Tables", ["dining", "table"]),
+        ("3 feet", ["3ft"]),
+        ("3-foot 3ft 3'", ["3ft", "3ft", "3ft"]),
+        ('12.5" 12,5 inches 1,000 watts', ["12.5in", "12.5in", "1000w"]),
+        ("1/2 in. pipe", ["1/2in", "pipe"]),
+        ("1-1/4 in pvc", ["1-1/4in", "pvc"]),
+        ("2 in pipe", ["2in", "pipe"]),
+        ("pipe 2 in", ["pipe", "2in"]),
+        ("12 in x 8 in deep", ["12in", "x", "8in", "deep"]),
+        ("size 11 in white", ["size", "11", "in", "white"]),
+        ("vitamin 12 c", ["vitamin", "12", "c"]),
+        ("2x4 dcd771c2 iphone11", ["2x4", "dcd771c2", "iphone11"]),
+        ("Café MÖBEL Straße", ["cafe", "mobel", "strasse"]),
+        ("貂皮大衣 coat", ["貂", "皮", "大", "衣", "coat"]),
+        ("ノートパソコン 小さい", ["ノートパソコン", "小", "さ", "い"]),
+        ("ｆｕｌｌ", ["full"]),
+        ("5 Stück", ["5piece"]),
+        ("!!! --- 😀 __", []),
+        ("", []),
+    ],
+)
+def test_tokens_of_a_text(text: str, expected: list[str]) -> None:
+    assert tokens(text, 32) == expected
+
+
+def test_accents_are_folded_however_they_are_written() -> None:
+    assert tokens("cafe\u0301 d'été", 9) == tokens("café d'ete\u0301", 9)
+
+
+def test_a_limit_cuts_the_tokens_and_long_texts_are_read_to_a_length() -> None:
+    assert tokens("a b c d", 2) == ["a", "b"]
+    assert tokens("2 in", 1) == ["2in"]
+    assert tokens("x" * MAX_CHARACTERS + " tail", 9) == ["x" * MAX_CHARACTERS]
+
+
+@given(st.text(max_size=80), st.integers(1, 10))
+def test_any_text_gives_at_most_the_limit_of_tokens_without_blanks(text: str, limit: int) -> None:
+    found = tokens(text, limit)
+    assert len(found) <= limit
+    assert all(token and not any(map(str.isspace, token)) for token in found)
+    assert found == tokens(text, 50)[:limit]
