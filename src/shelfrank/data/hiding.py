@@ -49,7 +49,7 @@ class HiddenTogether:
 
 
 class Hiding:
-    """Which values of a training split are hidden in which epoch.
+    """Which values of a training split are hidden in which epoch (Paper: Sec. 4.3).
 
     Each categorical feature and each number with a missing flag is hidden by itself, together with what history and
     page compute of it: with the brand the share of a query's clicks that went to it, as of a brand that no row had

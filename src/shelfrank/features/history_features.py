@@ -51,7 +51,7 @@ class ComputedFeature:
 
 
 def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[ComputedFeature]:
-    """Every history feature that the log and the config allow."""
+    """Every history feature that the log and the config allow (Paper: Sec. 3.1)."""
     clicks = tuple(task for task in plan.tasks if task == "click")
     features: list[ComputedFeature] = []
     if config.product:

@@ -101,7 +101,7 @@ def _codes(categories: pa.ChunkedArray) -> pa.Array:
 
 @dataclass(frozen=True)
 class StatsOfGroups:
-    """Computes all statistics of one key for rows of whole groups, as an engine hands them over.
+    """Computes all statistics of one key for rows of whole groups, as an engine hands them over (Paper: Sec. 3.3).
 
     Attributes:
         plan: The statistics.

@@ -35,7 +35,7 @@ class InputShape:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The inputs of every bottom.
+    """The inputs of every bottom (Paper: Sec. 3.3, Eq. (5)).
 
     Attributes:
         numerical: Continuous and interaction features.

@@ -31,7 +31,7 @@ class Outputs(NamedTuple):
 
 
 class MultiTaskRanker(nn.Module):
-    """inputs and text -> shared bottom -> head -> towers -> one logit per task.
+    """inputs and text -> shared bottom -> head -> towers -> one logit per task (Paper: Sec. 3.3, Fig. 1).
 
     Args:
         n_numerical: Numerical columns.

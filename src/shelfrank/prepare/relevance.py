@@ -123,7 +123,7 @@ class RelevanceLabels:
 
 
 def label(pairs: PairTable, voters: Iterable[Voter], config: RelevanceConfig) -> RelevanceLabels:
-    """Asks the voters, combines their votes and cuts the scores into classes.
+    """Asks the voters, combines their votes and cuts the scores into classes (Paper: Sec. 3.5).
 
     Args:
         pairs: The pairs of the training rows.

@@ -14,7 +14,7 @@ from shelfrank.data.prepared import SPLITS
 def assign_splits(
     ts_us: Int64[np.ndarray, " searches"], search_ids: Sequence[str], config: SplitConfig
 ) -> Int8[np.ndarray, " searches"]:
-    """Gives every search one split: 0 train, 1 valid, 2 test.
+    """Gives every search one split: 0 train, 1 valid, 2 test (Paper: Sec. 4.1).
 
     By time, a boundary never cuts through searches of one moment: the later split starts strictly later.
 

@@ -31,6 +31,8 @@ class Strata:
 def stratify(shown: pa.Table, n_bins: int) -> Strata:
     """Ranks the products of each category by impressions, ties by their index, and cuts the ranks into bins.
 
+    Paper: Sec. 3.4.
+
     The product of rank r among m, from 0 for the one shown least, is in bin 1 + floor(r * n_bins / m).
 
     Args:

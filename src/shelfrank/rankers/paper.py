@@ -53,4 +53,4 @@ PAPER_ROWS: dict[str, PaperRow] = {
     ),
     "mmoe_dcn_v2_text_dot": PaperRow("MMoE + DCN-V2 + TinyBERT Dot", _MMOE_ON_DCN_V2),
 }
-"""Every ranker that the paper has, by its name in `RANKERS`, in the order of its tables."""
+"""Every ranker of the paper by its name in `RANKERS`, in the order of its tables (Paper: Table 2)."""

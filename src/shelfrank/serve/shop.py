@@ -130,7 +130,7 @@ class Shop:
         return [self._queries[int(i)] for i in best]
 
     def search(self, page: PageRequest, options: RankOptions) -> dict[str, Any]:
-        """Ranks a query's products in both orders.
+        """Ranks a query's products in both orders (Paper: Sec. 4.3, Eq. (16)).
 
         Args:
             page: The query and the shopper; candidates are retrieved.

@@ -33,7 +33,7 @@ KNOWN_SHAPES = {
 
 @dataclass(frozen=True)
 class CutEncoder:
-    """A BERT-like encoder without its pooler, cut before the layers that are trained.
+    """A BERT-like encoder without its pooler, cut before the layers that are trained (Paper: Sec. 3.3).
 
     Attributes:
         name: The requested name.

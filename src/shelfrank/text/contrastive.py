@@ -44,7 +44,7 @@ class FineTuned:
 
 
 def fine_tune(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig, checkpoints: Path) -> FineTuned:
-    """Trains an encoder so that a query is closer to its own products than to those of other queries.
+    """Trains an encoder so that a query is closer to its own products than to those of other queries (Paper: Sec. 3.2).
 
     The same pairs, config and number of threads give the same weights, also if training was killed and resumed from the
     last complete checkpoint of the same initial model, pairs and config.

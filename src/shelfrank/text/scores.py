@@ -113,7 +113,7 @@ class SemanticScores:
 
 @dataclass(frozen=True)
 class AlignedScores:
-    """Cosines of queries and products, by the caller's indices.
+    """Cosines of queries and products, by the caller's indices (Paper: Sec. 3.2).
 
     Attributes:
         query_embeddings: The folder's, memory-mapped.

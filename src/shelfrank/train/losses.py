@@ -32,7 +32,7 @@ def task_losses(
     labels: Int8[Tensor, "rows n_tasks"],
     n_labels: Float[Tensor, " n_tasks"] | None = None,
 ) -> Float[Tensor, " n_tasks"]:
-    """Binary cross-entropy of each task, averaged over the rows that have its label.
+    """Binary cross-entropy of each task, averaged over the rows that have its label (Paper: Sec. 3.1).
 
     Args:
         logits: Before the sigmoid.

@@ -53,6 +53,8 @@ class Trained:
 class Trainer:
     """Trains a model until its validation loss stops falling, and leaves the best epoch's weights in it.
 
+    Paper: Sec. 4.2.
+
     Args:
         model: Maps a batch to `Outputs` as `MultiTaskRanker` does; its weights are already drawn.
         train: Rows to learn from.

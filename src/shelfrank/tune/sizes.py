@@ -157,7 +157,7 @@ def _choice(options: Sequence[int]) -> Draw:
 
 
 def draws(space: Mapping[str, Draw], n: int, seed: int) -> list[dict[str, Any]]:
-    """The settings to try: the config as it is, then random ones; the same in every process."""
+    """The settings to try: the config as it is, then random ones; the same in every process (Paper: Sec. 4.2)."""
     random = np.random.default_rng(seed)
     return [{}, *({name: draw(random) for name, draw in space.items()} for _ in range(n - 1))]
 

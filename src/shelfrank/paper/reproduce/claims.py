@@ -131,7 +131,7 @@ CLAIMS: tuple[Claim, ...] = (
         ),
     ),
 )
-"""The claims, each with the paper's direction."""
+"""The claims, each with the paper's direction (Paper: Sec. 5)."""
 
 
 def pairs() -> list[RowPair]:

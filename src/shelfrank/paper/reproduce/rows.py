@@ -144,7 +144,7 @@ ROWS: tuple[TableRow, ...] = (
     TableRow("shown_order", "Shown order (not in the paper)", "shown_order", 0, seeds=False),
     TableRow("lambdamart", "LambdaMART (not in the paper)", "lambdamart", 0),
 )
-"""Every row, in the order of the tables."""
+"""Every row, in the order of the tables (Paper: Tables 1-5)."""
 
 BY_NAME: Mapping[str, TableRow] = {row.name: row for row in ROWS}
 

@@ -120,7 +120,7 @@ def ablation(summary: Summary, table: int, caption: str, with_base: bool) -> Pap
 
 
 def tables(summary: Summary, names: Sequence[str]) -> list[PaperTable]:
-    """The requested tables, in order.
+    """The requested tables, in order (Paper: Tables 1-5).
 
     Args:
         summary: What `summary.json` holds.
