@@ -33,7 +33,7 @@ class TaskWeights(Mapping[str, float]):
         if min(given, default=0.0) < 0 or not 0 < total < math.inf:
             raise UserError(
                 f"weights must be 0 or more with at least one above 0 among the log's tasks {', '.join(tasks)}, "
-                f"but they are {None if weights is None else dict(weights)}"
+                f"but they are {None if weights is None else dict(weights)}; give one of these tasks a weight"
             )
         self.tasks, self.shares = tuple(tasks), tuple(weight / total for weight in given)
 

@@ -203,7 +203,7 @@ class Workers:
             if process.exitcode not in (None, 0):
                 raise UserError(
                     f"every worker must live until the work is done, but one ended with code {process.exitcode}, "
-                    "perhaps for want of memory; run the same command again, with fewer --workers"
+                    "perhaps for want of memory; run the same step again with fewer workers"
                 )
 
     def __exit__(self, error: object, *_: object) -> None:

@@ -21,14 +21,14 @@ from shelfrank.evaluate.evaluation import Evaluation, Scored, figures
 from shelfrank.evaluate.moves import moves
 from shelfrank.evaluate.segmentations import segmentations
 from shelfrank.evaluate.segments import segment_figures
-from shelfrank.evaluate.truth import Truth
+from shelfrank.evaluate.truth import EXPECTED_FIGURES, Truth
 from shelfrank.logs import search_log
 from shelfrank.metrics import left_out_searches
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.run import Run, problem
 
 KIND = "comparison"
-COMPARE_VERSION = 4
+COMPARE_VERSION = 5
 """Part of every comparison's inputs: raise it when the same evaluations give other figures."""
 SHOWN_ORDER = "shown_order"
 
@@ -196,6 +196,10 @@ def _comparison(
     if truth is not None:
         for name, differences_of_ranker in found["differences"].items():
             differences_of_ranker |= truth.differences(scored[name].fused, base, config)
+        for ranker in found["rankers"]:
+            # An evaluation that was made while the log was elsewhere has none.
+            if not EXPECTED_FIGURES.keys() <= ranker.keys():
+                ranker |= truth.figures(scored[ranker["name"]].fused, config)
     for ranker in found["rankers"]:
         ranker["share_of_possible"] = share_of_possible(ranker, evaluations[baseline].report, bounds, config)
     moved = {name: moves(evaluation, prepared, log, split_name) for name, evaluation in evaluations.items()}

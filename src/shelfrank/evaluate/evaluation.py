@@ -25,7 +25,7 @@ from shelfrank.rankers.run import Run
 from shelfrank.train.distributed import publish_once, score_together
 
 KIND = "evaluation"
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 """Part of every evaluation's inputs: raise it when the same run gives other figures."""
 CALIBRATION_BINS = 12
 
@@ -108,6 +108,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
     if group.from_lead(is_current(out, KIND, inputs)):
         return False
     prepared = run.prepared()
+    truth = Truth.open(prepared, split_name)
     ranker = run.ranker(prepared)
     split = prepared.split(split_name)
     with publish_once(out, KIND, inputs) as draft, measured() as cost:
@@ -136,7 +137,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "task_weights": dict(run.config.loss_weights(prepared.tasks)) if fuses(ranker) else None,
             "score_weights": dict(fusion) if fuses(ranker) else None,
             **figures(split, tasks, fused, ranker, config),
-            **_expected(prepared, split_name, fused, config),
+            **({} if truth is None else truth.figures(fused, config)),
             "calibration": calibrations(split, tasks, ranker),
             "pd": personal and _personalization(personal, fusion.shares, config, draft.path),
             "params": _parameters(run),
@@ -192,13 +193,6 @@ def figures(
             else:
                 result["auc"][task] = None
     return result
-
-
-def _expected(
-    prepared: PreparedData, split_name: str, fused: Float32[np.ndarray, " rows"], config: EvaluateConfig
-) -> dict[str, Any]:
-    truth = Truth.open(prepared, split_name)
-    return {} if truth is None else truth.figures(fused, config)
 
 
 def calibrations(split: Split, tasks: Float[np.ndarray, "rows n_tasks"], ranker: Ranker) -> dict[str, Any] | None:

@@ -7,7 +7,7 @@ from shelfrank.nn.heads.base import Head
 
 
 class NoHead(Head):
-    """Every tower sees `x_final` itself (Paper: Table 2, the rows without MMoE) (Paper: Sec. 3.6)."""
+    """Every tower sees `x_final` itself (Paper: Sec. 3.6; Table 2, the rows without MMoE)."""
 
     def __init__(self, d_in: int, n_tasks: int) -> None:
         super().__init__()
