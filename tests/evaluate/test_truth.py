@@ -13,10 +13,14 @@ import pytest
 from shelfrank.config import EvaluateConfig, PrepareConfig
 from shelfrank.core.schema import Schema
 from shelfrank.data.prepared import PreparedData
+from shelfrank.evaluate.compare import compare
+from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.evaluate.truth import Truth
 from shelfrank.logs.writer import write_search_log
 from shelfrank.prepare.pipeline import prepare
+from shelfrank.rankers.run import train
 from small_log import IMPRESSION_TYPES, START
+from tiny import tiny
 
 CONFIG = EvaluateConfig(ks=(1, 2))
 N_SEARCHES, N_PRODUCTS = 60, 4
@@ -143,3 +147,25 @@ def test_the_truth_of_another_log_is_not_taken(with_truth: Callable[[bool], tupl
     manifest["fingerprint"] = "0" * 64
     (log / "manifest.json").write_text(json.dumps(manifest))
     assert Truth.open(prepared, "test") is None
+
+
+def test_a_comparison_has_the_expected_figures_of_every_ranker(
+    with_truth: Callable[[bool], tuple[Path, PreparedData]], tmp_path: Path
+) -> None:
+    """Also of one that was evaluated while the log was elsewhere."""
+    log, prepared = with_truth(True)
+    for name in ("shown_order", "popularity"):
+        train(prepared.path, name, tiny(name), tmp_path / "runs" / name)
+    evaluate(tmp_path / "runs" / "shown_order", tmp_path / "shown_order", CONFIG)
+    log.rename(log.parent / "elsewhere")
+    evaluate(tmp_path / "runs" / "popularity", tmp_path / "popularity", CONFIG)
+    assert "redrawn" not in Evaluation.open(tmp_path / "popularity").report
+    (log.parent / "elsewhere").rename(log)
+    compare([tmp_path / name for name in ("shown_order", "popularity")], tmp_path / "out", "shown_order", no_page)
+    comparison = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    one, other = (ranker["unbiased"]["1"]["click"]["value"] for ranker in comparison["rankers"])
+    assert comparison["differences"]["popularity"]["unbiased"]["1"]["click"]["value"] == pytest.approx(other - one)
+
+
+def no_page(comparison: Any, file: Path) -> None:
+    file.write_text("")

@@ -86,8 +86,8 @@ def _value_charts(comparison: Comparison) -> Block:
     caption = "Blue: the highest value. Hollow, and the thin line: the baseline."
     if comparison.bounds.best.mrr or comparison.bounds.non_personalized.mrr:
         caption += (
-            " Best possible: each page ordered by the customer's true probabilities, position aside, which are known in "
-            "a simulation only. Best without personalization: ordered by those of the average customer."
+            " Best possible: each page ordered by the customer's true probabilities, position aside, which only a "
+            "simulation knows. Best without personalization: ordered by those of the average customer."
         )
     return _choice("values", "Values, with intervals", comparison, _draw_values, caption) or Missing(
         "No values are part of this comparison."
