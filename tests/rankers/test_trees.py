@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xgboost as xgb
 
-from shelfrank.config import ExperimentConfig
+from shelfrank.config import ExperimentConfig, TaskWeights
 from shelfrank.config.rankers import MAX_GRADE
 from shelfrank.core.errors import UserError
 from shelfrank.data.hiding import Hiding
@@ -37,7 +37,7 @@ def prepared(small_prepared: Path) -> PreparedData:
 def of_split(rows: Split, config: ExperimentConfig) -> Problem:
     columns = tuple(column.name for column in (*rows.numerical_columns, *rows.categorical_columns))
     sizes = tuple(column.size for column in rows.categorical_columns)
-    return Problem(config, rows.tasks, (1 / 3,) * len(rows.tasks), columns, len(rows.numerical_columns), sizes)
+    return Problem(config, rows.tasks, TaskWeights(rows.tasks), columns, len(rows.numerical_columns), sizes)
 
 
 def fitted(name: str, train: Split, *settings: str) -> tuple[Any, Fitted]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from planted_shop import MAKER_RATES, planted
+from shelfrank.config import TaskWeights
 from shelfrank.data.prepared import Split
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Problem, Ranker
@@ -42,7 +43,9 @@ def fitted(name: str, *assignments: str) -> Ranker:
     numerical, categorical = TRAIN.rows.numerical_columns, TRAIN.rows.categorical_columns
     names = tuple(column.name for column in (*numerical, *categorical))
     sizes = tuple(column.size for column in categorical)
-    ranker = ranker_spec(known).build(Problem(config, ("click",), (1.0,), names, len(numerical), sizes))
+    ranker = ranker_spec(known).build(
+        Problem(config, ("click",), TaskWeights(("click",)), names, len(numerical), sizes)
+    )
     ranker.fit(TRAIN.rows, VALID.rows)
     return ranker
 
