@@ -95,7 +95,7 @@ def test_ids_of_arrays_are_candidates(steps: Steps) -> None:
         ({"candidates": [None]}, "rank: candidates"),
         ({"task_weights": {"clicks": 1.0}}, "rank: task_weights.clicks"),
         ({"task_weights": {"click": 0.0}}, "weights must be 0 or more with at least one above 0"),
-        ({"timestamp": "yesterday"}, "rank: timestamp: a moment must be a date and time"),
+        ({"timestamp": "yesterday"}, "rank: timestamp: a time must be a date and time"),
     ],
 )
 def test_what_is_wrong_with_a_page_is_said(wrong: dict[str, Any], said: str, steps: Steps) -> None:

@@ -27,7 +27,12 @@ def test_train_and_evaluate_track_what_they_wrote(
     small_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tracked: list[tuple[Path, list[Path]]] = []
-    monkeypatch.setattr(tracking, "track", lambda run, evaluations, uri, experiment: tracked.append((run, evaluations)))
+
+    def track(run: Path, evaluations: list[Path], uri: str | None, experiment: str | None) -> str:
+        tracked.append((run, evaluations))
+        return "id7"
+
+    monkeypatch.setattr(tracking, "track", track)
     trained, evaluated = tmp_path / "run", tmp_path / "evaluation"
     run("train", small_prepared, "--ranker", "shown_order", "--out", trained)
     assert tracked == []

@@ -97,7 +97,7 @@ def test_personalization_compares_with_the_neutral_customer(name: str, evaluatio
 def test_the_report_says_what_was_measured(name: str, evaluation: Evaluation, split: Split) -> None:
     report = evaluation.report
     assert strict_json(evaluation.path / "report.json") == report
-    assert (report["name"], report["ranker"], report["label"]) == (name, name, RANKERS[name].label)
+    assert (report["name"], report["ranker"], report["label"]) == (name, name, RANKERS[name].label_for(tiny(name)))
     assert report["cost"]["score"]["rows"] == split.n_rows
     learned = name not in {"shown_order", "popularity"}
     assert (report["task_weights"] is not None) == (name in NETWORKS and name not in SINGLE)

@@ -139,7 +139,7 @@ def test_the_command_prints_the_strongest_features_of_a_task(runs: dict[str, Pat
     assert told.exit_code == 0
     first = explain_search(runs["mmoe_dcn_v2"], search_id, top=2).products[0]
     strongest = first.explanation.strongest("purchase")[0]
-    assert "logit of purchase, from that of the training mean (integrated gradients):" in told.output
+    assert "logit of purchase, from the training mean (integrated gradients):" in told.output
     assert f"1. {first.product_id} {first.title}" in told.output
     assert f"{strongest.logits:+.3f}  {strongest.feature}" in told.output
     assert first.explanation.gates is not None

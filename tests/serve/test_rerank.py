@@ -82,6 +82,8 @@ def test_whatever_a_document_holds_comes_back(client: TestClient) -> None:
         ({"ID": 4, "title": "sofa"}, "its keys are 'ID', 'title'"),
         ({"id": None}, "documents.1 must hold a product id, a text or a whole number, .* holds none there"),
         ({"product_id": " ", "text": ["p002"]}, "holds none there"),
+        ({"id": 10**27}, "holds none there"),
+        ({"id": -1e30}, "holds none there"),
     ],
 )
 def test_a_document_without_an_id_is_refused(client: TestClient, document: dict[str, Any], told: str) -> None:

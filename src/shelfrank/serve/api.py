@@ -20,14 +20,15 @@ N_CANDIDATES = 40
 DOCUMENT_KEYS = ("id", "product_id", "text")
 """Keys of a document that may hold its product's id; the first that does is read."""
 _INT64 = 2**63
+MAX_NUMBER_ID = _INT64 + 1024
+"""Largest id that is a number: callers that keep numbers as floats round the ends of 64 bits by up to 1,024."""
 _NONE = Field(default_factory=dict)
 """No features; a default of {} would be copied for each candidate, which takes as long as validating it."""
 
 
 def _id_text(given: Any) -> Any:
     """Spells an id that is a number as an import does; the next check refuses anything else."""
-    # Numerics: callers that keep numbers as floats round the ends of the range by up to 1,024.
-    if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) <= _INT64 + 1024:
+    if isinstance(given, int | float) and not isinstance(given, bool) and abs(given) <= MAX_NUMBER_ID:
         return IdSpelling().of(given) or given
     return given
 

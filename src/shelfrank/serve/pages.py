@@ -10,7 +10,15 @@ from typing import Any
 from shelfrank.core.errors import UserError
 from shelfrank.core.values import IdSpelling
 from shelfrank.features.request import PageRequest
-from shelfrank.serve.api import DOCUMENT_KEYS, MAX_TEXT, RankRequest, RerankRequest, SearchRequest, microseconds
+from shelfrank.serve.api import (
+    DOCUMENT_KEYS,
+    MAX_NUMBER_ID,
+    MAX_TEXT,
+    RankRequest,
+    RerankRequest,
+    SearchRequest,
+    microseconds,
+)
 from shelfrank.serve.ranking import RankOptions, RankResult, engine_ranks
 
 MAX_KEY = 64
@@ -123,6 +131,8 @@ def _document_id(place: int, document: str | dict[str, Any]) -> str:
         return document
     for name in DOCUMENT_KEYS:
         value = document.get(name)
+        if isinstance(value, int | float) and abs(value) > MAX_NUMBER_ID:
+            continue
         with contextlib.suppress(ValueError):
             if (spelled := IdSpelling().of(value)) is not None:
                 return spelled[:MAX_TEXT]
