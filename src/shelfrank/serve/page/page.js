@@ -317,7 +317,13 @@ function drawShopper() {
   const place = at("who-words");
   if (!chosen) {
     place.replaceChildren(
-      make("p", {}, "A visitor without history. Choose a shopper to see the effect of a history."),
+      make(
+        "p",
+        {},
+        at("shopper").value
+          ? "The page does not have the history of this customer."
+          : "An anonymous visitor. Choose a shopper to see the effect of a history.",
+      ),
     );
     return;
   }
