@@ -14,6 +14,7 @@ help: ## Lists the targets.
 
 demo: $(VENV)/.demo ## Makes a shop, trains rankers on it, compares them, writes a report and a bundle to serve.
 	$(BIN)/shelfrank demo --out demo
+	@echo "or: make serve-demo"
 
 serve-demo: demo ## Serves the demo's ranker, with a page to search as any shopper.
 	$(BIN)/shelfrank serve demo/bundle

@@ -20,6 +20,13 @@ def test_importing_the_package_loads_the_standard_library_alone() -> None:
     assert in_a_new_process(code) == "['shelfrank']"
 
 
+@pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_without_spinning_unless_the_user_says_otherwise(given: str | None, kept: str) -> None:
+    before = "" if given is None else f"os.environ['OMP_WAIT_POLICY'] = {given!r}; "
+    clear = "import os; os.environ.pop('OMP_WAIT_POLICY', None); "
+    assert in_a_new_process(f"{clear}{before}import shelfrank; print(os.environ['OMP_WAIT_POLICY'])") == kept
+
+
 def test_the_steps_load_neither_torch_nor_duckdb_before_they_run() -> None:
     heavy = ("torch", "duckdb", "pandas")
     code = f"import sys, shelfrank; shelfrank.train; print([name for name in {heavy} if name in sys.modules])"

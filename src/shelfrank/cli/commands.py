@@ -1,7 +1,6 @@
 """The command line: every arrow of the pipeline is one command."""
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -206,9 +205,6 @@ def demo(
 
 def main() -> None:
     """Runs the command line; a user's error is one sentence and exit code 2."""
-    # Set before any numerical library is loaded. Threads that wait by spinning stall one another wherever another
-    # process wants a core: on two shared cores a training step took 20 times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except UserError as error:
