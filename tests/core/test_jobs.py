@@ -157,7 +157,7 @@ def die() -> None:
 
 def test_a_worker_that_dies_is_noticed(tmp_path: Path) -> None:
     with (
-        pytest.raises(UserError, match=r"one ended with code -9, .* run the same command again, with fewer --workers"),
+        pytest.raises(UserError, match=r"one ended with code -9, .* run the same step again with fewer workers"),
         Workers(1, die, (), {}) as workers,
     ):
         JobRunner(tmp_path).run("stage", JOBS, None, lambda *_: workers.check())
