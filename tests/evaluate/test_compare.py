@@ -88,6 +88,7 @@ def test_the_comparison_says_what_it_rests_on(comparison: dict[str, Any], evalua
     assert (comparison["split"], comparison["ks"]) == ("test", [1, 5])
     assert {ranker["name"] for ranker in comparison["rankers"]} == set(evaluations)
     assert comparison["bounds"] is None
+    assert comparison["network_against_lambdamart"] is None  # no LambdaMART was compared
     assert set(comparison["segments"]) == {"query_frequency", "customer", "product_coldness"}
     counts = comparison["counts"]
     for task in comparison["tasks"]:
@@ -192,8 +193,16 @@ def test_a_log_of_clicks_only_is_compared_from_end_to_end(click_only_prepared: P
     assert comparison["tasks"] == ["click"]
     assert comparison == strict_json(tmp_path / "out" / "comparison.json")
     assert set(comparison["differences"]["mmoe"]["mrr"]["5"]) == {"click"}
+    duel = comparison["network_against_lambdamart"]
+    mrr = {ranker["name"]: ranker["mrr"]["5"]["click"]["value"] for ranker in comparison["rankers"]}
+    networks = set(RANKERS) - {"shown_order", "popularity", "xgboost", "lambdamart"}
+    assert (duel["lambdamart"], duel["n_networks"]) == ("lambdamart", len(networks))
+    assert mrr[duel["network"]] == max(mrr[name] for name in networks)
+    difference = duel["mrr"]["5"]["click"]
+    assert difference["value"] == pytest.approx(mrr[duel["network"]] - mrr["lambdamart"])
+    assert difference["low"] <= difference["value"] <= difference["high"]
     page = (tmp_path / "out" / "report.html").read_text()
-    assert "LambdaMART" in page
+    assert "Against LambdaMART, " in page
     assert "nan" not in page.lower().split()
 
 

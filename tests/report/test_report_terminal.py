@@ -5,7 +5,7 @@ import pytest
 from comparison_example import full_comparison, with_difference
 from rich.console import Console
 
-from shelfrank.report import comparison_table
+from shelfrank.report import comparison_table, conclusion_lines
 
 NAMES = ("popularity", "text_match", "lambdamart", "mmoe_dcn_v2", "mmoe_ft_transformer_text")
 
@@ -136,3 +136,26 @@ def test_unknown_figures_are_dashes(click_only: dict[str, Any]) -> None:
 
 def test_an_empty_comparison_gives_an_empty_table() -> None:
     assert comparison_table({}).row_count == 0
+
+
+def test_the_words_below_the_table_name_the_winner(full: dict[str, Any]) -> None:
+    for task in full["tasks"]:
+        full = with_difference(full, "lambdamart", task, 0.30, 0.32)
+    assert conclusion_lines(full)[0].startswith(
+        "LambdaMART beats the baseline (Shown order) on click, add to cart and purchase (95 % intervals above 0)."
+    )
+
+
+def test_each_figure_that_is_not_a_standard_one_is_explained_in_a_line(full: dict[str, Any]) -> None:
+    assert [line.split(":")[0] for line in conclusion_lines(full)[1:]] == ["PD@10"]
+    for figure in ("redrawn", "unbiased"):
+        full["rankers"][0][figure] = {"10": {"click": {"value": 0.3, "low": 0.2, "high": 0.4, "n": 100}}}
+    explained = conclusion_lines(full)[1:]
+    assert [line.split(":")[0] for line in explained] == ["Redrawn MRR@10", "Unbiased MRR@10", "PD@10"]
+    for ranker in full["rankers"]:
+        ranker["pd"] = None
+    assert conclusion_lines(full)[1:] == explained[:2]
+
+
+def test_an_empty_comparison_has_no_words() -> None:
+    assert conclusion_lines({}) == []

@@ -117,15 +117,18 @@ class Comparison(Artifact):
         return pandas.concat(parts, ignore_index=True)
 
     def show(self) -> None:
-        """Prints the rankers by task, with intervals, as wide as the terminal."""
+        """Prints the rankers by task, with intervals, as wide as the terminal, and the conclusion in words."""
         from rich.console import Console
 
-        from shelfrank.report.terminal import MIN_WIDTH, comparison_table
+        from shelfrank.report.terminal import MIN_WIDTH, comparison_table, conclusion_lines
 
         console = Console()
         # Lines that a terminal folds are better than names that are cut.
         console.width = max(console.width, MIN_WIDTH)
-        console.print(comparison_table(self.report, console.width))
+        report = self.report
+        console.print(comparison_table(report, console.width))
+        for line in conclusion_lines(report):
+            console.print(line, markup=False, highlight=False)
 
     def _repr_html_(self) -> str:
         from shelfrank.evaluate.tables import comparison_rows

@@ -16,21 +16,24 @@ from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.data_facts import data_facts, log_manifest
-from shelfrank.evaluate.differences import differences
+from shelfrank.evaluate.differences import differences, paired_difference
 from shelfrank.evaluate.evaluation import Evaluation, Scored, figures
 from shelfrank.evaluate.moves import moves
 from shelfrank.evaluate.segmentations import segmentations
 from shelfrank.evaluate.segments import segment_figures
 from shelfrank.evaluate.truth import EXPECTED_FIGURES, Truth
 from shelfrank.logs import search_log
-from shelfrank.metrics import left_out_searches
+from shelfrank.metrics import METRICS, left_out_searches
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.run import Run, problem
 
 KIND = "comparison"
-COMPARE_VERSION = 5
+COMPARE_VERSION = 6
 """Part of every comparison's inputs: raise it when the same evaluations give other figures."""
 SHOWN_ORDER = "shown_order"
+LAMBDAMART = "lambdamart"
+HEADLINE_K = 10
+"""Cutoff of the MRR that conclusions rest on; the largest one where it was not measured."""
 
 
 def compare(
@@ -207,8 +210,48 @@ def _comparison(
         **found,
         "bounds": bounds,
         "moves": {name: each for name, each in moved.items() if each is not None} or None,
+        "network_against_lambdamart": network_against_lambdamart(scored, prepared.split(split_name), config),
         "steps": _steps(log, prepared, evaluations),
     }
+
+
+def network_against_lambdamart(
+    rankers: Mapping[str, Scored], split: Split, config: EvaluateConfig
+) -> dict[str, Any] | None:
+    """The paired difference in MRR of a network to a LambdaMART, which tells what the network adds to boosted trees.
+
+    Of several networks, and of several runs of LambdaMART, the one of the highest MRR on the first task is taken.
+
+    Args:
+        rankers: Rankers that were measured on the same split, by name.
+        split: The split.
+        config: The settings that all were measured with.
+
+    Returns:
+        `network` and `lambdamart`, the names of the two, `n_networks` to choose from, and their difference as `mrr` by
+        cutoff and task. None where either is missing.
+    """
+    k = HEADLINE_K if HEADLINE_K in config.ks else max(config.ks)
+    task = split.tasks[0]
+
+    def height(name: str) -> float:
+        value = rankers[name].report["mrr"][str(k)][task]["value"]
+        return -1.0 if value is None else value
+
+    networks = [name for name, scored in rankers.items() if scored.report["params"] is not None]
+    trees = [name for name, scored in rankers.items() if scored.report["ranker"] == LAMBDAMART]
+    if not networks or not trees:
+        return None
+    network, lambdamart = max(networks, key=height), max(trees, key=height)
+    found = {}
+    for index, each in enumerate(split.tasks):
+        labels = np.ascontiguousarray(split.labels[:, index])
+        own, base = (
+            METRICS["mrr"](rankers[name].fused, labels, split.search_offsets, split.tie_keys, k)
+            for name in (network, lambdamart)
+        )
+        found[each] = paired_difference(own, base, config)
+    return {"network": network, "lambdamart": lambdamart, "n_networks": len(networks), "mrr": {str(k): found}}
 
 
 def share_of_possible(

@@ -256,6 +256,14 @@ class Step(Part):
     rows: int | None = None
 
 
+class NetworkAgainstLambdaMART(Estimates):
+    """The paired differences of the best network to the best LambdaMART, whose names it holds."""
+
+    network: str | None = None
+    lambdamart: str | None = None
+    n_networks: int = 1
+
+
 class Comparison(Part):
     """Rankers compared on one test split."""
 
@@ -274,6 +282,7 @@ class Comparison(Part):
     segments: Annotated[dict[str, Segments], BeforeValidator(present)] = {}
     bounds: Bounds = Bounds()
     moves: Annotated[dict[str, Moves], BeforeValidator(present)] = {}
+    network_against_lambdamart: NetworkAgainstLambdaMART = NetworkAgainstLambdaMART()
     steps: list[Step] = []
 
     @model_validator(mode="before")
@@ -314,6 +323,10 @@ class Comparison(Part):
     def baseline_ranker(self) -> Ranker | None:
         """The ranker that the others are compared with, None where it was not evaluated."""
         return next((ranker for ranker in self.rankers if ranker.name == self.baseline), None)
+
+    def title_of(self, name: str | None) -> str | None:
+        """The title of a ranker by its name, None where it was not evaluated."""
+        return next((ranker.title for ranker in self.rankers if ranker.name == name), None)
 
     def difference(self, ranker: Ranker, measure: Measure, task: str) -> Estimate | None:
         """A ranker's paired difference to the baseline; None where it is not known, and for the baseline itself."""

@@ -1,4 +1,4 @@
-"""The comparison as a table for the terminal."""
+"""The comparison for the terminal: a table, and its conclusion in words."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,16 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from shelfrank.evaluate.truth import EXPECTED_FIGURES
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.report.comparison import Comparison, Ranker, read_comparison
 from shelfrank.report.estimates import Estimate, Measure
 from shelfrank.report.formats import brief, number, task_title
+from shelfrank.report.sections.result import judge, lead
 
+PERSONALIZATION_DEGREE = (
+    "share of the first 10 products that are the same with and without personalization; lower is more personalized"
+)
 MARKS = {1: (" ▲", "bold blue"), -1: (" ▼", "bold dark_orange3")}
 NO_MARK = ("  ", "")
 MAX_TASK = 14
@@ -108,6 +113,31 @@ def comparison_table(comparison: Mapping[str, Any], width: int = 100) -> Table:
             is_last = index == len(known.rankers) - 1
             table.add_row(*first, name, *rows[task, ranker.name], end_section=is_last)
     return table
+
+
+def conclusion_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """The comparison's conclusion in words, and a line on each figure of the table that is not a standard one.
+
+    Args:
+        comparison: The comparison, as parsed from JSON.
+
+    Returns:
+        Lines of text to print below `comparison_table`.
+
+    Raises:
+        UserError: Where a part of the comparison has the wrong type.
+    """
+    known = read_comparison(comparison)
+    conclusion = lead(known, [judge(known, task) for task in known.tasks])
+    figures = {
+        measure.label: text
+        for measure in known.expected_measures
+        for figure, text in EXPECTED_FIGURES.items()
+        if figure == measure.family
+    }
+    if any(ranker.pd.get("10") for ranker in known.rankers):
+        figures["PD@10"] = PERSONALIZATION_DEGREE
+    return [*([conclusion] if conclusion else []), *(f"{label}: {text}." for label, text in figures.items())]
 
 
 def _figure(comparison: Comparison, ranker: Ranker, measure: Measure, task: str, is_folded: bool) -> Text:

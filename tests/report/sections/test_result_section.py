@@ -169,3 +169,30 @@ def test_runs_of_one_ranker_are_told_apart_in_every_sentence(full: dict[str, Any
     assert _lead(one_wins).startswith(
         "LambdaMART (lambdamart) beats the baseline (LambdaMART (shown_order)) on click (95 %"
     )
+
+
+def _against_lambdamart(comparison: dict[str, Any], ends: dict[str, tuple[float, float]], **more: Any) -> str:
+    differences = {
+        task: {"value": round((low + high) / 2, 6), "low": low, "high": high, "n": 1000}
+        for task, (low, high) in ends.items()
+    }
+    named = {"network": "mmoe_dcn_v2", "lambdamart": "lambdamart", "mrr": {"10": differences}} | more
+    return _lead(comparison | {"network_against_lambdamart": named}).removeprefix(_lead(comparison)).strip()
+
+
+def test_the_lead_says_how_the_network_did_against_lambdamart(full: dict[str, Any]) -> None:
+    ends = {"click": (0.002, 0.012), "add_to_cart": (-0.004, 0.01), "purchase": (-0.03, -0.01)}
+    assert _against_lambdamart(full, ends) == (
+        "Against LambdaMART, MMoE + DCN-V2 is above on click: +0.007 (0.002 to 0.012); inconclusive on add to cart: "
+        "+0.003 (−0.004 to 0.010); below on purchase: −0.020 (−0.030 to −0.010); paired differences in MRR@10 with "
+        "95 % intervals."
+    )
+    assert "MMoE + DCN-V2, the highest of 2 networks, is above" in _against_lambdamart(full, ends, n_networks=2)
+
+
+def test_the_lead_says_nothing_of_lambdamart_twice_or_without_a_figure(full: dict[str, Any]) -> None:
+    ends = {"click": (0.002, 0.012)}
+    assert "Against LambdaMART" in _against_lambdamart(full, ends)
+    assert _against_lambdamart(full, {}) == ""
+    assert _against_lambdamart(full, ends, network="gone") == ""
+    assert _against_lambdamart(full, ends, lambdamart="shown_order") == ""

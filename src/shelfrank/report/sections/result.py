@@ -23,6 +23,8 @@ class Conclusion(StrEnum):
     UNKNOWN = "unknown"  # there are no values
 
 
+OUTCOMES = {1: "above", 0: "inconclusive", -1: "below", None: "not tested"}
+"""By the sign of a paired difference, the outcome for the first of the two rankers."""
 TONES = {Conclusion.ABOVE: "up", Conclusion.BELOW: "down"}
 CAPTIONS = {
     Conclusion.ABOVE: "better than the baseline",
@@ -165,7 +167,28 @@ def lead(comparison: Comparison, verdicts: Sequence[Verdict]) -> str:
         )
         if "{base}" in phrase:
             base = "the baseline"
-    return " ".join(sentences)
+    return " ".join([*sentences, *_against_lambdamart(comparison)])
+
+
+def _against_lambdamart(comparison: Comparison) -> list[str]:
+    """How the network did against LambdaMART, in a sentence; none where LambdaMART is the baseline or missing."""
+    duel, measure = comparison.network_against_lambdamart, comparison.headline
+    network, trees = comparison.title_of(duel.network), comparison.title_of(duel.lambdamart)
+    if network is None or trees is None or duel.lambdamart == comparison.baseline:
+        return []
+    known = {task: duel.get(measure, task) for task in comparison.tasks}
+    parts = [
+        f"{OUTCOMES[difference.sign]} on {task_name(task)}: {signed(difference.value)} ({between(difference)})"
+        for task, difference in known.items()
+        if difference is not None
+    ]
+    if not parts:
+        return []
+    chosen = f", the highest of {duel.n_networks} networks," if duel.n_networks > 1 else ""
+    return [
+        f"Against {trees}, {network}{chosen} is {'; '.join(parts)}; paired differences in {measure.label} with "
+        f"{_confidence(comparison)}intervals."
+    ]
 
 
 def n_tests(comparison: Comparison) -> int:
