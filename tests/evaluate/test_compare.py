@@ -130,6 +130,12 @@ def test_an_unknown_baseline_is_told(evaluations: dict[str, Path], tmp_path: Pat
         compare([evaluations["mmoe"], evaluations["shown_order"]], tmp_path / "out", "mmoee", no_page)
 
 
+def test_without_the_shown_order_the_runs_and_the_option_are_told(evaluations: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"shown_order, .*, is not among mmoe, xgboost; .* with --baseline") as told:
+        compare([evaluations["mmoe"], evaluations["xgboost"]], tmp_path / "out", "shown_order", no_page)
+    assert "evaluate a run of the ranker shown_order" in str(told.value)
+
+
 @pytest.mark.parametrize("baseline", ["second/mmoe", "path"])
 def test_evaluations_of_one_name_are_told_apart_by_the_folders_above(
     baseline: str, evaluations: dict[str, Path], tmp_path: Path

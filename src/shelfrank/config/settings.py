@@ -146,17 +146,22 @@ def key_hint(model: type[BaseModel], path: str, value: Any) -> str:
 
 
 def _nearest(path: str, known: list[str]) -> list[str]:
-    """The known paths with the same last part, or else the one with the most similar spelling."""
+    """The known paths with the same last part, or else the one with the most similar spelling.
+
+    A key that is not in the section it was written in is searched elsewhere only where the section is unknown too, or
+    at the top, and only if it is spelled almost alike: `split.test` has nothing to do with `neural.text`.
+    """
     parent, _, leaf = path.rpartition(".")
     same = [other for other in known if other.rpartition(".")[2] == leaf]
     if same:
         return difflib.get_close_matches(path, same, n=1, cutoff=_SURE) or same
     siblings = [other for other in known if other.rpartition(".")[0] == parent]
-    for candidates in (siblings, known):
+    elsewhere = [] if parent and siblings else known
+    for candidates, cutoff in ((siblings, _CLOSE), (elsewhere, _SURE)):
         by_leaf: dict[str, list[str]] = {}
         for other in candidates:
             by_leaf.setdefault(other.rpartition(".")[2], []).append(other)
-        near = difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=_CLOSE)
+        near = difflib.get_close_matches(leaf, by_leaf, n=1, cutoff=cutoff)
         if near:
             return difflib.get_close_matches(path, by_leaf[near[0]], n=1, cutoff=0)
     return []

@@ -59,6 +59,12 @@ def compare(
         by_path = {str(path): name for name, path in zip(names, evaluation_paths, strict=True)}
         baseline = by_path.get(baseline, by_path.get(str(Path(baseline)), baseline))
     if baseline not in evaluations:
+        if baseline == SHOWN_ORDER:
+            raise UserError(
+                f"the baseline must be one of the evaluations, but {SHOWN_ORDER}, the baseline where none is named, is "
+                f"not among {', '.join(evaluations)}; name one of these with --baseline (in Python, baseline=), or "
+                f"evaluate a run of the ranker {SHOWN_ORDER} and compare it too"
+            )
         raise unknown_name("baseline", baseline, evaluations)
     shared = _shared_inputs(evaluations)
     inputs = {
