@@ -178,7 +178,16 @@ def test_impressions_alone_are_enough(tmp_path: Path) -> None:
         ({"features": {"colour": {"side": "product", "kind": "categorical"}}}, "unknown column in `features` 'colour'"),
         ({"features": {"brand": {"side": "product"}}}, "columns.products.brand.*`side` and `kind`"),
         ({"features": {"brand": {"side": "prduct", "kind": "categorical"}}}, "columns.products.brand.*'prduct'"),
-        ({"timestamp_units": "s"}, "from_frames: timestamp_units: unknown key"),
+        (
+            {"timestamp_units": "s"},
+            r"from_frames: timestamp_units: unknown key, did you mean timestamp_unit\?",
+        ),
+        ({"feature": {}}, r"from_frames: feature: unknown key, did you mean features\?"),
+        ({"zzz": 1}, "from_frames: zzz: unknown key, choose one of impressions, .* timestamp_unit"),
+        (
+            {"impressions": pd.DataFrame({"page": ["a", "b"], "rank": [1, "2nd"]})},
+            "impressions must hold values of one type .*, but 'rank' holds int and str, such as 1 and '2nd'; convert",
+        ),
         ({"tables": {}}, "tables must not be among the settings"),
     ],
 )
@@ -188,3 +197,8 @@ def test_what_is_wrong_with_tables_in_memory_is_said(changes: dict[str, Any], sa
         sr.SearchLog.from_frames(**given, out=tmp_path / "log")
     assert "shelfrank-frames-" not in str(error.value)
     assert not (tmp_path / "log").exists()
+
+
+def test_a_misspelt_table_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(sr.UserError, match=r"'impresions': choose one of .*; did you mean 'impressions'"):
+        sr.SearchLog.from_frames(impresions=frames()["impressions"], out=tmp_path / "log")  # pyright: ignore[reportCallIssue]

@@ -46,6 +46,25 @@ def test_a_wrong_feature_is_told_with_its_path(feature: dict[str, Any], message:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "key", "value", "kinds"),
+    [
+        ("categorical", "log1p", True, "numerical"),
+        ("categorical", "unit", "usd", "numerical"),
+        ("text", "log1p", True, "numerical"),
+        ("text", "default", 0, "categorical or numerical"),
+        ("numerical", "fold_case", True, "categorical"),
+    ],
+)
+def test_a_key_that_the_kind_does_not_read_is_refused(kind: str, key: str, value: object, kinds: str) -> None:
+    feature = {"name": "brand", "side": "product", "kind": kind}
+    sentence = f"features.0: `{key}` must be of a {kinds} feature, but 'brand' is {kind}; remove it or declare another"
+    with pytest.raises(UserError, match=sentence):
+        schema(feature | {key: value})
+    # What says nothing is no wrong key.
+    schema(feature | {"log1p": False, "unit": None, "fold_case": False, "default": None})
+
+
 def test_a_feature_is_declared_once() -> None:
     with pytest.raises(UserError, match="each feature must be declared once, but price is declared again"):
         schema(PRICE, BAND, PRICE)

@@ -566,9 +566,25 @@ BAD_MAPPINGS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unknown key": (
         {"columns": {"impressions": COLUMNS | {"junk": {"sid": "context", "side": "context", "kind": "text"}}}},
-        "columns.impressions.junk.sid: unknown key",
+        r"columns.impressions.junk.sid: unknown key, did you mean side\?",
     ),
-    "unknown key at the top": ({"timestmp_unit": "s"}, "mapping.yaml: timestmp_unit: unknown key"),
+    "unknown key at the top": (
+        {"timestmp_unit": "s"},
+        r"mapping.yaml: timestmp_unit: unknown key, did you mean timestamp_unit\?",
+    ),
+    "unknown key that is near none": (
+        {"zzz": "s"},
+        "mapping.yaml: zzz: unknown key, choose one of name, tables, columns, timestamp_unit, ",
+    ),
+    "the wrong way round": (
+        {"columns": {"impressions": COLUMNS | {"query": "words"}}},
+        "a line of a mapping must read `your column: role`, but `query: words` in impressions begins with a role; "
+        "write `words: query`",
+    ),
+    "key of another kind": (
+        {"columns": {"impressions": COLUMNS | {"junk": {"side": "context", "kind": "categorical", "log1p": True}}}},
+        "`log1p` must be of a numerical feature, but 'junk' is categorical; remove it or declare another kind",
+    ),
     "label as a feature": (
         {"columns": {"impressions": COLUMNS | {"junk": {"name": "purchase", "side": "product", "kind": "text"}}}},
         "mapping.yaml: features.2: 'purchase' is a label and can never be declared as a feature",
@@ -619,6 +635,24 @@ def test_a_mapping_that_cannot_be_meant_is_refused_in_one_sentence(name: str, tm
     with pytest.raises(UserError, match=sentence) as refused:
         import_custom(write_mapping(tmp_path, **changes), tmp_path / "log")
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("clicks.csv", "page: a,rank\n1,2\n", "a table"),
+        ("clicks.parquet", "PAR1", "a table"),
+        ("mapping.yaml", "page,rank\n1,2\n", "a table"),
+        ("mapping.yaml", "- page\n- rank\n", "a list"),
+        ("mapping.yaml", "page", "a single value"),
+        ("mapping.yaml", "", "empty"),
+    ],
+)
+def test_what_is_no_mapping_is_answered_with_one(name: str, content: str, what: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    said = rf"{name} must be a mapping.yaml, .* but it is {what}; write one such as .*your_column: search_id.*own_data"
+    with pytest.raises(UserError, match=said):
+        import_custom(tmp_path / name, tmp_path / "log")
 
 
 BAD_FILES: dict[str, tuple[Callable[[Path], Any], str]] = {

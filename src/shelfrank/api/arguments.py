@@ -1,5 +1,6 @@
 """What callers give to the API, checked in one place: a wrong argument is one sentence, never a traceback."""
 
+import difflib
 import functools
 import inspect
 import os
@@ -181,7 +182,8 @@ def _bind(
         others = [each.name for each in signature.parameters.values() if each.kind is inspect.Parameter.VAR_KEYWORD]
         known = [each for each in signature.parameters if each not in ("self", "cls", *others)]
         unknown = next((each for each in kwargs if each not in known), None)
-        if unknown is not None and not others:
+        is_misspelt = unknown is not None and bool(difflib.get_close_matches(unknown, known, n=1))
+        if unknown is not None and (is_misspelt or not others):
             raise unknown_name(f"argument of {name}", unknown, known) from error
         raise UserError(f"{name}: {error}; it takes {', '.join(known)}") from error
 

@@ -1,6 +1,6 @@
 """The columns of a search log: every feature declared once, with its side and kind."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +64,15 @@ class Kind(StrEnum):
     TEXT = "text"
 
 
+KINDS_OF_KEY: Mapping[str, tuple[Kind, ...]] = {
+    "unit": (Kind.NUMERICAL,),
+    "log1p": (Kind.NUMERICAL,),
+    "fold_case": (Kind.CATEGORICAL,),
+    "default": (Kind.CATEGORICAL, Kind.NUMERICAL),
+}
+"""The keys of a feature that not every kind reads, with the kinds that do."""
+
+
 class Feature(BaseModel):
     """One declared feature.
 
@@ -103,8 +112,12 @@ class Feature(BaseModel):
             )
         if self.kind is Kind.NUMERICAL and isinstance(self.default, str):
             raise ValueError(f"the default of numerical feature {self.name!r} must be a number, not {self.default!r}")
-        if self.fold_case and self.kind is not Kind.CATEGORICAL:
-            raise ValueError(f"`fold_case` must be of a categorical feature, but {self.name!r} is {self.kind}")
+        for key, kinds in KINDS_OF_KEY.items():
+            if getattr(self, key) != type(self).model_fields[key].default and self.kind not in kinds:
+                raise ValueError(
+                    f"`{key}` must be of a {' or '.join(kinds)} feature, but {self.name!r} is {self.kind}; remove it "
+                    "or declare another kind"
+                )
         return self
 
     @property

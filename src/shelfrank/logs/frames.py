@@ -3,6 +3,7 @@
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.schema import Side, one_sentence
 from shelfrank.logs.custom import import_custom
-from shelfrank.logs.mapping import ROLES, SourceMapping
+from shelfrank.logs.mapping import ROLES, SourceMapping, key_hint
 
 _UNNAMED_INDEX = re.compile(r"__index_level_\d+__")
 """The column name that pandas gives to an unnamed index."""
@@ -83,11 +84,36 @@ def arrow_table(frame: Any, name: str) -> pa.Table:
         else:
             raise TypeError(f"it is {type(frame).__module__}.{type(frame).__qualname__}")
     except (TypeError, ValueError, pa.ArrowException) as error:
+        if mixed := _mixed_column(frame, name):
+            raise mixed from error
         raise UserError(
             f"{name} must be a table of pandas 2.2 or newer, Polars or Arrow, but it cannot be read as one: {error}"
         ) from error
     rows = rows.drop_columns([column for column in rows.column_names if _UNNAMED_INDEX.fullmatch(column)])
     return rows.cast(pa.schema([_as_parquet(field) for field in rows.schema]))
+
+
+def _mixed_column(frame: Any, name: str) -> UserError | None:
+    """The error for the first column whose values are of types that Arrow holds in no one column, if there is one."""
+    for column in getattr(frame, "columns", ()):
+        values = frame[column]
+        if not hasattr(values, "tolist"):
+            return None
+        try:
+            pa.array(values, from_pandas=True)
+        except (TypeError, ValueError, pa.ArrowException):
+            by_type: dict[str, Any] = {}
+            for value in values.tolist():
+                if value is not None and value == value:
+                    by_type.setdefault(type(value).__name__, value)
+            if len(by_type) < 2:
+                return None
+            (one, first), (other, second) = list(by_type.items())[:2]
+            return UserError(
+                f"{name} must hold values of one type in each column, but {column!r} holds {one} and {other}, such as "
+                f"{first!r} and {second!r}; convert the column to one of them"
+            )
+    return None
 
 
 def _as_parquet(field: pa.Field) -> pa.Field:
@@ -122,7 +148,9 @@ def _mapping(
     try:
         return SourceMapping.model_validate({"name": name, "tables": files, "columns": uses, **settings})
     except ValidationError as error:
-        raise UserError(one_sentence("from_frames", error)) from error
+        keywords = [*ROLES, "out", "columns", "features", "name"]
+        keywords += [key for key in SourceMapping.model_fields if key not in keywords and key != "tables"]
+        raise UserError(one_sentence("from_frames", error, partial(key_hint, top=keywords))) from error
 
 
 def _default_roles(table: str, rows: pa.Table) -> dict[str, Any]:

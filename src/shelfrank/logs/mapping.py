@@ -1,6 +1,7 @@
 """`mapping.yaml`: the meaning of the columns in a shop's own files."""
 
-from collections.abc import Callable, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, Wr
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.schema import RESERVED_COLUMNS, TASKS, IdColumn, Kind, Schema, Side, load_yaml, one_sentence
 from shelfrank.core.values import CATEGORY_NULL_WORDS, NULL_WORDS, TEXT_NULL_WORDS, CategorySpelling
-from shelfrank.logs.csv_files import look_like_a_row
+from shelfrank.logs.csv_files import SEPARATORS, look_like_a_row
 from shelfrank.logs.raw_files import names_equal_but_case
 
 TableName = Literal["impressions", "products", "customers", "events"]
@@ -37,6 +38,9 @@ FEATURE_SIDES: Mapping[str, tuple[Side, ...]] = {
     "customers": (Side.CUSTOMER,),
     "events": (),
 }
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".gz", ".parquet", ".xlsx", ".xls")
+"""Ends of the names of tables, which are no mappings."""
 
 SHARED_ROLES = (frozenset({"search_id", "session_id", "customer_id", "query"}), frozenset({"product_id", "title"}))
 """Roles that one column can have at once: ids that coincide in a shop, or a title that identifies the product."""
@@ -173,10 +177,17 @@ class SourceMapping(BaseModel):
         Raises:
             UserError: Where the file is missing, is not YAML, or breaks a rule.
         """
+        if path.name.lower().endswith(TABLE_SUFFIXES):
+            raise _no_mapping(path, "a table")
+        data = load_yaml(path)
+        if not isinstance(data, Mapping):
+            is_table = isinstance(data, str) and any(mark in data for mark in SEPARATORS)
+            kind = {type(None): "empty", list: "a list"}.get(type(data), "a single value")
+            raise _no_mapping(path, "a table" if is_table else kind)
         try:
-            return cls.model_validate(load_yaml(path))
+            return cls.model_validate(data)
         except ValidationError as error:
-            raise UserError(one_sentence(str(path), error)) from error
+            raise UserError(one_sentence(str(path), error, key_hint)) from error
 
     def roles(self, table: TableName) -> dict[str, str]:
         """The column of each role of a table."""
@@ -256,11 +267,41 @@ class SourceMapping(BaseModel):
             raise _missing(table, what, file, names)
 
 
+def key_hint(path: str, _: Any, top: Iterable[str] = SourceMapping.model_fields) -> str:
+    """Suggests known keys for an unknown one of a mapping.
+
+    Args:
+        path: The unknown key, with the keys that it is below.
+        top: The known keys at the top.
+
+    Returns:
+        The nearest key of its level, or all of them if none is near.
+    """
+    above, _, key = path.rpartition(".")
+    known = list(ColumnUse.model_fields if above else top)
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+
+
+def _no_mapping(path: Path, what: str) -> UserError:
+    return UserError(
+        f"{path} must be a mapping.yaml, which names the files of tables and the role of each of their columns, but it "
+        f"is {what}; write one such as `{{name: myshop, tables: {{impressions: clicks.csv}}, columns: {{impressions: "
+        f"{{your_column: search_id, ...}}}}}}`, see docs/your_own_data.md"
+    )
+
+
 def _check_table(table: str, columns: Mapping[str, Sequence[ColumnUse]], has_products: bool) -> None:
     roles = [use.role for uses in columns.values() for use in uses if use.role is not None]
-    for role in roles:
-        if role not in ROLES[table]:
+    for column, uses in columns.items():
+        for role in [use.role for use in uses if use.role is not None and use.role not in ROLES[table]]:
+            if column in ROLES[table]:
+                raise ValueError(
+                    f"a line of a mapping must read `your column: role`, but `{column}: {role}` in {table} begins with "
+                    f"a role; write `{role}: {column}`"
+                )
             raise unknown_name(f"role of {table}", role, ROLES[table])
+    for role in roles:
         if roles.count(role) > 1:
             raise ValueError(f"{table} must map one column to the role {role!r}, but it maps {roles.count(role)}")
     if table == "impressions" and has_products and "title" in roles:
