@@ -162,6 +162,35 @@ def test_a_folder_of_somebody_else_is_never_replaced(manifest: str | bytes | Non
     assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "a/notes.txt", "mine/notes.txt", "link"])
+def test_a_folder_with_a_file_that_its_manifest_does_not_list_is_not_replaced(name: str, tmp_path: Path) -> None:
+    out = write(tmp_path / "out")
+    (out / name).parent.mkdir(exist_ok=True)
+    if name == "link":
+        (out / name).symlink_to(tmp_path)
+    else:
+        (out / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"only files that shelfrank wrote, .* but .*out/{name} is not among those"):
+        write(out, "two")
+    assert read(out) == "one"
+    assert (out / name).exists()
+    (out / name).unlink()
+    assert read(write(out, "two")) == "two"
+
+
+def test_a_file_that_comes_while_the_folder_is_replaced_is_kept(tmp_path: Path) -> None:
+    out = write(tmp_path / "out")
+    with publish(out, "search_log", {}) as draft:
+        (draft.path / "new.txt").write_text("two")
+        (out / "a" / "notes.txt").write_text("mine")
+    assert sorted(file.relative_to(out).as_posix() for file in out.rglob("*") if file.is_file()) == [
+        "a/notes.txt",
+        MANIFEST,
+        "new.txt",
+    ]
+    assert (out / "a" / "notes.txt").read_text() == "mine"
+
+
 def test_a_file_is_never_replaced_and_an_empty_folder_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="write to another folder"):
@@ -187,6 +216,20 @@ def test_damage_is_told(damage: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         read_manifest(tmp_path / "out", "search_log")
     assert not is_current(tmp_path / "out", "search_log", {})
+
+
+def test_a_damaged_bundle_is_to_be_exported_again(tmp_path: Path) -> None:
+    out = write(tmp_path / "000001", kind="bundle")
+    manifest = read_manifest(out, "bundle")
+    (out / "top.txt").write_text("two")
+    with pytest.raises(UserError, match=r"its bytes have changed; export the run again$"):
+        verify_files(out, manifest)
+    (out / "top.txt").unlink()
+    with pytest.raises(UserError, match=r"but it is missing; export the run again$"):
+        read_manifest(out, "bundle")
+    (out / MANIFEST).write_text("{")
+    with pytest.raises(UserError, match=r"remove .*000001 and export the run again$"):
+        read_manifest(out, "bundle")
 
 
 def test_changed_bytes_of_the_same_size_are_found_by_their_hash(tmp_path: Path) -> None:

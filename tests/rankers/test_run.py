@@ -158,6 +158,35 @@ def test_a_run_is_trained_once(uninterrupted: Path, small_prepared: Path) -> Non
     assert {file: file.read_bytes() for file in uninterrupted.iterdir()} == before
 
 
+def test_a_run_of_another_ranker_or_of_other_data_is_not_replaced(small_prepared: Path, tmp_path: Path) -> None:
+    data, out = tmp_path / "prepared", tmp_path / "run"
+    shutil.copytree(small_prepared, data)
+    train(data, "shown_order", tiny("shown_order"), out)
+    before = (out / "manifest.json").read_bytes()
+    with pytest.raises(
+        UserError, match=r"run must be new or a run of popularity on .*, but it is one of shown_order; "
+    ):
+        train(data, "popularity", tiny("popularity"), out)
+    other = tmp_path / "other"
+    _with_another_fingerprint(shutil.copytree(data, other))
+    with pytest.raises(
+        UserError, match=r"must be new or a run of shown_order on .*other, but it was trained on .*prep"
+    ):
+        train(other, "shown_order", tiny("shown_order"), out)
+    assert (out / "manifest.json").read_bytes() == before
+    # Other settings of the same ranker, and data that was prepared anew in its place, are what a run is replaced for.
+    assert train(data, "shown_order", tiny("shown_order", "seed=1"), out)
+    _with_another_fingerprint(data)
+    assert train(data, "shown_order", tiny("shown_order"), out)
+    assert train(data, "popularity", tiny("popularity"), out, ignore_foreign=True)
+
+
+def _with_another_fingerprint(prepared: Path) -> None:
+    file = prepared / "manifest.json"
+    manifest = json.loads(file.read_text())
+    file.write_text(json.dumps(manifest | {"fingerprint": "0" * 64}))
+
+
 def test_a_run_says_what_made_it(uninterrupted: Path, small_prepared: Path) -> None:
     run = Run.open(uninterrupted)
     assert run.name == "mmoe_dcn_v2"

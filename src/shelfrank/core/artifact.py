@@ -23,6 +23,9 @@ from shelfrank.core.errors import UserError
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
 
+_EXPORTED = "bundle"
+"""The kind of folder that an export writes, which chooses the folder's name itself."""
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -78,6 +81,7 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
                 "files": files,
             }
             write_atomic(draft.path / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+            _keep_unlisted_files(path, draft.path)
             _swap_into_place(draft.path, path)
         except BaseException:
             shutil.rmtree(draft.path, ignore_errors=True)
@@ -122,7 +126,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
         fields = {name: data[name] for name in ("kind", "inputs", "info", "files", "fingerprint")}
     except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError) as error:
         raise UserError(
-            f"{file} must be a manifest of shelfrank, but it cannot be read; remove {path} and write it again"
+            f"{file} must be a manifest of shelfrank, but it cannot be read; remove {path} and {_anew('it', kind)}"
         ) from error
     if data["kind"] != kind:
         raise UserError(f"{path} must be {_spoken(kind)}, but it is {_spoken(data['kind'])}")
@@ -132,7 +136,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
             found = "is missing" if size is None else f"has {size} bytes"
             raise UserError(
                 f"{path / name} must have {entry['bytes']} bytes as its manifest says, but it {found}; "
-                f"write {path} again"
+                f"{_anew(path, kind)}"
             )
     return Manifest(**fields)
 
@@ -142,7 +146,8 @@ def verify_files(path: Path, manifest: Manifest) -> None:
     for name, entry in manifest.files.items():
         if _sha256(path / name) != entry["sha256"]:
             raise UserError(
-                f"{path / name} must have the sha256 its manifest says, but its bytes have changed; write {path} again"
+                f"{path / name} must have the sha256 its manifest says, but its bytes have changed; "
+                f"{_anew(path, manifest.kind)}"
             )
 
 
@@ -156,7 +161,10 @@ def is_current(path: Path, kind: str, inputs: dict[str, Any]) -> bool:
 
 
 def refuse_foreign(path: Path, kind: str) -> None:
-    """Raises a `UserError` where `path` holds anything but an older folder of this kind, which may be replaced."""
+    """Raises a `UserError` where `path` holds anything but an older folder of this kind, which may be replaced.
+
+    A file within it that its manifest does not list is not ours either.
+    """
     above = next((folder for folder in path.parents if folder.exists()), None)
     if above is not None and not above.is_dir():
         raise UserError(f"{path} must lie in a folder, but {above} is a file; write to another folder")
@@ -170,6 +178,11 @@ def refuse_foreign(path: Path, kind: str) -> None:
     if found != kind:
         raise UserError(
             f"{path} must be new or {_spoken(kind, 'older')}, but it is {_spoken(found)}; write to another folder"
+        )
+    if unlisted := _unlisted_files(path):
+        raise UserError(
+            f"{path} must hold only files that shelfrank wrote, since it is replaced, but {unlisted[0]} is not among "
+            "those of its manifest; move it away or write to another folder"
         )
 
 
@@ -208,6 +221,26 @@ def _writer_lock(path: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def _unlisted_files(path: Path) -> list[Path]:
+    """Files of a finished folder that its manifest does not list."""
+    listed = json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("files")
+    known = {MANIFEST, *(listed if isinstance(listed, dict) else ())}
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if (file.is_symlink() or not file.is_dir()) and file.relative_to(path).as_posix() not in known
+    )
+
+
+def _keep_unlisted_files(path: Path, draft: Path) -> None:
+    """Copies into the draft what somebody put into the older folder while the draft was written."""
+    for file in _unlisted_files(path) if _is_ours(path) else ():
+        kept = draft / file.relative_to(path)
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, kept, follow_symlinks=False)
 
 
 def _swap_into_place(draft: Path, path: Path) -> None:
@@ -277,6 +310,11 @@ def _sync_folder(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _anew(what: Path | str, kind: str) -> str:
+    """How to get a damaged folder again."""
+    return "export the run again" if kind == _EXPORTED else f"write {what} again"
 
 
 def _spoken(kind: str, adjective: str = "") -> str:

@@ -100,13 +100,15 @@ def train(
         config: The resolved config.
         out: The run's folder.
         resume: Resume from the last complete checkpoint of the same data and config, if there is one.
-        ignore_foreign: Start afresh where the checkpoint is of other data or another config, instead of refusing.
+        ignore_foreign: Start afresh where the checkpoint is of other data or another config, and replace a run of
+            another ranker or other data, instead of refusing.
 
     Returns:
         False where `out` already holds the result of the same inputs, and nothing was done.
 
     Raises:
-        UserError: Where the ranker is unknown, the data cannot be read, or the config does not fit the data.
+        UserError: Where the ranker is unknown, the data cannot be read, the config does not fit the data, or `out` is
+            a run of another ranker or other data.
     """
     spec = ranker_spec(name)
     prepared = PreparedData.open(prepared_path)
@@ -119,6 +121,8 @@ def train(
     group.agree(fingerprint(inputs), "data and config")
     if group.from_lead(is_current(out, KIND, inputs)):
         return False
+    if not ignore_foreign:
+        _refuse_other_run(out, name, prepared)
     checkpoint_folder = out.with_name(f".{out.name}.checkpoint")
     if group.leads:
         # Hours of training on damaged arrays cost more than reading every byte once.
@@ -154,6 +158,30 @@ def train(
     shutil.rmtree(checkpoint_folder, ignore_errors=True)
     group.wait()
     return True
+
+
+def _refuse_other_run(out: Path, name: str, prepared: PreparedData) -> None:
+    """Raises a `UserError` where `out` is a finished run of another ranker or of data elsewhere.
+
+    A run of the same ranker with other settings is replaced, and so is one whose data was prepared anew in its place,
+    since nothing can be done with it any more.
+    """
+    try:
+        manifest = read_manifest(out, KIND)
+    except UserError:
+        return
+    ranker, data = str(manifest.inputs["ranker"]), Path(manifest.info["prepared"])
+    ranker = RENAMED.get(ranker, ranker)
+    is_other_data = manifest.inputs["prepared"] != prepared.manifest.fingerprint
+    if ranker != name:
+        what = f"it is one of {ranker}"
+    elif is_other_data and data.resolve() != prepared.path.resolve():
+        what = f"it was trained on {data}"
+    else:
+        return
+    raise UserError(
+        f"{out} must be new or a run of {name} on {prepared.path}, but {what}; write to another folder, or remove it"
+    )
 
 
 def write_config(draft: Draft, name: str, config: ExperimentConfig) -> None:
