@@ -16,8 +16,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from typer.main import get_command
 
 from shelfrank import Bundle, __version__, cli, demo
+from shelfrank.cli.commands import HEADINGS
 from shelfrank.core.artifact import MANIFEST
 from shelfrank.rankers import RANKERS
 from small_log import small_tables, write_small_log
@@ -172,6 +174,14 @@ def test_as_a_module_in_a_process_of_its_own() -> None:
     assert missing.returncode == 2
     assert missing.stderr.startswith("error: no/such/log must be the folder of a search log")
     assert len(missing.stderr.splitlines()) == 1
+
+
+def test_help_lists_every_command_in_the_order_of_the_work(shelfrank: Callable[..., Told]) -> None:
+    listed = [name for names in HEADINGS.values() for name in names]
+    assert sorted(listed) == sorted(getattr(get_command(cli.app), "commands", {}))
+    lines = [line.strip("│ ") for line in shelfrank("--help").out.splitlines()]
+    assert [line.split()[0] for line in lines if line and line.split()[0] in listed] == listed
+    assert all(any(heading in line for line in lines) for heading in HEADINGS)
 
 
 def test_rankers_are_listed(shelfrank: Callable[..., Told]) -> None:

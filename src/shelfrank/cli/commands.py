@@ -1,17 +1,19 @@
 """The command line: every arrow of the pipeline is one command."""
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from shelfrank import __version__, api
 from shelfrank.cli.census import census
 from shelfrank.cli.config import config
-from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, settings_of, tell
+from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, called_as, settings_of, tell
 from shelfrank.cli.rankers import rankers_app
 from shelfrank.cli.reproduce import reproduce
 from shelfrank.cli.semantic import semantic_app
@@ -21,8 +23,33 @@ from shelfrank.cli.tune import tune_app
 from shelfrank.core.errors import UserError, os_sentence
 from shelfrank.core.progress import console
 
+HEADINGS: Mapping[str, tuple[str, ...]] = {
+    "From a log to a service, in this order": (
+        *("simulate", "import", "validate", "prepare", "train", "evaluate", "compare", "explain", "export", "serve"),
+    ),
+    "Rankers and settings": ("rankers", "describe", "config"),
+    "Text, labels and tuning": ("semantic", "relevance", "tune", "tune-fusion"),
+    "Records of runs, versions of bundles": ("card", "track", "bundles", "rollback"),
+    "Whole experiments": ("demo", "reproduce", "census"),
+}
+"""The commands as `--help` lists them, by heading."""
+
+
+class OrderedCommands(TyperGroup):
+    """The commands in the order of the work, whatever the order in which their files add them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        added = dict(self.commands)
+        self.commands = {name: added.pop(name) for names in HEADINGS.values() for name in names} | added
+        for heading, names in HEADINGS.items():
+            for name in names:
+                vars(self.commands[name])["rich_help_panel"] = heading
+
+
 app = typer.Typer(
     name="shelfrank",
+    cls=OrderedCommands,
     help="From a shop's search logs to a personalized, multi-task product ranker.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -200,7 +227,8 @@ def demo(
     result = api.run_demo(out=out, searches=searches, full=full)
     _show(result.comparison)
     if result.bundle:
-        console.print(f"to search as any customer: shelfrank serve {result.bundle}", highlight=False, soft_wrap=True)
+        line = f"{called_as()} serve {shlex.quote(str(result.bundle))}"
+        console.print(f"to search as any customer: {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def main() -> None:

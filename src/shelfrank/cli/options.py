@@ -1,6 +1,9 @@
 """What several commands share: their options, and how they tell what a step did."""
 
 import json
+import shlex
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
@@ -13,7 +16,10 @@ from shelfrank.config.base import assignments, merge
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import console
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the result; a finished one of the same inputs is kept.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", help="Folder of the result; a result of the same inputs is kept, an older one replaced."),
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with any keys of this step's config.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="One key; may be given again.")]
 Mlflow = Annotated[
@@ -47,6 +53,16 @@ def settings_of(step: Callable[..., Any], assign: Sequence[str] | None, **option
             nested = {part: nested}
         settings = merge(settings, nested)
     return settings
+
+
+def called_as() -> str:
+    """The command line's own name as a shell takes it here: with its path where the name alone is another or none."""
+    program = sys.argv[0]
+    if Path(program).name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m shelfrank"
+    found = shutil.which(Path(program).name)
+    is_on_path = found is not None and Path(found).resolve() == Path(program).resolve()
+    return Path(program).name if is_on_path else shlex.quote(program)
 
 
 def tell(result: Artifact, as_json: bool, facts: Callable[[Mapping[str, Any]], list[str]] = lambda _: []) -> None:
