@@ -1,11 +1,14 @@
 """The page of commands: it is up to date, and each example on it is a command line that parses."""
 
+import json
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 
 from shelfrank.cli.reference import EXAMPLES, PAGE_COMMAND, commands, commands_page
+from shelfrank.core import progress
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LINES = [example.line for examples in EXAMPLES.values() for example in examples]
@@ -35,6 +38,18 @@ def test_options_carry_their_choices_and_defaults() -> None:
     page = commands_page()
     assert "| `--preset` `default\\|paper` | `default` |" in page
     assert "| `--int8` / `--no-int8` | on |" in page
+
+
+def test_the_page_shows_progress_as_it_is_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shown,) = re.findall(r"```json\n(.*)\n```", commands_page())
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
+    with progress.progress("Training 1/10", total=9_000, unit="rows") as advance:
+        advance(4_096)
+    (written, done) = map(json.loads, capsys.readouterr().err.splitlines())
+    assert json.loads(shown) | {"per_s": 0, "seconds": 0} == written | {"per_s": 0, "seconds": 0}
+    assert done["event"] == "done"
 
 
 def called(line: str) -> tuple[str, object, list[str]]:

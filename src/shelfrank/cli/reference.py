@@ -193,6 +193,13 @@ Every step writes one folder that is complete or absent, with the hashes of its 
 inputs have not changed is skipped. Settings are YAML (`--config`) or `--set train.epochs=3`; an unknown key is an error
 that names the nearest one. [Settings](settings.md) lists all of them. `--json` prints the result for machines.
 
+Progress goes to standard error: on a terminal as a bar, elsewhere, as in CI or after `!` in a notebook, as one JSON
+line about every two seconds, of steps that take longer than that. `FORCE_COLOR=1` asks for the bar there too. A line:
+
+```json
+{"step": "Training 1/10", "event": "progress", "done": 4096, "total": 9000, "unit": "rows", "per_s": 910.2, "seconds": 4.5}
+```
+
 A run stores the path of its prepared data, and prepared data that of its log, as it was given: run later steps from the
 same folder, or give absolute paths. Only a bundle is self-contained."""
 
