@@ -33,7 +33,7 @@ _WIDTH = 100
 
 
 @dataclass(frozen=True)
-class Row:
+class SettingRow:
     """A setting with the value that a step takes by default.
 
     Attributes:
@@ -58,8 +58,8 @@ class StepSettings:
     """
 
     title: str
-    rows: list[Row]
-    search_rows: list[Row]
+    rows: list[SettingRow]
+    search_rows: list[SettingRow]
 
     def as_yaml(self) -> str:
         """YAML that `--config` takes, with each setting's type and meaning as comments."""
@@ -143,8 +143,8 @@ def settings_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(model: type[BaseModel], values: Mapping[str, Any]) -> list[Row]:
-    rows: list[Row] = []
+def _rows(model: type[BaseModel], values: Mapping[str, Any]) -> list[SettingRow]:
+    rows: list[SettingRow] = []
     off: list[str] = []
     for setting in settings_of(model):
         parent: Any = values
@@ -152,15 +152,15 @@ def _rows(model: type[BaseModel], values: Mapping[str, Any]) -> list[Row]:
         for section in sections:
             parent = parent.get(section) if isinstance(parent, Mapping) else None
         if isinstance(parent, Mapping) and name in parent:
-            rows.append(Row(setting, parent[name], off=False))
+            rows.append(SettingRow(setting, parent[name], off=False))
             if setting.section is not None and parent[name] is None:
                 off.append(f"{setting.path}.")
         elif setting.path.startswith(tuple(off)):
-            rows.append(Row(setting, setting.default, off=True))
+            rows.append(SettingRow(setting, setting.default, off=True))
     return rows
 
 
-def _yaml_lines(rows: list[Row]) -> Iterator[str]:
+def _yaml_lines(rows: list[SettingRow]) -> Iterator[str]:
     for row in rows:
         *sections, name = row.setting.path.split(".")
         start = ("# " if row.off else "") + "  " * len(sections)
@@ -180,7 +180,7 @@ def _flow(value: Any) -> str:
     return yaml.safe_dump([value], default_flow_style=True, sort_keys=False, width=10**6).strip()[1:-1]
 
 
-def _facts(row: Row) -> dict[str, Any]:
+def _facts(row: SettingRow) -> dict[str, Any]:
     return {
         "default": row.value,
         "type": row.setting.values if row.setting.section is None else "section, or null",
@@ -188,7 +188,7 @@ def _facts(row: Row) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[Row]) -> list[str]:
+def _table(rows: list[SettingRow]) -> list[str]:
     lines = ["| key | default | type | meaning |", "|---|---|---|---|"]
     for row in rows:
         is_section = row.setting.section is not None

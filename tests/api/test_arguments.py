@@ -161,7 +161,7 @@ def test_a_wrong_call_is_one_sentence(call: Any, said: str, tmp_path: Path) -> N
 def test_what_the_system_says_of_files_is_one_sentence(tmp_path: Path, make_log: Any) -> None:
     log = make_log(20)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(sr.UserError, match=r"x must lie in a folder, but .*file is a file"):
+    with pytest.raises(sr.UserError, match=r"x must be in a folder, but .*file is a file"):
         sr.prepare(log, out=tmp_path / "file" / "x")
     with pytest.raises(sr.UserError, match="the system says: File name too long"):
         sr.prepare(log, out=tmp_path / ("x" * 300))

@@ -21,7 +21,7 @@ def test_a_bundle_ranks_golden_pages_in_their_order(steps: Steps) -> None:
     golden = load_requests(BundleStore(bundle.path).open().path)
     assert golden
     for request in golden:
-        asked = request.asked
+        asked = request.page
         page = bundle.rank(
             query=asked.query,
             candidates=list(asked.product_ids),

@@ -131,7 +131,7 @@ def test_products_that_a_bundle_does_not_know_have_one_score_on_any_page(
     if precision not in Spec.load(folder).precisions:
         pytest.skip("trees have one precision")
     bundle = Bundle.open(folder, precision)
-    known = load_requests(folder)[0].asked.product_ids
+    known = load_requests(folder)[0].page.product_ids
     for n in range(2, 71):
         ids = [f"new {i}" for i in range(n)]
         for place, product in enumerate(known[: n % 4]):
@@ -235,7 +235,7 @@ def test_cold_products_have_the_vector_of_no_text(exported: Callable[..., Path])
     folder = exported("mmoe_dcn_v2_text_cross")
     bundle = Bundle.open(folder)
     assert bundle.matching is not None
-    asked = load_requests(folder)[0].asked
+    asked = load_requests(folder)[0].page
     strange = type(asked)(query="☃", product_ids=["nobody", asked.product_ids[0]], customer_id="x", ts_us=asked.ts_us)
     scored = bundle.score(strange)
     assert scored.rows.products is not None
@@ -275,7 +275,7 @@ def test_the_semantic_score_of_a_new_query_is_that_of_its_model(
         np.testing.assert_allclose(bundle.semantic.vector(query)[0], embedding.astype(np.float32), atol=1e-3)
         np.testing.assert_array_equal(bundle.semantic_vector(query), embedding.astype(np.float32))
     assert bundle.semantic_vector("  ") is None
-    asked = replace(load_requests(folder)[0].asked, query="small blue lamp")
+    asked = replace(load_requests(folder)[0].page, query="small blue lamp")
     assert "small blue lamp" not in queries
     passes = [each.misses for each in (bundle.matching, bundle.semantic) if each is not None]
     bundle.score(asked)

@@ -69,7 +69,7 @@ def test_float32_serves_in_place_of_wrong_eight_bits(damage: Callable[[Path], No
     bundle, fallback = open_checked(version, "int8")
     assert bundle.precision == "fp32"
     assert fallback
-    asked = load_requests(version)[0].asked
+    asked = load_requests(version)[0].page
     np.testing.assert_array_equal(bundle.score(asked).scores, exact.score(asked).scores)
     assert open_checked(version, "fp32")[1] is None
 
@@ -80,7 +80,7 @@ def test_graphs_that_were_wrong_at_export_are_measured_against_the_run(version: 
     file = version / "golden" / "requests.json"
     plain = json.loads(file.read_text(encoding="utf-8"))
     for each, request in zip(plain, load_requests(version), strict=True):
-        each["expected"]["int8"] = np.asarray(wrong.score(request.asked).scores).tolist()
+        each["expected"]["int8"] = np.asarray(wrong.score(request.page).scores).tolist()
     file.write_text(json.dumps(plain), encoding="utf-8")
     with pytest.raises(UserError, match=rf"to {RUN_TOLERANCE['int8']:g} in int8, but rows of its run are off by"):
         check_golden(wrong, version)

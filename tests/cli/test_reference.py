@@ -45,8 +45,8 @@ def test_the_page_shows_progress_as_it_is_written(
 ) -> None:
     (shown,) = re.findall(r"```json\n(.*)\n```", commands_page())
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.0)
-    with progress.progress("Training 1/10", total=9_000, unit="rows") as advance:
-        advance(4_096)
+    with progress.progress("Training 1/10", total=900, unit="rows") as advance:
+        advance(410)
     (written, done) = map(json.loads, capsys.readouterr().err.splitlines())
     assert json.loads(shown) | {"per_s": 0, "seconds": 0} == written | {"per_s": 0, "seconds": 0}
     assert done["event"] == "done"

@@ -339,7 +339,7 @@ def test_kinds_have_their_articles(kind: str, said: str, tmp_path: Path) -> None
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with (
-        pytest.raises(UserError, match=r"x must lie in a folder, but .*file is a file; write to another folder"),
+        pytest.raises(UserError, match=r"x must be in a folder, but .*file is a file; write to another folder"),
         publish(tmp_path / "file" / "sub" / "x", "run", {}),
     ):
         pass

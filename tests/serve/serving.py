@@ -58,7 +58,7 @@ def wait_until(holds: Any) -> None:
 
 def golden_page(bundle: Path, number: int = 0) -> PageRequest:
     """A page of the log with at least six candidates."""
-    pages = [each.asked for each in load_requests(BundleStore(bundle).open().path)]
+    pages = [each.page for each in load_requests(BundleStore(bundle).open().path)]
     return pages[number]
 
 

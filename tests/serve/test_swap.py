@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from damaged_graph import damage_scales
 from shelfrank.bundle.export import ExportSettings, export
-from shelfrank.bundle.loaded import Bundle, Scored
+from shelfrank.bundle.loaded import Bundle, ScoredPage
 from shelfrank.bundle.store import CURRENT, BundleStore
 from shelfrank.core.artifact import Draft, write_atomic
 from shelfrank.core.errors import UserError
@@ -113,7 +113,7 @@ def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
     old: list[weakref.ref[Any]] = []
     score = Bundle.score
 
-    def held(bundle: Bundle, asked: PageRequest) -> Scored:
+    def held(bundle: Bundle, asked: PageRequest) -> ScoredPage:
         if not old:
             old.extend(weakref.ref(part) for part in (bundle, bundle.features, bundle.scorer, bundle.matching))
             begun.set()

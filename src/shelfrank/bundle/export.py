@@ -58,7 +58,6 @@ from shelfrank.text.scores import SemanticScores
 
 EXPORT_VERSION = 5
 """Part of every version's inputs: raise it when the same run gives another bundle."""
-SEMANTIC_FEATURE = "semantic_score"
 MODELS = {"shown_order": "position", "popularity": "rates", "xgboost": "xgboost", "lambdamart": "lambdamart"}
 """The scorer of a ranker in the service, a name in `SCORERS`; every other ranker is a network."""
 RUN_FILES = ("weights.safetensors", "text_model.json", "model.txt", "model.ubj", "config.yaml")

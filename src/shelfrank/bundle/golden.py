@@ -79,17 +79,17 @@ class GoldenRequest:
     """One page as a caller sends it.
 
     Attributes:
-        asked: The page request.
+        page: The page request.
         expected: By precision, a score per candidate and task.
     """
 
-    asked: PageRequest
+    page: PageRequest
     expected: dict[Precision, list[list[float]]]
 
 
 def save_requests(folder: Path, requests: list[GoldenRequest]) -> None:
     """Writes the requests."""
-    plain = [{"asked": asdict(request.asked), "expected": request.expected} for request in requests]
+    plain = [{"asked": asdict(request.page), "expected": request.expected} for request in requests]
     (folder / REQUESTS).write_text(json.dumps(plain, indent=1), encoding="utf-8")
 
 
@@ -149,7 +149,7 @@ def check_golden(bundle: Bundle, folder: Path) -> float:
     from_run = _gap(rows.scores(bundle), rows.expected)
     gaps = [("rows of its run", from_run, RUN_TOLERANCE[bundle.precision])]
     for number, request in enumerate(load_requests(folder)):
-        scores = bundle.score(request.asked).scores
+        scores = bundle.score(request.page).scores
         expected = np.array(request.expected[bundle.precision]).reshape(scores.shape)
         gaps.append((f"request {number}", _gap(scores, expected), TOLERANCE[bundle.precision]))
     for what, gap, tolerance in gaps:

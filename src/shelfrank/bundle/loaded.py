@@ -27,7 +27,7 @@ CACHED_QUERIES = 4096
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredPage:
     """A page with its scores.
 
     Attributes:
@@ -117,7 +117,7 @@ class Bundle:
             product_vectors=vectors,
         )
 
-    def score(self, request: PageRequest) -> Scored:
+    def score(self, request: PageRequest) -> ScoredPage:
         """Computes the features of a page, then its scores."""
         page = self.features.page(request, self.semantic_vector(request.query))
         read = {each.name for each in self.spec.request_features}
@@ -126,7 +126,7 @@ class Bundle:
         position = np.arange(1, n_rows + 1) if request.positions is None else np.asarray(request.positions)
         return self._score(request.query, page, position)
 
-    def score_neutrally(self, request: PageRequest, scored: Scored, mode: Neutral) -> Scored:
+    def score_neutrally(self, request: PageRequest, scored: ScoredPage, mode: Neutral) -> ScoredPage:
         """Scores the same page for a neutral customer; see `Split.neutral`.
 
         Args:
@@ -139,11 +139,11 @@ class Bundle:
         """
         return self._score(request.query, scored.page.neutral(mode), scored.rows.position)
 
-    def _score(self, query: str, page: Page, position: Int[np.ndarray, " rows"]) -> Scored:
+    def _score(self, query: str, page: Page, position: Int[np.ndarray, " rows"]) -> ScoredPage:
         rows = self.rows(
             self.features.spelling.query(query), page.numerical, page.categorical, page.product_idx, position
         )
-        return Scored(page, rows, self.scorer.score(rows))
+        return ScoredPage(page, rows, self.scorer.score(rows))
 
     def rows(
         self,

@@ -68,7 +68,7 @@ class QueryGraph(nn.Module):
         return self.pool(self.frozen(input_ids=ids).last_hidden_state)
 
     def pool(self, hidden: Tensor) -> Tensor:
-        """The same from what the frozen layers give, `[1, tokens, d]`."""
+        """The same from the frozen layers' output, `[1, tokens, d]`."""
         return self.trained([Bucket(hidden.to(self.rounded).float(), None)])
 
 
@@ -182,7 +182,7 @@ def export_semantic_encoder(encoder: TextEncoder, out: Path) -> None:
 
 
 def export_shared_encoder(graph: SharedGraph, out: Path) -> None:
-    """Writes the graph that gives both vectors of a query: the network's, then that of the semantic score.
+    """Writes the graph that computes both vectors of a query: the network's, then the semantic score's.
 
     Args:
         graph: The graph.
@@ -193,14 +193,13 @@ def export_shared_encoder(graph: SharedGraph, out: Path) -> None:
 
 
 def quantize(graph: Path, out: Path) -> None:
-    """Writes a graph whose large matrix products and tables are in 8-bit integers, products scaled anew for every row.
+    """Writes a graph whose large matrix products and tables are in 8-bit integers, with a scale per row.
 
-    What is small beside the largest product stays in float32: gates and outputs, which cost next to nothing there and
-    move scores the most.
+    Products much smaller than the largest stay in float32: gates and outputs, which cost little and change scores most.
 
     Numerics: crossed features have heavy tails, 50 times the median and more. With one scale for a page, as the library
-    has it, one outlier takes the precision of all rows; with one for each row it takes that of its own. Weights are
-    unsigned, as what they are multiplied with is: without VNNI, processors add two products of signed and unsigned
+    has it, one outlier takes the precision of all rows; with one per row it takes its own row's only. Weights are
+    unsigned like their inputs: without VNNI, processors add two products of signed and unsigned
     bytes in 16 bits, where large ones are clipped. Unsigned bytes are widened first, so sums are exact everywhere.
 
     Args:

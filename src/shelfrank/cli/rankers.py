@@ -37,7 +37,7 @@ def train(
     assign: Set = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
     device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="What trains and scores.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last complete checkpoint.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the last complete checkpoint.")] = False,
     mlflow: Mlflow = False,
     as_json: AsJson = False,
 ) -> None:
@@ -94,7 +94,7 @@ def explain(
     ] = "mean",
     as_json: AsJson = False,
 ) -> None:
-    """Tells why a run puts a page's first products first: feature by feature, and the gates."""
+    """Explains the order of a page's first products by feature, with the gates of the mixture."""
     found = api.explain(run_folder, search=search, split=split, top=top, baseline=baseline)
     lines = found.lines(task)
     typer.echo(json.dumps(found.as_dict()) if as_json else "\n".join(lines))

@@ -15,7 +15,7 @@ PAGE_COMMAND = "python -m shelfrank.cli.reference > docs/commands.md"
 
 
 @dataclass(frozen=True)
-class Example:
+class CommandExample:
     """A line of the overview.
 
     Attributes:
@@ -29,156 +29,156 @@ class Example:
     guide: str | None = None
 
 
-EXAMPLES: dict[str, list[Example]] = {
+EXAMPLES: dict[str, list[CommandExample]] = {
     "Logs": [
-        Example(
+        CommandExample(
             "shelfrank simulate --out logs/shop --searches 45000",
             "simulates the log of a shop with known truth",
             "storefront.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank import custom mapping.yaml --out logs/mine",
             "imports your own Parquet or CSV files",
             "your_own_data.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank import ubi exported/ --out logs/ubi",
             "imports OpenSearch User Behavior Insights 1.3.0",
             "ubi.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank import trivago train.csv.gz --out logs/trivago",
             "imports the RecSys Challenge 2019 data",
             "trivago.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank import kuaisearch KuaiSearch/ --out logs/kuaisearch",
             "imports KuaiSearch, whose positions and clock times are synthetic",
             "kuaisearch.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank import bestbuy train.csv.gz --out logs/bestbuy",
             "imports the ACM hackathon's Best Buy clicks, with sampled negatives",
             "bestbuy.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank import homedepot home-depot/ --out logs/homedepot",
             "imports Home Depot's judged queries: grades, no labels",
             "homedepot.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank validate logs/mine",
             "lists every violation of the data contract, with counts and example keys",
             "your_own_data.md",
         ),
     ],
     "Features and labels": [
-        Example(
+        CommandExample(
             "shelfrank semantic train logs/mine --out model",
             "fine-tunes a text model on the log's queries and chosen products",
             "semantic.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank semantic score logs/mine --set model=model --out scores",
             "embeds queries and products, and scores every pair",
             "semantic.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank prepare logs/mine --semantic scores --out prepared",
             "splits, samples, computes point-in-time features and labels, encodes",
             "prepare.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank prepare logs/mine --engine spark --out prepared",
             "does the same on a Spark cluster",
             "spark.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank relevance prepared --log logs/shop --out agreement",
             "compares relevance labels with the true grades of a simulated shop",
             "relevance.md",
         ),
     ],
     "Training": [
-        Example(
+        CommandExample(
             "shelfrank train prepared --ranker mmoe_dcn_v2 --out runs/mmoe_dcn_v2",
             "trains one ranker; `--resume` continues after a kill",
             "models.md",
         ),
-        Example(
+        CommandExample(
             "torchrun --nproc-per-node 4 -m shelfrank train prepared --ranker mmoe_dcn_v2 --out runs/mmoe_dcn_v2",
             "trains with several processes or machines",
             "distributed.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank tune prepared --ranker mmoe_dcn_v2 --out tuned",
             "searches for task weights or sizes on the validation split, and draws the trade-off",
             "tune.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank tune-fusion runs/mmoe_dcn_v2 --out fused",
             "searches for the weights that fuse the scores of a finished run",
             "tune.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank rankers", "lists the rankers: simple orders, trees and every network of the paper", "models.md"
         ),
-        Example(
+        CommandExample(
             "shelfrank describe mmoe_ftt --preset paper",
             "counts a network's parameters box by box, beside the paper's count",
             "models.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank config train --ranker mmoe_dcn_v2",
             "prints the settings that a step reads, as YAML to edit",
             "settings.md",
         ),
     ],
     "Figures": [
-        Example(
+        CommandExample(
             "shelfrank evaluate runs/mmoe_dcn_v2 --out evals/mmoe_dcn_v2",
             "measures AUC, MRR@K, NDCG@K and Personalization Degree, with intervals",
             "results.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank compare evals/shown_order evals/mmoe_dcn_v2 --baseline shown_order --out comparison",
             "computes paired differences to a baseline and writes the report page",
             "results.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank explain runs/mmoe_dcn_v2 --search SEARCH_ID",
             "explains the order of one page, and what personalization changed",
             "explain.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank card runs/mmoe_dcn_v2 evals/mmoe_dcn_v2 --out card",
             "writes a model card: data, use, figures by segment, limits",
             "model_card.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank track runs/mmoe_dcn_v2 evals/mmoe_dcn_v2 --uri mlruns",
             "logs a run to MLflow",
             "tracking.md",
         ),
     ],
     "Serving": [
-        Example(
+        CommandExample(
             "shelfrank export runs/mmoe_dcn_v2 --out bundle",
             "writes what serves: ONNX graphs, product vectors, feature tables, golden pages",
             "serving.md",
         ),
-        Example("shelfrank bundles bundle", "lists the versions of a bundle", "serving.md"),
-        Example("shelfrank rollback bundle", "points a bundle at an older version", "serving.md"),
-        Example("shelfrank serve bundle", "ranks over HTTP, with a page to search as any shopper", "serving.md"),
+        CommandExample("shelfrank bundles bundle", "lists the versions of a bundle", "serving.md"),
+        CommandExample("shelfrank rollback bundle", "points a bundle at an older version", "serving.md"),
+        CommandExample("shelfrank serve bundle", "ranks over HTTP, with a page to search as any shopper", "serving.md"),
     ],
     "The whole path, and the paper": [
-        Example("shelfrank demo --out demo", "runs every step on a simulated shop", "results.md"),
-        Example(
+        CommandExample("shelfrank demo --out demo", "runs every step on a simulated shop", "results.md"),
+        CommandExample(
             "shelfrank reproduce all --budget small",
             "makes the paper's Tables 1-5 beside its figures, and judges its claims",
             "reproduce.md",
         ),
-        Example(
+        CommandExample(
             "shelfrank census census/ --out census-out",
             "compares MMoE, shared bottom and single task on the MMoE paper's own data",
             "census.md",
@@ -197,7 +197,7 @@ Progress goes to standard error: on a terminal as a bar, elsewhere, as in CI or 
 line about every two seconds, of steps that take longer than that. `FORCE_COLOR=1` asks for the bar there too. A line:
 
 ```json
-{"step": "Training 1/10", "event": "progress", "done": 4096, "total": 9000, "unit": "rows", "per_s": 910.2, "seconds": 4.5}
+{"step": "Training 1/10", "event": "progress", "done": 410, "total": 900, "unit": "rows", "per_s": 91.1, "seconds": 4.5}
 ```
 
 A run stores the path of its prepared data, and prepared data that of its log, as it was given: run later steps from the

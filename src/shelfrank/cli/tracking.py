@@ -1,4 +1,4 @@
-"""What is told of a finished run: `shelfrank track` to MLflow, `shelfrank card` to whoever may use the model."""
+"""The records of a finished run: `shelfrank track` logs to MLflow, `shelfrank card` writes its model card."""
 
 import json
 from pathlib import Path

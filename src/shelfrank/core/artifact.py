@@ -167,7 +167,7 @@ def refuse_foreign(path: Path, kind: str) -> None:
     """
     above = next((folder for folder in path.parents if folder.exists()), None)
     if above is not None and not above.is_dir():
-        raise UserError(f"{path} must lie in a folder, but {above} is a file; write to another folder")
+        raise UserError(f"{path} must be in a folder, but {above} is a file; write to another folder")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     if not _is_ours(path):
@@ -214,7 +214,7 @@ def _writer_lock(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(busy) from error
-        # The last writer may have removed the file after it was opened here; a lock on it would hold nobody off.
+        # The last writer may have removed the file after it was opened here; a lock on it would exclude no other writer.
         if not lock.exists() or not os.path.samestat(lock.stat(), os.fstat(file.fileno())):
             raise UserError(busy)
         try:
@@ -235,7 +235,7 @@ def _unlisted_files(path: Path) -> list[Path]:
 
 
 def _keep_unlisted_files(path: Path, draft: Path) -> None:
-    """Copies into the draft what somebody put into the older folder while the draft was written."""
+    """Copies files that were added to the older folder while the draft was written."""
     for file in _unlisted_files(path) if _is_ours(path) else ():
         kept = draft / file.relative_to(path)
         if not kept.exists():

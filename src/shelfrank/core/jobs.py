@@ -43,7 +43,7 @@ class Job:
     """A piece of work.
 
     Attributes:
-        id: Its name, unique in its stage; also that of its folder.
+        id: Name, unique in its stage; its folder has the same name.
         cost: Its work in any unit, at most; for progress.
         params: Its parameters.
     """

@@ -15,7 +15,7 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
     Args:
         function: The function; it should spend its time outside the interpreter's lock, as NumPy does.
         items: Taken one by one as threads become free.
-        threads: How many work.
+        threads: Number of threads.
 
     Yields:
         The results in the items' order.

@@ -31,7 +31,7 @@ noticed at once, by its connections."""
 
 @dataclass(frozen=True)
 class Processes:
-    """Who works together.
+    """The processes that do one step together.
 
     Attributes:
         rank: This process, from 0.
@@ -45,7 +45,7 @@ class Processes:
 
     @property
     def leads(self) -> bool:
-        """Whether this is the process that writes folders and talks to people."""
+        """Whether this is the process that writes folders and prints."""
         return self.rank == 0
 
     def add_up(self, tensor: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ def _let_go_of_the_group(error: BaseException | None) -> None:
 
 
 def _is_told(store: Any) -> bool:
-    """Whether another process has already said why all of them end; this one has now, too."""
+    """Whether another process has already printed why all of them end; records that this one prints it now."""
     with contextlib.suppress(RuntimeError):  # the store may have ended with the process that held it
         return store.add(f"told-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) > 1
     return False

@@ -47,7 +47,7 @@ RESERVED_COLUMNS = frozenset(
 
 
 class Side(StrEnum):
-    """Whom a feature describes; Personalization Degree neutralises the `customer` side."""
+    """What a feature describes; Personalization Degree neutralises the `customer` side."""
 
     CUSTOMER = "customer"
     QUERY = "query"
@@ -78,7 +78,7 @@ class Feature(BaseModel):
 
     Attributes:
         name: The column's name.
-        side: Whom it describes.
+        side: What it describes.
         kind: How it is encoded.
         unit: Unit of a numerical feature, for people to read.
         default: The value that stands for a missing one; None leaves the choice to the encoder.

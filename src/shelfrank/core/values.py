@@ -353,7 +353,7 @@ def _float_name(type_: pa.DataType) -> str:
 
 def _python_values(values: pa.Array) -> list[Any]:
     if pa.types.is_float16(values.type) or pa.types.is_float32(values.type):
-        # 0.1 in 32 bits is 0.1 for who wrote it, and 0.10000000149 only where it is widened.
+        # 0.1 in 32 bits is 0.1 to its author, and 0.10000000149 only where it is widened.
         texts = (None if each is None else str(np.float32(each)) for each in values.cast(pa.float32()).to_pylist())
         return [None if text is None else float(text) for text in texts]
     return values.to_pylist()

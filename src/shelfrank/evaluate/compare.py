@@ -170,7 +170,7 @@ def compare_with_shown_order(run: Run, evaluation: Evaluation) -> dict[str, Any]
 
     Returns:
         As `compare_scored`; the shown order comes first and is the baseline. It is absent where the run is one of it,
-        and where the log's positions are not those of a page that somebody saw.
+        and where the log's positions are not those of a page that was shown.
 
     Raises:
         UserError: Where the data is no longer what was evaluated.

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 EMBEDDING_STD = 0.1
-"""How far apart categories begin for most bottoms."""
+"""Standard deviation of initial embeddings for most bottoms."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class TabularInputs(nn.Module):
     Args:
         category_sizes: Codes of each feature.
         d_embedding: Width of each embedding.
-        std: How far apart categories begin.
+        std: Standard deviation of the initial embeddings.
     """
 
     starts: Tensor

@@ -12,7 +12,7 @@ from shelfrank.nn.batch_norm import BatchNorm
 
 
 class Dense(nn.Sequential):
-    """Hidden layers, each Linear, batch normalisation where wanted, ReLU, dropout (Paper: Sec. 3.3, Eq. (7)).
+    """Hidden layers, each Linear, optional batch normalisation, ReLU, dropout (Paper: Sec. 3.3, Eq. (7)).
 
     Unstated: normalisation. The paper names none; without it a log of less than millions of rows trains slowly.
     """

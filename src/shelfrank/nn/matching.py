@@ -29,7 +29,7 @@ class RowTexts:
     """The texts of some rows, each different text once.
 
     Attributes:
-        texts: Buckets that the trained layers have yet to read, or the texts' finished vectors.
+        texts: Buckets that the trained layers have yet to encode, or the texts' finished vectors.
         query: Which text is the row's query, counted through the buckets.
         product: Which one is its product's document.
     """
@@ -43,7 +43,7 @@ class TrainedLayers(nn.Module):
     """The encoder's last layers, which are trained, and max pooling over tokens (Paper: Sec. 3.3, Eq. (3)).
 
     Args:
-        layers: Encoder layers that take hidden states and an additive mask, as those of BERT do; none is fine.
+        layers: Encoder layers that take hidden states and an additive mask, as those of BERT do; may be empty.
         d: Width of a token's vector.
     """
 
@@ -67,7 +67,7 @@ class TrainedLayers(nn.Module):
         for layer in self.layers:
             hidden = layer(hidden, additive)
         if mask is not None:
-            # Paper: Eq. (3) pools over the text; padding is none of it.
+            # Paper: Eq. (3) pools over the text's tokens, so padding is masked.
             hidden = hidden.masked_fill(~mask[:, :, None], -torch.inf)
         return hidden.amax(dim=1).float()
 
@@ -124,7 +124,7 @@ class TextMatching(nn.Module):
         self.norm = BatchNorm(self.d_out, group) if batch_norm else nn.Identity()
 
     def forward(self, rows: RowTexts) -> Float[Tensor, "rows d_out"]:
-        """Reads the texts that are not read yet, and compares each row's two."""
+        """Encodes the texts that have no vector yet, and compares each row's query and product."""
         vectors = rows.texts if isinstance(rows.texts, Tensor) else self.trained(rows.texts)
         return self.compare(vectors[rows.query], vectors[rows.product])
 

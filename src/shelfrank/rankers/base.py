@@ -19,7 +19,7 @@ class Fitted:
     """The result of fitting, for the report.
 
     Attributes:
-        curve: One record per epoch or round that was looked at.
+        curve: One record per evaluated epoch or round.
         choices: Each choice and its reason, for people.
         parameters: Trainable parameters by part; None for a model that has none.
         seconds: Wall time of the fitting itself.
@@ -39,7 +39,7 @@ class Ranker(ABC):
     Attributes:
         learned: Whether it has anything to learn.
         uses_features: Whether it scores by the features, so that neutral customers can change its order.
-        learns_together: Whether several processes share its `fit`; of another only the first process learns.
+        learns_together: Whether several processes share its `fit`; otherwise the first process fits alone.
     """
 
     learned: bool = True
@@ -48,16 +48,16 @@ class Ranker(ABC):
 
     @abstractmethod
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
-        """Learns. Only `train` is learned from; `valid` decides when to stop."""
+        """Fits to `train`; `valid` decides when to stop."""
 
     @abstractmethod
     def score(self, rows: Split) -> Float32[ndarray, "rows n_tasks"]:
-        """One score per task and row, higher is better; only the order within a search need mean anything."""
+        """One score per task and row, higher is better; comparable within a search only."""
 
     @property
     @abstractmethod
     def scored_tasks(self) -> tuple[str, ...]:
-        """The tasks that it was made to predict, and whose AUC therefore means something."""
+        """The tasks that it predicts, for which AUC is defined."""
 
     @property
     @abstractmethod

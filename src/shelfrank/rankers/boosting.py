@@ -1,4 +1,4 @@
-"""What both boosting libraries need to train: the interface of tree rankers, matrices with hidden values, notes."""
+"""Shared by both boosting libraries: the interface of tree rankers, matrices with hidden values, notes."""
 
 from abc import abstractmethod
 
@@ -11,7 +11,7 @@ from shelfrank.rankers.base import Ranker
 from shelfrank.rankers.trees import feature_matrix
 
 FEW_TREES = 3
-"""Fewer trees than this hardly learned anything, and the run says so."""
+"""Below this number of trees the run notes that boosting stopped too early."""
 
 
 class TreeRanker(Ranker):
@@ -39,7 +39,7 @@ def training_matrix(
 
 
 def kept_trees(kept: int, grown: int, settings: str, n_rounds: int) -> list[str]:
-    """How many trees a model keeps, for people, and a note where that says that boosting stopped too early or too late.
+    """How many trees a model keeps, for people, with a note where boosting stopped too early or at its limit.
 
     Args:
         kept: Trees of the model.

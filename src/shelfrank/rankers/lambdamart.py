@@ -44,7 +44,7 @@ class LambdaMART(TreeRanker):
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:
-        """Every task: one order serves all."""
+        """Every task: one score orders all."""
         return self.problem.tasks
 
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
@@ -124,7 +124,7 @@ class LambdaMART(TreeRanker):
     def shap_values(
         self, features: Float32[np.ndarray, "rows n_features"]
     ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
-        """TreeSHAP, as the library has it."""
+        """The library's TreeSHAP."""
         values = self.trees.contributions(features)
         return values[:, :-1], values[:, -1]
 

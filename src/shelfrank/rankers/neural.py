@@ -135,7 +135,7 @@ class NeuralRanker(Ranker):
             (folder / TEXT_MODEL).write_text(json.dumps(about), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Restores the weights; ones of another shape, or made with another text encoder, are a `UserError`."""
+        """Restores the weights; weights of another shape or text encoder are a `UserError`."""
         if self.texts is not None:
             about = json.loads((folder / TEXT_MODEL).read_text(encoding="utf-8"))
             if about["fingerprint"] != self.texts.encoder.fingerprint:
@@ -174,7 +174,7 @@ def require_memory(model: MultiTaskRanker) -> None:
 
 
 def memory_bytes() -> int:
-    """The memory of this machine, or the limit of its container where that is less."""
+    """The machine's memory, or its container's limit if lower."""
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # Without a limit the file says "max"; on other systems there is none.
     with contextlib.suppress(OSError, ValueError):

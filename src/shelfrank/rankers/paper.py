@@ -1,4 +1,4 @@
-"""The rows of the paper's Table 2: sizes that come near to their parameter counts, and these counts."""
+"""The rows of the paper's Table 2: their parameter counts, and sizes that approximate them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Every ranker by its name, with the settings that make it and that it reads."""
+"""Every ranker by its name, with the settings that define it and those it reads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -164,7 +164,7 @@ def _refuse_other_run(out: Path, name: str, prepared: PreparedData) -> None:
     """Raises a `UserError` where `out` is a finished run of another ranker or of data elsewhere.
 
     A run of the same ranker with other settings is replaced, and so is one whose data was prepared anew in its place,
-    since nothing can be done with it any more.
+    since no later step can use it.
     """
     try:
         manifest = read_manifest(out, KIND)

@@ -1,4 +1,4 @@
-"""Rankers with nothing to learn: what any model must beat."""
+"""Rankers that learn nothing: the baselines that any model must beat."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class Fixed(Ranker):
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:
-        """Every task: the score is the same guess for all."""
+        """Every task: all have the same score."""
         return self.tasks
 
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
@@ -40,12 +40,12 @@ class ShownOrder(Fixed):
     """The order that the shop showed."""
 
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
-        """The higher the position on the page, the higher the score."""
+        """The negative position: products at the top score highest."""
         return np.repeat(-rows.position.astype(np.float32)[:, None], len(self.tasks), axis=1)
 
 
 class Popularity(Fixed):
-    """The product's smoothed rate of each task's outcome so far, whatever the query and the customer."""
+    """The product's smoothed rate of each task's outcome so far, regardless of query and customer."""
 
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
         """Learns nothing; data without the products' rates is a `UserError` here rather than at scoring."""

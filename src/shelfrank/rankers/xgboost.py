@@ -22,7 +22,7 @@ from shelfrank.train.checkpoint import Checkpoints
 COVER, ROWS = "cover", "training_rows"
 """Attribute of a model, and its value where each node's cover is its number of training rows."""
 BLOCK_ROWS = 1 << 16
-"""Training rows whose leaves are looked up at once."""
+"""Training rows per batch of leaf look-ups."""
 NO_ROWS = 1e-6
 """Cover of a leaf that no training row reaches, so that shares of covers are defined everywhere."""
 
@@ -123,7 +123,7 @@ class XGBoost(TreeRanker):
     def shap_values(
         self, features: Float32[np.ndarray, "rows n_features"]
     ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
-        """TreeSHAP of the library, on covers that are numbers of training rows.
+        """The library's TreeSHAP, with the number of training rows as each node's cover.
 
         Differs: the library weighs a node by the sum of its rows' hessians p (1 - p), so that rows of which it is sure
         hardly count, and measures from a mean that is not the training rows'. A model of an earlier version, whose

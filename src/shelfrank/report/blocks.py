@@ -62,7 +62,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Card:
-    """A conclusion for one task: a figure, what it says and of whom, and its sentences."""
+    """A conclusion for one task: a figure, its ranker, its caption and its sentences."""
 
     heading: str
     figure: str

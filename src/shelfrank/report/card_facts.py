@@ -34,7 +34,7 @@ MAX_EPOCHS = 30
 """With more, the table of the curve holds the first, the kept and the last one."""
 
 
-class Columns(NamedTuple):
+class MeasureColumns(NamedTuple):
     """Names of the columns that the ranker may read."""
 
     numbers: list[str]
@@ -138,10 +138,10 @@ class Facts:
         return ranker_spec(self.run.name).build is NeuralRanker
 
     @property
-    def columns(self) -> Columns:
+    def columns(self) -> MeasureColumns:
         """The columns that the ranker may read."""
         config = self.run.config
-        return Columns(
+        return MeasureColumns(
             *(
                 [c.name for c in some if c.side not in config.exclude_sides and c.name not in config.exclude_features]
                 for some in (self.prepared.numerical_columns, self.prepared.categorical_columns)

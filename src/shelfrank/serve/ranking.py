@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
-from shelfrank.bundle.loaded import Bundle, Scored
+from shelfrank.bundle.loaded import Bundle, ScoredPage
 from shelfrank.bundle.scorers import Rows
 from shelfrank.config import TaskWeights
 from shelfrank.data.prepared import MISSING_SUFFIX
@@ -183,7 +183,7 @@ def task_weights(bundle: Bundle, weights: Mapping[str, float] | None) -> Float64
     return np.array([chosen[task] for task in tasks])
 
 
-def fused_scores(scored: Scored, weights: Float64[np.ndarray, " n_tasks"]) -> Float32[np.ndarray, " rows"]:
+def fused_scores(scored: ScoredPage, weights: Float64[np.ndarray, " n_tasks"]) -> Float32[np.ndarray, " rows"]:
     """Computes the weighted sum of the tasks' scores, rounded as offline, so that the same products tie."""
     return fuse(scored.scores, tuple(weights))
 

@@ -389,10 +389,10 @@ def _freeze_objects() -> None:
 def warm_up(bundle: Bundle, version: Version) -> None:
     """Ranks pages of many candidates, so that no request waits for memory allocation or imports."""
     requests = load_requests(version.path)
-    ids = [product for request in requests for product in request.asked.product_ids]
+    ids = [product for request in requests for product in request.page.product_ids]
     if not ids:
         return
-    page = requests[0].asked
+    page = requests[0].page
     for n_rows in WARM_UP_ROWS:
         many = (ids * (n_rows // len(ids) + 1))[:n_rows]
         bundle.score(replace(page, product_ids=many, positions=None, products=[], search_id=None))

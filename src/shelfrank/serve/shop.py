@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.feather as feather
 from jaxtyping import Float32, Float64, Int64
 
-from shelfrank.bundle.loaded import Bundle, Scored
+from shelfrank.bundle.loaded import Bundle, ScoredPage
 from shelfrank.bundle.spec import SHOP, SHOP_FACTS, SHOP_PRODUCTS, SHOP_QUERIES
 from shelfrank.config import EvaluateConfig
 from shelfrank.core.artifact import write_atomic
@@ -49,8 +49,8 @@ class _TwoOrders:
 
     page: PageRequest
     retrieved: Mapping[str, int]
-    own: Scored
-    neutral: Scored
+    own: ScoredPage
+    neutral: ScoredPage
     own_order: Int64[np.ndarray, " rows"]
     neutral_order: Int64[np.ndarray, " rows"]
     own_fused: Float32[np.ndarray, " rows"]
@@ -234,7 +234,7 @@ class Shop:
             neutral_fused=fused[1],
         )
 
-    def _scores(self, scored: Scored, fused: Float32[np.ndarray, " rows"], row: int) -> dict[str, Any]:
+    def _scores(self, scored: ScoredPage, fused: Float32[np.ndarray, " rows"], row: int) -> dict[str, Any]:
         tasks = dict(zip(self.bundle.spec.tasks, scored.scores[row].tolist(), strict=True))
         return {"score": float(fused[row]), "tasks": tasks}
 

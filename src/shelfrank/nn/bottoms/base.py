@@ -42,7 +42,7 @@ class Bottom(nn.Module, ABC):
         d_out: Width of `x_final`.
         ghost_batch_size: Rows of a batch, at most, that are normalised together, apart from the others; 1 where each
             row is by itself or the whole batch is.
-        embedding_std: How far apart the categories that it receives begin.
+        embedding_std: Standard deviation of the initial embeddings that it receives.
     """
 
     d_out: int

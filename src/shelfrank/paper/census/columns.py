@@ -84,7 +84,7 @@ FEATURES = tuple(
 
 @dataclass(frozen=True)
 class Target:
-    """A binary task: the column that it is made of, and every value that column may have.
+    """A binary task: the column that it is derived from, and every value that column may have.
 
     Attributes:
         column: The column.
@@ -152,7 +152,7 @@ GROUPS = {"income": ("income", "never_married"), "education": ("education", "nev
 
 
 def group_features(group: str) -> tuple[Feature, ...]:
-    """The features of a group: the 40 attributes without those that a task of the group is made of.
+    """The features of a group: the 40 attributes without those that a task of the group is derived from.
 
     Differs: the MMoE paper takes education from the inputs of the income group too; here it stays, as no task of that
     group is made of it. `exclude_features` takes it out.

@@ -34,7 +34,7 @@ SETTINGS = (
     "neural.d_embedding=8",
     "neural.tower_layers=[16]",
 )
-"""What all models share."""
+"""Settings of all models."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Model:
 
     Attributes:
         label: Its name in tables.
-        settings: What makes it this model; the widths give each network as many parameters as the others, within 1 %.
+        settings: Settings of the model; the widths give all networks the same number of parameters within 1 %.
         per_task: Whether it is a network of its own for each task.
     """
 
@@ -89,7 +89,7 @@ def compare_census(
 
     Args:
         folder: Holds the two official files.
-        out: Folder of everything that is made: prepared data and runs by group, and the comparison.
+        out: Folder of all results: prepared data and runs by group, and the comparison.
         n_seeds: Every model is trained from the seeds 0 to `n_seeds` - 1.
         overrides: Assignments as the command line's `--set` takes them, on top of every model's own.
         group: A key of `GROUPS`; None compares on every group.

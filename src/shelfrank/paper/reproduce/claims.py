@@ -25,7 +25,7 @@ class Check:
 
     Attributes:
         pair: The figure that is to be higher, and the lower one.
-        paper: The paper's difference; None where it prints none.
+        paper: The paper's difference; None if not printed.
         margin_percent: How far below, in percent, still counts; 0 asks for more.
     """
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from shelfrank.paper.reproduce.claims import CLAIMS, Check, Claim, judge
 from shelfrank.paper.reproduce.rows import BY_NAME
-from shelfrank.paper.reproduce.tables import SHORT, Figure, PaperTable
+from shelfrank.paper.reproduce.tables import SHORT, PaperTable, TableFigure
 from shelfrank.report.formats import signed
 
 LEGEND = "Ours over (95 % interval over searches); in italics the paper's figure."
@@ -30,7 +30,7 @@ def markdown_table(table: PaperTable) -> str:
     return "\n".join([*lines, "", *(f"- {note}" for note in table.notes), ""])
 
 
-def _markdown_cell(figure: Figure) -> str:
+def _markdown_cell(figure: TableFigure) -> str:
     parts = [figure.ours, f"({figure.interval})" if figure.interval else "", *figure.notes]
     parts.append(f"*{figure.paper}*" if figure.paper else "")
     return "<br>".join(part for part in parts if part)

@@ -30,7 +30,7 @@ class RowPair:
     """A difference that a claim speaks of: one row's figure minus another's.
 
     Attributes:
-        more: Name of the row that is to have more; None for the constant 1, the PD of a ranker without
+        more: Name of the row that should have the higher figure; None for the constant 1, the PD of a ranker without
             personalization.
         less: Name of the row that is to have less.
         metric: MRR@1, or PD@10.

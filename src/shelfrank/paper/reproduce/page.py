@@ -6,9 +6,8 @@ from typing import Any
 from shelfrank.metrics.interval import MIN_SEARCHES
 from shelfrank.paper.reproduce.claims import CLAIMS, SIGNIFICANCE, Claim, Verdict, judge
 from shelfrank.paper.reproduce.formats import by_seed, check_title, our_figure, paper_figure
-from shelfrank.paper.reproduce.tables import Figure, PaperTable, Summary
-from shelfrank.report.blocks import Card, Cards, Cell, Definitions, Details, Figures, Row, Section, Table, Text
-from shelfrank.report.blocks import Figure as Drawing
+from shelfrank.paper.reproduce.tables import PaperTable, Summary, TableFigure
+from shelfrank.report.blocks import Card, Cards, Cell, Definitions, Details, Figure, Figures, Row, Section, Table, Text
 from shelfrank.report.charts.intervals import Dot, Reference, interval_chart
 from shelfrank.report.formats import count, listed, plural
 from shelfrank.report.page import render_page
@@ -113,7 +112,7 @@ def _evidence(claim: Claim, each: Sequence[Verdict], differences: Mapping[str, A
         return [table]
     zero = [Reference("", 0.0, "zero")]
     chart = interval_chart(f"claim-{claim.id}", f"{claim.id}: differences with intervals", dots, zero, "difference")
-    return [Figures([Drawing("Our differences", chart)]), table]
+    return [Figures([Figure("Our differences", chart)]), table]
 
 
 def _table_section(table: PaperTable) -> Section:
@@ -129,7 +128,7 @@ def _table_section(table: PaperTable) -> Section:
     return Section(table.name, f"Table {table.number}", [block, *(Text(note) for note in table.notes)])
 
 
-def _cell(figure: Figure) -> Cell:
+def _cell(figure: TableFigure) -> Cell:
     notes = [(figure.interval, ""), *((note, "") for note in figure.notes)]
     if figure.paper:
         notes.append((f"paper {figure.paper}", ""))

@@ -46,7 +46,7 @@ def reproduce(
 
     Args:
         what: One of `WHAT`; `all` also judges the claims.
-        out: Folder of everything that is made.
+        out: Folder of all results.
         budget: Sizes, seeds and settings.
         prepared_path: Prepared data of another log; None simulates a shop.
         n_workers: Trainings at once, of one thread each; None takes every core.
@@ -102,7 +102,7 @@ def summarise(
     Args:
         trainings: The finished trainings.
         prepared: The data that they were measured on.
-        budget: How they were made.
+        budget: The budget that they were trained with.
         left_out: Rows that the data cannot have, with the reason.
 
     Returns:

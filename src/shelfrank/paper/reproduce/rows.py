@@ -47,7 +47,7 @@ class TableRow:
         table: The table that prints it first; 0 for rows of our own, set beside the paper's.
         printed: The paper's figures.
         base: The row that it is measured against; None where there is none.
-        settings: What makes it differ from its ranker.
+        settings: Settings that differ from its ranker's.
         seeds: Whether another seed gives another result.
     """
 
@@ -161,7 +161,7 @@ def rows_of(table: int) -> list[TableRow]:
 
 
 def why_not(row: TableRow, prepared: PreparedData) -> str | None:
-    """Why a row cannot be had from this data, or None where it can."""
+    """Why this data cannot give a row; None if it can."""
     names = {column.name for column in prepared.numerical_columns}
     if row.reads_text and not any((text or "").strip() for text in prepared.products()["document"].to_pylist()):
         return "the products have no texts"

@@ -1,4 +1,4 @@
-"""Trains and measures every row from every seed, several at once, each a run folder that is made once."""
+"""Trains and measures every row from every seed, several at once; finished run folders are kept."""
 
 import contextlib
 import json

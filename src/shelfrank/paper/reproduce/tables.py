@@ -18,14 +18,14 @@ SHORT = {"click": "Click", "add_to_cart": "ATC", "purchase": "TRX"}
 
 
 @dataclass(frozen=True)
-class Figure:
+class TableFigure:
     """A cell.
 
     Attributes:
-        ours: Our figure; empty where there is none, a dash where no search counts for it.
+        ours: Our figure; empty if not measured, a dash if no search counts.
         interval: Its ends.
         paper: The paper's.
-        notes: What else is said of ours, such as a change in percent.
+        notes: Further facts about our figure, such as a change in percent.
     """
 
     ours: str = ""
@@ -39,7 +39,7 @@ class Line:
     """A row of a table: its label, its cells."""
 
     label: str
-    figures: tuple[Figure, ...]
+    figures: tuple[TableFigure, ...]
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def table_1(summary: Summary) -> PaperTable:
     columns = ("queries", "products", "customers", "impressions")
     titles = ("Queries", "Products", "Users", "Impressions")
     printed = (7_181_959, 3_619_723, 18_054_693, 59_153_886)
-    paper = Line("the paper's sampled data", tuple(Figure(paper=count(value)) for value in printed))
+    paper = Line("the paper's sampled data", tuple(TableFigure(paper=count(value)) for value in printed))
     ours = [
         Line(
             f"{name}, sampled" if name == "train" and summary["data"]["sampled"] else name,
-            tuple(Figure(count(splits[name][column])) for column in columns),
+            tuple(TableFigure(count(splits[name][column])) for column in columns),
         )
         for name in SPLITS
     ]
@@ -149,11 +149,11 @@ def _line_2(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> 
             *(_figure(figures["mrr"][task], printed.mrr.get(task)) for task in tasks),
             *_weights(row, figures, tasks),
             _figure(figures["pd"], printed.pd, digits=2),
-            Figure(
+            TableFigure(
                 compact(counts.get("trainable")) if counts else "",
                 paper=compact(of_paper.trainable) if of_paper and of_paper.trainable else "",
             ),
-            Figure(
+            TableFigure(
                 compact(counts.get("total")) if counts else "",
                 paper=compact(of_paper.total) if of_paper and of_paper.total else "",
             ),
@@ -173,7 +173,7 @@ def _line_3(row: TableRow, summary: Summary, tasks: Sequence[str], with_change: 
                 its = next(each for each in ROWS if each.name == row.base).printed.mrr[task]
                 percent = 100 * (row.printed.mrr[task] / its - 1)
             paper = f"{cell.paper} ({signed(percent, 2)} %)" if percent else f"{cell.paper} (0.00 %)"
-            cell = Figure(cell.ours, cell.interval, paper, _change(found))
+            cell = TableFigure(cell.ours, cell.interval, paper, _change(found))
         cells.append(cell)
     return Line(row.label, (*cells, *_weights(row, figures, tasks)))
 
@@ -185,10 +185,10 @@ def _change(found: Mapping[str, Any] | None) -> tuple[str, ...]:
     return (f"{signed(percent['value'], 2)} % ({signed(percent['low'], 2)} to {signed(percent['high'], 2)})",)
 
 
-def _weights(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> list[Figure]:
+def _weights(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) -> list[TableFigure]:
     own = figures["weights"] if row.printed.weights or row.base else None
     return [
-        Figure(
+        TableFigure(
             number(own[task], 1) if own else "",
             paper=number(row.printed.weights[task], 1) if task in row.printed.weights else "",
         )
@@ -196,12 +196,12 @@ def _weights(row: TableRow, figures: Mapping[str, Any], tasks: Sequence[str]) ->
     ]
 
 
-def _figure(found: Mapping[str, Any] | None, paper: float | None, digits: int = 3) -> Figure:
+def _figure(found: Mapping[str, Any] | None, paper: float | None, digits: int = 3) -> TableFigure:
     printed = "" if paper is None else number(paper, digits)
     if found is None:
-        return Figure(paper=printed)
+        return TableFigure(paper=printed)
     interval = "" if found["low"] is None else f"{number(found['low'], digits)}–{number(found['high'], digits)}"
-    return Figure(number(found["value"], digits), interval, printed)
+    return TableFigure(number(found["value"], digits), interval, printed)
 
 
 def _left_out(summary: Summary, table: int) -> list[str]:

@@ -19,7 +19,7 @@ class Dot:
     """A row of the chart.
 
     Attributes:
-        label: Whom it is about.
+        label: The ranker's name.
         text: The value in digits.
         value: The value; None leaves the row without a dot.
         low: Lower end of the interval.
