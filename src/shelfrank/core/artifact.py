@@ -214,7 +214,7 @@ def _writer_lock(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(busy) from error
-        # The last writer may have removed the file after it was opened here; a lock on it would exclude no other writer.
+        # The last writer may have removed the file after it was opened here; a lock on it would exclude nobody.
         if not lock.exists() or not os.path.samestat(lock.stat(), os.fstat(file.fileno())):
             raise UserError(busy)
         try:

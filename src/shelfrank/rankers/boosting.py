@@ -11,7 +11,7 @@ from shelfrank.rankers.base import Ranker
 from shelfrank.rankers.trees import feature_matrix
 
 FEW_TREES = 3
-"""Below this number of trees the run notes that boosting stopped too early."""
+"""Below this number of trees the run notes that the model hardly distinguishes products."""
 
 
 class TreeRanker(Ranker):
