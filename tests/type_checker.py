@@ -2,10 +2,12 @@
 
 jaxtyping binds the arguments of every call and checks them twice, so that the names of axes agree. Most functions have
 no array in their signature and gain nothing by it, so they are checked by beartype alone, which takes a small part of
-the time. jaxtyping imports this module when it meets the first function, and only that one is checked the long way.
+the time. A function's check is compiled at its first call, because a test calls few of those that it imports.
+jaxtyping imports this module when it meets the first function, and only that one is checked the long way.
 """
 
 import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -28,13 +30,30 @@ def _checked(*, typechecker: Callable[..., Any]) -> Callable[[Any], Any]:
         if inspect.isclass(function):
             if not dataclasses.is_dataclass(function) or "__init__" not in vars(function):
                 return function
-            if _needs_shapes(function.__init__):
-                return with_shapes(function)
-            function.__init__ = beartype(function.__init__)
+            # An `__init__` that is written out has been decorated as a function.
+            if not hasattr(function.__init__, "__wrapped__"):
+                function.__init__ = decorate(function.__init__)
             return function
-        return with_shapes(function) if _needs_shapes(function) else beartype(function)
+        if any(isinstance(hint, str) for hint in function.__annotations__.values()):
+            # Later, the hint would name a class that jaxtyping now leaves out.
+            return with_shapes(function)
+        return _at_first_call(function, with_shapes if _needs_shapes(function) else beartype)
 
     return decorate
+
+
+def _at_first_call(function: Callable[..., Any], check: Callable[..., Any]) -> Callable[..., Any]:
+    checked = None
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        __tracebackhide__ = True
+        nonlocal checked
+        if checked is None:
+            checked = check(function)
+        return checked(*args, **kwargs)
+
+    return call
 
 
 def _needs_shapes(function: Callable[..., Any]) -> bool:
