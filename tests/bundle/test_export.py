@@ -220,9 +220,8 @@ def test_half_vectors_cost_little(trained: Callable[..., Path], tmp_path: Path) 
     np.testing.assert_allclose(online, offline, atol=1e-3)
 
 
-def test_a_changed_golden_score_is_refused(trained: Callable[..., Path], tmp_path: Path) -> None:
-    export(trained("mmoe"), tmp_path / "bundle", ExportSettings(int8=False, golden_pages=3, replayed=0))
-    folder = BundleStore(tmp_path / "bundle").open().path
+def test_a_changed_golden_score_is_refused(exported: Callable[..., Path], tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(exported("mmoe_dcn_v2_text_cross"), tmp_path / "version"))
     file = folder / "golden" / "requests.json"
     requests = json.loads(file.read_text(encoding="utf-8"))
     requests[1]["expected"]["fp32"][0][0] += 0.01
@@ -244,6 +243,17 @@ def test_cold_products_have_the_vector_of_no_text(exported: Callable[..., Path])
     assert scored.page.unknown["products"] == 1
 
 
+@pytest.fixture(scope="module")
+def semantic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small log, an encoder, its scores, and what is prepared with them."""
+    folder = tmp_path_factory.mktemp("semantic")
+    log = write_small_log(folder / "log", small_tables(120))
+    model = save_tiny_encoder(folder / "model")
+    score_semantic(log, folder / "scores", SemanticConfig(model=str(model), threads=1))
+    prepare(log, folder / "prepared", PrepareConfig(semantic_scores=str(folder / "scores")))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("ranker", "encoder", "graphs"),
     [
@@ -253,13 +263,12 @@ def test_cold_products_have_the_vector_of_no_text(exported: Callable[..., Path])
     ],
 )
 def test_the_semantic_score_of_a_new_query_is_that_of_its_model(
-    ranker: str, encoder: str, graphs: set[str], tmp_path: Path, make_log: Callable[..., Path]
+    ranker: str, encoder: str, graphs: set[str], semantic: Path, tmp_path: Path
 ) -> None:
-    log, scores, prepared = make_log(120), tmp_path / "scores", tmp_path / "prepared"
-    model = save_tiny_encoder(tmp_path / "model")
-    score_semantic(log, scores, SemanticConfig(model=str(model), threads=1))
-    prepare(log, prepared, PrepareConfig(semantic_scores=str(scores)))
-    assignments = (f"neural.text.model={model}", "neural.text.trained_layers=1") if encoder == "same" else ()
+    scores, prepared = semantic / "scores", semantic / "prepared"
+    assignments = (
+        (f"neural.text.model={semantic / 'model'}", "neural.text.trained_layers=1") if encoder == "same" else ()
+    )
     train(prepared, ranker, tiny(ranker, *assignments), tmp_path / "run")
     export(tmp_path / "run", tmp_path / "bundle", ExportSettings(golden_pages=2, replayed=0))
     folder = BundleStore(tmp_path / "bundle").open().path
@@ -282,4 +291,4 @@ def test_the_semantic_score_of_a_new_query_is_that_of_its_model(
     more = [each.misses for each in (bundle.matching, bundle.semantic) if each is not None]
     assert sum(more) - sum(passes) == len(graphs) - 1
     with pytest.raises(UserError, match="needs the semantic scores"):
-        export(tmp_path / "run", tmp_path / "other", SMALL, scores_path=tmp_path / "prepared")
+        export(tmp_path / "run", tmp_path / "other", SMALL, scores_path=prepared)

@@ -1,12 +1,13 @@
 """A bundle exported once, and services on it."""
 
 import asyncio
+import gc
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serving import HOSTILE_QUERY, HOSTILE_TITLES, SERVED, ready_client
+from serving import HOSTILE_QUERY, HOSTILE_TITLES, SERVED, ready_client, shared_client
 from starlette.testclient import TestClient
 
 from shelfrank.bundle.spec import Precision
@@ -52,11 +53,38 @@ def shop_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bundle"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def collect_new_objects_only() -> Iterator[None]:
+    """A service that loads has the collector pass over everything, which is much where other tests' modules are."""
+
+    def freeze() -> None:
+        gc.collect()
+        gc.freeze()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shelfrank.serve.service._freeze_objects", freeze)
+        yield
+
+
 @pytest.fixture
 def own_bundle(bundle_path: Path, tmp_path: Path) -> BundleStore:
     """A copy that a test may change."""
     shutil.copytree(bundle_path, tmp_path / "bundle")
     return BundleStore(tmp_path / "bundle")
+
+
+@pytest.fixture(scope="session")
+def client(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client of a service that is ready, which tests must send no events and ask for no counts."""
+    with shared_client(bundle_path, tmp_path_factory.mktemp("state")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="session")
+def shop_client(shop_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """The same of a service with the page."""
+    with shared_client(shop_bundle, tmp_path_factory.mktemp("state"), has_page=True) as ready:
+        yield ready
 
 
 @pytest.fixture
@@ -89,13 +117,7 @@ def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Se
 
 
 @pytest.fixture
-def only_pages_apply_events(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No poll for events between pages: the type checker draws at random, which Hypothesis forbids beside its own."""
-    monkeypatch.setattr("shelfrank.serve.service.POLL_EVENTS_S", 3600.0)
-
-
-@pytest.fixture
-def client(make_service: Callable[..., Service]) -> Iterator[TestClient]:
-    """A client of a service that is ready."""
+def own_client(make_service: Callable[..., Service]) -> Iterator[TestClient]:
+    """A client of a service that no other test calls."""
     with ready_client(make_service()) as ready:
         yield ready

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 from starlette.testclient import TestClient
 
 from shelfrank.bundle.golden import load_requests
@@ -23,10 +25,13 @@ from shelfrank.core.artifact import Draft
 from shelfrank.features.request import PageRequest
 from shelfrank.features.store import STORE_FILE, STORE_VERSION
 from shelfrank.serve.app import create_app
+from shelfrank.serve.journal import Journal
 from shelfrank.serve.service import Service
 
 SERVED = "mmoe_dcn_v2_text_cross"
 PATIENCE_S = 60.0
+PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Keeps a client from loading the certificates that plain HTTP does not need, the most of what a request costs."""
 HOSTILE_QUERY = "<img src=x onerror=document.title='broken'>"
 HOSTILE_TITLES = (
     "<script>document.title='broken'</script>",
@@ -45,6 +50,21 @@ def ready_client(service: Service, **settings: Any) -> Iterator[TestClient]:
     """A client of an app that is ready."""
     with TestClient(create_app(service, poll_s=0.05, **settings)) as client:
         wait_until(lambda: client.get("/readyz").status_code == 200)
+        yield client
+
+
+@contextlib.contextmanager
+def shared_client(bundle: Path, state: Path, has_page: bool = False) -> Iterator[TestClient]:
+    """A client of a service that many tests call in turn.
+
+    Only pages apply its events: the type checker draws at random, which Hypothesis forbids beside its own.
+    """
+    service = Service(BundleStore(bundle), Journal(state), deadline_s=30.0, has_page=has_page)
+    with contextlib.ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            # It is read at the first poll, before there is a bundle.
+            patch.setattr("shelfrank.serve.service.POLL_EVENTS_S", 3600.0)
+            client = stack.enter_context(ready_client(service))
         yield client
 
 
@@ -137,8 +157,18 @@ def served(
         stream.close()
 
 
+def get(url: str) -> httpx2.Response:
+    """Gets over a connection of its own, which any process of a service may take."""
+    return httpx2.get(url, verify=PLAIN)
+
+
+def post(url: str, body: dict[str, Any]) -> httpx2.Response:
+    """Posts JSON over a connection of its own."""
+    return httpx2.post(url, json=body, timeout=PATIENCE_S, verify=PLAIN)
+
+
 def is_up(address: str) -> bool:
     """Whether a service wants requests."""
     with contextlib.suppress(httpx2.HTTPError):
-        return httpx2.get(f"{address}/readyz").status_code == 200
+        return get(f"{address}/readyz").status_code == 200
     return False

@@ -26,7 +26,7 @@ def event(product: object, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_one_odd_event_does_not_cost_the_batch(client: TestClient, bundle_path: Path) -> None:
+def test_one_odd_event_does_not_cost_the_batch(own_client: TestClient, bundle_path: Path) -> None:
     product = golden_page(bundle_path).product_ids[0]
     odd = [
         {"action_name": "page_exit", "user_id": "c03", "event_attributes": {}},
@@ -40,9 +40,9 @@ def test_one_odd_event_does_not_cost_the_batch(client: TestClient, bundle_path: 
         event("\ud800"),
     ]
     good = [event(product, user_id=f"u{number}") for number in range(MAX_EVENTS - len(odd))]
-    # The test's client cannot send half a character as it is.
+    # The test's own_client cannot send half a character as it is.
     body = json.dumps({"events": [*good, *odd]})
-    answer = client.post("/v1/events", content=body, headers={"content-type": "application/json"})
+    answer = own_client.post("/v1/events", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["accepted"]) == (202, MAX_EVENTS)
     expected = {
         "unknown action": 2,
@@ -52,7 +52,7 @@ def test_one_odd_event_does_not_cost_the_batch(client: TestClient, bundle_path: 
         UNUSABLE_TEXT: 2,
     }
     assert answer.json()["passed_over"] == expected
-    counts = client.get("/metrics").text
+    counts = own_client.get("/metrics").text
     assert f"shelfrank_events_total {MAX_EVENTS}.0" in counts
     for reason, count in expected.items():
         assert f'shelfrank_events_passed_over_total{{reason="{reason}"}} {count}.0' in counts
@@ -67,7 +67,7 @@ def test_the_shape_of_a_batch_is_strict(client: TestClient, body: dict[str, Any]
     assert client.post("/v1/events", json=body).status_code == 422
 
 
-def test_what_is_done_outside_pages_is_history_and_nothing_else(client: TestClient, bundle_path: Path) -> None:
+def test_what_is_done_outside_pages_is_history_and_nothing_else(own_client: TestClient, bundle_path: Path) -> None:
     product = golden_page(bundle_path).product_ids[0]
     told = [
         event(product, action_name="view"),
@@ -75,14 +75,14 @@ def test_what_is_done_outside_pages_is_history_and_nothing_else(client: TestClie
         event(product, action_name="remove_from_cart", user_query=None),
         event(product, action_name="view", user_id=None),
     ]
-    answer = client.post("/v1/events", json={"events": told}).json()
+    answer = own_client.post("/v1/events", json={"events": told}).json()
     assert answer["passed_over"] == {"unknown action": 1, "no user, client or session": 1}
 
 
-def test_an_impression_above_the_first_position_tells_of_no_place(client: TestClient, bundle_path: Path) -> None:
+def test_an_impression_above_the_first_position_tells_of_no_place(own_client: TestClient, bundle_path: Path) -> None:
     told = event(golden_page(bundle_path).product_ids[0], action_name="impression")
     told["event_attributes"]["position"] = {"ordinal": 0}
-    answer = client.post("/v1/events", json={"events": [told]}).json()
+    answer = own_client.post("/v1/events", json={"events": [told]}).json()
     assert answer == {"accepted": 1, "passed_over": {"impression without an ordinal of 1 or more": 1}}
 
 
@@ -103,19 +103,19 @@ def test_events_are_read_as_the_store_takes_them() -> None:
 @pytest.mark.parametrize("named", [{"query_id": "q1"}, {}], ids=["with_query_id", "without"])
 @pytest.mark.parametrize("page_between", [True, False])
 def test_a_batch_that_is_sent_again_changes_nothing(
-    client: TestClient, bundle_path: Path, named: dict[str, str], page_between: bool
+    own_client: TestClient, bundle_path: Path, named: dict[str, str], page_between: bool
 ) -> None:
     asked = golden_page(bundle_path)
     page = {**body_of(asked), "customer_id": "c03", "timestamp": "2025-02-01T12:30:00Z"}
     click = event(asked.product_ids[1], user_query=asked.query, **named)
     batch = {"events": [{**click, "action_name": "impression"}, click, {**click, "action_name": "click_through"}]}
-    assert client.post("/v1/events", json=batch).json() == {"accepted": 3, "passed_over": {"repeated": 1}}
-    once = client.post("/v1/rank", json=page).json()["results"] if page_between else None
-    assert client.post("/v1/events", json=batch).json() == {"accepted": 3, "passed_over": {"repeated": 3}}
-    assert 'shelfrank_events_passed_over_total{reason="repeated"} 4.0' in client.get("/metrics").text
-    twice = client.post("/v1/rank", json=page).json()["results"]
+    assert own_client.post("/v1/events", json=batch).json() == {"accepted": 3, "passed_over": {"repeated": 1}}
+    once = own_client.post("/v1/rank", json=page).json()["results"] if page_between else None
+    assert own_client.post("/v1/events", json=batch).json() == {"accepted": 3, "passed_over": {"repeated": 3}}
+    assert 'shelfrank_events_passed_over_total{reason="repeated"} 4.0' in own_client.get("/metrics").text
+    twice = own_client.post("/v1/rank", json=page).json()["results"]
     if page_between:
         assert twice == once
     elsewhere = {"events": [{**click, "query_id": "q2"}]}
-    assert client.post("/v1/events", json=elsewhere).json() == {"accepted": 1, "passed_over": {}}
-    assert client.post("/v1/rank", json=page).json()["results"] != twice
+    assert own_client.post("/v1/events", json=elsewhere).json() == {"accepted": 1, "passed_over": {}}
+    assert own_client.post("/v1/rank", json=page).json()["results"] != twice

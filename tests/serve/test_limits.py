@@ -203,7 +203,6 @@ pages = st.fixed_dictionaries(
 )
 
 
-@pytest.mark.usefixtures("only_pages_apply_events")
 def test_no_request_is_an_error_of_the_service(client: TestClient) -> None:
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(page=pages)

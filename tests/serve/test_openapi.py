@@ -1,17 +1,16 @@
 """The service does what its OpenAPI says."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
+from serving import shared_client
 from starlette.testclient import TestClient
 
-from shelfrank.bundle.store import BundleStore
 from shelfrank.serve import api
-from shelfrank.serve.app import create_app
-from shelfrank.serve.service import Service
 
 OPERATIONS = ["/v1/rank", "/v1/rerank", "/v1/events"]
 OF_THE_PAGE = ["/v1/shop/search", "/v1/shop/explain", "/v1/shop/actions"]
@@ -34,19 +33,40 @@ def test_examples_are_answered_in_the_shape_that_is_described(client: TestClient
     shape.model_validate(answer.json())
 
 
-@pytest.mark.usefixtures("only_pages_apply_events")
+def without_lifespan(app: Any) -> Any:
+    """The app as schemathesis may call it: it ends an app with each test, and this one has to serve them all."""
+
+    async def call(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await app(scope, receive, send)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def operations(
+    bundle_path: Path, shop_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, Any]]:
+    """What the schemas of two services, without and with the page, say of each route."""
+    import schemathesis
+
+    with contextlib.ExitStack() as stack:
+        found = {}
+        for bundle, paths in ((bundle_path, OPERATIONS), (shop_bundle, OF_THE_PAGE)):
+            state, has_page = tmp_path_factory.mktemp("state"), paths is OF_THE_PAGE
+            client = stack.enter_context(shared_client(bundle, state, has_page))
+            schema = schemathesis.openapi.from_asgi("/openapi.json", without_lifespan(client.app))
+            found.update({path: schema[path]["POST"] for path in paths})
+        yield found
+
+
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("mode", ["POSITIVE", "NEGATIVE"])
 @pytest.mark.parametrize("path", [*OPERATIONS, *OF_THE_PAGE])
-def test_requests_made_from_the_schema_get_what_it_says(
-    make_service: Callable[..., Service], shop_bundle: Path, path: str, mode: str
-) -> None:
-    import schemathesis
+def test_requests_made_from_the_schema_get_what_it_says(operations: dict[str, Any], path: str, mode: str) -> None:
     from schemathesis import GenerationMode
 
-    has_page = path in OF_THE_PAGE
-    app = create_app(make_service(BundleStore(shop_bundle) if has_page else None, has_page=has_page), poll_s=None)
-    operation = schemathesis.openapi.from_asgi("/openapi.json", app)[path]["POST"]
+    operation = operations[path]
 
     @settings(max_examples=15, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=GenerationMode[mode]))

@@ -27,7 +27,8 @@ CARDS = "#{} > li"
 
 @pytest.fixture(scope="module")
 def address(shop_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with served(shop_bundle, "--state", str(tmp_path_factory.mktemp("events"))) as (_, found):
+    bundle = Path(os.environ.get("SHELFRANK_SHOP", shop_bundle))
+    with served(bundle, "--state", str(tmp_path_factory.mktemp("events"))) as (_, found):
         yield found
 
 
@@ -265,27 +266,26 @@ def test_a_key_is_asked_for(browser: Any, shop_bundle: Path, tmp_path: Path) -> 
         page.close()
 
 
-def test_pictures(browser: Any, shop_bundle: Path, tmp_path: Path) -> None:
-    bundle, out = Path(os.environ.get("SHELFRANK_SHOP", shop_bundle)), Path(os.environ.get("SHELFRANK_SHOTS", tmp_path))
+def test_pictures(browser: Any, address: str, tmp_path: Path) -> None:
+    out = Path(os.environ.get("SHELFRANK_SHOTS", tmp_path))
     query = os.environ.get("SHELFRANK_QUERY", "sofa")
-    with served(bundle) as (_, address):
-        page = browser.new_page(viewport={"width": 1280, "height": 1060})
-        page.goto(address)
-        page.wait_for_selector("#shopper option:nth-child(3)", state="attached")
-        options = page.locator("#shopper option").evaluate_all("all => all.map(each => each.value)")
-        start(page, address, query, os.environ.get("SHELFRANK_SHOPPER", options[len(options) // 3]))
-        page.wait_for_timeout(400)
-        page.screenshot(path=out / "page.png")
-        page.locator("#personalized > li .title").first.click()
-        page.locator(".signed li").first.wait_for()
-        page.wait_for_timeout(400)
-        page.screenshot(path=out / "page_why.png")
-        page.keyboard.press("Escape")
-        page.set_viewport_size({"width": 390, "height": 844})
-        page.reload()
-        page.locator("#personalized > li").first.wait_for()
-        page.wait_for_timeout(400)
-        page.screenshot(path=out / "page_phone.png")
-        page.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 1060})
+    page.goto(address)
+    page.wait_for_selector("#shopper option:nth-child(3)", state="attached")
+    options = page.locator("#shopper option").evaluate_all("all => all.map(each => each.value)")
+    start(page, address, query, os.environ.get("SHELFRANK_SHOPPER", options[len(options) // 3]))
+    page.wait_for_timeout(400)
+    page.screenshot(path=out / "page.png")
+    page.locator("#personalized > li .title").first.click()
+    page.locator(".signed li").first.wait_for()
+    page.wait_for_timeout(400)
+    page.screenshot(path=out / "page_why.png")
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    page.locator("#personalized > li").first.wait_for()
+    page.wait_for_timeout(400)
+    page.screenshot(path=out / "page_phone.png")
+    page.close()
     for name in ("page", "page_why", "page_phone"):
         assert (out / f"{name}.png").stat().st_size > 20_000, "a picture of nothing is small"

@@ -126,7 +126,7 @@ def test_known_products_stand_among_unknown_ones_by_their_scores(client: TestCli
     assert [result["id"] for result in unknown] == [f"new {i}" for i in range(len(known))]
 
 
-def test_missing_and_unknown_features_are_counted(client: TestClient, bundle_path: Path) -> None:
+def test_missing_and_unknown_features_are_counted(own_client: TestClient, bundle_path: Path) -> None:
     known = golden_page(bundle_path).product_ids[0]
     body = {
         "query": "sofa",
@@ -141,22 +141,22 @@ def test_missing_and_unknown_features_are_counted(client: TestClient, bundle_pat
             "new 2",
         ],
     }
-    answer = rank(client, body)
+    answer = rank(own_client, body)
     assert answer["missing_features"] == {"device": 5, "brand": 3, "price": 3, "age_band": 5}
     assert answer["unknown_features"] == {"Device": 1, "brand": 1, "agegroup": 1, "Price": 1, "age_band": 1}
     assert answer["unknown_ids"] == ["new 1", "new 2"]
-    counted = client.get("/metrics").text
+    counted = own_client.get("/metrics").text
     assert 'shelfrank_missing_features_total{feature="price"} 3.0' in counted
     assert 'shelfrank_unknown_features_total{feature="Device"} 1.0' in counted
-    whole = rank(client, {"query": "sofa", "context": {"device": "phone"}, "candidates": [known]})
+    whole = rank(own_client, {"query": "sofa", "context": {"device": "phone"}, "candidates": [known]})
     assert (whole["missing_features"], whole["unknown_features"], whole["unknown_ids"]) == ({}, {}, [])
 
 
-def test_names_without_end_do_not_fill_the_metrics(client: TestClient) -> None:
+def test_names_without_end_do_not_fill_the_metrics(own_client: TestClient) -> None:
     for start in range(0, 240, 80):
         context = {f"name {i}": 1 for i in range(start, start + 80)}
-        assert rank(client, {"query": "sofa", "context": context, "candidates": ["p001"]})["unknown_features"]
-    counted = client.get("/metrics").text
+        assert rank(own_client, {"query": "sofa", "context": context, "candidates": ["p001"]})["unknown_features"]
+    counted = own_client.get("/metrics").text
     assert counted.count("shelfrank_unknown_features_total{") == MAX_NAMES + 1
     assert f'shelfrank_unknown_features_total{{feature="{OTHER}"}} {240 - MAX_NAMES}.0' in counted
 
@@ -261,10 +261,10 @@ def test_a_page_is_not_lost_to_its_reasons(
     assert ["explanation" in result for result in answer["results"][:3]] == [True, False, False]
 
 
-def test_what_a_customer_does_changes_their_next_page(client: TestClient, bundle_path: Path) -> None:
+def test_what_a_customer_does_changes_their_next_page(own_client: TestClient, bundle_path: Path) -> None:
     asked = golden_page(bundle_path)
     body = {**body_of(asked), "customer_id": "c03", "session_id": "new", "timestamp": "2025-02-01T12:00:00Z"}
-    before = rank(client, body)
+    before = rank(own_client, body)
     event = {
         "action_name": "click",
         "timestamp": "2025-02-01T11:59:00Z",
@@ -273,16 +273,16 @@ def test_what_a_customer_does_changes_their_next_page(client: TestClient, bundle
         "user_query": asked.query,
         "event_attributes": {"object": {"object_id": asked.product_ids[2]}, "position": {"ordinal": 3}},
     }
-    response = client.post("/v1/events", json={"events": [event, {**event, "action_name": "impression"}]})
+    response = own_client.post("/v1/events", json={"events": [event, {**event, "action_name": "impression"}]})
     assert (response.status_code, response.json()) == (202, {"accepted": 2, "passed_over": {}})
-    after = rank(client, body)
+    after = rank(own_client, body)
     scores = [{r["id"]: r["tasks"] for r in answer["results"]} for answer in (before, after)]
     assert scores[0][asked.product_ids[2]] != scores[1][asked.product_ids[2]]
     earlier = {**body, "timestamp": "2025-02-01T11:58:00Z"}
-    assert scores[0].keys() == {r["id"] for r in rank(client, earlier)["results"]}
+    assert scores[0].keys() == {r["id"] for r in rank(own_client, earlier)["results"]}
 
 
-def test_events_that_change_nothing_are_counted_by_reason(client: TestClient, bundle_path: Path) -> None:
+def test_events_that_change_nothing_are_counted_by_reason(own_client: TestClient, bundle_path: Path) -> None:
     product = golden_page(bundle_path).product_ids[0]
 
     def event(product: str, action: str, timestamp: str, query: str | None = "sofa") -> dict:
@@ -300,13 +300,13 @@ def test_events_that_change_nothing_are_counted_by_reason(client: TestClient, bu
         event(product, "admire", after),
     ]
     expected = {"unknown product": 1, "before the log's end": 1, "unknown action": 2}
-    assert client.post("/v1/events", json={"events": told}).json() == {"accepted": 6, "passed_over": expected}
-    counts = client.get("/metrics").text
+    assert own_client.post("/v1/events", json={"events": told}).json() == {"accepted": 6, "passed_over": expected}
+    counts = own_client.get("/metrics").text
     assert 'shelfrank_events_passed_over_total{reason="unknown action"} 2.0' in counts
 
 
 def test_events_that_cannot_be_written_are_not_accepted(
-    client: TestClient, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_client: TestClient, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -314,10 +314,10 @@ def test_events_that_cannot_be_written_are_not_accepted(
     monkeypatch.setattr(Journal, "append", full)
     about = {"object": {"object_id": golden_page(bundle_path).product_ids[0]}}
     click = {"action_name": "click", "user_query": "red sofa", "event_attributes": about}
-    answer = client.post("/v1/events", json={"events": [click]})
+    answer = own_client.post("/v1/events", json={"events": [click]})
     assert answer.status_code == 503
     assert "No space left on device; none of these 1 was accepted" in answer.json()["detail"]
-    assert "shelfrank_events_total 0.0" in client.get("/metrics").text
+    assert "shelfrank_events_total 0.0" in own_client.get("/metrics").text
 
 
 def test_past_the_deadline_the_engines_own_order_comes_back(
@@ -345,17 +345,17 @@ def test_past_the_deadline_the_engines_own_order_comes_back(
 
 
 def test_an_error_of_the_model_is_no_error_of_the_page(
-    client: TestClient, bundle_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    own_client: TestClient, bundle_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(self: Bundle, asked: PageRequest) -> None:
         raise RuntimeError("the graph is broken")
 
     monkeypatch.setattr(Bundle, "score", fail)
     asked = golden_page(bundle_path)
-    answer = rank(client, body_of(asked))
+    answer = rank(own_client, body_of(asked))
     assert (answer["degraded"], answer["reason"]) == (True, "model_error")
     assert ids(answer) == list(asked.product_ids)
-    assert 'shelfrank_degraded_total{reason="model_error"} 1.0' in client.get("/metrics").text
+    assert 'shelfrank_degraded_total{reason="model_error"} 1.0' in own_client.get("/metrics").text
     assert "the graph is broken" in caplog.text
 
 
@@ -375,10 +375,10 @@ def test_before_a_bundle_is_loaded_pages_keep_the_engines_order(
         assert ids(answer) == list(asked.product_ids)
 
 
-def test_draining_turns_requests_away_but_answers_them(client: TestClient, bundle_path: Path) -> None:
-    client.app.state.service.draining = True  # pyright: ignore
-    assert (client.get("/readyz").status_code, client.get("/readyz").text) == (503, "draining\n")
-    assert not rank(client, body_of(golden_page(bundle_path)))["degraded"]
+def test_draining_turns_requests_away_but_answers_them(own_client: TestClient, bundle_path: Path) -> None:
+    own_client.app.state.service.draining = True  # pyright: ignore
+    assert (own_client.get("/readyz").status_code, own_client.get("/readyz").text) == (503, "draining\n")
+    assert not rank(own_client, body_of(golden_page(bundle_path)))["degraded"]
 
 
 @pytest.mark.parametrize("number", [2**64, -(2**64), 1e300])

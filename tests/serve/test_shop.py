@@ -28,7 +28,12 @@ HEAD_START_US = 2_000_000
 
 
 @pytest.fixture
-def page(make_service: Callable[..., Service], shop_bundle: Path) -> Iterator[TestClient]:
+def page(shop_client: TestClient) -> TestClient:
+    return shop_client
+
+
+@pytest.fixture
+def own_page(make_service: Callable[..., Service], shop_bundle: Path) -> Iterator[TestClient]:
     with ready_client(make_service(BundleStore(shop_bundle), has_page=True)) as client:
         yield client
 
@@ -118,16 +123,16 @@ def test_explanations_start_with_the_strongest_feature(page: TestClient) -> None
     assert "one of the query's 40 candidates" in refused.json()["detail"]
 
 
-def test_actions_change_the_next_page(page: TestClient) -> None:
-    before = search(page, customer_id="c03", session_id="now")
+def test_actions_change_the_next_page(own_page: TestClient) -> None:
+    before = search(own_page, customer_id="c03", session_id="now")
     product = before["personalized"][4]
     body = {"query": QUERY, "product_id": product, "customer_id": "c03", "session_id": "now", "position": 5}
-    answer = page.post("/v1/shop/actions", json={**body, "action": "purchase"})
+    answer = own_page.post("/v1/shop/actions", json={**body, "action": "purchase"})
     assert (answer.status_code, answer.json()) == (202, {"accepted": 4, "passed_over": {}})
-    after = search(page, customer_id="c03", session_id="now")
+    after = search(own_page, customer_id="c03", session_id="now")
     tasks = [each["products"][product]["personalized"]["tasks"] for each in (before, after)]
     assert tasks[0] != tasks[1]
-    assert page.post("/v1/shop/actions", json={**body, "action": "steal"}).status_code == 422
+    assert own_page.post("/v1/shop/actions", json={**body, "action": "steal"}).status_code == 422
 
 
 def test_an_old_log_is_shown_as_of_its_end(page: TestClient, shop_bundle: Path) -> None:

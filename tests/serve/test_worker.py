@@ -2,17 +2,31 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from serving import PATIENCE_S, body_of, golden_page, is_up, publish_again, publish_aged, served, wait_until
+from serving import (
+    PATIENCE_S,
+    body_of,
+    get,
+    golden_page,
+    is_up,
+    post,
+    publish_again,
+    publish_aged,
+    served,
+    wait_until,
+)
 
 from shelfrank.bundle.store import BundleStore
 
@@ -51,17 +65,36 @@ worker._supervise = lambda settings, listening, _: worker.run_worker(settings, l
 
 def pids(address: str) -> list[int]:
     """The processes that have answered for the metrics."""
-    text = httpx2.get(f"{address}/metrics").text
+    text = get(f"{address}/metrics").text
     return [int(pid) for pid in re.findall(r'shelfrank_memory_bytes\{pid="(\d+)"\}', text)]
+
+
+@dataclass(frozen=True)
+class TwoProcesses:
+    """A running service of two processes on a bundle that tests may change, as long as both serve again."""
+
+    address: str
+    bundle: BundleStore
+    lines: list[str]
+
+
+@pytest.fixture(scope="module")
+def two_processes(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoProcesses]:
+    folder = tmp_path_factory.mktemp("two_processes")
+    bundle = BundleStore(Path(shutil.copytree(bundle_path, folder / "bundle")))
+    options = ("--workers", "2", "--poll-s", "0.2", "--state", str(folder / "state"))
+    lines: list[str] = []
+    with served(bundle.path, *options, lines=lines) as (process, address):
+        wait_until(lambda: len(pids(address)) == 2)
+        yield TwoProcesses(address, bundle, lines)
+        assert process.poll() is None
 
 
 def test_sigterm_answers_what_is_in_flight(bundle_path: Path) -> None:
     with served(bundle_path, before=SLOW) as (process, address):
         answers: list[httpx2.Response] = []
         body = body_of(golden_page(bundle_path), query="slow")
-        caller = threading.Thread(
-            target=lambda: answers.append(httpx2.post(f"{address}/v1/rank", json=body, timeout=PATIENCE_S))
-        )
+        caller = threading.Thread(target=lambda: answers.append(post(f"{address}/v1/rank", body)))
         caller.start()
         time.sleep(0.4)
         process.send_signal(signal.SIGTERM)
@@ -78,9 +111,9 @@ def test_draining_says_no_before_it_stops(bundle_path: Path, workers: int) -> No
         if workers > 1:
             wait_until(lambda: len(pids(address)) == workers)
         process.send_signal(signal.SIGTERM)
-        wait_until(lambda: httpx2.get(f"{address}/readyz").status_code == 503)
+        wait_until(lambda: get(f"{address}/readyz").status_code == 503)
         body = body_of(golden_page(bundle_path))
-        assert httpx2.post(f"{address}/v1/rank", json=body).status_code == 200
+        assert post(f"{address}/v1/rank", body).status_code == 200
         assert process.wait(PATIENCE_S) == 0
 
 
@@ -98,7 +131,7 @@ def test_a_signal_before_the_server_listens_ends_it(bundle_path: Path) -> None:
 def test_sighup_ends_no_process_that_still_loads(bundle_path: Path) -> None:
     with served(bundle_path, "--workers", "2", before=HANGING_UP) as (process, address):
         body = body_of(golden_page(bundle_path))
-        assert httpx2.post(f"{address}/v1/rank", json=body).status_code == 200
+        assert post(f"{address}/v1/rank", body).status_code == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
 
@@ -109,11 +142,11 @@ def test_sighup_between_the_load_and_the_first_request_is_not_lost(own_bundle: B
     options = ("--workers", "2", "--poll-s", "3600")
     with served(own_bundle.path, *options, before=ROLLED_BACK_AFTER_THE_LOAD) as (_, address):
         body = body_of(golden_page(own_bundle.path))
-        wait_until(lambda: httpx2.post(f"{address}/v1/rank", json=body).json()["bundle"] == first.name)
+        wait_until(lambda: post(f"{address}/v1/rank", body).json()["bundle"] == first.name)
 
 
-def test_several_processes_share_a_port_events_and_counts(bundle_path: Path, tmp_path: Path) -> None:
-    asked = golden_page(bundle_path)
+def test_several_processes_share_a_port_events_and_counts(two_processes: TwoProcesses) -> None:
+    address, asked = two_processes.address, golden_page(two_processes.bundle.path)
     body = {**body_of(asked), "customer_id": "c03", "timestamp": "2025-02-01T12:00:00Z"}
     event = {
         "action_name": "click",
@@ -122,44 +155,40 @@ def test_several_processes_share_a_port_events_and_counts(bundle_path: Path, tmp
         "user_query": asked.query,
         "event_attributes": {"object": {"object_id": asked.product_ids[1]}},
     }
-    with served(bundle_path, "--workers", "2", "--state", str(tmp_path / "state")) as (process, address):
 
-        def rank() -> list[Any]:
-            # A connection of its own, which either process may take.
-            return httpx2.post(f"{address}/v1/rank", json=body).json()["results"]
+    def rank() -> list[Any]:
+        return post(f"{address}/v1/rank", body).json()["results"]
 
-        wait_until(lambda: len(pids(address)) == 2)
-        before = [rank() for _ in range(6)]
-        assert all(page == before[0] for page in before)
-        assert httpx2.post(f"{address}/v1/events", json={"events": [event]}).json() == {
-            "accepted": 1,
-            "passed_over": {},
-        }
-        after = [rank() for _ in range(6)]
-        assert all(page == after[0] for page in after)
-        assert after[0] != before[0]
-        assert 'shelfrank_requests_total{route="/v1/rank",status="200"} 12.0' in httpx2.get(f"{address}/metrics").text
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
+    def count() -> float:
+        text = get(f"{address}/metrics").text
+        counted = re.search(r'shelfrank_requests_total\{route="/v1/rank",status="200"\} (.+)', text)
+        return float(counted[1]) if counted else 0.0
+
+    counted = count()
+    before = [rank() for _ in range(6)]
+    assert all(page == before[0] for page in before)
+    assert post(f"{address}/v1/events", {"events": [event]}).json() == {"accepted": 1, "passed_over": {}}
+    after = [rank() for _ in range(6)]
+    assert all(page == after[0] for page in after)
+    assert after[0] != before[0]
+    assert count() - counted == 12
 
 
-def test_a_process_that_died_is_gone_from_the_metrics(own_bundle: BundleStore) -> None:
-    options = ("--workers", "2", "--poll-s", "0.2")
-    with served(own_bundle.path, *options) as (_, address):
+def test_a_process_that_died_is_gone_from_the_metrics(two_processes: TwoProcesses) -> None:
+    address, bundle = two_processes.address, two_processes.bundle
 
-        def versions() -> dict[str, str]:
-            text = httpx2.get(f"{address}/metrics").text
-            return dict(re.findall(r'shelfrank_bundle_info\{version="(.+)"\} (.+)', text))
+    def versions() -> dict[str, str]:
+        text = get(f"{address}/metrics").text
+        return dict(re.findall(r'shelfrank_bundle_info\{version="(.+)"\} (.+)', text))
 
-        wait_until(lambda: len(pids(address)) == 2)
-        old = own_bundle.current()
-        assert versions() == {old: "1.0"}
-        died = pids(address)[0]
-        os.kill(died, signal.SIGKILL)
-        wait_until(lambda: died not in pids(address))
-        new = publish_again(own_bundle, 1)
-        wait_until(lambda: versions() == {old: "0.0", new: "1.0"})
-        wait_until(lambda: len(pids(address)) == 2)
+    old = bundle.current()
+    assert versions() == {old: "1.0"}
+    died = pids(address)[0]
+    os.kill(died, signal.SIGKILL)
+    wait_until(lambda: died not in pids(address))
+    new = publish_again(bundle, 1)
+    wait_until(lambda: versions() == {old: "0.0", new: "1.0"})
+    wait_until(lambda: len(pids(address)) == 2)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -189,21 +218,19 @@ def test_a_service_that_can_open_no_version_says_why_and_ends(bundle_path: Path,
     assert re.fullmatch(rf"error: \S+/{name}/features must hold online features of version .*; export again", said)
 
 
-def test_a_process_that_dies_while_others_serve_waits_for_a_good_version(own_bundle: BundleStore) -> None:
-    lines: list[str] = []
-    options = ("--workers", "2", "--poll-s", "0.2")
-    with served(own_bundle.path, *options, lines=lines) as (process, address):
-        wait_until(lambda: len(pids(address)) == 2)
-        body = body_of(golden_page(own_bundle.path))
-        file = own_bundle.open().path / "schema.yaml"
-        content = file.read_bytes()
+def test_a_process_that_dies_while_others_serve_waits_for_a_good_version(two_processes: TwoProcesses) -> None:
+    address, bundle = two_processes.address, two_processes.bundle
+    body = body_of(golden_page(bundle.path))
+    files = [version.path / "schema.yaml" for version in bundle.versions()]
+    content = files[0].read_bytes()
+    for file in files:
         file.write_bytes(content + b"#")
-        os.kill(pids(address)[0], signal.SIGKILL)
-        wait_until(lambda: any("no bundle is loaded: " in line for line in lines))
-        assert httpx2.post(f"{address}/v1/rank", json=body).status_code == 200
+    os.kill(pids(address)[0], signal.SIGKILL)
+    wait_until(lambda: any("no bundle is loaded: " in line for line in two_processes.lines))
+    assert post(f"{address}/v1/rank", body).status_code == 200
+    for file in files:
         file.write_bytes(content)
-        wait_until(lambda: len(pids(address)) == 2)
-        assert process.poll() is None
+    wait_until(lambda: len(pids(address)) == 2)
 
 
 def test_processes_end_with_their_supervisor_however_it_ends(bundle_path: Path) -> None:

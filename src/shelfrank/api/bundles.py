@@ -74,10 +74,13 @@ class Bundle(Artifact):
         Raises:
             UserError: Where there is no complete version, or it does not answer its golden pages.
         """
+        from shelfrank.bundle.golden import open_checked
         from shelfrank.bundle.store import BundleStore
 
-        bundle = cls(Path(path), version=BundleStore(Path(path)).open().name, precision=precision)
-        bundle._loaded  # noqa: B018 - errors come when it is opened, not with the first page
+        version = BundleStore(Path(path)).open()
+        bundle = cls(Path(path), version=version.name, precision=precision)
+        # Now, so that errors come when it is opened, and with files that have just been compared with the manifest.
+        vars(bundle)["_loaded"] = open_checked(version.path, precision)[0]
         return bundle
 
     @property
@@ -215,7 +218,6 @@ def export(
     from shelfrank.bundle.export import ExportSettings
     from shelfrank.bundle.export import export as write
     from shelfrank.bundle.release import Gate, references
-    from shelfrank.bundle.store import BundleStore
 
     required = references(require_better_than)
     if margin and not required:
@@ -228,8 +230,7 @@ def export(
         optional_path(semantic),
         Gate(required, margin, compared),
     )
-    version = BundleStore(Path(out)).verified(exported.version)
-    return Bundle(Path(out), exported.changed, version.name, comparisons=exported.comparisons)
+    return Bundle(Path(out), exported.changed, exported.version, comparisons=exported.comparisons)
 
 
 @dataclass(frozen=True)

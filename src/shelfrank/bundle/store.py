@@ -118,19 +118,19 @@ class BundleStore:
         digest = fingerprint(inputs)[:12]
         for version in reversed(self.versions()):
             if version.name.endswith(digest) and self._is_whole(version):
-                self.point(version.name)
+                self._write_pointer(version.name)
                 return version.name, False
         number = max((int(name.partition("-")[0]) for name in self._names()), default=0) + 1
         name = f"{number:06d}-{digest}"
         with publish(self._folder(name), KIND, inputs) as draft:
             write(draft)
-        self.point(name)
+        self._write_pointer(name)
         return name, True
 
     def point(self, name: str) -> None:
         """Points at a complete version."""
         self.verified(name)
-        write_atomic(self.path / CURRENT, f"{name}\n".encode())
+        self._write_pointer(name)
 
     def rollback(self, to: str | None = None) -> str:
         """Points at an older version.
@@ -158,6 +158,9 @@ class BundleStore:
                 self.point(name)
                 return name
         raise UserError(f"{self.path} must have a complete version before {current} to roll back to, but it has none")
+
+    def _write_pointer(self, name: str) -> None:
+        write_atomic(self.path / CURRENT, f"{name}\n".encode())
 
     def _names(self) -> list[str]:
         folder = self.path / VERSIONS

@@ -56,6 +56,10 @@ class Engine(Protocol):
         """Copies a small local table to the engine."""
         ...
 
+    def view(self, expression: ibis.Table, name: str) -> ibis.Table:
+        """Gives an expression a name in the engine, so that queries that read it compile the name alone."""
+        ...
+
     def keep(self, expression: ibis.Table, name: str, order_by: Sequence[str], advance: Advance, rows: float) -> Kept:
         """Materialises a table in this order; its progress advances the bar by `rows` in total."""
         ...

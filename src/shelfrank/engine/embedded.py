@@ -75,6 +75,10 @@ class EmbeddedEngine:
         pq.write_table(table, file)
         return self.read([str(file)])
 
+    def view(self, expression: ibis.Table, name: str) -> ibis.Table:
+        """Gives an expression a name in the engine, so that queries that read it compile the name alone."""
+        return self.backend.create_view(name, expression)
+
     def keep(
         self, expression: ibis.Table, name: str, order_by: Sequence[str], advance: Advance, rows: float
     ) -> EmbeddedTable:

@@ -81,6 +81,10 @@ class SparkEngine:
         pq.write_table(table, f"{folder}/part.parquet", filesystem=files)
         return self._named(self.session.read.parquet(url))
 
+    def view(self, expression: ibis.Table, name: str) -> ibis.Table:
+        """Gives an expression a name in the engine, so that queries that read it compile the name alone."""
+        return self._named(self._rows(expression))
+
     def keep(
         self, expression: ibis.Table, name: str, order_by: Sequence[str], advance: Advance, rows: float
     ) -> SparkTable:

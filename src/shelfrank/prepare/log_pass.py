@@ -107,6 +107,8 @@ def read_log(
                 plan.history,
                 (measure for key in keys.values() for measure in key.measures),
             )
+            # One query per key reads it, and ibis takes longer over each than the engine over a small log.
+            moments = engine.view(moments, "moments")
             everything = np.ones(rows.n_rows, dtype=bool)
             whole = frozenset(stat.key for each in computed if each.whole_pages for stat in each.stats)
             files: dict[str, ColumnFiles] = {}

@@ -8,11 +8,9 @@ from shelfrank.config import ExperimentConfig
 from shelfrank.config.settings import select
 from shelfrank.core.errors import unknown_name
 from shelfrank.rankers.base import Problem, Ranker
-from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.renamed import RENAMED, renamed
 from shelfrank.rankers.simple import Popularity, ShownOrder
-from shelfrank.rankers.xgboost import XGBoost
 from shelfrank.text.encoder import encoder_label
 
 
@@ -38,6 +36,22 @@ class RankerSpec:
         return self.label.replace(" + text ", f" + {encoder_label(config.neural.text.model)} ")
 
 
+# The boosting libraries load scikit-learn, pandas and SciPy where they are installed, which takes as long as everything
+# else together. A process that trains or measures networks has no need of them.
+
+
+def _xgboost(problem: Problem) -> Ranker:
+    from shelfrank.rankers.xgboost import XGBoost
+
+    return XGBoost(problem)
+
+
+def _lambdamart(problem: Problem) -> Ranker:
+    from shelfrank.rankers.lambdamart import LambdaMART
+
+    return LambdaMART(problem)
+
+
 def _network(label: str, settings: Mapping[str, Any]) -> RankerSpec:
     return RankerSpec(label, NeuralRanker, {"neural": settings})
 
@@ -52,8 +66,8 @@ _ALONE = {"head": "none", "tower_layers": []}
 RANKERS: dict[str, RankerSpec] = {
     "shown_order": RankerSpec("Shown order", ShownOrder, reads=_COLUMNS),
     "popularity": RankerSpec("Popularity", Popularity, reads=(*_WEIGHTS, *_COLUMNS)),
-    "xgboost": RankerSpec("XGBoost (single task)", XGBoost, reads=(*_TREES, "xgboost")),
-    "lambdamart": RankerSpec("LambdaMART", LambdaMART, reads=(*_TREES, "lambdamart")),
+    "xgboost": RankerSpec("XGBoost (single task)", _xgboost, reads=(*_TREES, "xgboost")),
+    "lambdamart": RankerSpec("LambdaMART", _lambdamart, reads=(*_TREES, "lambdamart")),
     "dcn_v2_single": _network("DCN-V2 (single task)", {**_DCN_V2, **_ALONE, "single_task": "auto"}),
     "ftt_single": _network("FT-T (single task)", {**_FTT, **_ALONE, "single_task": "auto"}),
     "dcn_v2": _network("DCN-V2", {**_DCN_V2, **_ALONE}),

@@ -86,7 +86,10 @@ def serve(settings: ServeSettings) -> None:
             f"a service on {settings.host} must have an API key because other machines can reach it; set "
             "SHELFRANK_API_KEY or --api-key-file, or bind 127.0.0.1"
         )
-    BundleStore(settings.store).open()
+    store = BundleStore(settings.store)
+    if not store.versions():
+        # It says what is wrong. The bytes of a version are read by the process that loads it, and only once.
+        store.open()
     with _bound(settings) as listening, _state(settings) as state:
         host, port = listening.getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
