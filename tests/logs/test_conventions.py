@@ -176,13 +176,18 @@ FORMATS: dict[str, bytes] = {
 }
 
 
+@pytest.fixture(scope="module")
+def of_plain_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The impressions and products of the plain file."""
+    return imported(tmp_path_factory.mktemp("plain"), PLAIN)[:2]
+
+
 @pytest.mark.parametrize("name", FORMATS)
-def test_files_of_every_format_are_read_alike(name: str, tmp_path: Path) -> None:
-    (tmp_path / "plain").mkdir()
-    (tmp_path / "other").mkdir()
-    expected = imported(tmp_path / "plain", PLAIN)[:2]
-    shown, products, info = imported(tmp_path / "other", FORMATS[name])
-    assert (shown, products) == expected
+def test_files_of_every_format_are_read_alike(
+    name: str, of_plain_file: tuple[list[dict[str, Any]], list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    shown, products, info = imported(tmp_path, FORMATS[name])
+    assert (shown, products) == of_plain_file
     if name not in ("CRLF", "CR", "BOM", "quotes", "empty columns at the end"):
         assert any("wide.csv" in note for note in info["notes"])
 

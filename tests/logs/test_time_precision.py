@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import ibis
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,9 @@ import yaml
 from shelfrank.core.errors import UserError
 from shelfrank.logs.bestbuy import import_bestbuy
 from shelfrank.logs.custom import import_custom
+from shelfrank.logs.engine import open_engine, rows_of
 from shelfrank.logs.search_log import SearchLog
+from shelfrank.logs.time_columns import known_zone, starts_a_day
 from shelfrank.logs.trivago import COLUMNS, import_trivago
 from shelfrank.logs.ubi.importer import import_ubi
 
@@ -289,13 +292,23 @@ OFFSETS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("offset", "minutes"), OFFSETS.items())
-def test_days_of_an_offset_begin_at_its_midnight(tmp_path: Path, offset: str, minutes: int) -> None:
-    zone = pa.timestamp("us", tz=offset)
-    days = [NIGHT - timedelta(minutes=minutes), NEXT_NIGHT - timedelta(minutes=minutes)]
-    assert imported(tmp_path, pa.array(days, zone)) == {"impressions.parquet": f"2 of 2 {SAID}"}
+def test_days_of_an_offset_begin_at_its_midnight() -> None:
+    days = [NIGHT - timedelta(minutes=minutes) for minutes in OFFSETS.values()]
     later = [day + timedelta(minutes=1) for day in days]
-    assert imported(tmp_path, pa.array(later, zone)) == {}
+    times: Any = ibis.memtable(pa.table({"row": range(len(days)), "day": days, "later": later}))
+    with open_engine() as engine:
+        assert [known_zone(engine, offset) for offset in OFFSETS] == list(OFFSETS)
+        for row, offset in enumerate(OFFSETS):
+            starts = times.select(
+                "row", day=starts_a_day(times["day"], offset), later=starts_a_day(times["later"], offset)
+            )
+            assert rows_of(engine, starts.filter(starts["row"] == row)) == [{"row": row, "day": True, "later": False}]
+
+
+@pytest.mark.parametrize("offset", ["+05:30", "-0500", "+01"])
+def test_days_of_a_column_with_an_offset_begin_at_its_midnight(tmp_path: Path, offset: str) -> None:
+    days = pa.array([day - timedelta(minutes=OFFSETS[offset]) for day in (NIGHT, NEXT_NIGHT)])
+    assert imported(tmp_path, days.cast(pa.timestamp("us", tz=offset))) == {"impressions.parquet": f"2 of 2 {SAID}"}
 
 
 @pytest.mark.parametrize("zone", ["GMT+2", "Z", "Foo/Bar", "UTC", "EST"])

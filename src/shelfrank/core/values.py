@@ -66,7 +66,7 @@ _DECIMAL = rf"^({_WHOLE})\.0+$"
 _NEGATIVE_ZERO = r"^-0$"
 _WHOLE_NUMBER = re.compile(rf"{_WHOLE}\.0+")
 _AT_ENDS = f"^[{BLANKS}]+|[{BLANKS}]+$"
-_HAS_BLANKS = f"^[{BLANKS}]|[{BLANKS}]$"
+BLANK_AT_END = f"^[{BLANKS}]|[{BLANKS}]$"
 
 WHOLE_ID = rf"^{_WHOLE}(?:\.0+)?$"
 DECIMAL_ID = r"\.0+$"
@@ -140,7 +140,7 @@ class IdSpelling:
 
     def _may_change(self, texts: pa.ChunkedArray) -> bool:
         # Most ids are spelled well already, and no two are the same: kernels say so much faster than Python.
-        odd = pc.match_substring_regex(texts, _HAS_BLANKS)
+        odd = pc.match_substring_regex(texts, BLANK_AT_END)
         if self.whole_numbers:
             odd = pc.or_(odd, pc.match_substring_regex(texts, rf"{DECIMAL_ID}|{_NEGATIVE_ZERO}"))
         odd = pc.or_(odd, pc.is_in(texts, pa.array(["", *self.null_words], pa.string())))

@@ -165,9 +165,21 @@ def connect(memory_limit: str, threads: int, spill: Path) -> Iterator[Backend]:
 
 def read_parquet(backend: Backend, files: Sequence[str | Path]) -> ibis.Table:
     """Reads Parquet files, with any characters in their paths, as one table."""
-    # Paths are not patterns, and folders named a=b are not columns.
-    paths = [escape(str(file)) for file in files]
-    return backend.read_parquet(paths, hive_partitioning=False, union_by_name=True)
+    return backend.read_parquet(_paths(files), **_PARQUET)
+
+
+def parquet_relation(backend: Backend, files: Sequence[str | Path]) -> duckdb.DuckDBPyRelation:
+    """Reads Parquet files, with any characters in their paths, as a relation of DuckDB itself."""
+    return backend.con.read_parquet(_paths(files), **_PARQUET)
+
+
+# Folders named a=b are not columns.
+_PARQUET = {"hive_partitioning": False, "union_by_name": True}
+
+
+def _paths(files: Sequence[str | Path]) -> list[str]:
+    # Paths are not patterns.
+    return [escape(str(file)) for file in files]
 
 
 @contextlib.contextmanager

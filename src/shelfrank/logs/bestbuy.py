@@ -32,7 +32,7 @@ from shelfrank.logs.raw_files import (
     require_columns,
     sha256,
 )
-from shelfrank.logs.time_columns import is_whole_day
+from shelfrank.logs.time_columns import is_whole_day, time_of
 from shelfrank.logs.time_precision import SEARCHES, note_whole_days
 from shelfrank.logs.times import EARLIEST, LATEST
 from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
@@ -118,12 +118,12 @@ def _cells(engine: Backend, writer: SearchLogWriter, path: Path, titles: pa.Tabl
         query=raw["query"].nullif(""),
         timestamp=time.between(ibis.literal(EARLIEST), ibis.literal(LATEST)).ifelse(time, ibis.null(time.type())),
         clicked_at=raw["click_time"].try_cast("timestamp('UTC', 6)"),
-        whole_day=is_whole_day(raw["query_time"], None),
+        whole_day=is_whole_day(raw["query_time"], time_of(raw["query_time"], None), None),
         line=ibis.row_number(),
     )
     with readable(path):
         cells = keep(engine, "cells", cells)
-    named: Table = ibis.memtable(titles)
+    named = keep(engine, "titles", ibis.memtable(titles))
     tables = {"clicks": cells, "titles": named.mutate(product_id=_ID.expression(named["product_id"]))}
     tables = spell_whole_numbers(engine, writer, tables, IDS)
     return tables["clicks"], tables["titles"]

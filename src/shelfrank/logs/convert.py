@@ -1,7 +1,8 @@
 """Converts a source's columns to the contract's types, and reports cells that do not fit."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ibis
@@ -20,8 +21,8 @@ from shelfrank.core.values import (
 )
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.missing_values import cells_without
-from shelfrank.logs.number_columns import number_hints, number_of_cells, whole_numbers
-from shelfrank.logs.time_columns import time_hints, time_of
+from shelfrank.logs.number_columns import number_hints, number_of_cells, numbers_of, whole_numbers
+from shelfrank.logs.time_columns import time_hints, time_steps
 from shelfrank.logs.violation import Violation
 
 MAX_CELL_LENGTH = 60
@@ -30,15 +31,20 @@ MAX_CELL_LENGTH = 60
 _TRUE, _FALSE = r"^(1(\.0*)?|true|t|yes)$", r"^(0(\.0*)?|false|f|no)$"
 
 
+def _no_hints(_: Value) -> Mapping[str, Value]:
+    return {}
+
+
 @dataclass(frozen=True)
-class Converted:
-    """One converted column.
+class Conversion:
+    """How a column of a source becomes one of the log.
 
     Attributes:
         column: The source's column.
         name: The log's column.
-        cells: The source's cells.
-        value: The log's values.
+        cells: The source's cells, with missing values as null.
+        steps: Functions that turn the cells into the log's values, one after the other; none if the cells are the
+            values. Each is computed as a column, so that it may use its input several times at no cost.
         must: What a cell must hold.
         hints: By advice, the cells for which it helps.
     """
@@ -46,20 +52,60 @@ class Converted:
     column: str
     name: str
     cells: Value
-    value: Value
+    steps: tuple[Callable[[Value], Value], ...]
     must: str
-    hints: Mapping[str, Value] = field(default_factory=dict)
+    hints: Callable[[Value], Mapping[str, Value]] = _no_hints
 
-    @property
-    def failed(self) -> Value:
-        """Whether a cell has a value that does not fit."""
-        held = self.cells.notnull()
-        if self.cells.type().is_floating():
-            held = held & ~self.cells.isnan()
-        return held & self.value.isnull()
+    def is_given(self, raw: Table) -> bool:
+        """Whether the cells are the source's, so that no value of the source is read as missing."""
+        return self.cells.equals(raw[self.column])
 
 
-def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | None, first_position: int) -> Converted:
+def converted(raw: Table, conversions: Sequence[Conversion]) -> Table:
+    """Converts columns.
+
+    Args:
+        raw: The source's rows.
+        conversions: The columns.
+
+    Returns:
+        By the place of each conversion, the columns of `given_of`, `cells_of` and `value_of`.
+    """
+    cleaned = {f"cells_{place}": each.cells for place, each in enumerate(conversions) if not each.is_given(raw)}
+    rows = raw.select(**{f"given_{place}": raw[each.column] for place, each in enumerate(conversions)}, **cleaned)
+    for number in range(max(len(each.steps) for each in conversions)):
+        stepped = {
+            f"value_{place}": each.steps[number](rows[f"value_{place}"] if number else cells_of(rows, place))
+            for place, each in enumerate(conversions)
+            if number < len(each.steps)
+        }
+        rows = rows.mutate(**stepped)
+    return rows
+
+
+def given_of(rows: Table, place: int = 0) -> Value:
+    """The source's cells of the conversion at this place of `converted`."""
+    return rows[f"given_{place}"]
+
+
+def cells_of(rows: Table, place: int = 0) -> Value:
+    """The cells, with missing values as null, of the conversion at this place of `converted`."""
+    return rows[f"cells_{place}" if f"cells_{place}" in rows.columns else f"given_{place}"]
+
+
+def value_of(rows: Table, place: int = 0) -> Value:
+    """The log's values of the conversion at this place of `converted`."""
+    return rows[f"value_{place}"] if f"value_{place}" in rows.columns else cells_of(rows, place)
+
+
+def failed(rows: Table, place: int = 0) -> Value:
+    """Whether a cell of the conversion at this place of `converted` has a value that does not fit."""
+    cells = cells_of(rows, place)
+    held = cells.notnull() & ~cells.isnan() if cells.type().is_floating() else cells.notnull()
+    return held & value_of(rows, place).isnull()
+
+
+def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | None, first_position: int) -> Conversion:
     """Converts a column that has a role in the data contract.
 
     Args:
@@ -70,25 +116,26 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
         first_position: Position of the topmost product in the source.
 
     Returns:
-        The converted column.
+        The conversion.
     """
     if role == "timestamp":
         unit = f"numbers of {timestamp_unit} since 1970" if timestamp_unit else "times such as 2024-05-31T18:04:05Z"
         must = f"must hold {unit}, from 1990 on and before 2100"
-        return Converted(column, role, cells, time_of(cells, timestamp_unit), must, time_hints(cells, timestamp_unit))
+        hints = partial(time_hints, unit=timestamp_unit)
+        return Conversion(column, role, cells, time_steps(cells, timestamp_unit), must, hints)
     if role == "position":
-        position = whole_numbers(cells, "int32", 1 - first_position)
-        return Converted(column, role, cells, position, "must hold whole numbers")
+        steps = (numbers_of, partial(whole_numbers, data_type="int32", shift=1 - first_position))
+        return Conversion(column, role, cells, steps, "must hold whole numbers")
     if role in TASKS:
-        return Converted(column, role, cells, _label(cells), "must hold 0 or 1 (or true or false)")
-    value = _identifier(cells)
+        return Conversion(column, role, cells, (_label,), "must hold 0 or 1 (or true or false)")
+    steps = _identifier_steps(cells)
     if role == "query":
         # Browsing without a query; the validator warns with the count.
-        value = value.fill_null("")
-    return Converted(column, role, cells, value, "must hold text or whole numbers")
+        steps = (*steps, lambda texts: texts.fill_null(""))
+    return Conversion(column, role, cells, steps, "must hold text or whole numbers")
 
 
-def convert_id(role: str, column: str, cells: Value, spelling: IdSpelling) -> Converted:
+def convert_id(role: str, column: str, cells: Value, spelling: IdSpelling) -> Conversion:
     """Converts a column of ids.
 
     Args:
@@ -98,22 +145,18 @@ def convert_id(role: str, column: str, cells: Value, spelling: IdSpelling) -> Co
         spelling: Their spelling.
 
     Returns:
-        The converted column.
+        The conversion.
     """
     held = cells.type()
     if held.is_string():
         # A cell that becomes null here is missing, not invalid.
-        cells = spelling.expression(cells)
-        return Converted(column, role, cells, cells, "must hold text or whole numbers")
+        return Conversion(column, role, spelling.expression(cells), (), "must hold text or whole numbers")
+    steps = (_exact, _whole_text) if held.is_floating() else (_exact,)
     cells = cells_without(cells, spelling.null_words)
-    value = _exact(cells)
-    if held.is_floating():
-        is_whole = (value % 1) == 0
-        value = is_whole.ifelse(value, ibis.null("float64")).try_cast("int64").cast("string")
-    return Converted(column, role, cells, value, "must hold text or whole numbers" + _limit(cells))
+    return Conversion(column, role, cells, steps, "must hold text or whole numbers" + _limit(cells))
 
 
-def convert_category(name: str, column: str, cells: Value, spelling: CategorySpelling) -> Converted:
+def convert_category(name: str, column: str, cells: Value, spelling: CategorySpelling) -> Conversion:
     """Converts a column of categories; floats stay floats until the writer spells them.
 
     Args:
@@ -123,18 +166,16 @@ def convert_category(name: str, column: str, cells: Value, spelling: CategorySpe
         spelling: Their spelling.
 
     Returns:
-        The converted column.
+        The conversion.
     """
-    held = cells.type()
-    if held.is_string():
-        cells = spelling.expression(cells)
-        value = _case_folded(cells) if spelling.fold_case else cells
-        return Converted(column, name, cells, value, "must hold categories")
+    if cells.type().is_string():
+        steps = (_case_folded,) if spelling.fold_case else ()
+        return Conversion(column, name, spelling.expression(cells), steps, "must hold categories")
     cells = cells_without(cells, spelling.missing)
-    return Converted(column, name, cells, _exact(cells), "must hold categories" + _limit(cells))
+    return Conversion(column, name, cells, (_exact,), "must hold categories" + _limit(cells))
 
 
-def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_mark: str | None = None) -> Converted:
+def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_mark: str | None = None) -> Conversion:
     """Converts a column of numbers or texts.
 
     Args:
@@ -145,24 +186,22 @@ def convert_feature(name: str, column: str, cells: Value, kind: Kind, decimal_ma
         decimal_mark: Decimal mark of numbers that are text.
 
     Returns:
-        The converted column.
+        The conversion.
     """
     assert kind is not Kind.CATEGORICAL
-    hints: Mapping[str, Value] = {}
-    held = cells.type()
-    if kind is Kind.TEXT:
-        # In a column of floats, NaN means missing.
-        value = cells.isnan().ifelse(ibis.null("float64"), cells) if held.is_floating() else cells
-        value = value.cast("string")
-    elif held.is_boolean():
-        value = cells.cast("int8")
-    elif held.is_integer() or held.is_floating():
-        value = cells
-    elif held.is_string():
-        value, hints = number_of_cells(cells, decimal_mark), number_hints(cells, decimal_mark)
+    held, hints = cells.type(), _no_hints
+    if held.is_string() and kind is not Kind.TEXT:
+        step, hints = (
+            partial(number_of_cells, decimal_mark=decimal_mark),
+            partial(number_hints, decimal_mark=decimal_mark),
+        )
+    elif held.is_string() or (kind is not Kind.TEXT and (held.is_integer() or held.is_floating())):
+        step = None
+    elif kind is Kind.TEXT:
+        step = _text
     else:
-        value = cells.try_cast("float64")
-    return Converted(column, name, cells, value, "must hold numbers", hints)
+        step = _whole_label if held.is_boolean() else _float
+    return Conversion(column, name, cells, (step,) if step else (), "must hold numbers", hints)
 
 
 def require_single_values(path: Path, raw: Table, columns: Collection[str]) -> None:
@@ -186,29 +225,40 @@ def require_single_values(path: Path, raw: Table, columns: Collection[str]) -> N
             )
 
 
-def require_converted(engine: Backend, path: Path, raw: Table, columns: list[Converted]) -> None:
-    """Raises a `UserError` that lists every column with cells that do not fit, with examples."""
-    sums = {f"column_{i}": column.failed.fill_null(False).sum() for i, column in enumerate(columns)}
-    counts = rows_of(engine, raw.aggregate(**sums))[0].values()
+def require_converted(
+    engine: Backend, path: Path, raw: Table, conversions: Sequence[Conversion], counts: Sequence[int]
+) -> None:
+    """Raises a `UserError` that lists every column with cells that do not fit, with examples.
+
+    Args:
+        engine: Reads the file.
+        path: The file.
+        raw: Its rows.
+        conversions: The columns.
+        counts: By conversion, the number of its cells that `failed`.
+    """
     problems: list[Violation] = []
-    for column, n in zip(columns, counts, strict=True):
+    for conversion, n in zip(conversions, counts, strict=True):
         if n:
-            cells = raw.filter(column.failed).select(cell=raw[column.column].cast("string")).distinct()
+            rows = converted(raw, [conversion])
+            unfit = rows.filter(failed(rows))
+            cells = unfit.select(cell=given_of(unfit).cast("string")).distinct()
             shown = [repr(row["cell"][:MAX_CELL_LENGTH]) for row in rows_of(engine, cells.order_by("cell").limit(5))]
-            must = column.must + _hint(engine, raw, column, n)
-            problems.append(Violation(column.column, None, must, "error", n, "row", tuple(shown)))
+            must = conversion.must + _hint(engine, unfit, conversion, n)
+            problems.append(Violation(conversion.column, None, must, "error", n, "row", tuple(shown)))
     if problems:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise UserError(f"{path} must match the mapping, but some cells do not; correct them:\n{listed}")
 
 
-def _hint(engine: Backend, raw: Table, column: Converted, n_failed: int) -> str:
+def _hint(engine: Backend, unfit: Table, conversion: Conversion, n_failed: int) -> str:
     """The advice that helps with most of the cells that do not fit; empty if there is none."""
-    if not column.hints:
+    hints = conversion.hints(cells_of(unfit))
+    if not hints:
         return ""
-    sums = {f"hint_{i}": (column.failed & helped).sum() for i, helped in enumerate(column.hints.values())}
-    counts = rows_of(engine, raw.aggregate(**sums))[0].values()
-    helped, hint = max(zip((n or 0 for n in counts), column.hints, strict=True))
+    sums = {f"hint_{i}": helped.sum() for i, helped in enumerate(hints.values())}
+    counts = rows_of(engine, unfit.aggregate(**sums))[0].values()
+    helped, hint = max(zip((n or 0 for n in counts), hints, strict=True))
     return f"; {hint}" if 2 * helped >= n_failed else ""
 
 
@@ -220,9 +270,30 @@ def _label(cells: Value) -> Value:
     return ibis.cases((words.re_search(_TRUE), 1), (words.re_search(_FALSE), 0), else_=ibis.null("int8")).cast("int8")
 
 
-def _identifier(cells: Value) -> Value:
-    # A column with a missing value stores whole numbers as floats; 123.0 and 123 are the same id.
-    return whole_numbers(cells, "int64").cast("string") if cells.type().is_floating() else cells.cast("string")
+def _identifier_steps(cells: Value) -> tuple[Callable[[Value], Value], ...]:
+    held = cells.type()
+    if held.is_floating():
+        # A column with a missing value stores whole numbers as floats; 123.0 and 123 are the same id.
+        return (numbers_of, lambda numbers: whole_numbers(numbers).cast("string"))
+    return () if held.is_string() else (lambda others: others.cast("string"),)
+
+
+def _text(cells: Value) -> Value:
+    # In a column of floats, NaN means missing.
+    cells = cells.isnan().ifelse(ibis.null("float64"), cells) if cells.type().is_floating() else cells
+    return cells.cast("string")
+
+
+def _whole_label(cells: Value) -> Value:
+    return cells.cast("int8")
+
+
+def _float(cells: Value) -> Value:
+    return cells.try_cast("float64")
+
+
+def _whole_text(floats: Value) -> Value:
+    return ((floats % 1) == 0).ifelse(floats, ibis.null("float64")).try_cast("int64").cast("string")
 
 
 def _exact(cells: Value) -> Value:

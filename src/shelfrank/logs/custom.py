@@ -1,6 +1,6 @@
 """Imports a shop's own CSV or Parquet files with a `mapping.yaml` that describes their columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 
@@ -11,21 +11,39 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS, Kind, Schema, Side
 from shelfrank.core.values import CategorySpelling, IdSpelling
 from shelfrank.logs.convert import (
-    Converted,
+    Conversion,
+    cells_of,
     convert_category,
     convert_feature,
     convert_id,
     convert_role,
+    converted,
+    failed,
+    given_of,
     require_converted,
     require_single_values,
+    value_of,
 )
-from shelfrank.logs.engine import Table, Value, open_engine, rows_of
+from shelfrank.logs.engine import Table, Value, keep, one_row, open_engine, rows_of, sql_name, sql_of, steps_as_columns
 from shelfrank.logs.id_columns import ID_ROLES, RawIdColumn, id_spelling
-from shelfrank.logs.mapping import REQUIRED_ROLES, SourceMapping, TableName
-from shelfrank.logs.missing_values import cells_without, note_missing, note_spaces, without_null_words
-from shelfrank.logs.number_columns import whole_numbers
+from shelfrank.logs.mapping import REQUIRED_ROLES, ColumnUse, SourceMapping, TableName
+from shelfrank.logs.missing_values import (
+    cells_without,
+    has_spaces,
+    is_read_as_missing,
+    note_missing,
+    without_null_words,
+)
+from shelfrank.logs.number_columns import numbers_of, whole_numbers
 from shelfrank.logs.raw_files import column_names, is_parquet, read_raw, readable, require_in_all_parts, sha256, zone_of
-from shelfrank.logs.time_columns import count_without_zone, is_whole_day, known_zone, time_of, unit_of
+from shelfrank.logs.time_columns import (
+    is_whole_day,
+    is_without_zone,
+    known_zone,
+    numbers_of_times,
+    time_of,
+    unit_of,
+)
 from shelfrank.logs.time_precision import EVENTS, SEARCHES, note_whole_days, require_whole_times
 from shelfrank.logs.times import is_in_future
 from shelfrank.logs.writer import SearchLogWriter, log_is_current, write_rows, write_search_log
@@ -101,7 +119,7 @@ def _raw(engine: Backend, writer: SearchLogWriter, source: SourceMapping, table:
         raw = read_raw(engine, file, writer.notes, _separator(source, file), source.columns[table])
         if not is_parquet(file):
             # Otherwise every later pass would parse the text again.
-            raw = engine.create_table(f"raw_{table}", raw, temp=True)
+            raw = keep(engine, f"raw_{table}", raw)
         require_single_values(file, raw, source.columns[table])
     return raw
 
@@ -135,48 +153,123 @@ def _converted(
     raw: Table,
     spellings: Mapping[str, IdSpelling],
 ) -> Table:
-    uses, roles = source.uses(table), source.roles(table)
+    roles = source.roles(table)
     with readable(file):
         if "timestamp" in roles:
             place = f"{roles['timestamp']} of {file.name}"
             require_whole_times(engine, raw, roles["timestamp"], place, writer.notes)
         unit = _timestamp_unit(engine, writer, source, raw, roles, file)
         first = _first_position(engine, writer, source, raw, roles, file)
-        columns: list[Converted] = []
-        for column, use in uses:
-            cells: Value = raw[column]
-            words = source.null_words_of(use)
-            if use.role is not None and use.role in spellings:
-                columns.append(convert_id(use.role, column, cells, spellings[use.role]))
-            elif use.kind is Kind.CATEGORICAL:
-                spelling = CategorySpelling(words, use.fold_case)
-                columns.append(convert_category(use.name or column, column, cells, spelling))
-            else:
-                if use.kind is Kind.NUMERICAL or use.role in TASKS:
-                    cells = without_null_words(cells, words)
-                elif use.kind is Kind.TEXT or use.role in ("query", "title"):
-                    cells = cells_without(cells, words)
-                if cells.type().is_string():
-                    # An empty cell is a missing value, quoted or not.
-                    cells = cells.nullif("")
-                if use.role is not None:
-                    columns.append(convert_role(use.role, column, cells, unit, first))
-                elif use.kind is not None:
-                    columns.append(convert_feature(use.name or column, column, cells, use.kind, source.decimal_mark))
-        spelled = [column for column, use in uses if use.role in ID_ROLES or use.kind is Kind.CATEGORICAL]
-        note_missing(engine, writer, file, raw, {(each.column, each.name): each.cells for each in columns})
-        note_spaces(engine, writer, file, raw, list(dict.fromkeys(spelled)))
-        require_converted(engine, file, raw, columns)
-        without_zone = 0
-        if "timestamp" in roles:
-            without_zone = count_without_zone(engine, raw, roles["timestamp"], unit)
-            _note_whole_days(engine, writer, raw, roles, file, unit)
+        conversions = [
+            _conversion(source, column, use, raw[column], spellings, unit, first) for column, use in source.uses(table)
+        ]
+        # One pass over the source gives the log's values and all that is noted or refused; later passes read those.
+        rows = converted(raw, conversions)
+        flags = _flags(engine, rows, conversions, source.uses(table), file, unit)
+        name = f"converted_{table}"
+        with steps_as_columns():
+            kept = keep(engine, name, rows.select(**_values(rows, conversions), **flags))
+        counts = dict(
+            zip(flags, one_row(engine.con, name, [f"count(*) FILTER ({flag})" for flag in flags]), strict=True)
+        )
+        _note_and_require(engine, writer, file, raw, conversions, counts)
+        if "timestamp" in roles and "search_id" in roles:
+            note_whole_days(engine, writer, file.name, kept.select("whole_day", "search"), SEARCHES, key="search")
+        elif "timestamp" in roles:
+            note_whole_days(engine, writer, file.name, kept.select("whole_day"), EVENTS)
+        if not is_parquet(file):
+            engine.con.execute(f"DROP TABLE raw_{table}")
     unused = [name for name in raw.columns if name not in source.columns[table]]
     if unused:
         writer.notes[f"columns of {file.name} that are not used"] = unused
-    if without_zone:
-        writer.notes[f"timestamps of {file.name} without a time zone, read as UTC"] = without_zone
-    return raw.select(*(column.value.name(column.name) for column in columns))
+    if counts.get("without_zone"):
+        writer.notes[f"timestamps of {file.name} without a time zone, read as UTC"] = counts["without_zone"]
+    return kept.select(*(kept[f"value_{place}"].name(each.name) for place, each in enumerate(conversions)))
+
+
+def _conversion(
+    source: SourceMapping,
+    column: str,
+    use: ColumnUse,
+    cells: Value,
+    spellings: Mapping[str, IdSpelling],
+    unit: str | None,
+    first: int,
+) -> Conversion:
+    words = source.null_words_of(use)
+    if use.role is not None and use.role in spellings:
+        return convert_id(use.role, column, cells, spellings[use.role])
+    if use.kind is Kind.CATEGORICAL:
+        return convert_category(use.name or column, column, cells, CategorySpelling(words, use.fold_case))
+    if use.kind is Kind.NUMERICAL or use.role in TASKS:
+        cells = without_null_words(cells, words)
+    elif use.kind is Kind.TEXT or use.role in ("query", "title"):
+        cells = cells_without(cells, words)
+    if cells.type().is_string():
+        # An empty cell is a missing value, quoted or not.
+        cells = cells.nullif("")
+    if use.role is not None:
+        return convert_role(use.role, column, cells, unit, first)
+    assert use.kind is not None
+    return convert_feature(use.name or column, column, cells, use.kind, source.decimal_mark)
+
+
+def _values(rows: Table, conversions: Sequence[Conversion]) -> dict[str, Value]:
+    """The log's values and, for the count of searches, a hash of the source's search id."""
+    values: dict[str, Value] = {f"value_{place}": value_of(rows, place) for place in range(len(conversions))}
+    for place, each in enumerate(conversions):
+        if each.name == "search_id":
+            values["search"] = given_of(rows, place).hash()
+    return values
+
+
+def _flags(
+    engine: Backend,
+    rows: Table,
+    conversions: Sequence[Conversion],
+    uses: Sequence[tuple[str, ColumnUse]],
+    file: Path,
+    unit: str | None,
+) -> dict[str, Value]:
+    """Whether each cell is read as missing, does not fit, or has spaces around it, and what its time lacks."""
+    flags: dict[str, Value] = {}
+    spelled: set[str] = set()
+    for place, (each, (column, use)) in enumerate(zip(conversions, uses, strict=True)):
+        given, cells = given_of(rows, place), cells_of(rows, place)
+        if not cells.equals(given):
+            flags[f"missing_{place}"] = is_read_as_missing(given, cells)
+        if each.steps:
+            flags[f"failed_{place}"] = failed(rows, place)
+        if given.type().is_string() and (use.role in ID_ROLES or use.kind is Kind.CATEGORICAL):
+            if column not in spelled:
+                flags[f"spaces_{place}"] = has_spaces(given)
+            spelled.add(column)
+        if use.role == "timestamp":
+            zone = known_zone(engine, zone_of(file, column)) if is_parquet(file) else None
+            flags["without_zone"] = is_without_zone(given, unit)
+            flags["whole_day"] = is_whole_day(given, value_of(rows, place), unit, zone)
+    return flags
+
+
+def _note_and_require(
+    engine: Backend,
+    writer: SearchLogWriter,
+    file: Path,
+    raw: Table,
+    conversions: Sequence[Conversion],
+    counts: Mapping[str, int],
+) -> None:
+    """Notes missing values and spaces, and refuses cells that do not fit, by the counts of `_flags`."""
+    n_missing, n_failed = (
+        [counts.get(f"{flag}_{place}", 0) for place in range(len(conversions))] for flag in ("missing", "failed")
+    )
+    cells = {(each.column, each.name): each.cells for each in conversions}
+    note_missing(engine, writer, file, raw, cells, n_missing)
+    for place, each in enumerate(conversions):
+        if counts.get(f"spaces_{place}"):
+            note = f"{each.column} of {file.name}, values with white space around them"
+            writer.notes[note] = counts[f"spaces_{place}"]
+    require_converted(engine, file, raw, conversions, n_failed)
 
 
 def _separator(source: SourceMapping, file: Path) -> str | None:
@@ -192,9 +285,10 @@ def _timestamp_unit(
     cells: Value = raw[roles["timestamp"]]
     if not (cells.type().is_numeric() or cells.type().is_string()):
         return None
-    fits = {unit: fit.sum() for unit, fit in unit_of(cells).items()}
     held = cells.nullif("") if cells.type().is_string() else cells
-    counts = rows_of(engine, raw.aggregate(n_held=held.count(), **fits))[0]
+    times = raw.select(held=held, number=numbers_of_times(cells))
+    fits = {unit: fit.sum() for unit, fit in unit_of(times["number"]).items()}
+    counts = rows_of(engine, times.aggregate(n_held=times["held"].count(), **fits))[0]
     unit = next((unit for unit in fits if counts[unit] and counts[unit] == counts["n_held"]), None)
     if unit is not None:
         latest = rows_of(engine, raw.aggregate(latest=time_of(cells, unit).max()))[0]["latest"]
@@ -214,11 +308,10 @@ def _first_position(
     """The declared position of the topmost product, or else the one at which every list begins, 0 or 1."""
     if "position" not in roles or "search_id" not in roles:
         return 1
-    tops = raw.group_by(search=raw[roles["search_id"]]).aggregate(top=whole_numbers(raw[roles["position"]]).min())
-    counts = rows_of(
-        engine, tops.aggregate(n=tops["top"].count(), n_0=(tops["top"] == 0).sum(), n_1=(tops["top"] == 1).sum())
-    )[0]
-    n, n_0, n_1 = (counts[name] or 0 for name in ("n", "n_0", "n_1"))
+    shown = raw.select(search=raw[roles["search_id"]], position=numbers_of(raw[roles["position"]]))
+    shown = shown.select("search", position=whole_numbers(shown["position"]))
+    tops = f"(SELECT min(position) AS top FROM {sql_of(engine, shown)} GROUP BY search)"
+    n, n_0, n_1 = one_row(engine.con, tops, ["count(top)", "count(*) FILTER (top = 0)", "count(*) FILTER (top = 1)"])
     declared, column = source.first_position, roles["position"]
     if declared == 1 and n and n_0 == n:
         raise UserError(
@@ -241,18 +334,6 @@ def _first_position(
         writer.notes[f"positions of {file.name}"] = "counted from 0, since every list begins there"
         return 0
     return 1
-
-
-def _note_whole_days(
-    engine: Backend, writer: SearchLogWriter, raw: Table, roles: Mapping[str, str], file: Path, unit: str | None
-) -> None:
-    zone = known_zone(engine, zone_of(file, roles["timestamp"])) if is_parquet(file) else None
-    whole_day = is_whole_day(raw[roles["timestamp"]], unit, zone)
-    if "search_id" in roles:
-        rows = raw.select(whole_day=whole_day, search=raw[roles["search_id"]])
-        note_whole_days(engine, writer, file.name, rows, SEARCHES, key="search")
-    else:
-        note_whole_days(engine, writer, file.name, raw.select(whole_day=whole_day), EVENTS)
 
 
 def _note_lost_visitors(engine: Backend, writer: SearchLogWriter, events: Table, impressions: Table) -> None:
@@ -310,28 +391,22 @@ def _derived(
 
 def _count_values(engine: Backend, rows: Table, names: list[str]) -> dict[str, int]:
     """Counts the rows that have a value of each column."""
-    return rows_of(engine, rows.aggregate([rows[name].count().name(name) for name in names]))[0] if names else {}
+    if not names:
+        return {}
+    counts = one_row(engine.con, sql_of(engine, rows), [f"count({sql_name(name)})" for name in names])
+    return dict(zip(names, counts, strict=True))
 
 
 def _count_changes(engine: Backend, rows: Table, key: str, names: list[str]) -> dict[str, int]:
     """Counts the products or customers with several values, or with a value in some rows only."""
     if not names:
         return {}
-    values: dict[str, Value] = {"n": rows.count()}
     # A feature name plus a suffix could be the name of another feature.
-    for place, name in enumerate(names):
-        values |= {f"known_{place}": rows[name].count(), f"min_{place}": rows[name].min()}
-        values[f"max_{place}"] = rows[name].max()
-    each: Table = rows.group_by(key).aggregate(**values)
-    changed = {
-        f"changed_{place}": (
-            (each[f"known_{place}"] > 0)
-            & ((each[f"known_{place}"] < each["n"]) | (each[f"min_{place}"] != each[f"max_{place}"]))
-        ).sum()
-        for place in range(len(names))
-    }
-    counts = rows_of(engine, each.aggregate(**changed))[0]
-    return {name: counts[f"changed_{place}"] or 0 for place, name in enumerate(names)}
+    columns = [(sql_name(name), f"{place}") for place, name in enumerate(names)]
+    values = [f"count({name}) AS known_{i}, min({name}) AS min_{i}, max({name}) AS max_{i}" for name, i in columns]
+    each = f"(SELECT count(*) AS n, {', '.join(values)} FROM {sql_of(engine, rows)} GROUP BY {key})"
+    changed = [f"count(*) FILTER (known_{i} > 0 AND (known_{i} < n OR min_{i} <> max_{i}))" for _, i in columns]
+    return dict(zip(names, one_row(engine.con, each, changed), strict=True))
 
 
 def _latest(rows: Table, name: str) -> Value:

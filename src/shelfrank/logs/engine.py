@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import ibis
 import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
@@ -59,15 +60,61 @@ def read_parquet(engine: Backend, files: Sequence[str | Path]) -> Table:
     return embedded.read_parquet(engine, files)
 
 
+def view_parquet(engine: Backend, name: str, files: Sequence[str | Path]) -> None:
+    """Names Parquet files, with any characters in their paths, as a table of the engine's SQL."""
+    embedded.parquet_relation(engine, files).create_view(name)
+
+
+def one_row(connection: duckdb.DuckDBPyConnection, rows: str, values: Sequence[str]) -> tuple[Any, ...]:
+    """Computes aggregates of a relation, all given as SQL."""
+    found = connection.execute(f"SELECT {', '.join(values)} FROM {rows}").fetchone()
+    assert found is not None
+    return found
+
+
+def sql_of(engine: Backend, rows: Table) -> str:
+    """A table of the engine as SQL, for `one_row`: an aggregate in SQL costs a fraction of what ibis needs for it.
+
+    Tables in Python's memory must be kept in the engine first.
+    """
+    return f"({engine.compile(rows)})"
+
+
+def sql_name(column: str) -> str:
+    """A column's name in SQL, which may have any characters."""
+    return '"' + column.replace('"', '""') + '"'
+
+
+def sql_text(text: str) -> str:
+    """A literal text in SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def keep(engine: Backend, name: str, rows: Table) -> Table:
     """Materialises a table for several passes; the engine drops it when it closes."""
     return engine.create_table(name, rows, temp=True)
 
 
+@contextlib.contextmanager
+def steps_as_columns() -> Iterator[None]:
+    """Compiles each selection of an expression as a query of its own, and does not try to merge it with the next."""
+    before = ibis.options.sql.fuse_selects
+    ibis.options.sql.fuse_selects = False
+    try:
+        yield
+    finally:
+        ibis.options.sql.fuse_selects = before
+
+
 def stream(engine: Backend, rows: Table) -> Iterator[pa.Table]:
     """Computes a table in batches, in its order, with bounded memory; an empty table is one batch."""
+    yield from stream_sql(engine.con, engine.compile(rows))
+
+
+def stream_sql(connection: duckdb.DuckDBPyConnection, rows: str) -> Iterator[pa.Table]:
+    """`stream` of a table that is given as SQL."""
     # ibis's to_pyarrow_batches calls a method that DuckDB 2 removed; Arrow's stream protocol works in all versions.
-    reader = pa.RecordBatchReader.from_stream(engine.con.sql(engine.compile(rows)))
+    reader = pa.RecordBatchReader.from_stream(connection.sql(rows))
     empty = True
     for batch in reader:
         empty = False
@@ -83,7 +130,7 @@ def rows_of(engine: Backend, table: Table) -> list[dict[str, Any]]:
 
 def count(engine: Backend, rows: Table) -> int:
     """Counts the rows of a table."""
-    return rows_of(engine, rows.aggregate(n=rows.count()))[0]["n"]
+    return one_row(engine.con, sql_of(engine, rows), ["count(*)"])[0]
 
 
 def available_bytes() -> int:

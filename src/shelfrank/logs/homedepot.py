@@ -148,7 +148,7 @@ def _tables(
     engine: Backend, writer: SearchLogWriter, rows: pa.Table, descriptions: Path | None, attributes: Path | None
 ) -> dict[str, Table]:
     """The files' rows with their ids spelled."""
-    judgments: Table = ibis.memtable(rows)
+    judgments = keep(engine, "raw_judgments", ibis.memtable(rows))
     tables = {"judgments": judgments.mutate(id=_ID.expression(judgments["id"]))}
     for name, file, columns in (
         ("descriptions", descriptions, DESCRIPTION_COLUMNS),

@@ -17,7 +17,7 @@ from shelfrank.core.values import (
     WHOLE_ID,
     IdSpelling,
 )
-from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.engine import Table, Value, one_row, sql_of, sql_text
 from shelfrank.logs.missing_values import cells_without
 from shelfrank.logs.violation import N_EXAMPLES
 from shelfrank.logs.writer import SearchLogWriter
@@ -122,12 +122,11 @@ def spell_whole_numbers(
     for role, places in columns.items():
         known = others = decimals = 0
         for table, column in places:
-            rows = tables[table].select(id=_flat(tables[table][column]))
-            whole, decimal = rows["id"].re_search(WHOLE_ID), rows["id"].re_search(DECIMAL_ID)
-            sums = rows.aggregate(known=rows["id"].count(), others=(~whole).sum(), decimals=(whole & decimal).sum())
-            counts = rows_of(engine, sums)[0]
-            known, others = known + (counts["known"] or 0), others + (counts["others"] or 0)
-            decimals += counts["decimals"] or 0
+            ids = tables[table].select(id=_flat(tables[table][column]))
+            whole, decimal = _matches(WHOLE_ID), _matches(DECIMAL_ID)
+            sums = ["count(id)", f"count(*) FILTER (NOT {whole})", f"count(*) FILTER ({whole} AND {decimal})"]
+            counts = one_row(engine.con, sql_of(engine, ids), sums)
+            known, others, decimals = known + counts[0], others + counts[1], decimals + counts[2]
         if known and not others:
             whole_numbers.append(role)
         if decimals and others:
@@ -146,30 +145,31 @@ def _count_ids(engine: Backend, column: RawIdColumn, spelling: IdSpelling, may_b
     cells: Value = column.raw[column.column]
     held = cells.type()
     if held.is_numeric() and not held.is_boolean():
-        n_known = rows_of(engine, column.raw.aggregate(n=cells_without(cells, spelling.null_words).count()))[0]["n"]
-        return _IdCounts(known=n_known or 0, others=0, rounded=0, decimals=0)
-    text = spelling.expression(cells if held.is_string() else cells.cast("string"))
-    whole = text.re_search(WHOLE_ID)
-    decimal = whole & text.re_search(DECIMAL_ID)
-    rounded = text.re_search(SCIENTIFIC_ID) | (
-        decimal & (text.try_cast("float64").abs() >= WHOLE_BELOW["float64"]).fill_null(False)
+        known = column.raw.select(id=cells_without(cells, spelling.null_words))
+        return _IdCounts(*one_row(engine.con, sql_of(engine, known), ["count(id)"]), others=0, rounded=0, decimals=0)
+    texts = column.raw.select(id=spelling.expression(cells if held.is_string() else cells.cast("string")))
+    ids = (
+        f"(SELECT id, is_whole, is_decimal, is_scientific OR (is_decimal AND "
+        f"coalesce(abs(try_cast(id AS DOUBLE)) >= {WHOLE_BELOW['float64']!r}, false)) AS is_rounded "
+        f"FROM (SELECT id, {_matches(WHOLE_ID)} AS is_whole, {_matches(SCIENTIFIC_ID)} AS is_scientific, "
+        f"is_whole AND {_matches(DECIMAL_ID)} AS is_decimal FROM {sql_of(engine, texts)}))"
     )
-    sums = {
-        "known": text.count(),
-        "others": (~whole & ~rounded).sum(),
-        "rounded": rounded.sum(),
-        "decimals": decimal.sum(),
-    }
-    counts = _IdCounts(**{name: n or 0 for name, n in rows_of(engine, column.raw.aggregate(**sums))[0].items()})
+    others = "count(*) FILTER (NOT is_whole AND NOT is_rounded)"
+    sums = ["count(id)", others, "count(*) FILTER (is_rounded)", "count(*) FILTER (is_decimal)"]
+    counts = _IdCounts(*one_row(engine.con, ids, sums))
     if counts.rounded and not may_be_rounded:
-        examples = column.raw.filter(rounded).select(cell=text).limit(N_EXAMPLES)
-        shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
+        examples = f"(SELECT id FROM {ids} WHERE is_rounded LIMIT {N_EXAMPLES})"
+        (shown,) = one_row(engine.con, examples, ["string_agg(id, ', ')"])
         were = "was" if counts.rounded == 1 else "were"
         raise UserError(
             f"{column} must hold ids, but {counts.rounded:,} of its numbers {were} rounded, e.g. {shown}: {TOO_LARGE} "
             "where the file is written"
         )
     return counts
+
+
+def _matches(pattern: str) -> str:
+    return f"regexp_matches(id, {sql_text(pattern)})"
 
 
 def _flat(ids: Value) -> Value:

@@ -1,16 +1,13 @@
 """Reads blanks and words such as NULL as missing values, and notes which ones a source has."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ibis
 from ibis.backends.duckdb import Backend
 
-from shelfrank.core.values import (
-    IdSpelling,
-    number_words,
-    trimmed_expression,
-)
+from shelfrank.core.values import BLANKS, IdSpelling, number_words, trimmed, trimmed_expression
 from shelfrank.logs.engine import Table, Value, rows_of
 from shelfrank.logs.violation import N_EXAMPLES
 from shelfrank.logs.writer import SearchLogWriter
@@ -34,8 +31,10 @@ def cells_without(cells: Value, words: Sequence[str], is_number: bool = False) -
         missing += [cells.cast("float64") == number for number in numbers]
     else:
         text = cells if held.is_string() else cells.cast("string")
-        if words:
-            missing.append(IdSpelling(tuple(words)).expression(text).isnull() & (trimmed_expression(text) != ""))
+        # Cells are compared without the blanks at their ends, so a word that has some is none.
+        held_words = [re.escape(word) for word in words if word and word == trimmed(word)]
+        if held_words:
+            missing.append(text.re_search(f"^[{BLANKS}]*(?:{'|'.join(held_words)})[{BLANKS}]*$"))
         if is_number and held.is_string():
             missing += [text.try_cast("float64") == number for number in numbers]
     for is_missing in missing:
@@ -53,7 +52,12 @@ def without_null_words(cells: Value, words: Sequence[str]) -> Value:
 
 
 def note_missing(
-    engine: Backend, writer: SearchLogWriter, file: Path, raw: Table, uses: Mapping[tuple[str, str], Value]
+    engine: Backend,
+    writer: SearchLogWriter,
+    file: Path,
+    raw: Table,
+    uses: Mapping[tuple[str, str], Value],
+    counts: Sequence[int],
 ) -> None:
     """Notes which words and blanks of each column were read as missing; empty cells go without saying.
 
@@ -63,13 +67,11 @@ def note_missing(
         file: The file.
         raw: Its rows.
         uses: By column and the name of what it is used as, its cells with missing values as null.
+        counts: By use, the number of cells that `is_read_as_missing`.
     """
-    missing = [_has_value(raw[column]) & cells.isnull() for (column, _), cells in uses.items()]
-    sums = {f"use_{i}": is_missing.sum() for i, is_missing in enumerate(missing)}
-    counts = list(rows_of(engine, raw.aggregate(**sums))[0].values())
     shown_by_use: dict[str, dict[str, str]] = {}
-    for (column, name), is_missing, count in zip(uses, missing, counts, strict=True):
-        shown_by_use.setdefault(column, {})[name] = _words(engine, raw, column, is_missing) if count else ""
+    for ((column, name), cells), count in zip(uses.items(), counts, strict=True):
+        shown_by_use.setdefault(column, {})[name] = _words(engine, raw, column, cells) if count else ""
     for column, by_use in shown_by_use.items():
         place = f"{column} of {file.name}, words or blanks read as missing"
         if len(set(by_use.values())) == 1:
@@ -77,19 +79,14 @@ def note_missing(
         writer.notes |= {f"{place} by {name}" if name else place: shown for name, shown in by_use.items() if shown}
 
 
-def note_spaces(engine: Backend, writer: SearchLogWriter, file: Path, raw: Table, columns: Sequence[str]) -> None:
-    """Notes how many ids and categories have white space around them, which is stripped."""
-    texts = {f"column_{i}": raw[column] for i, column in enumerate(columns) if raw[column].type().is_string()}
-    if not texts:
-        return
-    spaced = {
-        name: ((cells != trimmed_expression(cells)) & (trimmed_expression(cells) != "")).sum()
-        for name, cells in texts.items()
-    }
-    counts = rows_of(engine, raw.aggregate(**spaced))[0]
-    for i, column in enumerate(columns):
-        if counts.get(f"column_{i}"):
-            writer.notes[f"{column} of {file.name}, values with white space around them"] = counts[f"column_{i}"]
+def is_read_as_missing(given: Value, cells: Value) -> Value:
+    """Whether a given cell has a value that is null among the cells without missing values."""
+    return _has_value(given) & cells.isnull()
+
+
+def has_spaces(texts: Value) -> Value:
+    """Whether there are blanks around a text that is not blank as a whole."""
+    return texts.re_search(f"^[{BLANKS}]+[^{BLANKS}]|[^{BLANKS}][{BLANKS}]+$")
 
 
 def _has_value(cells: Value) -> Value:
@@ -98,9 +95,10 @@ def _has_value(cells: Value) -> Value:
     return cells.notnull() & ~cells.isnan() if cells.type().is_floating() else cells.notnull()
 
 
-def _words(engine: Backend, raw: Table, column: str, missing: Value) -> str:
-    cells: Value = raw[column]
-    word = trimmed_expression(cells) if cells.type().is_string() else cells.cast("string")
-    counts = raw.filter(missing).select(word=word).group_by("word").aggregate(n=ibis._.count())
-    rows = rows_of(engine, counts.order_by(ibis.desc("n"), "word").limit(N_EXAMPLES))
-    return ", ".join(f"{row['word'] or 'blank'} ({row['n']:,})" for row in rows)
+def _words(engine: Backend, raw: Table, column: str, cells: Value) -> str:
+    rows = raw.select(given=raw[column], cells=cells)
+    rows = rows.filter(is_read_as_missing(rows["given"], rows["cells"]))
+    word = trimmed_expression(rows["given"]) if rows["given"].type().is_string() else rows["given"].cast("string")
+    counts = rows.select(word=word).group_by("word").aggregate(n=ibis._.count())
+    found = rows_of(engine, counts.order_by(ibis.desc("n"), "word").limit(N_EXAMPLES))
+    return ", ".join(f"{row['word'] or 'blank'} ({row['n']:,})" for row in found)

@@ -25,9 +25,7 @@ def number_of_cells(cells: Value, decimal_mark: str | None) -> Value:
         Numbers; null where a cell is not a number or its comma is ambiguous.
     """
     if decimal_mark == ",":
-        plain = cells.re_search(_WITH_COMMA)
-        text = cells.replace(".", "").replace(",", ".")
-        return plain.ifelse(text, ibis.null("string")).try_cast("float64")
+        return cells.re_extract(_WITH_COMMA, 0).replace(".", "").replace(",", ".").try_cast("float64")
     grouped = cells.re_search(_BY_COMMA if decimal_mark == "." else _BY_COMMA_SURELY)
     return plain_number(grouped.ifelse(cells.replace(",", ""), cells))
 
@@ -46,22 +44,26 @@ def number_hints(cells: Value, decimal_mark: str | None) -> Mapping[str, Value]:
     }
 
 
-def whole_numbers(cells: Value, data_type: str = "int64", shift: int = 0) -> Value:
-    """Reads whole numbers.
+def numbers_of(cells: Value) -> Value:
+    """Reads numbers from text or other cells; null where a cell is not one."""
+    return number_of_cells(cells, None) if cells.type().is_string() else cells.try_cast("float64")
+
+
+def whole_numbers(numbers: Value, data_type: str = "int64", shift: int = 0) -> Value:
+    """Casts whole numbers.
 
     Args:
-        cells: Text or numbers.
+        numbers: Numbers of `numbers_of`.
         data_type: The type of the result.
         shift: Added to each number.
 
     Returns:
-        Whole numbers; null where a cell is not one or does not fit the type.
+        Whole numbers; null where a number is not one or does not fit the type.
     """
-    numbers = number_of_cells(cells, None) if cells.type().is_string() else cells.try_cast("float64")
     # A cast alone would round 1.5 to 2.
     return ((numbers % 1) == 0).ifelse(numbers + shift, ibis.null("float64")).try_cast(data_type)
 
 
 def plain_number(cells: Value) -> Value:
     """Reads numbers without separators: a plain cast would also accept 1_000."""
-    return cells.re_search(_PLAIN).ifelse(cells, ibis.null("string")).try_cast("float64")
+    return cells.re_extract(_PLAIN, 0).try_cast("float64")

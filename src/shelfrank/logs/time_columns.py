@@ -1,14 +1,15 @@
 """Reads times from a source's cells: ISO 8601 and similar texts, timestamps, and numbers since 1970."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import duckdb
 import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.engine.embedded import epoch_us
-from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.engine import Value
 from shelfrank.logs.number_columns import plain_number
 from shelfrank.logs.times import COMMA_BEFORE_EXPONENT, EARLIEST, LATEST, PER_SECOND
 
@@ -24,6 +25,7 @@ _MIDNIGHT = r"^(?:0?0:00(?::00(?:[.,]0+)?)?)?$"
 _TIME = rf"^\s*({_DATE})(?:[Tt\s]\s*({_CLOCK}))?\s*{_ZONE}?\s*$"
 """Date, clock, and the zone as a word for UTC, as an offset, or as the name of a region."""
 
+_WITHOUT_ZONE = rf"^\s*{_DATE}(?:[Tt\s]\s*{_CLOCK})?\s*$"
 _ABBREVIATED = rf"^\s*{_DATE}[Tt\s]\s*{_CLOCK}\s*\(?(?:[A-Za-z]{{2,5}}|(?:UTC|GMT)[+-]\d+(?::\d\d)?)\)?\s*$"
 _DAY_FIRST = r"^\s*\d{1,2}[./-]\d{1,2}[./-]\d{2,4}"
 _DAY_US = 86_400 * 1_000_000
@@ -40,19 +42,22 @@ def time_of(cells: Value, unit: str | None) -> Value:
     Returns:
         Times in UTC; null where a cell is not a time, or outside the data contract.
     """
+    for step in time_steps(cells, unit):
+        cells = step(cells)
+    return cells
+
+
+def time_steps(cells: Value, unit: str | None) -> tuple[Callable[[Value], Value], ...]:
+    """The steps of `time_of`, which use their input several times: a query should compute each as a column."""
     held = cells.type()
     if unit is not None and (held.is_numeric() or held.is_string()):
-        numbers = _number_of_time(cells) if held.is_string() else cells
-        within = numbers.cast("float64").between(*_bounds(unit)).fill_null(False)
-        return _of_numbers(within.ifelse(numbers, ibis.null(numbers.type())), unit)
+        steps = (partial(_micros, unit=unit), _of_micros)
+        return (_number_of_time, *steps) if held.is_string() else steps
     if held.is_string():
-        time = _of_text(cells)
-    elif held.is_timestamp() or held.is_date():
-        time = cells.try_cast("timestamp('UTC', 6)")
-    else:
-        return ibis.null("timestamp('UTC', 6)")
-    within = (time >= ibis.literal(EARLIEST)) & (time < ibis.literal(LATEST))
-    return within.fill_null(False).ifelse(time, ibis.null("timestamp('UTC', 6)"))
+        return (_of_text, _within_contract)
+    if held.is_timestamp() or held.is_date():
+        return (lambda times: times.try_cast("timestamp('UTC', 6)"), _within_contract)
+    return (lambda _: ibis.null("timestamp('UTC', 6)"),)
 
 
 def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
@@ -78,44 +83,46 @@ def time_hints(cells: Value, unit: str | None) -> Mapping[str, Value]:
     return hints
 
 
-def unit_of(cells: Value) -> Mapping[str, Value]:
-    """By unit, whether a cell is a number that is a valid time in that unit."""
-    numbers = _number_of_time(cells) if cells.type().is_string() else cells.try_cast("float64")
+def numbers_of_times(cells: Value) -> Value:
+    """Reads times that are numbers; null where a cell is not one."""
+    return _number_of_time(cells) if cells.type().is_string() else cells.try_cast("float64")
+
+
+def unit_of(numbers: Value) -> Mapping[str, Value]:
+    """By unit, whether a number is a valid time in that unit."""
     return {unit: numbers.between(*_bounds(unit)).fill_null(False) for unit in PER_SECOND}
 
 
-def count_without_zone(engine: Backend, raw: Table, column: str, timestamp_unit: str | None) -> int:
-    """Counts timestamps without a time zone, which are read as UTC."""
-    cells: Value = raw[column]
+def is_without_zone(cells: Value, unit: str | None) -> Value:
+    """Whether a time has no time zone and is read as UTC.
+
+    Args:
+        cells: Times, text, or numbers since 1970.
+        unit: Unit of numbers; None if times are not numbers.
+
+    Returns:
+        Truth values; null where a cell is missing.
+    """
     held = cells.type()
-    if timestamp_unit is not None and (held.is_string() or held.is_numeric()):
-        return 0
-    if not (held.is_string() or held.is_date() or (held.is_timestamp() and held.timezone is None)):
-        return 0
-    return rows_of(engine, raw.aggregate(n=is_without_zone(cells).sum()))[0]["n"] or 0
+    if held.is_string() and unit is None:
+        return cells.re_search(_WITHOUT_ZONE)
+    if held.is_date() or (held.is_timestamp() and held.timezone is None):
+        return cells.notnull()
+    return ibis.literal(False)
 
 
-def is_without_zone(cells: Value) -> Value:
-    """Whether a time has no time zone and is read as UTC."""
-    held = cells.type()
-    if held.is_string():
-        parts = [cells.re_extract(_TIME, group) for group in (3, 4, 5)]
-        return cells.re_search(_TIME) & ibis.and_(*(part == "" for part in parts))
-    return cells.notnull()
-
-
-def is_whole_day(cells: Value, unit: str | None, zone: str | None = None) -> Value:
+def is_whole_day(cells: Value, times: Value, unit: str | None, zone: str | None = None) -> Value:
     """Whether a time is a date or the start of a day; null where a cell is not a time.
 
     Args:
         cells: Times, text, or numbers since 1970.
+        times: What `time_of` reads from them.
         unit: Unit of numbers; None if times are not numbers.
         zone: Time zone of cells that are not text; None is UTC. Text has its own time zone.
 
     Returns:
         Truth values.
     """
-    times = time_of(cells, unit)
     if cells.type().is_string() and unit is None:
         whole = cells.re_extract(_TIME, 2).re_search(_MIDNIGHT)
     else:
@@ -173,7 +180,10 @@ def _bounds(unit: str) -> tuple[float, float]:
     return EARLIEST.timestamp() * PER_SECOND[unit], LATEST.timestamp() * PER_SECOND[unit] * (1 - 2**-52)
 
 
-def _of_numbers(numbers: Value, unit: str) -> Value:
+def _micros(numbers: Value, unit: str) -> Value:
+    """Microseconds since 1970; null where a number is not a valid time."""
+    within = numbers.cast("float64").between(*_bounds(unit)).fill_null(False)
+    numbers = within.ifelse(numbers, ibis.null(numbers.type()))
     per_second = PER_SECOND[unit]
     if per_second > 1_000_000:
         micros = (
@@ -184,16 +194,22 @@ def _of_numbers(numbers: Value, unit: str) -> Value:
     else:
         # A float64 holds the microseconds of 285 years exactly.
         micros = numbers.cast("float64") * (1_000_000 // per_second)
-    micros = micros.try_cast("int64")
+    return micros.try_cast("int64")
+
+
+def _of_micros(micros: Value) -> Value:
     seconds = (micros // 1_000_000).cast("int64")
     return seconds.as_timestamp("s") + (micros - seconds * 1_000_000).as_interval("us")
 
 
 def _of_text(cells: Value) -> Value:
     date, clock, offset, region = (cells.re_extract(_TIME, group) for group in (1, 2, 4, 5))
-    clock = clock.replace(",", ".")
-    clock = (clock == "").ifelse("00:00:00", clock)
-    whole = clock.re_search(r"^\d{1,2}:\d\d$").ifelse(clock + ":00", clock)
-    zone = (offset != "").ifelse(offset, (region != "").ifelse(ibis.literal(" ") + region, "+00"))
-    text = date.replace("/", "-") + " " + whole + zone
+    clock = clock.replace(",", ".").re_replace(r"^(\d{1,2}:\d\d)$", r"\1:00").re_replace("^$", "00:00:00")
+    zone = (offset + region.re_replace("^(.)", r" \1")).re_replace("^$", "+00")
+    text = date.replace("/", "-") + " " + clock + zone
     return cells.re_search(_TIME).ifelse(text, ibis.null("string")).try_cast("timestamp('UTC', 6)")
+
+
+def _within_contract(times: Value) -> Value:
+    within = (times >= ibis.literal(EARLIEST)) & (times < ibis.literal(LATEST))
+    return within.fill_null(False).ifelse(times, ibis.null("timestamp('UTC', 6)"))

@@ -6,7 +6,7 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.errors import UserError
-from shelfrank.logs.engine import Table, Value, rows_of
+from shelfrank.logs.engine import Table, Value, one_row, rows_of, sql_of
 from shelfrank.logs.times import ALL_DIGITS, MAX_EXPONENT, MIN_EXPONENT, SCIENTIFIC, place_of_second
 from shelfrank.logs.violation import N_EXAMPLES
 from shelfrank.logs.writer import SearchLogWriter
@@ -63,27 +63,32 @@ def require_whole_times(
 
 
 def _require_seconds(engine: Backend, raw: Table, column: str, place: str, notes: dict[str, Any] | None) -> None:
-    cells: Value = raw[column]
-    whole, decimals, exponent = (cells.re_extract(SCIENTIFIC, group) for group in (1, 2, 3))
-    power = exponent.try_cast("int64")
-    first, last = power + whole.length() - 1, power - decimals.length()
-    is_time = first.between(MIN_EXPONENT, MAX_EXPONENT).fill_null(False)
-    may_be_rounded = (is_time & (last > place_of_second(first))).fill_null(False)
+    scientific: Value = raw[column].re_search(SCIENTIFIC)
+    if not rows_of(engine, raw.filter(scientific).limit(1).select(column)):
+        return
+    whole, decimals, exponent = (raw[column].re_extract(SCIENTIFIC, group) for group in (1, 2, 3))
+    parts = raw.select(cells=raw[column], whole=whole, decimals=decimals, power=exponent.try_cast("int64"))
+    first = parts["power"] + parts["whole"].length() - 1
+    digits = (parts["whole"] + parts["decimals"]).try_cast("int64").cast("float64")
+    numbers = parts.select("cells", first=first, last=parts["power"] - parts["decimals"].length(), digits=digits)
+    is_time = numbers["first"].between(MIN_EXPONENT, MAX_EXPONENT).fill_null(False)
+    may_be_rounded = (is_time & (numbers["last"] > place_of_second(numbers["first"]))).fill_null(False)
     ten: Value = ibis.literal(10.0)
-    digits = (whole + decimals).try_cast("int64").cast("float64")
-    seconds = may_be_rounded.ifelse(digits * ten.pow(last - place_of_second(first)), ibis.null("float64"))
+    seconds = numbers["digits"] * ten.pow(numbers["last"] - place_of_second(numbers["first"]))
+    times = numbers.mutate(is_time=is_time, may_be_rounded=may_be_rounded, seconds=seconds)
+    rounded = times["may_be_rounded"]
     sums: dict[str, Value] = {
-        "n": may_be_rounded.sum(),
-        "n_with_second": (is_time & ~may_be_rounded).sum(),
-        "n_in_full": cells.re_search(ALL_DIGITS).sum(),
-        "n_distinct": seconds.nunique(),
-        "n_not_whole_minutes": (seconds % 60 != 0).sum(),
+        "n": rounded.sum(),
+        "n_with_second": (times["is_time"] & ~rounded).sum(),
+        "n_in_full": times["cells"].re_search(ALL_DIGITS).sum(),
+        "n_distinct": times["seconds"].nunique(where=rounded),
+        "n_not_whole_minutes": (times["seconds"] % 60 != 0).sum(where=rounded),
     }
-    counts = {name: n or 0 for name, n in rows_of(engine, raw.aggregate(**sums))[0].items()}
+    counts = {name: n or 0 for name, n in rows_of(engine, times.aggregate(**sums))[0].items()}
     n = counts["n"]
     if not n:
         return
-    examples = raw.filter(may_be_rounded).select(cell=cells.strip()).distinct().order_by("cell").limit(N_EXAMPLES)
+    examples = times.filter(rounded).select(cell=times["cells"].strip()).distinct().order_by("cell").limit(N_EXAMPLES)
     shown = ", ".join(row["cell"] for row in rows_of(engine, examples))
     if (
         not counts["n_with_second"]
@@ -122,8 +127,7 @@ def note_whole_days(
     known = rows.filter(rows["whole_day"].notnull())
     if key is not None:
         known = known.select("whole_day", key).distinct()
-    counts = rows_of(engine, known.aggregate(n=known.count(), n_days=known["whole_day"].sum()))[0]
-    n, n_days = counts["n"], counts["n_days"] or 0
+    n, n_days = one_row(engine.con, sql_of(engine, known), ["count(*)", "count(*) FILTER (whole_day)"])
     if n_days > MIN_SHARE * n:
         one, many, effect = what
         writer.notes[f"timestamps of {place} without a time of day"] = (

@@ -1,18 +1,17 @@
 """Validates a search log as a whole and reports every broken rule, not only the first.
 
-The rules are our own ibis expressions rather than a pandera schema, because each reports a count and example keys, and
-half of them are about several rows or tables.
+The rules are our own SQL rather than a pandera schema, because each reports a count and example keys, and half of them
+are about several rows or tables.
 """
 
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from ibis.backends.duckdb import Backend
 
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
-from shelfrank.logs.engine import open_engine, read_parquet
+from shelfrank.logs.engine import open_engine, view_parquet
 from shelfrank.logs.key_rules import reference_rules, search_rules, uniqueness_rules
 from shelfrank.logs.rules import Checked, row_rules
 from shelfrank.logs.search_log import TABLES, table_files
@@ -40,20 +39,21 @@ def validate(folder: Path, purchase_without_click: Severity = "warning") -> list
     structure = inspect_structure(folder)
     violations = list(structure.violations)
     with open_engine() as engine:
-        tables = {table: read_parquet(engine, table_files(folder, table)) for table in structure.columns}
-        checks = [row_rules(table, rows, structure, purchase_without_click) for table, rows in tables.items()]
-        if "impressions" in tables:
-            checks += search_rules(tables["impressions"], structure)
-        checks += [*uniqueness_rules(tables, structure), *reference_rules(tables, structure)]
+        for table in structure.columns:
+            view_parquet(engine, table, table_files(folder, table))
+        checks = [row_rules(table, structure, purchase_without_click) for table in structure.columns]
+        if "impressions" in structure.columns:
+            checks += search_rules(structure)
+        checks += [*uniqueness_rules(structure), *reference_rules(structure)]
         damaged: set[str] = set()
         with progress("Validating", total=len(checks), unit="checks") as advance:
             for check in checks:
                 if check.table not in damaged:
-                    violations += _count(check, engine, damaged)
+                    violations += _count(check, engine.con, damaged)
                 advance(1)
         if not damaged:
-            violations += empty_columns(engine, tables, structure, holds_grades(folder))
-            violations += usefulness_warnings(engine, tables, structure)
+            violations += empty_columns(engine.con, structure, holds_grades(folder))
+            violations += usefulness_warnings(engine.con, structure)
     return sorted(violations, key=_place)
 
 
@@ -79,9 +79,9 @@ def require_valid(folder: Path, purchase_without_click: Severity = "warning") ->
     return [violation.as_dict() for violation in violations]
 
 
-def _count(check: Checked, engine: Backend, damaged: set[str]) -> list[Violation]:
+def _count(check: Checked, connection: duckdb.DuckDBPyConnection, damaged: set[str]) -> list[Violation]:
     try:
-        return check.violations(engine)
+        return check.violations(connection)
     except duckdb.OutOfMemoryException:
         raise
     except duckdb.Error as error:

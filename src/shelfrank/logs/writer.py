@@ -15,7 +15,7 @@ from shelfrank.core.artifact import Draft, is_current, publish
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import measured, progress
 from shelfrank.core.schema import Schema, Spelling
-from shelfrank.logs.engine import Table, count, stream
+from shelfrank.logs.engine import Table, one_row, sql_of, stream_sql
 from shelfrank.logs.search_log import COLUMN_TYPES, KIND, SCHEMA_FILE, TABLES, TRUTH_TABLES
 from shelfrank.logs.spelling import SPELLING_VERSION, LogSpelling
 from shelfrank.logs.validate import require_valid
@@ -196,9 +196,10 @@ def log_is_current(out: Path, inputs: dict[str, Any]) -> bool:
 
 def write_rows(writer: SearchLogWriter, table: str, engine: Backend, rows: Table) -> None:
     """Streams the rows of an expression into a log, in their order."""
-    total = count(engine, rows)
+    sql = sql_of(engine, rows)
+    (total,) = one_row(engine.con, sql, ["count(*)"])
     with progress(f"Writing {table}", total=total, unit="rows") as advance:
-        for part in stream(engine, rows):
+        for part in stream_sql(engine.con, sql):
             writer.write(table, part)
             advance(part.num_rows)
 
