@@ -1,11 +1,13 @@
 """The checker of signatures for `pytest --jaxtyping-packages=shelfrank,type_checker.beartype`.
 
-jaxtyping binds the arguments of every call and checks them twice, so that the names of axes agree. Most functions have
-no array in their signature and gain nothing by it, so they are checked by beartype alone, which takes a small part of
-the time. jaxtyping imports this module when it meets the first function, and only that one is checked the long way.
+jaxtyping binds the arguments of every call and has them checked twice, and most functions have no array whose axes it
+could compare: that was most of the time of many tests. So each function is wrapped once by beartype, those with an
+array within a scope in which the names of axes must agree. jaxtyping imports this module when it meets the first
+function, which alone is checked the long way.
 """
 
 import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -22,31 +24,50 @@ _jaxtyped = jaxtyping.jaxtyped
 
 def _checked(*, typechecker: Callable[..., Any]) -> Callable[[Any], Any]:
     """The decorator that jaxtyping's import hook puts on every function and class."""
-    with_shapes = _jaxtyped(typechecker=typechecker)
 
-    def decorate(function: Any) -> Any:
-        if inspect.isclass(function):
-            if not dataclasses.is_dataclass(function) or "__init__" not in vars(function):
-                return function
-            if _needs_shapes(function.__init__):
-                return with_shapes(function)
-            function.__init__ = beartype(function.__init__)
-            return function
-        return with_shapes(function) if _needs_shapes(function) else beartype(function)
+    def decorate(thing: Any) -> Any:
+        if not inspect.isclass(thing):
+            return _wrapped(thing, typechecker)
+        if dataclasses.is_dataclass(thing) and "__init__" in vars(thing):
+            thing.__init__ = _wrapped(thing.__init__, typechecker)
+        return thing
 
     return decorate
 
 
-def _needs_shapes(function: Callable[..., Any]) -> bool:
-    return any(_has_array(hint) for hint in function.__annotations__.values())
+def _wrapped(function: Callable[..., Any], typechecker: Callable[..., Any]) -> Callable[..., Any]:
+    hints = function.__annotations__.values()
+    if any(map(_has_string, hints)):
+        # jaxtyping skips hints whose names are not known yet.
+        return _jaxtyped(function, typechecker=typechecker)
+    checked = beartype(function)
+    if not any(map(_has_array, hints)):
+        return checked
+
+    @functools.wraps(function)
+    def within_scope(*args: Any, **kwargs: Any) -> Any:
+        if jaxtyping.config.jaxtyping_disable:
+            return function(*args, **kwargs)
+        with _jaxtyped("context"):
+            return checked(*args, **kwargs)
+
+    return within_scope
+
+
+def _has_string(hint: Any) -> bool:
+    return isinstance(hint, str) or any(map(_has_string, _parts(hint)))
 
 
 def _has_array(hint: Any) -> bool:
-    """Whether a hint has an array in it, or is a string, which jaxtyping skips where its name is not known yet."""
-    if isinstance(hint, list):
-        return any(map(_has_array, hint))
     is_array = inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray)
-    return is_array or isinstance(hint, str) or any(map(_has_array, typing.get_args(hint)))
+    return is_array or any(map(_has_array, _parts(hint)))
+
+
+def _parts(hint: Any) -> typing.Iterable[Any]:
+    if typing.get_origin(hint) is typing.Literal:
+        return ()
+    # The arguments of a callable are a list.
+    return hint if isinstance(hint, list) else typing.get_args(hint)
 
 
 jaxtyping.jaxtyped = _checked
