@@ -73,8 +73,8 @@ def small_runs(small_prepared: Path, shared_folder: SharedFolder) -> dict[str, P
     from tiny_encoder import save_tiny_bert
 
     def make(folder: Path) -> None:
-        # The encoder of `tiny` ends with its process.
-        encoder = save_tiny_bert(folder / "encoder")
+        # Named like the encoder of `tiny`, which ends with its process.
+        encoder = save_tiny_bert(folder / "tiny")
         for name in RANKERS:
             text = [f"neural.text.model={encoder}"] if "text" in name else []
             train(small_prepared, name, tiny(name, *text), folder / name)
