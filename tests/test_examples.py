@@ -2,27 +2,21 @@
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
+import runpy
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_quickstart_runs(tmp_path: Path) -> None:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path]),
-        "QUICKSTART_SEARCHES": "300",
-        "QUICKSTART_OUT": str(tmp_path / "quickstart"),
-    }
-    script = ROOT / "examples" / "quickstart.py"
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, env=environment, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 p")
+def test_the_quickstart_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("QUICKSTART_SEARCHES", "300")
+    monkeypatch.setenv("QUICKSTART_OUT", str(tmp_path / "quickstart"))
+    runpy.run_path(str(ROOT / "examples" / "quickstart.py"), run_name="__main__")
+    assert capsys.readouterr().out.startswith("1 p")
 
 
 def test_the_notebook_is_the_script() -> None:

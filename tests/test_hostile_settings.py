@@ -54,7 +54,7 @@ SETTINGS = [path for path in leaves(ExperimentConfig) if path not in ENDLESS]
 
 @pytest.fixture(scope="module")
 def tiny_prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepare_small_log(tmp_path_factory.mktemp("hostile"), small_tables(60, seed=3, n_products=20))
+    return prepare_small_log(tmp_path_factory.mktemp("hostile"), small_tables(30, seed=3, n_products=20))
 
 
 def train_or_tell(prepared: Path, out: Path, ranker: str, *assignments: str) -> str | None:

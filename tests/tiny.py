@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shelfrank.config import ExperimentConfig, NeuralConfig
+from shelfrank.config import EvaluateConfig, ExperimentConfig, NeuralConfig
 from shelfrank.core.artifact import MANIFEST, publish, read_manifest
 from shelfrank.core.schema import TASKS, Side
 from shelfrank.data.prepared import KIND, SPLITS, Column, Split
@@ -36,6 +36,8 @@ TINY = (
     "lambdamart.n_rounds=8",
     "lambdamart.min_rows_per_leaf=5",
 )
+
+TINY_EVALUATION = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)
 
 
 def tiny(ranker: str, *assignments: str, seed: int | None = None) -> ExperimentConfig:

@@ -1,9 +1,10 @@
 """The checker of signatures for `pytest --jaxtyping-packages=shelfrank,type_checker.beartype`.
 
-jaxtyping binds the arguments of every call and checks them twice, so that the names of axes agree. Most functions have
-no array in their signature and gain nothing by it, so they are checked by beartype alone, which takes a small part of
-the time. A function's check is compiled at its first call, because a test calls few of those that it imports.
-jaxtyping imports this module when it meets the first function, and only that one is checked the long way.
+jaxtyping binds the arguments of every call and has them checked twice, and most functions have no array whose axes it
+could compare: that was most of the time of many tests. So each function is wrapped once by beartype, those with an
+array within a scope in which the names of axes must agree. The check is compiled at the first call, because a test
+calls few of the functions that it imports. jaxtyping imports this module when it meets the first function, which alone
+is checked the long way.
 """
 
 import dataclasses
@@ -24,25 +25,25 @@ _jaxtyped = jaxtyping.jaxtyped
 
 def _checked(*, typechecker: Callable[..., Any]) -> Callable[[Any], Any]:
     """The decorator that jaxtyping's import hook puts on every function and class."""
-    with_shapes = _jaxtyped(typechecker=typechecker)
 
-    def decorate(function: Any) -> Any:
-        if inspect.isclass(function):
-            if not dataclasses.is_dataclass(function) or "__init__" not in vars(function):
-                return function
-            # An `__init__` that is written out has been decorated as a function.
-            if not hasattr(function.__init__, "__wrapped__"):
-                function.__init__ = decorate(function.__init__)
-            return function
-        if any(isinstance(hint, str) for hint in function.__annotations__.values()):
-            # Later, the hint would name a class that jaxtyping now leaves out.
-            return with_shapes(function)
-        return _at_first_call(function, with_shapes if _needs_shapes(function) else beartype)
+    def decorate(thing: Any) -> Any:
+        if not inspect.isclass(thing):
+            return _wrapped(thing, typechecker)
+        own = vars(thing).get("__init__") if dataclasses.is_dataclass(thing) else None
+        # One that is written out has been wrapped as a function.
+        if own is not None and not hasattr(own, "__wrapped__"):
+            thing.__init__ = _wrapped(own, typechecker)
+        return thing
 
     return decorate
 
 
-def _at_first_call(function: Callable[..., Any], check: Callable[..., Any]) -> Callable[..., Any]:
+def _wrapped(function: Callable[..., Any], typechecker: Callable[..., Any]) -> Callable[..., Any]:
+    hints = function.__annotations__.values()
+    if any(map(_has_string, hints)):
+        # jaxtyping skips hints whose names are not known yet.
+        return _jaxtyped(function, typechecker=typechecker)
+    has_array = any(map(_has_array, hints))
     checked = None
 
     @functools.wraps(function)
@@ -50,22 +51,31 @@ def _at_first_call(function: Callable[..., Any], check: Callable[..., Any]) -> C
         __tracebackhide__ = True
         nonlocal checked
         if checked is None:
-            checked = check(function)
-        return checked(*args, **kwargs)
+            checked = beartype(function)
+        if not has_array:
+            return checked(*args, **kwargs)
+        if jaxtyping.config.jaxtyping_disable:
+            return function(*args, **kwargs)
+        with _jaxtyped("context"):
+            return checked(*args, **kwargs)
 
     return call
 
 
-def _needs_shapes(function: Callable[..., Any]) -> bool:
-    return any(_has_array(hint) for hint in function.__annotations__.values())
+def _has_string(hint: Any) -> bool:
+    return isinstance(hint, str) or any(map(_has_string, _parts(hint)))
 
 
 def _has_array(hint: Any) -> bool:
-    """Whether a hint has an array in it, or is a string, which jaxtyping skips where its name is not known yet."""
-    if isinstance(hint, list):
-        return any(map(_has_array, hint))
     is_array = inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray)
-    return is_array or isinstance(hint, str) or any(map(_has_array, typing.get_args(hint)))
+    return is_array or any(map(_has_array, _parts(hint)))
+
+
+def _parts(hint: Any) -> typing.Iterable[Any]:
+    if typing.get_origin(hint) is typing.Literal:
+        return ()
+    # The arguments of a callable are a list.
+    return hint if isinstance(hint, list) else typing.get_args(hint)
 
 
 jaxtyping.jaxtyped = _checked

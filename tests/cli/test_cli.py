@@ -22,6 +22,7 @@ from shelfrank import Bundle, __version__, cli, demo
 from shelfrank.cli.commands import HEADINGS
 from shelfrank.core.artifact import MANIFEST
 from shelfrank.rankers import RANKERS
+from shelfrank.simulator import StorefrontConfig
 from small_log import small_tables, write_small_log
 from tiny import TINY
 
@@ -202,7 +203,8 @@ def test_the_demo_goes_the_whole_path(
 ) -> None:
     monkeypatch.setattr(demo, "PACKAGED_MODEL", "not_installed")
     monkeypatch.setattr(demo, "NETWORK", ("mmoe", ("mmoe", [*TINY])))
-    first = shelfrank("demo", "--out", tmp_path / "demo", "--searches", 400)
+    monkeypatch.setattr(demo, "SMALL", StorefrontConfig(searches=12_000, products=400, customers=100))
+    first = shelfrank("demo", "--out", tmp_path / "demo", "--searches", 250)
     assert first.code == 0, first.err
     comparison = json.loads((tmp_path / "demo" / "comparison" / "comparison.json").read_text())
     assert [each["name"] for each in comparison["rankers"]] == ["shown_order", "lambdamart", "mmoe"]
@@ -212,7 +214,7 @@ def test_the_demo_goes_the_whole_path(
     assert sorted(result.id for result in ranked.results) == sorted(products)
 
     before = bytes_of(tmp_path)
-    again = shelfrank("demo", "--out", tmp_path / "demo", "--searches", 400)
+    again = shelfrank("demo", "--out", tmp_path / "demo", "--searches", 250)
     assert again.err.count("unchanged") == 10
     assert again.err.rstrip().endswith(f"shelfrank serve {tmp_path / 'demo' / 'bundle'}")
     assert bytes_of(tmp_path) == before

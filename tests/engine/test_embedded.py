@@ -37,6 +37,14 @@ def test_a_kept_table_is_in_order_and_numbered(tmp_path: Path) -> None:
     assert later["half"].to_pylist() == [i // 2 for i in range(500)]
 
 
+def test_a_view_has_the_rows_of_its_expression(tmp_path: Path) -> None:
+    with open_engine(CONFIG, tmp_path, tmp_path) as engine:
+        numbers = engine.share(pa.table({"n": np.arange(9)}), "numbers")
+        view = engine.view(numbers.filter(numbers.n % 2 == 0).mutate(square=numbers.n * numbers.n), "even")
+        both = engine.collect(view.join(view.select("n"), "n").order_by("n"))
+    assert both["square"].to_pylist() == [0, 4, 16, 36, 64]
+
+
 def test_groups_reach_the_function_whole_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shelfrank.engine.embedded.BATCH_ROWS", 16)
     rng = np.random.default_rng(1)

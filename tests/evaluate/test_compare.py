@@ -8,25 +8,21 @@ from typing import Any
 
 import pytest
 
-from shelfrank.config import EvaluateConfig
 from shelfrank.core.errors import UserError
 from shelfrank.demo import compare_and_report
 from shelfrank.evaluate.compare import compare, evaluation_names, share_of_possible
 from shelfrank.evaluate.evaluation import Evaluation, evaluate
 from shelfrank.rankers import RANKERS
 from shelfrank.rankers.run import train
-from tiny import tiny
-
-CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)
+from tiny import TINY_EVALUATION, tiny
 
 
 @pytest.fixture(scope="module")
-def evaluations(small_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("evaluations")
-    for name in ("shown_order", "xgboost", "mmoe"):
-        evaluate(small_runs[name], folder / name, CONFIG)
-    shutil.copytree(folder / "mmoe", folder / "mmoe_again")
-    return {path.name: path for path in folder.iterdir()}
+def evaluations(small_evaluations: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three of the small evaluations, and one of them once more."""
+    again = tmp_path_factory.mktemp("evaluations") / "mmoe_again"
+    shutil.copytree(small_evaluations["mmoe"], again)
+    return {name: small_evaluations[name] for name in ("shown_order", "xgboost", "mmoe")} | {again.name: again}
 
 
 @pytest.fixture(scope="module")
@@ -111,14 +107,14 @@ def test_a_comparison_is_made_once(compared: Path, evaluations: dict[str, Path])
 def test_only_like_evaluations_are_compared(
     what: str, evaluations: dict[str, Path], small_runs: dict[str, Path], click_only_prepared: Path, tmp_path: Path
 ) -> None:
-    run, config, split = small_runs["shown_order"], CONFIG, "test"
+    run, config, split = small_runs["shown_order"], TINY_EVALUATION, "test"
     if what == "data":
         run = tmp_path / "run"
         train(click_only_prepared, "shown_order", tiny("shown_order"), run)
     elif what == "split":
         split = "valid"
     else:
-        config = CONFIG.model_copy(update={"ks": (3,)})
+        config = TINY_EVALUATION.model_copy(update={"ks": (3,)})
     evaluate(run, tmp_path / "other", config, split)
     with pytest.raises(UserError, match=f"must share their {what}, but they differ( in \\w+)?: mmoe against other;"):
         compare([evaluations["mmoe"], tmp_path / "other"], tmp_path / "out", "mmoe", no_page)
@@ -182,19 +178,19 @@ def test_share_of_possible_is_the_part_of_the_way_that_was_gone() -> None:
 
     bounds = {"best": {"mrr": {"5": {"click": 0.8, "purchase": 0.5}}}}
     # From 0.4 to 0.5 of a possible 0.8: a quarter of the way. Where baseline and best are equal there is no way.
-    shares = share_of_possible(report(0.5, 0.6), report(0.4, 0.5), bounds, CONFIG)
+    shares = share_of_possible(report(0.5, 0.6), report(0.4, 0.5), bounds, TINY_EVALUATION)
     assert shares == {"click": pytest.approx(0.25), "purchase": None}
-    assert share_of_possible(report(0.3, None), report(0.4, 0.2), bounds, CONFIG) == {
+    assert share_of_possible(report(0.3, None), report(0.4, 0.2), bounds, TINY_EVALUATION) == {
         "click": pytest.approx(-0.25),
         "purchase": None,
     }
-    assert share_of_possible(report(0.5, 0.6), report(0.4, 0.5), None, CONFIG) is None
+    assert share_of_possible(report(0.5, 0.6), report(0.4, 0.5), None, TINY_EVALUATION) is None
 
 
 def test_a_log_of_clicks_only_is_compared_from_end_to_end(click_only_prepared: Path, tmp_path: Path) -> None:
     for name in RANKERS:
         train(click_only_prepared, name, tiny(name), tmp_path / "runs" / name)
-        evaluate(tmp_path / "runs" / name, tmp_path / name, CONFIG)
+        evaluate(tmp_path / "runs" / name, tmp_path / name, TINY_EVALUATION)
     comparison = compare_and_report([tmp_path / name for name in RANKERS], tmp_path / "out", "shown_order")
     assert comparison["tasks"] == ["click"]
     assert comparison == strict_json(tmp_path / "out" / "comparison.json")

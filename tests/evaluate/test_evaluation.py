@@ -25,25 +25,16 @@ from shelfrank.metrics.order import fuse
 from shelfrank.rankers import RANKERS
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import train
-from tiny import tiny
+from tiny import TINY_EVALUATION, tiny
 
-CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)
 every_ranker = pytest.mark.parametrize("name", RANKERS)
 NETWORKS = {name for name, spec in RANKERS.items() if spec.build is NeuralRanker}
 SINGLE = {"xgboost", "dcn_v2_single", "ftt_single"}
 
 
-@pytest.fixture(scope="module")
-def evaluations(small_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("evaluations")
-    for name, run in small_runs.items():
-        assert evaluate(run, folder / name, CONFIG)
-    return {name: folder / name for name in small_runs}
-
-
 @pytest.fixture
-def evaluation(name: str, evaluations: dict[str, Path]) -> Evaluation:
-    return Evaluation.open(evaluations[name])
+def evaluation(name: str, small_evaluations: dict[str, Path]) -> Evaluation:
+    return Evaluation.open(small_evaluations[name])
 
 
 @pytest.fixture
@@ -65,7 +56,7 @@ def test_figures_are_the_metrics_of_the_kept_scores(name: str, evaluation: Evalu
         labels = np.ascontiguousarray(split.labels[:, index])
         page = (fused, labels, split.search_offsets, split.tie_keys)
         n_used = split.n_searches - sum(left_out_searches(labels, split.search_offsets).values())
-        for k in CONFIG.ks:
+        for k in TINY_EVALUATION.ks:
             figure = report["mrr"][str(k)][task]
             assert figure["value"] == pytest.approx(mrr_at_k(*page, k))
             assert figure["n"] == n_used
@@ -108,15 +99,15 @@ def test_the_report_says_what_was_measured(name: str, evaluation: Evaluation, sp
         assert (report["params"]["total"] > report["params"]["trainable"]) == ("text" in name)
 
 
-def test_an_evaluation_is_made_once(small_runs: dict[str, Path], evaluations: dict[str, Path]) -> None:
-    before = {file: file.read_bytes() for file in evaluations["mmoe"].iterdir()}
-    assert not evaluate(small_runs["mmoe"], evaluations["mmoe"], CONFIG)
-    assert {file: file.read_bytes() for file in evaluations["mmoe"].iterdir()} == before
+def test_an_evaluation_is_made_once(small_runs: dict[str, Path], small_evaluations: dict[str, Path]) -> None:
+    before = {file: file.read_bytes() for file in small_evaluations["mmoe"].iterdir()}
+    assert not evaluate(small_runs["mmoe"], small_evaluations["mmoe"], TINY_EVALUATION)
+    assert {file: file.read_bytes() for file in small_evaluations["mmoe"].iterdir()} == before
 
 
 def test_a_run_is_named_without_what_it_could_not_see(small_prepared: Path, tmp_path: Path) -> None:
     train(small_prepared, "mmoe", tiny("mmoe", "exclude_sides=[customer]"), tmp_path / "run")
-    evaluate(tmp_path / "run", tmp_path / "evaluation", CONFIG)
+    evaluate(tmp_path / "run", tmp_path / "evaluation", TINY_EVALUATION)
     report = Evaluation.open(tmp_path / "evaluation").report
     assert report["label"] == "MMoE without customer features"
     # Nothing of the customer seen: that no order differs says nothing of personalization.
@@ -143,7 +134,7 @@ def test_nobody_is_known_without_customers_and_without_their_features(split: Spl
 def test_score_weights_fuse_in_place_of_the_losss(small_prepared: Path, tmp_path: Path, split: Split) -> None:
     config = tiny("mmoe", "task_weights={click: 1, add_to_cart: 1}", "score_weights={click: 3, add_to_cart: 1}")
     train(small_prepared, "mmoe", config, tmp_path / "run")
-    evaluate(tmp_path / "run", tmp_path / "evaluation", CONFIG)
+    evaluate(tmp_path / "run", tmp_path / "evaluation", TINY_EVALUATION)
     evaluation = Evaluation.open(tmp_path / "evaluation")
     tasks = evaluation.array("tasks").astype(np.float64)
     np.testing.assert_allclose(evaluation.array("fused"), 0.75 * tasks[:, 0] + 0.25 * tasks[:, 1], rtol=1e-6)
@@ -155,8 +146,8 @@ def test_score_weights_fuse_in_place_of_the_losss(small_prepared: Path, tmp_path
 
 
 @pytest.mark.parametrize("file", ["report.json", "fused.npy", "manifest.json"])
-def test_a_damaged_evaluation_is_told(file: str, evaluations: dict[str, Path], tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(evaluations["mmoe"], tmp_path / "mmoe"))
+def test_a_damaged_evaluation_is_told(file: str, small_evaluations: dict[str, Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_evaluations["mmoe"], tmp_path / "mmoe"))
     (copy / file).write_bytes(b"x" * (copy / file).stat().st_size)
     with pytest.raises(UserError, match=f"{file} must"):
         Evaluation.open(copy)

@@ -27,23 +27,28 @@ def pages(chances: list[list[float]]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return flat, offsets, np.arange(len(flat), dtype=np.uint64)
 
 
+def _ranks_of_copies(
+    scores: np.ndarray, labels: np.ndarray, offsets: np.ndarray, keys: np.ndarray, k: int
+) -> np.ndarray:
+    """The reciprocal ranks of the same pages under each row of labels, as copies by searches."""
+    n = len(labels)
+    starts = np.arange(n)[:, None] * len(scores) + offsets[:-1]
+    every = np.append(starts.ravel(), n * len(scores))
+    return reciprocal_rank(np.tile(scores, n), labels.ravel(), every, np.tile(keys, n), k).reshape(n, -1)
+
+
 @given(chances=CHANCES, k=st.integers(1, 5), seed=st.integers(0, 5))
 def test_it_is_the_mean_over_every_outcome(chances: list[list[float]], k: int, seed: int) -> None:
     flat, offsets, keys = pages(chances)
     # Few distinct scores, so that ties occur.
     scores = np.random.default_rng(seed).integers(0, 3, len(flat)).astype(np.float64)
     found = expected_reciprocal_rank(scores, flat, offsets, keys, k)
-    total, weight = np.zeros(len(chances)), np.zeros(len(chances))
-    for outcome in itertools.product([0, 1], repeat=len(flat)):
-        labels = np.array(outcome, dtype=np.int8)
-        chance = np.where(labels == 1, flat, 1 - flat)
-        ranks = reciprocal_rank(scores, labels, offsets, keys, k)
-        for search, (start, stop) in enumerate(itertools.pairwise(offsets)):
-            # Rows of the other searches are summed over, so each outcome of this one counts once.
-            others = np.delete(chance, np.arange(start, stop)).prod()
-            if not np.isnan(ranks[search]):
-                total[search] += chance[start:stop].prod() * others * ranks[search]
-                weight[search] += chance[start:stop].prod() * others
+    # Every outcome of all rows, each as a copy of the pages; rows of the other searches are summed over.
+    outcomes = np.array(list(itertools.product([0, 1], repeat=len(flat))), dtype=np.int8)
+    ranks = _ranks_of_copies(scores, outcomes, offsets, keys, k)
+    chance = np.where(outcomes == 1, flat, 1 - flat).prod(axis=1)[:, None]
+    weight = np.where(np.isnan(ranks), 0, chance).sum(axis=0)
+    total = (chance * np.nan_to_num(ranks)).sum(axis=0)
     np.testing.assert_allclose(found.total, total, atol=1e-12)
     np.testing.assert_allclose(found.weight, weight, atol=1e-12)
 
@@ -53,10 +58,9 @@ def test_draws_of_the_labels_come_to_it() -> None:
     flat, offsets, keys = pages([list(rng.uniform(0, 0.4, 8)) for _ in range(40)])
     scores = rng.normal(size=len(flat))
     found = bootstrap_expected(expected_reciprocal_rank(scores, flat, offsets, keys, 10))
-    draws = [
-        reciprocal_rank(scores, (rng.random(len(flat)) < flat).astype(np.int8), offsets, keys, 10) for _ in range(2000)
-    ]
-    pooled = np.concatenate([draw[~np.isnan(draw)] for draw in draws])
+    labels = (rng.random((2000, len(flat))) < flat).astype(np.int8)
+    draws = _ranks_of_copies(scores, labels, offsets, keys, 10)
+    pooled = draws[~np.isnan(draws)]
     assert found.value == pytest.approx(pooled.mean(), abs=5 * pooled.std() / np.sqrt(len(pooled)))
     assert found.low < found.value < found.high
 

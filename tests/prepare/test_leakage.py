@@ -100,11 +100,20 @@ def test_the_order_of_rows_and_files_changes_no_bit() -> None:
     assert features_of(tables, n_parts=4).equals(before)
 
 
+def forty_searches() -> Tables:
+    return random_tables(seed=13, n_searches=40, n_moments=40)
+
+
+@pytest.fixture(scope="module")
+def unaltered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unaltered")
+    prepare(write_log(folder / "log", forty_searches()), folder / "out", one_thread(text=False))
+    return folder / "out"
+
+
 @pytest.mark.parametrize("altered", ["device", "click", "product_id", "customer_id"])
-def test_the_encoder_is_fitted_on_the_training_split_only(altered: str, tmp_path: Path) -> None:
-    tables = random_tables(seed=13, n_searches=40, n_moments=40)
-    config = one_thread(text=False)
-    prepare(write_log(tmp_path / "log", tables), tmp_path / "out", config)
+def test_the_encoder_is_fitted_on_the_training_split_only(altered: str, unaltered: Path, tmp_path: Path) -> None:
+    tables = forty_searches()
     moments = sorted({row["search_id"]: row["timestamp"] for row in tables["impressions"]}.values())
     for row in tables["impressions"]:
         if row["timestamp"] >= moments[32]:
@@ -113,9 +122,9 @@ def test_the_encoder_is_fitted_on_the_training_split_only(altered: str, tmp_path
                 row["product_id"] = f"p{6 - int(row['product_id'][1:])}"
             elif altered == "click":
                 flip(row)
-    prepare(write_log(tmp_path / "log2", tables), tmp_path / "out2", config)
-    first, second = (tmp_path / out / "encoder.json" for out in ("out", "out2"))
-    assert first.read_bytes() == second.read_bytes()
+    out = tmp_path / "out"
+    prepare(write_log(tmp_path / "log", tables), out, one_thread(text=False))
+    assert (out / "encoder.json").read_bytes() == (unaltered / "encoder.json").read_bytes()
     name = "categorical" if altered == "device" else "labels" if altered == "click" else altered[:-3] + "_idx"
-    one, other = (np.load(tmp_path / out / "test" / f"{name}.npy") for out in ("out", "out2"))
+    one, other = (np.load(folder / "test" / f"{name}.npy") for folder in (unaltered, out))
     assert not np.array_equal(one, other)

@@ -14,7 +14,7 @@ from shelfrank.metrics.order import fuse
 from shelfrank.rankers import RANKERS, ranker_spec
 from shelfrank.rankers.base import Fitted, Ranker
 from shelfrank.rankers.lambdamart import CUTOFF, LambdaMART
-from shelfrank.rankers.run import problem
+from shelfrank.rankers.run import Run, problem
 from tiny import tiny
 
 
@@ -39,14 +39,15 @@ def fitted(name: str, prepared: PreparedData, train: Split, valid: Split, *setti
 
 
 @pytest.mark.parametrize("name", RANKERS)
-def test_permuted_pages_change_nothing(name: str, prepared: PreparedData) -> None:
+def test_permuted_pages_change_nothing(name: str, prepared: PreparedData, small_runs: dict[str, Path]) -> None:
     train, valid, rows = (prepared.split(split) for split in ("train", "valid", "test"))
-    ranker, plain = fitted(name, prepared, train, valid)
+    run = Run.open(small_runs[name])
+    ranker, plain = run.ranker(prepared), run.manifest.info["fitted"]["curve"]
     other, permuted = fitted(name, prepared, shuffled(train), shuffled(valid))
 
-    assert [record["best"] for record in permuted.curve] == [record["best"] for record in plain.curve]
+    assert [record["best"] for record in permuted.curve] == [record["best"] for record in plain]
     for key in ("train_loss", "valid_loss"):
-        of_plain = [record[key] for record in plain.curve]
+        of_plain = [record[key] for record in plain]
         assert [record[key] for record in permuted.curve] == pytest.approx(of_plain, abs=1e-6)
     scores, order = ranker.score(rows), page_shuffle(rows)
     np.testing.assert_allclose(other.score(rows), scores, rtol=1e-6)
@@ -54,9 +55,9 @@ def test_permuted_pages_change_nothing(name: str, prepared: PreparedData) -> Non
 
 
 @pytest.mark.parametrize("name", RANKERS)
-def test_permuted_pages_have_the_same_figures(name: str, prepared: PreparedData) -> None:
+def test_permuted_pages_have_the_same_figures(name: str, prepared: PreparedData, small_runs: dict[str, Path]) -> None:
     rows, config = prepared.split("test"), EvaluateConfig(n_resamples=20, n_resamples_auc=20)
-    ranker, _ = fitted(name, prepared, prepared.split("train"), prepared.split("valid"))
+    ranker = Run.open(small_runs[name]).ranker(prepared)
     # Rounded, so that many scores tie.
     scores, order = ranker.score(rows).round(1), page_shuffle(rows, seed=3)
     weights = (0.2, 0.3, 0.5)

@@ -29,23 +29,14 @@ from shelfrank.report.formats import brief, number, task_name
 from shelfrank.report.model_card import MARKDOWN, PAGE, card_markdown, card_page, model_card, plain, write_model_card
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
-from tiny import tiny
+from tiny import TINY_EVALUATION, tiny
 
-CONFIG = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)
 RANKERS = ("mmoe_dcn_v2", "xgboost", "lambdamart", "popularity", "shown_order")
 
 
 @pytest.fixture(scope="module")
-def evaluations(small_runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("cards")
-    for name in RANKERS:
-        evaluate(small_runs[name], folder / name, CONFIG)
-    return {name: folder / name for name in RANKERS}
-
-
-@pytest.fixture(scope="module")
-def facts(small_runs: dict[str, Path], evaluations: dict[str, Path]) -> Facts:
-    return gather(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(evaluations["mmoe_dcn_v2"]))
+def facts(small_runs: dict[str, Path], small_evaluations: dict[str, Path]) -> Facts:
+    return gather(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(small_evaluations["mmoe_dcn_v2"]))
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +50,15 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     settings = PrepareConfig(relevance=RelevanceConfig(min_products=3))
     prepare(folder / "log", folder / "prepared", settings)
     train(folder / "prepared", "mmoe", tiny("mmoe", "exclude_sides=[customer]", seed=4), folder / "run")
-    evaluate(folder / "run", folder / "evaluation", CONFIG, "valid")
+    evaluate(folder / "run", folder / "evaluation", TINY_EVALUATION, "valid")
     return gather(Run.open(folder / "run"), Evaluation.open(folder / "evaluation"))
 
 
 @pytest.mark.parametrize("name", RANKERS)
 def test_every_ranker_has_a_card_and_a_strict_page(
-    name: str, small_runs: dict[str, Path], evaluations: dict[str, Path]
+    name: str, small_runs: dict[str, Path], small_evaluations: dict[str, Path]
 ) -> None:
-    run, evaluation = Run.open(small_runs[name]), Evaluation.open(evaluations[name])
+    run, evaluation = Run.open(small_runs[name]), Evaluation.open(small_evaluations[name])
     card, html = model_card(run, evaluation), card_page(gather(run, evaluation))
     _, front, body = card.split("---\n", 2)
     assert yaml.safe_load(front)["license"] == "unknown"
@@ -89,9 +80,9 @@ def test_every_ranker_has_a_card_and_a_strict_page(
 
 
 def test_figures_are_those_of_the_evaluation_and_of_a_comparison(
-    facts: Facts, evaluations: dict[str, Path], tmp_path: Path
+    facts: Facts, small_evaluations: dict[str, Path], tmp_path: Path
 ) -> None:
-    own, shown = evaluations["mmoe_dcn_v2"], evaluations["shown_order"]
+    own, shown = small_evaluations["mmoe_dcn_v2"], small_evaluations["shown_order"]
     compare([shown, own], tmp_path / "out", "shown_order", lambda comparison, file: file.write_text("page"))
     told: dict[str, Any] = json.loads((tmp_path / "out" / "comparison.json").read_text())
     expected = read_comparison(told)
@@ -119,10 +110,10 @@ def test_figures_are_those_of_the_evaluation_and_of_a_comparison(
 
 
 def test_the_card_holds_each_figure_with_its_interval(
-    facts: Facts, small_runs: dict[str, Path], evaluations: dict[str, Path]
+    facts: Facts, small_runs: dict[str, Path], small_evaluations: dict[str, Path]
 ) -> None:
-    report = Evaluation.open(evaluations["mmoe_dcn_v2"]).report
-    card = model_card(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(evaluations["mmoe_dcn_v2"]), "mit")
+    report = Evaluation.open(small_evaluations["mmoe_dcn_v2"]).report
+    card = model_card(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(small_evaluations["mmoe_dcn_v2"]), "mit")
     for figure in (report["auc"]["click"], report["mrr"]["5"]["purchase"], report["ndcg"]["1"]["add_to_cart"]):
         interval = Estimate.model_validate(figure)
         assert f"{number(interval.value)} ({brief(interval)})" in card
@@ -163,13 +154,13 @@ def test_limits_follow_from_the_facts(facts: Facts, simulated: Facts) -> None:
 
 
 def test_a_log_whose_positions_nobody_was_shown_gives_no_reference(
-    small_runs: dict[str, Path], evaluations: dict[str, Path], monkeypatch: pytest.MonkeyPatch, facts: Facts
+    small_runs: dict[str, Path], small_evaluations: dict[str, Path], monkeypatch: pytest.MonkeyPatch, facts: Facts
 ) -> None:
     assert facts.log is not None
     monkeypatch.setitem(facts.log.info["notes"], "position", "made up from a hash")
     for module in ("report.card_facts", "evaluate.compare"):
         monkeypatch.setattr(import_module(f"shelfrank.{module}"), "log_manifest", lambda _: facts.log)
-    run, evaluation = Run.open(small_runs["xgboost"]), Evaluation.open(evaluations["xgboost"])
+    run, evaluation = Run.open(small_runs["xgboost"]), Evaluation.open(small_evaluations["xgboost"])
     card = model_card(run, evaluation)
     assert "The log's note on positions: made up from a hash." in card
     assert "| Shown order |" not in card
@@ -198,28 +189,30 @@ def test_the_commands_make_the_same_configs(simulated: Facts) -> None:
     trained = resolve(type(simulated.run.config), None, given["train"], base={"neural": {"bottom": "none"}})
     assert trained == simulated.run.config
     assert steps["train"][3:5] == ["--ranker", "mmoe"]
-    assert resolve(EvaluateConfig, None, given["evaluate"]) == CONFIG
+    assert resolve(EvaluateConfig, None, given["evaluate"]) == TINY_EVALUATION
     assert steps["evaluate"][5:7] == ["--split", "valid"]
 
 
 def test_data_without_its_log_still_has_a_card(
-    small_runs: dict[str, Path], evaluations: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    small_runs: dict[str, Path], small_evaluations: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("report.card_facts", "evaluate.compare", "evaluate.data_facts"):
         monkeypatch.setattr(import_module(f"shelfrank.{module}"), "log_manifest", lambda _: None)
-    card = model_card(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(evaluations["mmoe_dcn_v2"]))
+    card = model_card(Run.open(small_runs["mmoe_dcn_v2"]), Evaluation.open(small_evaluations["mmoe_dcn_v2"]))
     assert "unknown, the log is no longer available" in card
 
 
 def test_clicks_alone_have_a_card(click_only_prepared: Path, tmp_path: Path) -> None:
     train(click_only_prepared, "mmoe", tiny("mmoe"), tmp_path / "run")
-    evaluate(tmp_path / "run", tmp_path / "evaluation", CONFIG)
+    evaluate(tmp_path / "run", tmp_path / "evaluation", TINY_EVALUATION)
     card = model_card(Run.open(tmp_path / "run"), Evaluation.open(tmp_path / "evaluation"))
     assert "The log has no labels of add to cart and purchase." in card
 
 
-def test_a_card_is_written_once(small_runs: dict[str, Path], evaluations: dict[str, Path], tmp_path: Path) -> None:
-    run, evaluation = small_runs["mmoe_dcn_v2"], evaluations["mmoe_dcn_v2"]
+def test_a_card_is_written_once(
+    small_runs: dict[str, Path], small_evaluations: dict[str, Path], tmp_path: Path
+) -> None:
+    run, evaluation = small_runs["mmoe_dcn_v2"], small_evaluations["mmoe_dcn_v2"]
     assert write_model_card(run, evaluation, tmp_path / "card", "mit")
     before = {file.name: file.read_bytes() for file in (tmp_path / "card").iterdir()}
     assert set(before) == {MARKDOWN, PAGE, "manifest.json"}
@@ -229,14 +222,14 @@ def test_a_card_is_written_once(small_runs: dict[str, Path], evaluations: dict[s
 
 
 def test_what_does_not_belong_together_is_refused(
-    small_runs: dict[str, Path], evaluations: dict[str, Path], small_prepared: Path, tmp_path: Path
+    small_runs: dict[str, Path], small_evaluations: dict[str, Path], small_prepared: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="of another run"):
-        model_card(Run.open(small_runs["xgboost"]), Evaluation.open(evaluations["mmoe_dcn_v2"]))
+        model_card(Run.open(small_runs["xgboost"]), Evaluation.open(small_evaluations["mmoe_dcn_v2"]))
     shutil.copytree(small_prepared, tmp_path / "prepared")
     prepared = PreparedData.open(tmp_path / "prepared")
     train(prepared.path, "shown_order", tiny("shown_order"), tmp_path / "run")
-    evaluate(tmp_path / "run", tmp_path / "evaluation", CONFIG)
+    evaluate(tmp_path / "run", tmp_path / "evaluation", TINY_EVALUATION)
     shutil.rmtree(prepared.path)
     with pytest.raises(UserError):
         write_model_card(tmp_path / "run", tmp_path / "evaluation", tmp_path / "card")

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -27,6 +28,14 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> SearchLog:
 
 
 @pytest.fixture(scope="module")
+def tiny_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of `TINY`, which tests must only read."""
+    out = tmp_path_factory.mktemp("tiny") / "log"
+    assert simulate(out, TINY)
+    return out
+
+
+@pytest.fixture(scope="module")
 def tables(log: SearchLog) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     for table in ("impressions", "products", "customers"):
@@ -46,33 +55,30 @@ def written(out: Path) -> dict[str, str]:
     return {name: entry["sha256"] for name, entry in files.items()}
 
 
-def test_same_configuration_gives_same_bytes(tmp_path: Path) -> None:
-    assert simulate(tmp_path / "a", TINY)
-    assert simulate(tmp_path / "b", TINY)
-    assert written(tmp_path / "a") == written(tmp_path / "b")
+def test_same_configuration_gives_same_bytes(tiny_log: Path, tmp_path: Path) -> None:
+    assert simulate(tmp_path / "again", TINY)
+    assert written(tmp_path / "again") == written(tiny_log)
 
 
-def test_another_seed_gives_another_shop(tmp_path: Path) -> None:
-    simulate(tmp_path / "a", TINY)
-    simulate(tmp_path / "b", TINY.model_copy(update={"seed": 2}))
-    changed = {name for name, sha in written(tmp_path / "a").items() if written(tmp_path / "b")[name] != sha}
-    assert changed == set(written(tmp_path / "a")) - {"schema.yaml"}
+def test_another_seed_gives_another_shop(tiny_log: Path, tmp_path: Path) -> None:
+    simulate(tmp_path / "other", TINY.model_copy(update={"seed": 2}))
+    changed = {name for name, sha in written(tiny_log).items() if written(tmp_path / "other")[name] != sha}
+    assert changed == set(written(tiny_log)) - {"schema.yaml"}
 
 
-def test_finished_log_is_left_alone_and_another_configuration_replaces_it(tmp_path: Path) -> None:
-    assert simulate(tmp_path / "a", TINY)
-    before = (tmp_path / "a" / "manifest.json").stat().st_mtime_ns
-    assert not simulate(tmp_path / "a", TINY)
-    assert (tmp_path / "a" / "manifest.json").stat().st_mtime_ns == before
-    assert simulate(tmp_path / "a", TINY.model_copy(update={"searches": 61}))
+def test_finished_log_is_left_alone_and_another_configuration_replaces_it(tiny_log: Path, tmp_path: Path) -> None:
+    log = Path(shutil.copytree(tiny_log, tmp_path / "log"))
+    before = (log / "manifest.json").stat().st_mtime_ns
+    assert not simulate(log, TINY)
+    assert (log / "manifest.json").stat().st_mtime_ns == before
+    assert simulate(log, TINY.model_copy(update={"searches": 61}))
 
 
-def test_more_searches_leave_catalogue_and_customers_as_they_are(tmp_path: Path) -> None:
-    simulate(tmp_path / "a", TINY)
-    simulate(tmp_path / "b", TINY.model_copy(update={"searches": 120}))
-    same = [name for name in written(tmp_path / "a") if "impressions" not in name and "searches" not in name]
+def test_more_searches_leave_catalogue_and_customers_as_they_are(tiny_log: Path, tmp_path: Path) -> None:
+    simulate(tmp_path / "more", TINY.model_copy(update={"searches": 120}))
+    same = [name for name in written(tiny_log) if "impressions" not in name and "searches" not in name]
     assert len(same) == 5
-    assert [written(tmp_path / "a")[name] for name in same] == [written(tmp_path / "b")[name] for name in same]
+    assert [written(tiny_log)[name] for name in same] == [written(tmp_path / "more")[name] for name in same]
 
 
 def test_foreign_folder_is_refused(tmp_path: Path) -> None:

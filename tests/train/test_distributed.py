@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +55,7 @@ class Shared(NamedTuple):
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(Path(shared_training.__file__).parent), "OMP_NUM_THREADS": "1", **more}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", **more}
 
 
 def run_two(*arguments: str) -> tuple[list[int], list[str]]:
@@ -62,14 +63,11 @@ def run_two(*arguments: str) -> tuple[list[int], list[str]]:
     # The launcher's own store outlives the processes, so that they can ask it who has told an error.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
-    group = {"WORLD_SIZE": "2", **where}
-    command = [sys.executable, "-W", "error", shared_training.__file__, *arguments]
-    started = [
-        subprocess.Popen(command, env=environment(RANK=str(rank), **group), stderr=subprocess.PIPE, text=True)
-        for rank in range(2)
-    ]
-    told = [process.communicate()[1] for process in started]
-    return [process.returncode for process in started], told
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-W", "error", shared_training.__file__, folder, *arguments]
+        ended = subprocess.run(command, env=environment(WORLD_SIZE="2", **where), stdout=subprocess.PIPE, check=True)
+        told = [Path(folder, str(rank)).read_text(encoding="utf-8") for rank in range(2)]
+    return json.loads(ended.stdout), told
 
 
 @pytest.fixture(scope="module")

@@ -96,13 +96,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
         UserError: Where the run or its data cannot be read, or the data is no longer what the run was trained on.
     """
     run = Run.open(run_path)
-    settings = config.model_dump(mode="json")
-    inputs = {
-        "run": run.manifest.fingerprint,
-        "split": split_name,
-        "config": settings,
-        "version": EVALUATION_VERSION,
-    }
+    inputs = _inputs(run, config, split_name)
     group = processes()
     group.agree(fingerprint(inputs), "run, split and config")
     if group.from_lead(is_current(out, KIND, inputs)):
@@ -157,6 +151,20 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
         )
     group.wait()
     return True
+
+
+def is_evaluated(run_path: Path, out: Path, config: EvaluateConfig, split_name: str = "test") -> bool:
+    """Whether `out` already holds the evaluation that `evaluate` would make of the same arguments."""
+    return is_current(out, KIND, _inputs(Run.open(run_path), config, split_name))
+
+
+def _inputs(run: Run, config: EvaluateConfig, split_name: str) -> dict[str, Any]:
+    return {
+        "run": run.manifest.fingerprint,
+        "split": split_name,
+        "config": config.model_dump(mode="json"),
+        "version": EVALUATION_VERSION,
+    }
 
 
 def fuses(ranker: Ranker) -> bool:

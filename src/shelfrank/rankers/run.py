@@ -112,11 +112,7 @@ def train(
     """
     spec = ranker_spec(name)
     prepared = PreparedData.open(prepared_path)
-    settings = config.model_dump(mode="json")
-    inputs = {"prepared": prepared.manifest.fingerprint, "ranker": name, "config": settings, "version": RUN_VERSION}
-    if config.neural.text.matching != "none":
-        # A local folder may hold another model by now.
-        inputs["text_model"] = model_fingerprint(find_model(config.neural.text.model))
+    inputs = _inputs(prepared, name, config)
     group = processes()
     group.agree(fingerprint(inputs), "data and config")
     if group.from_lead(is_current(out, KIND, inputs)):
@@ -182,6 +178,20 @@ def _refuse_other_run(out: Path, name: str, prepared: PreparedData) -> None:
     raise UserError(
         f"{out} must be new or a run of {name} on {prepared.path}, but {what}; write to another folder, or remove it"
     )
+
+
+def is_trained(prepared_path: Path, name: str, config: ExperimentConfig, out: Path) -> bool:
+    """Whether `out` already holds the run that `train` would make of the same arguments."""
+    return is_current(out, KIND, _inputs(PreparedData.open(prepared_path), name, config))
+
+
+def _inputs(prepared: PreparedData, name: str, config: ExperimentConfig) -> dict[str, Any]:
+    settings = config.model_dump(mode="json")
+    inputs = {"prepared": prepared.manifest.fingerprint, "ranker": name, "config": settings, "version": RUN_VERSION}
+    if config.neural.text.matching != "none":
+        # A local folder may hold another model by now.
+        inputs["text_model"] = model_fingerprint(find_model(config.neural.text.model))
+    return inputs
 
 
 def write_config(draft: Draft, name: str, config: ExperimentConfig) -> None:

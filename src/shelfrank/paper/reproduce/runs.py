@@ -18,11 +18,11 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.jobs import Job, JobResult, JobRunner, Workers
 from shelfrank.core.progress import console
 from shelfrank.data.prepared import PreparedData
-from shelfrank.evaluate.evaluation import Evaluation, evaluate
+from shelfrank.evaluate.evaluation import Evaluation, evaluate, is_evaluated
 from shelfrank.paper.reproduce.budgets import Budget
 from shelfrank.paper.reproduce.rows import TableRow, TaskFigures, printed_weights
 from shelfrank.rankers.paper import PAPER_ROWS
-from shelfrank.rankers.run import Run, problem, resolve_experiment, train
+from shelfrank.rankers.run import Run, is_trained, problem, resolve_experiment, train
 from shelfrank.rankers.texts import ProblemTexts
 from shelfrank.report.formats import duration
 
@@ -126,6 +126,13 @@ def run_all(trainings: Sequence[Training], prepared: Path, config: EvaluateConfi
     Raises:
         UserError: Where a training failed, after all others have ended.
     """
+    # Before any worker starts: each takes seconds to load its libraries.
+    finished = [each for each in trainings if _is_finished(each, prepared, config)]
+    for training in finished:
+        console.print(f"{training.name}: unchanged", highlight=False, markup=False, soft_wrap=True)
+    trainings = [each for each in trainings if each not in finished]
+    if not trainings:
+        return []
     order = {each.name: each for each in sorted(trainings, key=_expected_cost, reverse=True)}
     jobs = [Job(name, _expected_cost(each)) for name, each in order.items()]
     started, seen, spent = time.monotonic(), set[str](), [0.0]
@@ -166,6 +173,13 @@ def _work_off(folder: Path, trainings: dict[str, Training], prepared: Path, conf
         return {"changed": _run(trainings[job.id], prepared, config)}
 
     JobRunner(folder).run(STAGE, jobs, do, tolerant=True)
+
+
+def _is_finished(training: Training, prepared: Path, config: EvaluateConfig) -> bool:
+    with contextlib.suppress(UserError):  # a worker meets the same error and reports it for its training
+        trained = is_trained(prepared, training.row.ranker, training.config, training.run)
+        return trained and is_evaluated(training.run, training.evaluation, config)
+    return False
 
 
 def pure_report(training: Training) -> dict[str, Any]:
