@@ -45,7 +45,7 @@ def test_every_search_has_the_same_bits_online(case: str, tmp_path: Path) -> Non
     config = one_thread(**settings)
     log = write_log(tmp_path / "log", random_tables(seed=sorted(CASES).index(case), **options))
     prepared, store = open_store(tmp_path, log, config)
-    assert_raw(store, dict(pages(log)), raw_features(log, config))
+    assert_raw(store, dict(pages(log)), raw_features(log, config, split=True))
     for split in SPLITS:
         assert assert_prepared(store, log, prepared, split) > 0
 
@@ -70,7 +70,7 @@ def test_a_simulated_shop_with_everything_on(tmp_path: Path) -> None:
     assert len(store.numerical_columns) > 140
     assert assert_prepared(store, log, prepared, "test") > 50
     chosen = dict(list(pages(log))[::9])
-    assert_raw(store, chosen, raw_features(log, config))
+    assert_raw(store, chosen, raw_features(log, config, split=True))
 
 
 def test_log_prepared_data_and_scores_must_belong_together(small_prepared: Path, tmp_path: Path) -> None:

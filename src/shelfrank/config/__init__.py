@@ -11,7 +11,14 @@ from shelfrank.config.neural import (
     TabNetConfig,
     TextConfig,
 )
-from shelfrank.config.prepare import EngineConfig, HistoryConfig, PrepareConfig, SparkConfig, SplitConfig
+from shelfrank.config.prepare import (
+    EngineConfig,
+    HistoryConfig,
+    PrepareConfig,
+    SparkConfig,
+    SplitConfig,
+    UnderstandingConfig,
+)
 from shelfrank.config.rankers import ExperimentConfig, LambdaMARTConfig, TrainConfig, XGBoostConfig
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.config.sampling import SamplingConfig
@@ -44,6 +51,7 @@ __all__ = [
     "TextConfig",
     "TrainConfig",
     "TuneConfig",
+    "UnderstandingConfig",
     "XGBoostConfig",
     "merge",
     "resolve",

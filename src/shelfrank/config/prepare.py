@@ -120,6 +120,19 @@ class HistoryConfig(Strict):
         return self
 
 
+class UnderstandingConfig(Strict):
+    """How queries are read: by the catalogue and, better, by what customers did.
+
+    Attributes:
+        log: Learns synonyms of product types and relevance from the training searches too.
+        max_rows: Training rows that are learned from at most, in each of the blocks of time whose lengths double; of a
+            longer block a random part of the searches is.
+    """
+
+    log: bool = True
+    max_rows: Count = 1_000_000
+
+
 class PrepareConfig(Strict):
     """From a search log to training arrays.
 
@@ -133,6 +146,7 @@ class PrepareConfig(Strict):
             known at serving time; wrong if the logged position results from an earlier version of this ranker.
         page: The price relative to the other products of the page, and the page's size.
         text: Similarity of the query's and the product's words.
+        understanding: What the query's words mean in this shop, and how a product answers them; None computes none.
         min_count: Training rows that a category needs for a code of its own.
         max_categories: Maximum codes of a feature; rarer categories share code 0.
         engine: The engine and its limits.
@@ -146,6 +160,7 @@ class PrepareConfig(Strict):
     upstream_order: bool = False
     page: bool = True
     text: bool = True
+    understanding: UnderstandingConfig | None = UnderstandingConfig()
     min_count: Count = 5
     max_categories: int = Field(default=100_000, ge=1, le=MAX_CODES)
     engine: EngineConfig = EngineConfig()

@@ -4,6 +4,7 @@
 # ibis's own annotations reject its operators and column methods.
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ from shelfrank.features.page_features import computed_features
 from shelfrank.features.plan import Plan, entity_tables, plan_features, product_documents
 from shelfrank.features.store import STORE_FILE, STORE_VERSION
 from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES
+from shelfrank.features.understanding import UNDERSTANDING
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.text.scores import SemanticScores
 
@@ -111,6 +113,8 @@ def _write(
         _write_embeddings(
             out, scores, entities.queries["query"].to_pylist(), entities.products["product_id"].to_pylist()
         )
+        if config.understanding is not None:
+            shutil.copytree(prepared.path / UNDERSTANDING, out / UNDERSTANDING)
         advance(1)
         rows = with_price(indexed.rows.mutate(**{ROW: ibis.literal(0, "int64")}), indexed, plan)
         measures = (measure for key in keys.values() for measure in key.measures)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -29,15 +29,18 @@ from shelfrank.features.recent_events import RecentEvents
 from shelfrank.features.request import Event, Page, PageRequest
 from shelfrank.features.request_check import RequestCheck, request_features
 from shelfrank.features.spelling import spell_event, spell_page
-from shelfrank.features.textual import ProductTexts, QueryTexts
+from shelfrank.features.textual import ProductTexts
+from shelfrank.features.understanding import UNDERSTANDING, QueryReading, QueryUnderstanding
 from shelfrank.logs.ubi.live import NO_ORDINAL, NO_PRODUCT, NO_VISITOR, UNREADABLE
 from shelfrank.text.scores import SEMANTIC_SCORE, cosines_of_query
 
 STORE_FILE = "store.json"
-STORE_VERSION = 4
+STORE_VERSION = 5
 MAX_RECENT = 100_000
 REMEMBERED_QUERIES = 2_000
 REPEATED = "repeated"
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,11 @@ class FeatureStore:
         self._open_encoder(path)
         self._open_history(path, config, max_recent)
         self._texts = _product_texts(path / "products" / "texts.parquet") if config.text else None
-        self._read = None if self._texts is None else _remembering(self._texts)
+        self._read = None if self._texts is None else _remembering(self._texts.read)
+        self._understanding = self._understand = None
+        if config.understanding is not None:
+            self._understanding = QueryUnderstanding.load(path / UNDERSTANDING)
+            self._understand = _remembering(self._understanding.read)
         self._embeddings = None
         if facts["semantic"]:
             self._embeddings = [
@@ -130,6 +137,10 @@ class FeatureStore:
         """The semantic model's embedding of a query, at length 1; None for a query that the log lacks."""
         row = self._queries.row(self.spelling.query(query))
         return None if self._embeddings is None or row < 0 else self._embeddings[0][row]
+
+    def reading(self, query: str) -> QueryReading | None:
+        """How a query is read, for people to see; None where the features have no query understanding."""
+        return None if self._understand is None else self._understand(self.spelling.query(query)).reading(0)
 
     @property
     def n_recent(self) -> int:
@@ -383,6 +394,9 @@ class FeatureStore:
         if self._texts is not None:
             values = self._text_values(candidates)
             computed |= {feature.name: values[:, i] for i, feature in enumerate(self._texts.features)}
+        if self._understanding is not None:
+            values = self._understood(self._understanding, candidates)
+            computed |= {feature.name: values[:, i] for i, feature in enumerate(self._understanding.features)}
         if self._embeddings is not None:
             computed[SEMANTIC_SCORE] = self._cosines(candidates, query_vector)
         return computed
@@ -455,6 +469,15 @@ class FeatureStore:
             of_query = [feature.side is Side.QUERY for feature in query.features]
             values[np.ix_(~known, ~np.array(of_query))] = 0.0
         return values
+
+    def _understood(self, understanding: QueryUnderstanding, candidates: _Candidates) -> Float32[np.ndarray, "rows n"]:
+        assert self._understand is not None
+        product = candidates.product
+        # The place after the last product is that of one of which nothing is known.
+        places = np.where(product >= 0, product, len(understanding.products)).astype(np.int32)
+        times_us = np.full(len(product), candidates.request.ts_us, np.int64)
+        query = self._understand(candidates.request.query)
+        return understanding.compute(query, np.zeros(len(product), np.int32), places, times_us)
 
     def _cosines(
         self, candidates: _Candidates, query_vector: Float[np.ndarray, " d"] | None
@@ -564,11 +587,11 @@ def _product_texts(file: Path) -> ProductTexts:
     return ProductTexts(table["title"].to_pylist(), table["document"].to_pylist(), attributes)
 
 
-def _remembering(texts: ProductTexts) -> Callable[[str], QueryTexts]:
+def _remembering(read_queries: Callable[[Sequence[str]], _Read]) -> Callable[[str], _Read]:
     # No method of the store: a cache of one would be in a cycle with it, and a service has the collector pass over what
     # it serves, so that an old store would stay in memory.
     @lru_cache(REMEMBERED_QUERIES)
-    def read(query: str) -> QueryTexts:
-        return texts.read([query])
+    def read(query: str) -> _Read:
+        return read_queries([query])
 
     return read

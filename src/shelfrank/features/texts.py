@@ -1,17 +1,19 @@
 """The texts of queries and products, and the features of their pairs."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.schema import Feature, Kind, Side
+from shelfrank.features.history_features import Columns
 from shelfrank.features.plan import EntityTables, product_documents
 from shelfrank.features.textual import TextFeatures
 from shelfrank.logs.search_log import SearchLog
-from shelfrank.text.scores import SEMANTIC_SCORE, AlignedScores, SemanticScores
+from shelfrank.text.scores import SEMANTIC_SCORE, SemanticScores
 
 SHOWN_PRODUCT_COLUMNS = ("brand", "price", "category")
 """Product columns that pages show beside the title."""
@@ -20,32 +22,21 @@ TEXT_ATTRIBUTES = ("brand", "color", "age_group")
 """Product columns whose values a query may name."""
 
 
-@runtime_checkable
-class PairFeatures(Protocol):
-    """Features that depend on the query and the product only."""
+@dataclass(frozen=True)
+class TextColumns:
+    """Features of rows that come from the texts of their query and product.
+
+    Attributes:
+        features: The features.
+        compute: Their values, from the columns of some rows.
+    """
 
     features: tuple[Feature, ...]
-
-    def compute(
-        self, query_idx: Int32[np.ndarray, " rows"], product_idx: Int32[np.ndarray, " rows"]
-    ) -> Float32[np.ndarray, "rows n"]:
-        """The features' values for pairs."""
-        ...
+    compute: Callable[[Columns], Float32[np.ndarray, "rows n"]]
 
 
-class SemanticFeature:
-    """The cosine of the query's and the product's embedding as a feature (Paper: Sec. 3.2)."""
-
-    features = (Feature(name=SEMANTIC_SCORE, side=Side.INTERACTION, kind=Kind.NUMERICAL),)
-
-    def __init__(self, scores: AlignedScores) -> None:
-        self.cosine = scores.cosine
-
-    def compute(
-        self, query_idx: Int32[np.ndarray, " rows"], product_idx: Int32[np.ndarray, " rows"]
-    ) -> Float32[np.ndarray, "rows 1"]:
-        """The cosine of each pair; NaN where a text is missing."""
-        return self.cosine(query_idx, product_idx)[:, None]
+SEMANTIC_FEATURE = Feature(name=SEMANTIC_SCORE, side=Side.INTERACTION, kind=Kind.NUMERICAL)
+"""The cosine of the query's and the product's embedding (Paper: Sec. 3.2); NaN where a text is missing."""
 
 
 class Texts:
@@ -65,12 +56,22 @@ class Texts:
             self.textual = TextFeatures(self.queries.to_pylist(), self.titles, self.documents, attributes)
         if scores:
             ids = products["product_id"].to_pylist()
-            self.semantic = SemanticFeature(scores.align(self.queries.to_pylist(), ids))
+            self.semantic = scores.align(self.queries.to_pylist(), ids)
 
-    @property
-    def pairs(self) -> list[PairFeatures]:
-        """The features of pairs."""
-        return [source for source in (self.textual, self.semantic) if source is not None]
+    def columns(self) -> list[TextColumns]:
+        """The features of the texts."""
+        made: list[TextColumns] = []
+        if (textual := self.textual) is not None:
+            made.append(
+                TextColumns(textual.features, lambda rows: textual.compute(rows["query_idx"], rows["product_idx"]))
+            )
+        if (semantic := self.semantic) is not None:
+            made.append(
+                TextColumns(
+                    (SEMANTIC_FEATURE,), lambda rows: semantic.cosine(rows["query_idx"], rows["product_idx"])[:, None]
+                )
+            )
+        return made
 
     def table(self, products: pa.Table) -> pa.Table:
         """`product_id`, the product columns that pages show, and the documents."""

@@ -25,7 +25,7 @@ from shelfrank.features.history_stats import KeyPlan, key_plans
 from shelfrank.features.index import IndexedLog, index_and_collect
 from shelfrank.features.page_features import computed_features
 from shelfrank.features.plan import EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
-from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, Texts
+from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, TextColumns, Texts
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.columns import ColumnFiles
 from shelfrank.prepare.pairs import PairTable, pair_counts
@@ -34,6 +34,7 @@ from shelfrank.prepare.rows import RowFiles, RowReader
 from shelfrank.prepare.sampling import keys as sampling_keys
 from shelfrank.prepare.sampling import sample
 from shelfrank.prepare.split import assign_splits
+from shelfrank.prepare.understanding import UnderstoodQueries
 from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_voters
 from shelfrank.text.scores import SemanticScores
 
@@ -45,7 +46,8 @@ class LogPass:
     reader: RowReader
     searches: pa.Table
     entities: EntityTables
-    texts: "Texts"
+    texts: Texts
+    queries: UnderstoodQueries | None
     plan: Plan
     bins: pa.Table | None
     relevance: tuple[RelevanceLabels, PairTable] | None
@@ -80,12 +82,13 @@ def read_log(
             advance(n_rows)
             entities = entity_tables(indexed, engine)
             texts = Texts(log, entities, config, scores)
+            columns, queries = texts.columns(), None
+            if config.understanding is not None:
+                queries = UnderstoodQueries.read(entities, plan, config.understanding)
+                columns.append(TextColumns(queries.features, queries.compute))
             refuse_taken_names(
                 plan,
-                [
-                    *(each.feature for each in computed),
-                    *(feature for source in texts.pairs for feature in source.features),
-                ],
+                [*(each.feature for each in computed), *(feature for each in columns for feature in each.features)],
             )
             rows = _rows(indexed, engine, plan, config, advance, n_rows)
             if rows.n_rows != n_rows:
@@ -93,6 +96,8 @@ def read_log(
                     f"every impression must have a product and a search of the log, but {n_rows - rows.n_rows:,} of "
                     f"{n_rows:,} have not; run `shelfrank validate`"
                 )
+            if queries is not None:
+                queries.learn(rows, plan, config)
             kept, bins, relevance = np.ones(rows.n_rows, dtype=bool), None, None
             if config.sampling is not None:
                 kept, bins = _sample(rows, indexed, engine, plan, config.sampling)
@@ -121,8 +126,8 @@ def read_log(
     prices = numbers(entities.products[PRICE]) if in_products else None
     in_rows = plan.history.has_price and plan.price_in_rows
     row_files = RowFiles(rows, kept, files, whole)
-    reader = RowReader(row_files, splits, computed, texts.pairs, prices, in_rows, config.engine.threads)
-    return LogPass(reader, searches, entities, texts, plan, bins, relevance)
+    reader = RowReader(row_files, splits, computed, columns, prices, in_rows, config.engine.threads)
+    return LogPass(reader, searches, entities, texts, queries, plan, bins, relevance)
 
 
 def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:

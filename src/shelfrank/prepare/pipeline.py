@@ -28,6 +28,7 @@ from shelfrank.data.prepared import KIND, save_columns
 from shelfrank.features.encoder_fit import lost_defaults
 from shelfrank.features.page_features import computed_features, numerical_columns
 from shelfrank.features.plan import unread_texts
+from shelfrank.features.understanding import UNDERSTANDING
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.arrays import write_arrays
 from shelfrank.prepare.fit import fit_encoder
@@ -38,7 +39,7 @@ from shelfrank.prepare.sampling_info import sampling_info
 from shelfrank.prepare.voters import voter_sources
 from shelfrank.text.scores import SemanticScores
 
-PREPARE_VERSION = 6
+PREPARE_VERSION = 7
 """Part of every prepared folder's inputs: raise it when the same log and config give other arrays."""
 
 
@@ -77,12 +78,14 @@ def prepare(log_path: Path, out: Path, config: PrepareConfig) -> bool:
     return True
 
 
-def raw_features(log_path: Path, config: PrepareConfig) -> pa.Table:
+def raw_features(log_path: Path, config: PrepareConfig, split: bool = False) -> pa.Table:
     """The computed features of every impression before encoding, for inspection and for tests.
 
     Args:
         log_path: A finished search log.
         config: Which features to make.
+        split: Whether what is learned from outcomes is learned from training searches only, as in prepared data; where
+            not, from all searches, each from its past.
 
     Returns:
         `search_id`, `product_id` and one column per computed feature, by search and position.
@@ -90,7 +93,7 @@ def raw_features(log_path: Path, config: PrepareConfig) -> pa.Table:
     log = SearchLog.open(log_path)
     config = config.model_copy(update={"sampling": None, "relevance": None})
     with tempfile.TemporaryDirectory() as folder:
-        log_pass = read_log(log, config, Path(folder), _semantic_scores(log, config), split=False)
+        log_pass = read_log(log, config, Path(folder), _semantic_scores(log, config), split)
         parts = log_pass.reader.map(
             "Computing features",
             lambda batch: pa.table(
@@ -137,6 +140,9 @@ def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) 
         "left_out": dict(log.manifest.info["left_out"]),
         "cut_texts": dict(log_pass.texts.textual.truncated) if log_pass.texts.textual else {},
     }
+    if log_pass.queries is not None:
+        log_pass.queries.understanding.save(out / UNDERSTANDING)
+        info["left_out"] |= log_pass.queries.left_out
     if log_pass.bins is not None and config.sampling is not None:
         pq.write_table(log_pass.bins, out / "sampling_bins.parquet")
         info["sampling"] = sampling_info(log_pass.bins, config.sampling)

@@ -15,7 +15,7 @@ from shelfrank.core.schema import PRICE, Feature, Kind
 from shelfrank.engine.base import ROW, Kept
 from shelfrank.features.encoder import numbers
 from shelfrank.features.history_features import ComputedFeature
-from shelfrank.features.texts import PairFeatures
+from shelfrank.features.texts import TextColumns
 from shelfrank.prepare.columns import ColumnFiles
 
 BATCH_ROWS = 131_072
@@ -78,12 +78,12 @@ class RowReader:
         files: RowFiles,
         splits: Int8[np.ndarray, " searches"],
         computed: Sequence[ComputedFeature],
-        pairs: Sequence[PairFeatures],
+        texts: Sequence[TextColumns],
         product_prices: Float64[np.ndarray, " products"] | None,
         price_in_rows: bool,
         threads: int | None = None,
     ) -> None:
-        self.files, self.splits, self.computed, self.pairs = files, splits, tuple(computed), tuple(pairs)
+        self.files, self.splits, self.computed, self.texts = files, splits, tuple(computed), tuple(texts)
         self.product_prices, self.price_in_rows = product_prices, price_in_rows
         self.threads = threads or usable_cores()
         self._kept_before = np.concatenate([[0], np.cumsum(files.kept, dtype=np.int64)])
@@ -93,7 +93,7 @@ class RowReader:
         """The computed features."""
         return (
             *(each.feature for each in self.computed),
-            *(feature for pair in self.pairs for feature in pair.features),
+            *(feature for each in self.texts for feature in each.features),
         )
 
     def page_sizes(self, n_searches: int) -> Int64[np.ndarray, " searches"]:
@@ -147,9 +147,9 @@ class RowReader:
         for each in self.computed:
             if not each.whole_pages:
                 computed[each.feature.name] = np.asarray(each.compute(columns), dtype=np.float64)
-        for source in self.pairs:
-            values = source.compute(columns["query_idx"], columns["product_idx"])
-            computed |= {feature.name: values[:, index] for index, feature in enumerate(source.features)}
+        for each in self.texts:
+            values = each.compute(columns)
+            computed |= {feature.name: values[:, index] for index, feature in enumerate(each.features)}
         return PageBatch(rows, self.splits[rows["search_idx"].to_numpy()], computed)
 
     def _whole_page_features(

@@ -1,4 +1,4 @@
-"""What the log adds to the lexicon: synonyms of types and an estimate of relevance, both cross-fitted."""
+"""What the log adds to the lexicon: synonyms of types and an estimate of relevance, each learned from the past."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64
 
 from shelfrank.features.understanding.arrays import contains, pack
 from shelfrank.features.understanding.catalogue import NONE
-from shelfrank.features.understanding.folds import Scheme, learned_from
 from shelfrank.features.understanding.reading import Comparison, QueryReader, QueryReadings
 from shelfrank.features.understanding.relevance import (
     N_ANSWERS,
@@ -25,6 +24,8 @@ from shelfrank.features.understanding.relevance import (
 from shelfrank.features.understanding.synonyms import FAR, KIND_OF, NEAR, NEAR_FROM, PRIORS, PairCounts, TypeSynonyms
 
 N_TYPE_ANSWERS = 4
+UNHEARD = 2**31 - 1
+"""The number of a noun that no search was for; the log says nothing of it, now or later."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,19 @@ class ShownRows:
         query_idx: The place of the row's query in the readings.
         product_idx: The place of its product in the coded products.
         search_idx: Its search, as any number of its own.
+        times_us: When the search was.
         positions: Its position, from 1.
         labels: Its labels, -1 for a missing one; the first task is the one that synonyms are learned from.
-        folds: The fold of its search.
+        blocks: The block of time of its search, from 0.
     """
 
     query_idx: Int32[np.ndarray, " rows"]
     product_idx: Int32[np.ndarray, " rows"]
     search_idx: Int32[np.ndarray, " rows"]
+    times_us: Int64[np.ndarray, " rows"]
     positions: Int32[np.ndarray, " rows"]
     labels: Int8[np.ndarray, "rows tasks"]
-    folds: Int32[np.ndarray, " rows"]
+    blocks: Int32[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,12 @@ class LearnedRelevance:
     def __init__(self, synonyms: TypeSynonyms, estimate: RelevanceEstimate) -> None:
         self.synonyms, self.estimate = synonyms, estimate
 
+    @classmethod
+    def of_no_log(cls, n_tasks: int) -> "LearnedRelevance":
+        """What holds before anything was learned: nouns mean what the catalogue says, and all is of mean relevance."""
+        synonyms = TypeSynonyms([], {"keys": np.empty(0, np.int64), "same": np.empty(0, np.float32)})
+        return cls(synonyms, RelevanceEstimate(np.ones((n_tasks, N_CELLS), np.float32)))
+
     def compute(
         self,
         reader: QueryReader,
@@ -115,68 +124,80 @@ class LearnedRelevance:
         Returns:
             The columns.
         """
-        noun_number = self.synonyms.noun_number
-        # A noun that the log has not still is the product's type or not.
-        numbers = np.array(
-            [noun_number.get(noun, NONE) if noun is not None else NONE for noun in readings.nouns], np.int32
-        )
-        pairs = _pairs(reader, readings, numbers, query_idx, product_idx, comparison)
+        pairs = _pairs(reader, readings, self.synonyms.noun_number, query_idx, product_idx, comparison)
         same = self.synonyms.same(pairs.noun, pairs.kind, pairs.otherwise())
         return LearnedColumns(same, self.estimate.of(pairs.relations(same), pairs.answers))
 
-    @classmethod
-    def fit(
-        cls, reader: QueryReader, readings: QueryReadings, rows: ShownRows, scheme: Scheme = "others"
-    ) -> tuple["LearnedRelevance", LearnedColumns]:
-        """Learns from training searches, and gives their own columns without help from their own labels.
 
-        The rows of a fold get what is learned from the folds that `scheme` allows; what is learned from several folds
-        is itself cross-fitted among them. So no label reaches a value of its own fold on any way.
+@dataclass(frozen=True)
+class Stage:
+    """What was learned from the searches up to some time.
 
-        Args:
-            reader: Read the queries.
-            readings: The queries.
-            rows: The training searches, and none that is later.
-            scheme: Which folds a fold is learned from.
+    Attributes:
+        known_us: When the last label that it was learned from was known; it serves later searches only.
+        learned: What was learned.
+    """
 
-        Returns:
-            What is learned of all rows, for later searches; and the columns of the rows.
-        """
-        nouns = sorted({noun for noun in readings.nouns if noun is not None})
-        number = {noun: at for at, noun in enumerate(nouns)}
-        numbers = np.array([number.get(noun, NONE) if noun is not None else NONE for noun in readings.nouns], np.int32)
-        comparison = readings.compare(rows.query_idx, rows.product_idx)
-        pairs = _pairs(reader, readings, numbers, rows.query_idx, rows.product_idx, comparison)
-        fit = _Fit(reader, nouns, rows, pairs, scheme)
-        same = np.empty(len(rows.folds), np.float32)
-        relevance = np.empty((len(rows.folds), rows.labels.shape[1]), np.float32)
-        folds = frozenset(np.unique(rows.folds).tolist())
-        for fold in sorted(folds):
-            own, allowed = np.flatnonzero(rows.folds == fold), learned_from(scheme, folds, fold)
-            same[own] = fit.same(allowed, fold)
-            relevance[own] = fit.estimate(allowed).of(fit.relations(allowed, fold), pairs.answers[own])
-        return cls(fit.synonyms(folds), fit.estimate(folds)), LearnedColumns(same, relevance)
+    known_us: int
+    learned: LearnedRelevance
 
-    def to_plain(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Texts and arrays, to be stored."""
-        names, arrays = self.synonyms.to_plain()
-        return names, {**arrays, "rates": self.estimate.rates}
 
-    @classmethod
-    def of_plain(cls, names: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> "LearnedRelevance":
-        """From what `to_plain` gave."""
-        synonyms = TypeSynonyms(names["nouns"], {name: arrays[name] for name in ("keys", "same")})
-        return cls(synonyms, RelevanceEstimate(arrays["rates"]))
+def learn_stages(reader: QueryReader, readings: QueryReadings, rows: ShownRows, delay_us: int = 0) -> tuple[Stage, ...]:
+    """Learns from training searches at the end of each block of time.
+
+    The synonyms beneath the relevance of a block are those of the blocks before it, as its own searches had them.
+
+    Args:
+        reader: Read the queries.
+        readings: The queries.
+        rows: The training searches.
+        delay_us: How long after a search its labels are known.
+
+    Returns:
+        The stages, the earliest first.
+    """
+    fit = _Fit(reader, readings, rows)
+    ends = np.full(int(rows.blocks.max(initial=-1)) + 1, np.iinfo(np.int64).min)
+    np.maximum.at(ends, rows.blocks, rows.times_us)
+    return tuple(
+        Stage(int(end) + delay_us, LearnedRelevance(fit.synonyms(block + 1), fit.estimate(block + 1)))
+        for block, end in enumerate(ends.tolist())
+    )
+
+
+def stages_to_plain(stages: Sequence[Stage]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Texts and arrays, to be stored."""
+    arrays = {"known_us": np.array([stage.known_us for stage in stages], np.int64)}
+    for at, stage in enumerate(stages):
+        learned = stage.learned
+        arrays |= {f"{name}{at}": array for name, array in learned.synonyms.arrays.items()}
+        arrays[f"rates{at}"] = learned.estimate.rates
+    return {"nouns": stages[0].learned.synonyms.nouns if stages else []}, arrays
+
+
+def stages_of_plain(names: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple[Stage, ...]:
+    """From what `stages_to_plain` gave."""
+    return tuple(
+        Stage(
+            int(known_us),
+            LearnedRelevance(
+                TypeSynonyms(names["nouns"], {name: arrays[f"{name}{at}"] for name in ("keys", "same")}),
+                RelevanceEstimate(arrays[f"rates{at}"]),
+            ),
+        )
+        for at, known_us in enumerate(arrays["known_us"].tolist())
+    )
 
 
 class _Fit:
-    """Everything that is learned from subsets of folds; each subset once."""
+    """Everything that is learned from the first blocks; each number of blocks once."""
 
-    def __init__(
-        self, reader: QueryReader, nouns: Sequence[str], rows: ShownRows, pairs: _Pairs, scheme: Scheme
-    ) -> None:
+    def __init__(self, reader: QueryReader, readings: QueryReadings, rows: ShownRows) -> None:
+        nouns = sorted({noun for noun in readings.nouns if noun is not None})
+        number = {noun: at for at, noun in enumerate(nouns)}
+        comparison = readings.compare(rows.query_idx, rows.product_idx)
+        pairs = _pairs(reader, readings, number, rows.query_idx, rows.product_idx, comparison)
         self._nouns, self._rows, self._pairs = nouns, rows, pairs
-        self._scheme: Scheme = scheme
         self._position = position_groups(rows.positions)
         self._otherwise = pairs.otherwise()
         both = np.flatnonzero(pairs.has_both)
@@ -185,9 +206,6 @@ class _Fit:
             pack(pairs.noun[both], pairs.kind[both]), return_index=True, return_inverse=True
         )
         self._is_exact = pairs.is_exact[both][first]
-        # Other words of a query may say more of the category, so that the nearest of a pair's rows counts.
-        self._group = np.zeros(len(self._keys), np.int32)
-        np.maximum.at(self._group, self._pair, pairs.group[both])
         # A page shows what shares a word for that word's sake, whether it means the same or not.
         kinds = [set(reader.lexicon.terms[kind]) for kind in (self._keys & 0xFFFFFFFF).tolist()]
         words = [set(noun.split()) for noun in nouns]
@@ -198,24 +216,18 @@ class _Fit:
         self.synonyms = cache(self._synonyms)
         self.estimate = cache(self._estimate)
 
-    def same(self, learned: frozenset[int], fold: int) -> Float32[np.ndarray, " own"]:
-        """The probabilities of the rows of one fold by synonyms of some folds."""
-        own = self._rows.folds == fold
-        return self.synonyms(learned).same(self._pairs.noun[own], self._pairs.kind[own], self._otherwise[own])
-
-    def relations(self, learned: frozenset[int], fold: int) -> Int32[np.ndarray, " own"]:
-        """The type relations of the rows of one fold by synonyms of some folds."""
+    def _relations(self, block: int) -> Int32[np.ndarray, " own"]:
+        """The type relations of the rows of one block by the synonyms of the blocks before it."""
         same = self._otherwise.astype(np.float32)
-        own = self._rows.folds == fold
-        same[own] = self.same(learned, fold)
+        own = self._rows.blocks == block
+        if block:
+            pairs = self._pairs
+            same[own] = self.synonyms(block).same(pairs.noun[own], pairs.kind[own], self._otherwise[own])
         return self._pairs.relations(same)[own]
 
-    def _among(self, folds: frozenset[int]) -> Bool[np.ndarray, " rows"]:
-        return np.isin(self._rows.folds, sorted(folds))
-
-    def _synonyms(self, folds: frozenset[int]) -> TypeSynonyms:
+    def _synonyms(self, n_blocks: int) -> TypeSynonyms:
         labels = self._rows.labels[:, 0]
-        used = self._among(folds) & (labels >= 0)
+        used = (self._rows.blocks < n_blocks) & (labels >= 0)
         expected = np.zeros(len(labels))
         if used.any():
             n_cells = N_TYPE_ANSWERS * N_ANSWERS
@@ -235,6 +247,9 @@ class _Fit:
         asked = np.unique(pack(self._pairs.noun[own], search))
         n_searches = np.bincount(asked >> 32, minlength=len(self._nouns))[self._keys >> 32]
         n_shown = np.bincount(pair, minlength=n_pairs)
+        # Other words of a query may say more of the category, so that the nearest of a pair's rows counts.
+        group = np.zeros(n_pairs, np.int32)
+        np.maximum.at(group, pair, self._pairs.group[own])
         seen = n_shown > 0
         counts = PairCounts(
             keys=self._keys[seen],
@@ -243,19 +258,18 @@ class _Fit:
             clicks=np.bincount(pair, labels[own], minlength=n_pairs)[seen].astype(np.float64),
             expected=np.bincount(pair, expected[own], minlength=n_pairs)[seen].astype(np.float64),
             is_exact=self._is_exact[seen],
-            group=self._group[seen],
+            group=group[seen],
         )
         place = np.where(seen, np.cumsum(seen) - 1, NONE)
         reverse = np.where(self._reverse[seen] == NONE, NONE, place[self._reverse[seen]])
         return TypeSynonyms.fit(self._nouns, counts, reverse)
 
-    def _estimate(self, folds: frozenset[int]) -> RelevanceEstimate:
+    def _estimate(self, n_blocks: int) -> RelevanceEstimate:
         n_tasks, shape = self._rows.labels.shape[1], (len(POSITIONS), N_CELLS)
         shown, positives = np.zeros((n_tasks, *shape)), np.zeros((n_tasks, *shape))
-        for fold in sorted(folds):
-            own = np.flatnonzero(self._rows.folds == fold)
-            relations = self.relations(learned_from(self._scheme, folds, fold), fold)
-            at = self._position[own] * N_CELLS + relations * N_ANSWERS + self._pairs.answers[own]
+        for block in range(n_blocks):
+            own = np.flatnonzero(self._rows.blocks == block)
+            at = self._position[own] * N_CELLS + self._relations(block) * N_ANSWERS + self._pairs.answers[own]
             for task in range(n_tasks):
                 labels = self._rows.labels[own, task]
                 known = labels >= 0
@@ -267,17 +281,17 @@ class _Fit:
 def _pairs(
     reader: QueryReader,
     readings: QueryReadings,
-    numbers: Int32[np.ndarray, " queries"],
+    noun_number: Mapping[str, int],
     query_idx: Int32[np.ndarray, " rows"],
     product_idx: Int32[np.ndarray, " rows"],
     comparison: Comparison,
 ) -> _Pairs:
+    numbers = [NONE if noun is None else noun_number.get(noun, UNHEARD) for noun in readings.nouns]
+    noun = np.array(numbers, np.int32)[query_idx]
     terms = readings.noun_terms
     asked, kind = terms[query_idx], reader.products.types[product_idx]
     group = np.where(comparison.category_probability >= NEAR_FROM, NEAR, FAR)
     group = np.where(reader.is_kind_of(kind, asked), KIND_OF, group).astype(np.int32)
-    # A noun that only the lexicon knows is not among those of the log, but it is a noun.
-    noun = np.where((numbers[query_idx] == NONE) & (asked != NONE), 2**31 - 1, numbers[query_idx]).astype(np.int32)
     return _Pairs(noun, kind, (asked == kind) & (kind != NONE), group, answer_groups(comparison), comparison)
 
 

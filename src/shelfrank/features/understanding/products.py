@@ -19,6 +19,8 @@ class CodedProducts:
     Args:
         arrays: The arrays below, and `tokens`: product and word of each pair, ascending.
 
+    The last one is no product: of it nothing is known, and it stands for products that the catalogue has not.
+
     Attributes:
         categories: Each product's category; `NONE` for none.
         attributes: Its value of each attribute: the declared one, else the first that the title names.
@@ -33,7 +35,7 @@ class CodedProducts:
         self._tokens: Int64[np.ndarray, " pairs"] = arrays["tokens"]
 
     def __len__(self) -> int:
-        return len(self.categories)
+        return len(self.categories) - 1
 
     @property
     def types(self) -> Int32[np.ndarray, " products"]:
@@ -77,9 +79,9 @@ class CodedProducts:
             raise ValueError(
                 f"the catalogue must have every attribute of the lexicon, but it lacks {', '.join(lacking)}; add them"
             )
-        texts = catalogue.title_tokens()
-        categories = lexicon.categories.code(catalogue.category_column())
-        columns = [catalogue.attributes[name] for name in lexicon.attributes]
+        texts = [*catalogue.title_tokens(), []]
+        categories = lexicon.categories.code([*catalogue.category_column(), None])
+        columns = [[*catalogue.attributes[name], None] for name in lexicon.attributes]
         codes = [own.code(column) for own, column in zip(lexicon.values, columns, strict=True)]
         rows = lexicon.splitter.split_all(texts)
         owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])

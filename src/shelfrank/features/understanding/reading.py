@@ -166,7 +166,9 @@ class QueryReader:
             pack(products.categories + 1, types), return_inverse=True, return_counts=True
         )
         self._entry_category, self._entry_type = (keys >> 32) - 1, (keys & 0xFFFFFFFF).astype(np.int32)
-        in_category = np.bincount(products.categories + 1, minlength=len(lexicon.categories) + 1)
+        # The last is no product.
+        counts[self._entry[-1]] -= 1
+        in_category = np.bincount(products.categories[:-1] + 1, minlength=len(lexicon.categories) + 1)
         self._entry_share = counts / np.maximum(in_category[self._entry_category + 1], 1)
         kinds = [
             (own, kind)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
@@ -154,10 +153,6 @@ class TypeSynonyms:
                 _share(same[own].sum(), float(own.sum()), at, 20.0) for own, at in zip(groups, PRIORS, strict=True)
             ]
         return cls(nouns, {"keys": counts.keys, "same": same.astype(np.float32)})
-
-    def to_plain(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Its texts and its arrays, to be stored."""
-        return {"nouns": self.nouns}, self.arrays
 
 
 def _page_odds(

@@ -6,18 +6,27 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, Int64
 
 from shelfrank.core.errors import UserError
-from shelfrank.core.schema import TASKS, Feature, Kind, Side
+from shelfrank.core.schema import Feature, Kind, Side
 from shelfrank.features.understanding.catalogue import Catalogue
-from shelfrank.features.understanding.folds import Scheme
-from shelfrank.features.understanding.learned import LearnedColumns, LearnedRelevance, ShownRows
+from shelfrank.features.understanding.learned import (
+    LearnedColumns,
+    LearnedRelevance,
+    ShownRows,
+    Stage,
+    learn_stages,
+    stages_of_plain,
+    stages_to_plain,
+)
 from shelfrank.features.understanding.lexicon import Lexicon
 from shelfrank.features.understanding.products import CodedProducts
 from shelfrank.features.understanding.reading import Comparison, QueryReader, QueryReadings
 from shelfrank.features.understanding.storage import load_parts, save_parts
 
+UNDERSTANDING = "understanding"
+"""Folder of it in prepared data and in a feature store."""
 CATALOGUE_COLUMNS = (
     "query_n_matched",
     "query_n_conflicts",
@@ -25,6 +34,9 @@ CATALOGUE_COLUMNS = (
     "query_category_probability",
     "query_type_probability",
 )
+
+ANSWERS = np.array([0.0, 1.0, -1.0, -0.5], np.float32)
+"""The feature of each `Status`; numbers that rise with how well a product fits."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +46,14 @@ class QueryUnderstanding:
     Attributes:
         lexicon: What words mean.
         products: The products, coded.
-        learned: Synonyms and relevance from the log; None for the catalogue alone.
-        tasks: The tasks of the relevance estimate.
+        tasks: The tasks whose labels teach relevance; none for the catalogue alone.
+        stages: Synonyms and relevance from the log, by the time at which they were known.
     """
 
     lexicon: Lexicon
     products: CodedProducts
-    learned: LearnedRelevance | None = None
-    tasks: tuple[str, ...] = TASKS
+    tasks: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
     @cached_property
     def reader(self) -> QueryReader:
@@ -52,68 +64,95 @@ class QueryUnderstanding:
     def features(self) -> tuple[Feature, ...]:
         """The features that `compute` gives, in its order.
 
-        `query_A_status`, of each attribute A and of the type, the category, the slots and the words, is a `Status`: 0
-        where the query names none, 1 for a match, 2 for a conflict, 3 where it is unknown.
+        `query_A_answer`, of each attribute A and of the type, the category, the slots and the words, is how the product
+        answers what the query names: 1 for a match, 0 where it names none, -0.5 where the product's is unknown, -1 for
+        a conflict.
         """
-        statuses = (*self.lexicon.attributes, "type", "category", "slots", "words")
-        names = [*(f"query_{name}_status" for name in statuses), *CATALOGUE_COLUMNS]
-        if self.learned is not None:
+        answers = (*self.lexicon.attributes, "type", "category", "slots", "words")
+        names = [*(f"query_{name}_answer" for name in answers), *CATALOGUE_COLUMNS]
+        if self.tasks:
             names += ["query_type_same", *(f"query_relevance_{task}" for task in self.tasks)]
         return tuple(Feature(name=name, side=Side.INTERACTION, kind=Kind.NUMERICAL) for name in names)
 
     @classmethod
-    def of_catalogue(cls, catalogue: Catalogue) -> "QueryUnderstanding":
-        """Learns from the catalogue alone."""
-        lexicon = Lexicon.learn(catalogue)
-        return cls(lexicon, CodedProducts.of(lexicon, catalogue))
+    def of_catalogue(cls, catalogue: Catalogue, tasks: Sequence[str] = ()) -> "QueryUnderstanding":
+        """Learns from the catalogue.
 
-    def with_log(
-        self,
-        readings: QueryReadings,
-        rows: ShownRows,
-        tasks: Sequence[str] = TASKS,
-        scheme: Scheme = "others",
-    ) -> tuple["QueryUnderstanding", Float32[np.ndarray, "rows features"]]:
+        Args:
+            catalogue: The products.
+            tasks: The tasks whose labels will teach relevance, with `with_log`; none for the catalogue alone.
+
+        Returns:
+            What is learned.
+        """
+        lexicon = Lexicon.learn(catalogue)
+        return cls(lexicon, CodedProducts.of(lexicon, catalogue), tuple(tasks))
+
+    def with_log(self, readings: QueryReadings, rows: ShownRows, delay_us: int = 0) -> "QueryUnderstanding":
         """Learns from training searches also.
 
         Args:
             readings: Their queries, as `read` gives them.
-            rows: The products that they showed; no search that is not for training.
-            tasks: The tasks of the labels.
-            scheme: Which folds a fold is learned from.
+            rows: The products that they showed, with the labels of `tasks`; no search that is not for training.
+            delay_us: How long after a search its labels are known.
 
         Returns:
-            What is learned, for later searches; and the features of the rows, without help from their own labels.
+            What is learned; a search is read with what its past had taught.
         """
-        learned, columns = LearnedRelevance.fit(self.reader, readings, rows, scheme)
-        comparison = readings.compare(rows.query_idx, rows.product_idx)
-        whole = QueryUnderstanding(self.lexicon, self.products, learned, tuple(tasks))
+        stages = learn_stages(self.reader, readings, rows, delay_us)
+        whole = QueryUnderstanding(self.lexicon, self.products, self.tasks, stages)
         # The reader depends on lexicon and products alone, so that it is not made again.
         whole.__dict__["reader"] = self.reader
-        return whole, _matrix(comparison, columns)
+        return whole
 
     def read(self, queries: Sequence[str]) -> QueryReadings:
         """Reads queries."""
         return self.reader.read(queries)
 
     def compute(
-        self, readings: QueryReadings, query_idx: Int32[np.ndarray, " rows"], product_idx: Int32[np.ndarray, " rows"]
+        self,
+        readings: QueryReadings,
+        query_idx: Int32[np.ndarray, " rows"],
+        product_idx: Int32[np.ndarray, " rows"],
+        times_us: Int64[np.ndarray, " rows"],
     ) -> Float32[np.ndarray, "rows features"]:
-        """The features of pairs, which are of no search that was learned from.
+        """The features of rows.
 
         Args:
             readings: The queries.
-            query_idx: The query of each pair.
-            product_idx: Its product.
+            query_idx: The query of each row.
+            product_idx: Its product; the number of products for one that the catalogue has not.
+            times_us: When its search was; it is read with what was learned from labels that were known before.
 
         Returns:
-            The features, in the order of `features`.
+            The features, in the order of `features`; a relevance of 1, the mean, before anything was learned.
         """
-        comparison = readings.compare(query_idx, product_idx)
-        if self.learned is None:
-            return _matrix(comparison, None)
-        columns = self.learned.compute(self.reader, readings, query_idx, product_idx, comparison)
-        return _matrix(comparison, columns)
+        pairs, of_row = np.unique(query_idx.astype(np.int64) << 32 | product_idx, return_inverse=True)
+        query, product = (pairs >> 32).astype(np.int32), (pairs & 0xFFFFFFFF).astype(np.int32)
+        comparison = readings.compare(query, product)
+        values = _of_catalogue(comparison)[of_row]
+        if not self.tasks:
+            return values
+        stage_of_row = np.searchsorted([stage.known_us for stage in self.stages], times_us, side="left")
+        learned = np.empty((len(of_row), 1 + len(self.tasks)), np.float32)
+        for stage in np.unique(stage_of_row).tolist():
+            rows = stage_of_row == stage
+            columns = self._learned(stage, readings, query, product, comparison)
+            learned[rows, 0] = columns.same[of_row[rows]]
+            learned[rows, 1:] = columns.relevance[of_row[rows]]
+        return np.concatenate([values, learned], axis=1)
+
+    def _learned(
+        self,
+        stage: int,
+        readings: QueryReadings,
+        query: Int32[np.ndarray, " pairs"],
+        product: Int32[np.ndarray, " pairs"],
+        comparison: Comparison,
+    ) -> LearnedColumns:
+        """What the first stages say of pairs; before the first one, what holds of a shop without a log."""
+        learned = self.stages[stage - 1].learned if stage else LearnedRelevance.of_no_log(len(self.tasks))
+        return learned.compute(self.reader, readings, query, product, comparison)
 
     def save(self, folder: Path) -> None:
         """Writes everything into a folder; the same content gives the same bytes."""
@@ -122,8 +161,8 @@ class QueryUnderstanding:
             "products": ({}, self.products.arrays),
             "tasks": ({"names": list(self.tasks)}, {}),
         }
-        if self.learned is not None:
-            parts["learned"] = self.learned.to_plain()
+        if self.stages:
+            parts["learned"] = stages_to_plain(self.stages)
         save_parts(folder, parts)
 
     @classmethod
@@ -133,24 +172,22 @@ class QueryUnderstanding:
         try:
             lexicon = Lexicon(*parts["lexicon"])
             products = CodedProducts(parts["products"][1])
-            learned = LearnedRelevance.of_plain(*parts["learned"]) if "learned" in parts else None
+            stages = stages_of_plain(*parts["learned"]) if "learned" in parts else ()
             tasks = tuple(parts["tasks"][0]["names"])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise UserError(
                 f"{folder} must hold a whole query understanding, but {error} is missing; save it again"
             ) from error
-        return cls(lexicon, products, learned, tasks)
+        return cls(lexicon, products, tasks, stages)
 
 
-def _matrix(comparison: Comparison, columns: LearnedColumns | None) -> Float32[np.ndarray, "rows features"]:
+def _of_catalogue(comparison: Comparison) -> Float32[np.ndarray, "pairs features"]:
     parts = [
-        comparison.statuses,
+        ANSWERS[comparison.statuses],
         comparison.n_match[:, None],
         comparison.n_conflict[:, None],
         comparison.n_unknown[:, None],
         comparison.category_probability[:, None],
         comparison.type_probability[:, None],
     ]
-    if columns is not None:
-        parts += [columns.same[:, None], columns.relevance]
     return np.concatenate([part.astype(np.float32) for part in parts], axis=1)
