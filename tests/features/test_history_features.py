@@ -39,7 +39,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 def test_features_equal_the_plain_loops(case: str, tmp_path: Path) -> None:
     log_options, settings = CASES[case]
     tables = random_tables(seed=sorted(CASES).index(case), **log_options)
-    config = one_thread(text=False, **settings)
+    config = one_thread(text=False, understanding=None, **settings)
     affinity = BOTH if config.history.affinity is None else config.history.affinity
     expected = expected_features(tables, config, affinity)
     made = raw_features(write_log(tmp_path / "log", tables, n_parts=2), config).to_pydict()
@@ -57,7 +57,10 @@ def test_features_equal_the_plain_loops(case: str, tmp_path: Path) -> None:
 
 
 def test_the_random_logs_have_every_kind_of_past(tmp_path: Path) -> None:
-    made = raw_features(write_log(tmp_path / "log", random_tables(seed=1)), one_thread(upstream_order=True, text=False))
+    made = raw_features(
+        write_log(tmp_path / "log", random_tables(seed=1)),
+        one_thread(upstream_order=True, text=False, understanding=None),
+    )
     constant = [name for name in made.column_names if len(made[name].unique()) == 1]
     assert not constant
 

@@ -35,7 +35,10 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"upstream_order": True},
     ),
     "clicks_unknown_no_events": ({"unlabelled": ("click",), "events": False}, {}),
-    "parts_switched_off": ({}, {"page": False, "text": False, "history": HistoryConfig(query=False, affinity=())}),
+    "parts_switched_off": (
+        {},
+        {"page": False, "text": False, "understanding": None, "history": HistoryConfig(query=False, affinity=())},
+    ),
 }
 
 

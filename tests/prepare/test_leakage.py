@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from random_log import Tables, one_thread, random_tables, write_log
-from shelfrank.config import HistoryConfig, PrepareConfig
+from shelfrank.config import HistoryConfig, PrepareConfig, UnderstandingConfig
 from shelfrank.core.schema import TASKS
 from shelfrank.features import history_offline
 from shelfrank.prepare.pipeline import prepare, raw_features
 
-CONFIG = one_thread(upstream_order=True)
+UNDERSTANDING = UnderstandingConfig(first_rows=10)
+CONFIG = one_thread(upstream_order=True, understanding=UNDERSTANDING)
+FEW_TEXTS = one_thread(text=False, understanding=UNDERSTANDING)
 
 
 def features_of(tables: Tables, config: PrepareConfig = CONFIG, n_parts: int = 1) -> pa.Table:
@@ -107,7 +109,7 @@ def forty_searches() -> Tables:
 @pytest.fixture(scope="module")
 def unaltered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unaltered")
-    prepare(write_log(folder / "log", forty_searches()), folder / "out", one_thread(text=False))
+    prepare(write_log(folder / "log", forty_searches()), folder / "out", FEW_TEXTS)
     return folder / "out"
 
 
@@ -123,7 +125,7 @@ def test_the_encoder_is_fitted_on_the_training_split_only(altered: str, unaltere
             elif altered == "click":
                 flip(row)
     out = tmp_path / "out"
-    prepare(write_log(tmp_path / "log", tables), out, one_thread(text=False))
+    prepare(write_log(tmp_path / "log", tables), out, FEW_TEXTS)
     assert (out / "encoder.json").read_bytes() == (unaltered / "encoder.json").read_bytes()
     name = "categorical" if altered == "device" else "labels" if altered == "click" else altered[:-3] + "_idx"
     one, other = (np.load(folder / "test" / f"{name}.npy") for folder in (unaltered, out))

@@ -64,6 +64,8 @@ app.command()(card)
 app.command()(track)
 app.command()(reproduce)
 
+N_UNKNOWN_WORDS = 8
+
 SplitName = Annotated[str, typer.Option("--split", help="Split to measure on: train, valid or test.")]
 
 
@@ -263,6 +265,8 @@ def _prepared_facts(info: Mapping[str, Any]) -> list[str]:
         lines.append(f"{name}: {split['searches']:,} searches, {split['impressions']:,} impressions, {positives}")
     lines.append("features: " + ", ".join(f"{count} {side}" for side, count in sorted(info["features"].items())))
     lines += [f"spelling: {info['spelling']}"] if "spelling" in info else []
+    if "understanding" in info:
+        lines.append(_understanding_line(info["understanding"]))
     lines += [f"left out: {count:,} {reason}" for reason, count in sorted(info["left_out"].items()) if count]
     lines += [f"feature left out: {name}: {why}" for name, why in sorted(info["left_out_features"].items())]
     lines += [f"default of no use: {name}: {why}" for name, why in sorted(info.get("lost_defaults", {}).items())]
@@ -272,6 +276,14 @@ def _prepared_facts(info: Mapping[str, Any]) -> list[str]:
     lines += [f"relevance labels: {count:,} {what}" for what, count in labels["counts"].items()]
     lines += [f"relevance labels: {note}" for note in labels["notes"]]
     return lines
+
+
+def _understanding_line(read: Mapping[str, Any]) -> str:
+    line = f"queries: read with {read['n_terms']:,} terms of the catalogue, {read['n_types']:,} of them product types"
+    if not read["unknown"]:
+        return line
+    most = ", ".join(f"{word} ({n:,})" for word, n in list(read["unknown"].items())[:N_UNKNOWN_WORDS])
+    return f"{line}; {read['n_unknown']:,} words are not understood, most often (searches): {most}"
 
 
 def _show(comparison: api.Comparison) -> None:

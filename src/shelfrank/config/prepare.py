@@ -124,12 +124,15 @@ class UnderstandingConfig(Strict):
     """How queries are read: by the catalogue and, better, by what customers did.
 
     Attributes:
-        log: Learns synonyms of product types and relevance from the training searches too.
-        max_rows: Training rows that are learned from at most, in each of the blocks of time whose lengths double; of a
-            longer block a random part of the searches is.
+        log: Learns synonyms of product types and relevance from the training searches too: at the end of blocks of time
+            whose lengths double, each for later searches.
+        first_rows: Training rows of the first block.
+        max_rows: Training rows of a block that are learned from at most; of a longer one a random part of the searches
+            is.
     """
 
     log: bool = True
+    first_rows: Count = 1_000
     max_rows: Count = 1_000_000
 
 

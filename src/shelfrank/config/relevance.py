@@ -9,8 +9,10 @@ from shelfrank.config.base import Count, Resamples, Seed, Share, Strict, Weight
 
 PositionWeight = Literal["decay", "as_printed", "none"]
 
-OWN_VOTERS = ("ctr", "semantic")
-"""The paper's two voters; custom voters need other names."""
+OWN_VOTERS = ("ctr", "semantic", "understanding")
+"""The paper's two voters and the one of query understanding; custom voters need other names."""
+PAPER_WEIGHTS: dict[str, float] = {"ctr": 0.5, "semantic": 0.5}
+"""Weights of the paper's two voters (Paper: Sec. 3.5)."""
 
 
 class RelevanceConfig(Strict):
@@ -20,7 +22,8 @@ class RelevanceConfig(Strict):
         position_weight: Weight of a click by its position. `as_printed` grows with the position, as in the paper's
             formula; `decay` falls with it, as in the paper's prose; `none` is 1 everywhere. See `docs/relevance.md`.
         weights: Weight of each voter in the score; the paper's alpha is the share of `ctr`. Voters of weight 0 are
-            not called.
+            not called; of `semantic` and `understanding`, one that the preparation lacks leaves its weight to the
+            others.
         semantic_scale: `as_is` takes the cosine as the semantic vote, as the paper does; `min_max` scales it to 0 to 1
             within each query.
         voters: Custom voters, name to `package.module:callable`.
@@ -29,7 +32,7 @@ class RelevanceConfig(Strict):
     """
 
     position_weight: PositionWeight = "as_printed"
-    weights: dict[str, Weight] = {"ctr": 0.5, "semantic": 0.5}
+    weights: dict[str, Weight] = {**PAPER_WEIGHTS, "understanding": 1.0}
     semantic_scale: Literal["as_is", "min_max"] = "as_is"
     voters: dict[str, str] = {}
     quantiles: tuple[Share, ...] = Field(default=(0.25, 0.5, 0.75), min_length=1, max_length=126)

@@ -16,9 +16,9 @@ def data_facts(prepared: PreparedData) -> dict[str, Any]:
         prepared: The data.
 
     Returns:
-        Name, fingerprint, sizes by split, features by side, sampling and notes; `left_out` of the log's rows by reason,
-        `left_out_at_import` likewise (None where the log is no longer at hand), and `left_out_features` with the
-        reason of each.
+        Name, fingerprint, sizes by split, features by side, sampling, how queries are read, and notes; `left_out` of
+        the log's rows by reason, `left_out_at_import` likewise (None where the log is no longer at hand), and
+        `left_out_features` with the reason of each.
     """
     info = prepared.manifest.info
     log = log_manifest(prepared)
@@ -31,6 +31,7 @@ def data_facts(prepared: PreparedData) -> dict[str, Any]:
         "left_out_at_import": None if log is None else log.info.get("left_out", {}),
         "left_out_features": info["left_out_features"],
         "sampling": info.get("sampling"),
+        "understanding": info.get("understanding"),
         "notes": prepared.feature_notes(),
     }
 

@@ -13,6 +13,7 @@ from shelfrank.data.prepared import MISSING_SUFFIX, ROW_ARRAYS, SPLITS, Prepared
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.rows import Baseline, explain
 from shelfrank.features.encoder import Encoder
+from shelfrank.features.understanding import UNDERSTANDING, QueryReading, QueryUnderstanding
 from shelfrank.metrics import served_order
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers.run import Run
@@ -103,6 +104,7 @@ class ExplainedSearch:
         ranker: The run's name in tables.
         baseline: What contributions are measured from.
         products: The products by the run's score.
+        reading: How the query is read; None where the data was prepared without query understanding.
     """
 
     search_id: str
@@ -111,10 +113,15 @@ class ExplainedSearch:
     ranker: str
     baseline: Baseline
     products: tuple[ExplainedProduct, ...]
+    reading: QueryReading | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
-        return {**vars(self), "products": [product.as_dict() for product in self.products]}
+        return {
+            **vars(self),
+            "products": [product.as_dict() for product in self.products],
+            "reading": None if self.reading is None else self.reading.as_dict(),
+        }
 
     def lines(self, task: str | None) -> list[str]:
         """The same as text, for one task; None takes the first that the ranker predicts."""
@@ -125,7 +132,8 @@ class ExplainedSearch:
         measured = {"mean": "the training mean", "neutral": "the same page for a neutral customer"}[self.baseline]
         head = f"{self.search_id}: {self.query!r} for {self.customer_id or 'an anonymous visitor'}, by {self.ranker}"
         method = self.products[0].explanation.method
-        lines = [head, f"contributions to the logit of {shown}, from {measured} ({method.label}):"]
+        read = [] if self.reading is None else [f"the query is read as: {self.reading}"]
+        lines = [head, *read, f"contributions to the logit of {shown}, from {measured} ({method.label}):"]
         return lines + [line for product in self.products for line in product.lines(shown)]
 
 
@@ -173,7 +181,8 @@ def explain_search(
         for place, (product, explanation) in enumerate(zip(products, explain(ranker, rows, baseline), strict=True))
     )
     query = prepared.queries()["query"][int(page.query_idx[0])].as_py()
-    return ExplainedSearch(search_id, query, customer_id, run.label, baseline, tuple(explained))
+    reading = read_query(prepared.path / UNDERSTANDING, query)
+    return ExplainedSearch(search_id, query, customer_id, run.label, baseline, tuple(explained), reading)
 
 
 def find_search(prepared: PreparedData, split_name: str, search_id: str) -> tuple[int, str | None]:
@@ -186,6 +195,11 @@ def find_search(prepared: PreparedData, split_name: str, search_id: str) -> tupl
             f"{search_id!r}; name one of its searches.parquet, or another split"
         )
     return index, searches["customer_id"][index].as_py()
+
+
+def read_query(folder: Path, query: str) -> QueryReading | None:
+    """How a query is read by the query understanding of a folder; None where there is none."""
+    return QueryUnderstanding.load(folder).read([query]).reading(0) if folder.is_dir() else None
 
 
 def take(page: Split, rows: Int64[np.ndarray, " rows"]) -> Split:

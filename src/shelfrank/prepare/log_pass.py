@@ -35,7 +35,7 @@ from shelfrank.prepare.sampling import keys as sampling_keys
 from shelfrank.prepare.sampling import sample
 from shelfrank.prepare.split import assign_splits
 from shelfrank.prepare.understanding import UnderstoodQueries
-from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, load_voters
+from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, UnderstandingVoter, load_voters
 from shelfrank.text.scores import SemanticScores
 
 
@@ -103,7 +103,7 @@ def read_log(
                 kept, bins = _sample(rows, indexed, engine, plan, config.sampling)
                 advance(n_rows)
             if config.relevance is not None:
-                relevance = _relevance(rows, engine, plan, config, texts, entities)
+                relevance = _relevance(rows, engine, plan, config, texts, queries, entities)
                 advance(n_rows)
             moments = timeline(
                 indexed,
@@ -193,7 +193,13 @@ def _column(rows: Kept, name: str) -> Num[np.ndarray, " rows"]:
 
 
 def _relevance(
-    rows: Kept, engine: Engine, plan: Plan, config: PrepareConfig, texts: Texts, entities: EntityTables
+    rows: Kept,
+    engine: Engine,
+    plan: Plan,
+    config: PrepareConfig,
+    texts: Texts,
+    queries: UnderstoodQueries | None,
+    entities: EntityTables,
 ) -> tuple[RelevanceLabels, PairTable]:
     assert config.relevance is not None
     if "click" not in plan.tasks:
@@ -203,6 +209,8 @@ def _relevance(
     voters: list[Any] = [CTRVoter(config.relevance.position_weight)]
     if texts.semantic is not None:
         voters.append(SemanticVoter(texts.semantic.cosine, config.relevance.semantic_scale))
+    if queries is not None and queries.understanding.stages:
+        voters.append(UnderstandingVoter(queries.relevance))
     voters += load_voters(config.relevance.voters, PairTexts(texts.queries, texts.table(entities.products)))
     return label(pairs, voters, config.relevance), pairs
 

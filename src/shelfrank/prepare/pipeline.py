@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -143,6 +144,8 @@ def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) 
     if log_pass.queries is not None:
         log_pass.queries.understanding.save(out / UNDERSTANDING)
         info["left_out"] |= log_pass.queries.left_out
+        of_query = np.bincount(log_pass.searches["query_idx"].to_numpy(), minlength=len(log_pass.queries.readings))
+        info["understanding"] = log_pass.queries.facts(of_query)
     if log_pass.bins is not None and config.sampling is not None:
         pq.write_table(log_pass.bins, out / "sampling_bins.parquet")
         info["sampling"] = sampling_info(log_pass.bins, config.sampling)

@@ -24,6 +24,8 @@ from shelfrank.prepare.voters import Voter
 PAIRS_FILE = "relevance_pairs.parquet"
 METADATA = b"shelfrank.relevance"
 VOTE = "vote_"
+OPTIONAL = {"semantic": "semantic score", "understanding": "query understanding that learned from the log"}
+"""Voters that a preparation may lack, and what each needs."""
 UNSEEN = -1
 """The class of a pair that no training row shows, or on which every voter abstains."""
 
@@ -139,16 +141,18 @@ def label(pairs: PairTable, voters: Iterable[Voter], config: RelevanceConfig) ->
     present = {voter.name: voter for voter in voters}
     weights = {name: weight for name, weight in config.weights.items() if weight > 0}
     notes = []
-    if "semantic" in weights and "semantic" not in present:
-        share = weights.pop("semantic") / sum(config.weights.values())
-        notes.append(f"there is no semantic score: its weight ({share:.0%} of all) went to the other voters")
+    for name, what in OPTIONAL.items():
+        if name in weights and name not in present:
+            share = weights.pop(name) / sum(config.weights.values())
+            notes.append(f"there is no {what}: its weight ({share:.0%} of all) went to the other voters")
     for name in weights:
         if name not in present:
             raise unknown_name("voter", name, {*present, *OWN_VOTERS})
     if not weights:
         raise UserError(
-            "relevance labels need a voter with a weight, but only the semantic one has any and there is no semantic "
-            "score; switch it on, or give ctr a weight"
+            "relevance labels need a voter with a weight, but those that have one "
+            f"({', '.join(name for name, weight in config.weights.items() if weight > 0)}) are switched off; switch "
+            "one on, or give ctr a weight"
         )
     votes = {name: present[name].vote(pairs) for name in weights}
     score = combine(votes, weights)

@@ -1,22 +1,34 @@
 """The log's queries as the shop understands them: read by its catalogue, and by what training searches taught."""
 
-from collections.abc import Sequence
+from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Float32, Float64, Int32, Int64
 
 from shelfrank.config import PrepareConfig, UnderstandingConfig
 from shelfrank.core.schema import Feature, Kind
 from shelfrank.engine.base import Kept
 from shelfrank.features.history_features import Columns
 from shelfrank.features.plan import EntityTables, Plan
-from shelfrank.features.understanding import Catalogue, QueryReadings, QueryUnderstanding, ShownRows, time_blocks
+from shelfrank.features.understanding import (
+    Catalogue,
+    QueryPartKind,
+    QueryReadings,
+    QueryUnderstanding,
+    ShownRows,
+    time_blocks,
+)
+from shelfrank.features.understanding.lexicon import TYPE
+from shelfrank.features.understanding.products import NO_TERM
 
 CATEGORY = "category"
 """The product column whose values are the shop's categories."""
 KEYS = ("ts_us", "search_idx", "query_idx", "product_idx", "position")
+N_SHOWN, N_TERMS = 20, 8
+"""Slots and words that people are shown, and terms of a slot."""
 NOT_LEARNED_FROM = "training rows that query understanding did not learn from"
 
 
@@ -65,7 +77,8 @@ class UnderstoodQueries:
         train = [part.filter(pa.array(part["split"].to_numpy() == 0)) for part in rows.batches(["ts_us", "split"])]
         if not any(len(part) for part in train):
             return
-        blocks = time_blocks(np.concatenate([part["ts_us"].to_numpy() for part in train]))
+        times_us = np.concatenate([part["ts_us"].to_numpy() for part in train])
+        blocks = time_blocks(times_us, config.understanding.first_rows)
         shares = np.minimum(config.understanding.max_rows / np.bincount(blocks), 1.0)
         parts: list[pa.RecordBatch] = []
         chosen: list[Int32[np.ndarray, " rows"]] = []
@@ -98,10 +111,76 @@ class UnderstoodQueries:
         query, product = (columns[name].astype(np.int32) for name in ("query_idx", "product_idx"))
         return self.understanding.compute(self.readings, query, product, columns["ts_us"])
 
-    def facts(self, n_queries: Sequence[int]) -> dict[str, Any]:
-        """What people may want to see: the slots, and the words that were not understood with how often they came."""
+    def relevance(
+        self, query_idx: Int32[np.ndarray, " pairs"], product_idx: Int32[np.ndarray, " pairs"]
+    ) -> Float32[np.ndarray, " pairs"]:
+        """The relevance of pairs by all that was learned, in multiples of the mean rate of the first task."""
+        last = np.full(len(query_idx), np.iinfo(np.int64).max)
+        values = self.understanding.compute(self.readings, query_idx, product_idx, last)
+        return values[:, -len(self.understanding.tasks)]
+
+    def facts(self, searches_of_query: Int64[np.ndarray, " queries"]) -> dict[str, Any]:
+        """What people want to see of it, as plain data.
+
+        Args:
+            searches_of_query: How often each query was searched for.
+
+        Returns:
+            The numbers of terms and of product types; the slots that most products fill, with some of their terms; and
+            the words of queries that nothing is known of, with the searches that had them.
+        """
         lexicon = self.understanding.lexicon
-        return {"n_terms": len(lexicon.terms), "n_queries": len(n_queries)}
+        unknown: Counter[str] = Counter()
+        respelled = 0
+        for query, n_searches in enumerate(searches_of_query.tolist()):
+            parts = self.readings.reading(query, n_likeliest=0).parts if n_searches else ()
+            respelled += n_searches * any(part.typed is not None for part in parts)
+            for text in {part.text for part in parts if part.kind is QueryPartKind.UNKNOWN}:
+                unknown[text] += n_searches
+        return {
+            "n_terms": len(lexicon.terms),
+            "n_types": int(lexicon.is_type.sum()),
+            "slots": [slot.as_dict() for slot in self._largest_slots()],
+            "n_respelled": respelled,
+            "n_unknown": len(unknown),
+            "unknown": dict(sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:N_SHOWN]),
+        }
+
+    def _largest_slots(self) -> list["Slot"]:
+        lexicon, products = self.understanding.lexicon, self.understanding.products
+        found: list[Slot] = []
+        for category, name in enumerate(lexicon.categories.names):
+            own = products.slots[products.categories == category]
+            for slot in range(own.shape[1]):
+                terms, counts = np.unique(own[own[:, slot] != NO_TERM, slot], return_counts=True)
+                if len(terms):
+                    order = np.argsort(-counts, kind="stable")[:N_TERMS]
+                    shown = tuple(" ".join(lexicon.terms[term]) for term in terms[order].tolist())
+                    found.append(Slot(name, slot == TYPE, int(counts.sum()), len(terms), shown))
+        return sorted(found, key=lambda slot: (-slot.n_products, slot.category, not slot.is_type))[:N_SHOWN]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Terms of which each product of a category has one at most, such as its type or its size.
+
+    Attributes:
+        category: The category.
+        is_type: Whether the terms are product types.
+        n_products: Products that have one of the terms.
+        n_terms: How many terms there are.
+        terms: Those that most products have.
+    """
+
+    category: str
+    is_type: bool
+    n_products: int
+    n_terms: int
+    terms: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**vars(self), "terms": list(self.terms)}
 
 
 def _draws(search_idx: Int32[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:

@@ -25,6 +25,9 @@ CALL_PAIRS = 50_000
 Cosine = Callable[[Int32[np.ndarray, " pairs"], Int32[np.ndarray, " pairs"]], Float32[np.ndarray, " pairs"]]
 """Cosine of (query, product), NaN where one of them has no embedding."""
 
+Relevance = Callable[[Int32[np.ndarray, " pairs"], Int32[np.ndarray, " pairs"]], Float32[np.ndarray, " pairs"]]
+"""Relevance of (query, product), in multiples of the mean."""
+
 
 @runtime_checkable
 class Voter(Protocol):
@@ -80,6 +83,23 @@ class SemanticVoter:
         """The cosine of each pair."""
         cosine = self.cosine(pairs.query_idx, pairs.product_idx).astype(np.float64)
         return min_max(cosine, pairs.query_idx) if self.scale == "min_max" else cosine
+
+
+@dataclass(frozen=True)
+class UnderstandingVoter:
+    """The relevance that query understanding learned from the log, normalised within the query.
+
+    Attributes:
+        relevance: Gives the click rate that a product's answers to the query make likely.
+        name: What the weights call it.
+    """
+
+    relevance: Relevance
+    name: str = "understanding"
+
+    def vote(self, pairs: PairTable) -> Float64[np.ndarray, " pairs"]:
+        """The normalised relevance of each pair."""
+        return min_max(self.relevance(pairs.query_idx, pairs.product_idx).astype(np.float64), pairs.query_idx)
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,27 @@ class Sampling(Part):
     by_category: list[SampledCategory] = []
 
 
+class Slot(Part):
+    """Terms of which each product of a category has one at most."""
+
+    category: str | None = None
+    is_type: bool = False
+    n_products: int | None = None
+    n_terms: int | None = None
+    terms: list[str] = []
+
+
+class Understanding(Part):
+    """How queries were read."""
+
+    n_terms: int | None = None
+    n_types: int | None = None
+    slots: list[Slot] = []
+    n_respelled: int | None = None
+    n_unknown: int | None = None
+    unknown: Counts = {}
+
+
 class Data(Part):
     """The prepared data that every ranker saw."""
 
@@ -123,6 +144,7 @@ class Data(Part):
     left_out_at_import: Counts | None = None
     left_out_features: Annotated[dict[str, str] | None, BeforeValidator(present)] = None
     sampling: Sampling | None = None
+    understanding: Understanding | None = None
     notes: list[str] = []
 
 

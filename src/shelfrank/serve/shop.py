@@ -144,6 +144,7 @@ class Shop:
         """
         weights = task_weights(self.bundle, options.task_weights)
         spec, now_us, k = self.bundle.spec, self.now_us(), EvaluateConfig().pd_k
+        reading = self.bundle.features.reading(page.query)
         response = {
             "bundle": self.bundle.name,
             "now_us": now_us,
@@ -152,6 +153,7 @@ class Shop:
             "by_words": 0,
             "by_meaning": 0,
             "personalization_degree": None,
+            "read_as": None if reading is None else [str(part) for part in reading.parts],
             "unknown_customer": False,
             "missing_features": {},
             "neutral": [],

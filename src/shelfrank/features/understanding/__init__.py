@@ -5,7 +5,14 @@ from shelfrank.features.understanding.catalogue import Catalogue
 from shelfrank.features.understanding.learned import LearnedRelevance, ShownRows, Stage
 from shelfrank.features.understanding.lexicon import Lexicon
 from shelfrank.features.understanding.products import CodedProducts
-from shelfrank.features.understanding.reading import QueryReader, QueryReading, QueryReadings, Status
+from shelfrank.features.understanding.reading import (
+    QueryPart,
+    QueryPartKind,
+    QueryReader,
+    QueryReading,
+    QueryReadings,
+    Status,
+)
 from shelfrank.features.understanding.relevance import RelevanceEstimate
 from shelfrank.features.understanding.speller import Speller
 from shelfrank.features.understanding.synonyms import TypeSynonyms
@@ -17,6 +24,8 @@ __all__ = [
     "CodedProducts",
     "LearnedRelevance",
     "Lexicon",
+    "QueryPart",
+    "QueryPartKind",
     "QueryReader",
     "QueryReading",
     "QueryReadings",

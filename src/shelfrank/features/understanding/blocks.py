@@ -3,11 +3,8 @@
 import numpy as np
 from jaxtyping import Int32, Int64
 
-FIRST_ROWS = 1_000
-"""Rows of the first block; with each further one the log has twice as many."""
 
-
-def time_blocks(times_us: Int64[np.ndarray, " rows"], first_rows: int = FIRST_ROWS) -> Int32[np.ndarray, " rows"]:
+def time_blocks(times_us: Int64[np.ndarray, " rows"], first_rows: int) -> Int32[np.ndarray, " rows"]:
     """Blocks of time, the earliest first, each as long as all before it, so that later rows change no earlier block.
 
     Args:

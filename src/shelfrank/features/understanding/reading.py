@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
@@ -17,7 +18,7 @@ from shelfrank.features.understanding.speller import Speller
 from shelfrank.features.understanding.tokens import MAX_QUERY_TOKENS, spelled, tokens
 
 
-class Kind(StrEnum):
+class QueryPartKind(StrEnum):
     """What a part of a query is."""
 
     ATTRIBUTE = "attribute"
@@ -28,7 +29,7 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
-KINDS = tuple(Kind)
+KINDS = tuple(QueryPartKind)
 _ATTRIBUTE, _TYPE, _SLOT, _CATEGORY, _WORD, _UNKNOWN = range(len(KINDS))
 
 
@@ -42,7 +43,7 @@ class Status(IntEnum):
 
 
 @dataclass(frozen=True)
-class Part:
+class QueryPart:
     """One word or phrase of a query.
 
     Attributes:
@@ -54,7 +55,7 @@ class Part:
     """
 
     text: str
-    kind: Kind
+    kind: QueryPartKind
     attribute: str | None = None
     value: str | None = None
     typed: str | None = None
@@ -78,13 +79,21 @@ class QueryReading:
         types: The likeliest product types with their probabilities; empty where the query names none that is known.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[QueryPart, ...]
     noun: str | None
     categories: tuple[tuple[str, float], ...] = ()
     types: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
-        return "; ".join(map(str, self.parts))
+        return "; ".join(map(str, self.parts)) or "no word"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "parts": [{**vars(part), "kind": part.kind.value} for part in self.parts],
+            "categories": dict(self.categories),
+            "types": dict(self.types),
+        }
 
 
 @dataclass(frozen=True)
@@ -183,9 +192,9 @@ class QueryReader:
         readings = [self._read(query, parts) for query in queries]
         return QueryReadings(self, readings, parts)
 
-    def _read(self, query: str, flat: _Parts) -> list[Part]:
+    def _read(self, query: str, flat: _Parts) -> list[QueryPart]:
         words, typed = self._respelled(tokens(query, MAX_QUERY_TOKENS))
-        parts: list[Part] = []
+        parts: list[QueryPart] = []
         at = 0
         for term in self._splitter.split(words):
             was = " ".join(dict.fromkeys(each for each in typed[at : at + len(term)] if each is not None)) or None
@@ -214,25 +223,25 @@ class QueryReader:
             at += 1
         return found, typed
 
-    def _part(self, term: Term, typed: str | None, flat: _Parts) -> Part:
+    def _part(self, term: Term, typed: str | None, flat: _Parts) -> QueryPart:
         lexicon, text = self.lexicon, spelled(term)
         number = lexicon.term_number.get(term, NONE)
         attribute = value = NONE
-        part = Part(text, Kind.UNKNOWN, typed=typed)
+        part = QueryPart(text, QueryPartKind.UNKNOWN, typed=typed)
         if number != NONE and lexicon.term_attribute[number] != NONE:
             attribute, value = int(lexicon.term_attribute[number]), int(lexicon.term_value[number])
             name = lexicon.values[attribute].names[value]
-            part = Part(text, Kind.ATTRIBUTE, lexicon.attributes[attribute], name, typed)
+            part = QueryPart(text, QueryPartKind.ATTRIBUTE, lexicon.attributes[attribute], name, typed)
         elif number != NONE and lexicon.is_type[number]:
-            part = Part(text, Kind.TYPE, typed=typed)
+            part = QueryPart(text, QueryPartKind.TYPE, typed=typed)
         elif number != NONE and lexicon.in_slot[number]:
-            part = Part(text, Kind.SLOT, typed=typed)
+            part = QueryPart(text, QueryPartKind.SLOT, typed=typed)
         elif term in lexicon.category_of_name:
             value = lexicon.category_of_name[term]
-            part = Part(text, Kind.CATEGORY, value=lexicon.categories.names[value], typed=typed)
+            part = QueryPart(text, QueryPartKind.CATEGORY, value=lexicon.categories.names[value], typed=typed)
         required = lexicon.required_words(term)
-        if part.kind is Kind.UNKNOWN and len(lexicon.words) not in required:
-            part = Part(text, Kind.WORD, typed=typed)
+        if part.kind is QueryPartKind.UNKNOWN and len(lexicon.words) not in required:
+            part = QueryPart(text, QueryPartKind.WORD, typed=typed)
         flat.kind.append(KINDS.index(part.kind))
         flat.attribute.append(attribute)
         flat.value.append(value)
@@ -288,7 +297,7 @@ class QueryReadings:
         flat: The same in arrays.
     """
 
-    def __init__(self, reader: QueryReader, readings: Sequence[Sequence[Part]], flat: _Parts) -> None:
+    def __init__(self, reader: QueryReader, readings: Sequence[Sequence[QueryPart]], flat: _Parts) -> None:
         self._reader, self._readings = reader, readings
         self._kind = np.array(flat.kind, np.int32)
         self._attribute = np.array(flat.attribute, np.int32)
@@ -470,9 +479,9 @@ def _keep_best(
     statuses[rows[better], columns[better]] = status[better]
 
 
-def _noun(parts: Sequence[Part]) -> str | None:
-    types = [part.text for part in parts if part.kind is Kind.TYPE]
-    if types or any(part.kind is Kind.CATEGORY for part in parts):
+def _noun(parts: Sequence[QueryPart]) -> str | None:
+    types = [part.text for part in parts if part.kind is QueryPartKind.TYPE]
+    if types or any(part.kind is QueryPartKind.CATEGORY for part in parts):
         return types[-1] if types else None
-    others = [part.text for part in parts if part.kind in (Kind.WORD, Kind.UNKNOWN)]
+    others = [part.text for part in parts if part.kind in (QueryPartKind.WORD, QueryPartKind.UNKNOWN)]
     return others[-1] if others else None

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from shelfrank.config import EvaluateConfig, PrepareConfig
+from shelfrank.config.relevance import PAPER_WEIGHTS
 from shelfrank.core.errors import unknown_name
 
 AS_THE_PAPER = EvaluateConfig(ks=(1, 10), neutral="zero")
@@ -57,8 +58,9 @@ class Budget:
         data: dict[str, Any] = {
             "sampling": {"beta": self.beta},
             "history": {"windows_days": self.windows_days},
+            "understanding": None,
             "semantic_scores": semantic_scores,
-            "relevance": {} if semantic_scores else None,
+            "relevance": {"weights": PAPER_WEIGHTS} if semantic_scores else None,
         }
         return PrepareConfig.model_validate(data)
 

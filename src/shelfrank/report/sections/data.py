@@ -1,7 +1,7 @@
 """The data: the paper's Table 1 for each split, positives by task, and what was left out."""
 
 from shelfrank.report.blocks import Block, Cell, Columns, Details, Listing, Missing, Row, Section, Table, Text
-from shelfrank.report.comparison import Comparison, Data, SplitSize
+from shelfrank.report.comparison import Comparison, Data, SplitSize, Understanding
 from shelfrank.report.formats import UNKNOWN, count, day, listed, percent, plural, task_title
 
 SPLIT_TITLES = {"train": "Training", "valid": "Validation", "test": "Test"}
@@ -23,6 +23,8 @@ def data_section(comparison: Comparison) -> Section:
         features = f"{plural(sum(data.features.values()), 'feature', 'features')} by side: {listed(sides)}."
         notes.insert(0, Listing("Features", [features]))
     blocks.append(Columns([_left_out(data), notes]))
+    if data.understanding is not None:
+        blocks.append(_understanding(data.understanding))
     return Section("data", "Data", blocks, "What the rankers were trained and evaluated on.")
 
 
@@ -122,6 +124,38 @@ def _left_out(data: Data) -> list[Block]:
     if unknown:
         blocks.append(Missing(f"Not recorded in this comparison: {listed(unknown)}."))
     return blocks or [Text("Nothing was left out.")]
+
+
+def _understanding(read: Understanding) -> Block:
+    """The largest slots and the words that nothing is known of."""
+    slots = [
+        Row(
+            slot.category or UNKNOWN,
+            [
+                Cell("product type" if slot.is_type else "other", numeric=False),
+                Cell(count(slot.n_products)),
+                Cell(count(slot.n_terms)),
+                Cell(", ".join(slot.terms), numeric=False),
+            ],
+        )
+        for slot in read.slots
+    ]
+    unknown = [Row(word, [Cell(count(searches))]) for word, searches in read.unknown.items()]
+    blocks: list[Block] = [
+        Text(
+            f"The catalogue gave {count(read.n_terms)} terms, {count(read.n_types)} of them product types. "
+            f"{count(read.n_respelled)} searches had a word that was respelled."
+        )
+    ]
+    if slots:
+        columns = ["What", "Products", "Terms", "Most frequent"]
+        legend = "A product has at most one term of each slot, so that another one in the query is a conflict."
+        blocks.append(Table("Largest slots that were found in titles", "Category", columns, slots, legend=legend))
+    if unknown:
+        shown = f"{len(unknown)} of {count(read.n_unknown)}" if (read.n_unknown or 0) > len(unknown) else "all"
+        legend = f"{shown} words; no product has them and no spelling of a known word is near."
+        blocks.append(Table("Words of queries that are not understood", "Word", ["Searches"], unknown, legend=legend))
+    return Details("How queries were read", blocks)
 
 
 def data_line(comparison: Comparison) -> str:

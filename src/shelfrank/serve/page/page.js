@@ -170,6 +170,8 @@ function draw() {
     ? `${count(answer.candidates, "candidate")}: ${number(answer.by_words, 0)} share words with the query, ` +
       `${number(answer.by_meaning, 0)} are similar in meaning. Retrieved and ranked twice in ${number(answer.took, 0)} ms.`
     : `No products match “${answer.query}”.`;
+  at("read-as").hidden = !answer.read_as || !answer.read_as.length;
+  at("read-as").textContent = answer.read_as ? `Read as ${answer.read_as.join("; ")}.` : "";
   drawList("neutral", answer.neutral);
   drawList("personalized", answer.personalized);
   drawMoves();
