@@ -193,8 +193,8 @@ def test_blocks_of_time() -> None:
     assert np.bincount(blocks).tolist() == [10, 10, 20, 40, 20]
     assert time_blocks(np.arange(70), 10).tolist() == blocks[:70].tolist()
     assert time_blocks(np.array([7, 7, 7]), 1).tolist() == [0, 0, 0]
-    assert time_blocks(np.array([30, 10, 10, 20]), 1).tolist() == [2, 0, 0, 1]
-    assert time_blocks(np.empty(0, np.int64)).tolist() == []
+    assert time_blocks(np.array([30, 10, 20, 5]), 1).tolist() == [2, 1, 2, 0]
+    assert time_blocks(np.empty(0, np.int64), 10).tolist() == []
 
 
 def test_what_is_saved_is_loaded_and_has_the_same_bytes(shop: Shop, tmp_path: Path) -> None:
