@@ -150,8 +150,11 @@ def test_without_a_semantic_score_its_weight_is_dropped_and_told() -> None:
     pairs = pairs_of(table())
     labels = label(pairs, [CTRVoter("decay")], RelevanceConfig())
     np.testing.assert_array_equal(labels.score, CTRVoter("decay").vote(pairs))
-    assert labels.notes == ["there is no semantic score: its weight (50% of all) went to the other voters"]
-    with pytest.raises(UserError, match="only the semantic one has any"):
+    assert labels.notes == [
+        "there is no semantic score: its weight (25% of all) went to the other voters",
+        "there is no query understanding that learned from the log: its weight (50% of all) went to the other voters",
+    ]
+    with pytest.raises(UserError, match=r"those that have one \(semantic\) are switched off"):
         label(pairs, [CTRVoter("decay")], RelevanceConfig(weights={"ctr": 0.0, "semantic": 1.0}))
 
 
@@ -186,7 +189,7 @@ def test_a_voter_of_no_weight_is_not_asked() -> None:
 
 def test_a_weight_without_a_voter() -> None:
     with pytest.raises(
-        UserError, match="unknown voter 'smantic': choose one of ctr, semantic; did you mean 'semantic'"
+        UserError, match="unknown voter 'smantic': choose one of ctr, semantic, understanding; did you mean 'semantic'"
     ):
         label(pairs_of(table()), [CTRVoter("decay")], RelevanceConfig(weights={"ctr": 1.0, "smantic": 1.0}))
 

@@ -132,7 +132,7 @@ class ExplainedSearch:
         measured = {"mean": "the training mean", "neutral": "the same page for a neutral customer"}[self.baseline]
         head = f"{self.search_id}: {self.query!r} for {self.customer_id or 'an anonymous visitor'}, by {self.ranker}"
         method = self.products[0].explanation.method
-        read = [] if self.reading is None else [f"the query is read as: {self.reading}"]
+        read = [] if self.reading is None else [f"the query is read as: {str(self.reading) or 'no word'}"]
         lines = [head, *read, f"contributions to the logit of {shown}, from {measured} ({method.label}):"]
         return lines + [line for product in self.products for line in product.lines(shown)]
 

@@ -85,7 +85,7 @@ class QueryReading:
     types: tuple[tuple[str, float], ...] = ()
 
     def __str__(self) -> str:
-        return "; ".join(map(str, self.parts)) or "no word"
+        return "; ".join(map(str, self.parts))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
