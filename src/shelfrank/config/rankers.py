@@ -99,6 +99,10 @@ class LambdaMARTConfig(Strict):
         learning_rate: Shrinkage.
         n_leaves: Leaves of a tree.
         min_rows_per_leaf: Minimum rows of a leaf.
+        feature_share: Share of the features that each tree may use.
+        row_share: Share of the training rows that each tree is grown on.
+        l2: L2 regularisation of the leaves.
+        n_bins: Bins of a numerical feature at most.
         early_stopping_rounds: Rounds without a better validation NDCG before boosting stops.
     """
 
@@ -111,6 +115,10 @@ class LambdaMARTConfig(Strict):
     learning_rate: Shrinkage = 0.1
     n_leaves: int = Field(default=31, ge=2, le=MAX_LEAVES)
     min_rows_per_leaf: Count = 50
+    feature_share: float = Field(default=1.0, gt=0, le=1)
+    row_share: float = Field(default=1.0, gt=0, le=1)
+    l2: float = Field(default=0.0, ge=0, le=1e9)
+    n_bins: int = Field(default=255, ge=2, le=65_535)
     early_stopping_rounds: Rounds = 30
 
     @field_validator("grades")

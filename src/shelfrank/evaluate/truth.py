@@ -71,7 +71,7 @@ class Truth:
             return None
         split = prepared.split(split_name)
         names = [EXAMINED, *(pattern.format(task=task) for pattern in BOUNDS.values() for task in split.tasks)]
-        table = _aligned(log, prepared, split_name, names)
+        table = truth_of_rows(log, prepared, split_name, names)
         return cls(split, {name: table[name].to_numpy().astype(np.float64) for name in names})
 
     def chances(self, figure: ExpectedFigure, task: str) -> Float64[np.ndarray, " rows"]:
@@ -176,7 +176,21 @@ def _fingerprint(log: Path) -> str | None:
         return None
 
 
-def _aligned(log: Path, prepared: PreparedData, split_name: str, columns: Sequence[str]) -> pa.Table:
+def truth_of_rows(log: Path, prepared: PreparedData, split_name: str, columns: Sequence[str]) -> pa.Table:
+    """Columns of the truth for the rows of a split, in their order.
+
+    Args:
+        log: The simulated log.
+        prepared: The data that was prepared from it.
+        split_name: The split.
+        columns: Columns of the truth's impressions.
+
+    Returns:
+        The columns, beside the keys of the rows.
+
+    Raises:
+        UserError: Where the truth lacks rows of the split.
+    """
     split = prepared.split(split_name)
     ids = prepared.searches(split_name)["search_id"].combine_chunks()
     keys = pa.table(
