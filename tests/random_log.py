@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shelfrank.config import EngineConfig, PrepareConfig
+from shelfrank.config import EngineConfig, PrepareConfig, UnderstandingConfig
 from shelfrank.core.artifact import publish
 from shelfrank.core.schema import AS_WRITTEN, TASKS, Schema
 from shelfrank.logs.search_log import COLUMN_TYPES, KIND, SCHEMA_FILE
@@ -38,7 +38,8 @@ Tables = dict[str, list[dict[str, Any]]]
 
 def one_thread(**settings: Any) -> PrepareConfig:
     """A prepare config for small logs."""
-    return PrepareConfig(engine=EngineConfig(threads=1, memory_limit="300MB"), **{"min_count": 1, **settings})
+    engine, understanding = EngineConfig(threads=1, memory_limit="300MB"), UnderstandingConfig(first_rows=20)
+    return PrepareConfig(engine=engine, **{"min_count": 1, "understanding": understanding, **settings})
 
 
 def random_tables(
@@ -76,7 +77,7 @@ def random_tables(
             "timestamp": moments[int(rng.integers(n_moments))],
             "customer_id": f"c{customer}" if customer >= 0 else None,
             "session_id": f"v{customer}" if rng.random() < 0.7 else None,
-            "query": ("red", "blue", "red blue")[int(rng.integers(3))],
+            "query": ("red", "blue", "red kids thing 3")[int(rng.integers(3))],
             "device": ("phone", "desktop")[int(rng.integers(2))],
         }
         no_labels = {task for task in TASKS if some_unlabelled and rng.random() < 0.3} | set(unlabelled)

@@ -11,7 +11,7 @@ from replay import assert_raw, pages
 from shop import open_store
 
 from random_log import Tables, one_thread, random_tables, write_log
-from shelfrank.config import HistoryConfig
+from shelfrank.config import HistoryConfig, UnderstandingConfig
 from shelfrank.core.schema import TASKS, Side, Spelling
 from shelfrank.features.request import Event, PageRequest
 from shelfrank.features.store import FeatureStore
@@ -61,7 +61,9 @@ def test_added_events_are_as_good_as_logged_ones(
     tables = random_tables(seed=31, n_searches=44, n_moments=30, **options)
     early, late = cut(tables)
     assert all(some["events"] for some in (early, late))
-    config = one_thread(upstream_order=True, history=history)
+    # What queries mean is learned when data is prepared, not from live events.
+    understanding = UnderstandingConfig(log=False)
+    config = one_thread(upstream_order=True, history=history, understanding=understanding)
     write_log(tmp_path / "full", tables)
     _, store = open_store(tmp_path, write_log(tmp_path / "log", early), config)
     events = events_of(late) + events_of(early)[:40]

@@ -8,7 +8,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import AS_WRITTEN, Spelling
 from shelfrank.features.request import Event, PageRequest
 from shelfrank.features.spelling import spell_event, spell_page
-from shelfrank.features.store import STORE_FILE, FeatureStore
+from shelfrank.features.store import STORE_FILE, STORE_VERSION, FeatureStore
 
 LOG = Spelling(whole_number_ids=("customer_id",))
 
@@ -90,5 +90,5 @@ def test_a_log_that_declares_nothing_is_asked_as_written(customer: str) -> None:
 def test_features_whose_ids_were_spelled_by_older_rules_are_exported_again(tmp_path: Path) -> None:
     facts = {"version": 3, "spelling": Spelling(null_words=("NA",)).model_dump(mode="json")}
     (tmp_path / STORE_FILE).write_text(json.dumps(facts))
-    with pytest.raises(UserError, match=r"version 4, but it is of 3; export again$"):
+    with pytest.raises(UserError, match=rf"version {STORE_VERSION}, but it is of 3; export again$"):
         FeatureStore.open(tmp_path)
