@@ -161,6 +161,16 @@ def test_before_anything_is_learned_all_is_of_mean_relevance() -> None:
     assert not (later[:, -2:] == 1.0).all()
 
 
+def test_a_block_without_rows_teaches_nothing() -> None:
+    shop = make_shop(40)
+    rows = replace(shop.rows, blocks=np.where(shop.rows.blocks > 0, 2, 0).astype(np.int32))
+    whole, expected = (shop.learned(replace(rows, blocks=np.minimum(rows.blocks, most))) for most in (2, 1))
+    known = [stage.known_us for stage in whole.stages]
+    assert known == [stage.known_us for stage in expected.stages] == sorted(known)
+    assert len(known) == 2
+    np.testing.assert_array_equal(shop.values(whole), shop.values(expected))
+
+
 def test_no_searches_and_missing_labels() -> None:
     shop = make_shop(0)
     assert shop.values(shop.learned()).shape == (0, len(shop.understanding.features))
