@@ -247,6 +247,28 @@ def test_the_features_are_named_once_and_are_numbers(shop: Shop) -> None:
     assert names[-2:] == ["query_relevance_click", "query_relevance_purchase"]
 
 
+def test_attributes_may_be_called_like_other_answers() -> None:
+    catalogue = small_catalogue()
+    color, brand = catalogue.attributes["color"], catalogue.attributes["brand"]
+    odd = replace(catalogue, attributes={"Type": color, "words": brand})
+    own, plain = (
+        QueryUnderstanding.of_catalogue(each) for each in (odd, replace(odd, attributes={"a": color, "b": brand}))
+    )
+    names = [feature.name for feature in own.features]
+    assert names[:4] == [
+        "query_Type_attribute_answer",
+        "query_words_attribute_answer",
+        "query_type_answer",
+        "query_category_answer",
+    ]
+    assert len({name.lower() for name in names}) == len(names)
+    query, product = np.zeros(2, np.int32), np.array([0, 100], np.int32)
+    values = [
+        each.compute(each.read(["beige sofa by acme"]), query, product, np.zeros(2, np.int64)) for each in (own, plain)
+    ]
+    np.testing.assert_array_equal(*values)
+
+
 def test_a_service_imports_it_without_heavy_packages() -> None:
     heavy = ("torch", "duckdb", "ibis", "pandas", "scipy")
     code = f"import sys, shelfrank.features.understanding; print([name for name in {heavy} if name in sys.modules])"
