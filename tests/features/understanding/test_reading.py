@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_shop import small_catalogue
 
-from shelfrank.features.understanding import Catalogue, CodedProducts, Lexicon, QueryReader, Status
+from shelfrank.features.understanding import Catalogue, CodedProducts, Lexicon, QueryReader, QueryReading, Status
 
 WORDS = ["blue", "cream", "beige", "sofa", "couch", "corner sofa", "table", "boots", "size 8", "round", "acme", "sofas"]
 ODD = ["zyzzyva", "sofaa", "coffe", "dinning", "by", "?", "shoes", "2 seater", "12 in", "蓝色", "coffee"]
@@ -97,6 +97,7 @@ def test_category_and_type_have_probabilities(reader: QueryReader) -> None:
     assert reading.categories[0][1] > 0.9
     assert [name for name, _ in reading.types] == ["coffee table", "dining table"]
     assert sum(share for _, share in reading.types) == pytest.approx(1.0, abs=0.01)
+    assert reader.read(["blue table"]).reading(0, n_likeliest=0) == QueryReading(reading.parts, "table")
 
 
 @settings(max_examples=30, deadline=None)

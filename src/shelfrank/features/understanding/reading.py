@@ -314,7 +314,9 @@ class QueryReadings:
         return len(self._readings)
 
     def reading(self, query: int, n_likeliest: int = 3) -> QueryReading:
-        """How one of the queries was read, for people to see."""
+        """How one of the queries was read, for people to see; without likeliest ones its parts and noun alone."""
+        if not n_likeliest:
+            return QueryReading(tuple(self._readings[query]), self.nouns[query])
         reader, lexicon = self._reader, self._reader.lexicon
         terms, types = self._known_terms(query)
         categories: tuple[tuple[str, float], ...] = ()
@@ -326,8 +328,8 @@ class QueryReadings:
         if types:
             _, both = reader.entry_probs(terms, types)
             entry_type = reader.entries[1]
-            for at in np.argsort(-both, kind="stable").tolist():
-                if both[at] > 0 and entry_type[at] < len(lexicon.terms):
+            for at in np.flatnonzero(both > 0).tolist():
+                if entry_type[at] < len(lexicon.terms):
                     name = spelled(lexicon.terms[entry_type[at]])
                     kinds[name] = kinds.get(name, 0.0) + float(both[at])
         likeliest = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))[:n_likeliest]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int32, Int64
 
+from shelfrank.features.understanding.arrays import contains
 from shelfrank.features.understanding.lexicon import Lexicon
 from shelfrank.features.understanding.phrases import STOP_WORDS
 from shelfrank.features.understanding.products import CodedProducts
@@ -105,7 +106,8 @@ class Speller:
         own = self._products.with_word(word)
         for other in context:
             beside = self._products.with_word(other)
-            both = len(np.intersect1d(own, beside, assume_unique=True))
+            few, many = sorted((own, beside), key=len)
+            both = int(contains(many, few).sum())
             total += float(np.log((both + CONTEXT_WEIGHT * share) / (len(beside) + CONTEXT_WEIGHT) / share))
         return total
 
