@@ -46,6 +46,8 @@ class Speller:
     def __init__(self, lexicon: Lexicon, products: CodedProducts) -> None:
         self._number, self._counts = lexicon.word_number, lexicon.word_counts
         self._words, self._products = lexicon.words, products
+        # The products of words are ordered now, so that the first unknown word does not wait for it.
+        products.with_word(0)
         ids, hashes = [], []
         for at, word in enumerate(lexicon.words):
             if MIN_LETTERS - 1 <= len(word) <= MAX_WORD and not has_digit(word) and not _of_characters(word):
