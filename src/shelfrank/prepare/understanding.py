@@ -60,7 +60,10 @@ class UnderstoodQueries:
         }
         categories = spelled.pop(CATEGORY, None)
         if categories is None and CATEGORY in products.column_names:
-            categories = products[CATEGORY].cast(pa.string()).to_pylist()
+            column = products[CATEGORY]
+            # A list of categories, or bytes, is none that a product could be compared by.
+            if not (pa.types.is_nested(column.type) or pa.types.is_binary(column.type)):
+                categories = column.cast(pa.string()).to_pylist()
         understanding = QueryUnderstanding.of_catalogue(
             Catalogue(products["title"].to_pylist(), spelled, categories), plan.tasks if config.log else ()
         )
