@@ -116,6 +116,13 @@ def test_a_batch_equals_its_pairs_one_by_one(
             np.testing.assert_array_equal(getattr(batch, name)[row : row + 1], getattr(alone, name))
 
 
+def test_a_part_of_many_queries_is_kept_once(reader: QueryReader) -> None:
+    readings = reader.read(["blue table", "blue couch", "bluee couch"])
+    first, second, typed = (readings.reading(query).parts[0] for query in range(3))
+    assert first is second
+    assert (typed.text, typed.typed) == ("blue", "bluee")
+
+
 def test_known_words_are_read_as_they_are(reader: QueryReader) -> None:
     for word in reader.lexicon.words:
         assert reader.speller.respell(word, ["sofa"]) is None

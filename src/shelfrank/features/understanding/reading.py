@@ -141,7 +141,7 @@ class Comparison:
 
 @dataclass
 class _Parts:
-    """Parts of queries in flat arrays, as they are gathered."""
+    """Parts of queries in flat arrays, as they are gathered; `seen` has each different one once, to save memory."""
 
     kind: list[int] = field(default_factory=list)
     attribute: list[int] = field(default_factory=list)
@@ -150,6 +150,7 @@ class _Parts:
     words: list[int] = field(default_factory=list)
     n_words: list[int] = field(default_factory=list)
     per_query: list[int] = field(default_factory=list)
+    seen: dict[tuple[Term, str | None], QueryPart] = field(default_factory=dict)
 
 
 class QueryReader:
@@ -248,7 +249,7 @@ class QueryReader:
         flat.term.append(number)
         flat.words += required
         flat.n_words.append(len(required))
-        return part
+        return flat.seen.setdefault((term, typed), part)
 
     def is_kind_of(self, own: Int32[np.ndarray, " *n"], asked: Int32[np.ndarray, " *n"]) -> Bool[np.ndarray, " *n"]:
         """Whether products' types are the types asked for or kinds of them."""
