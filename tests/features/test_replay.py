@@ -1,5 +1,6 @@
 """A page at the moment of a logged search has the features that preparing gave the search."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,13 @@ from replay import assert_prepared, assert_raw, pages
 from shop import open_store, write_random_scores
 
 from random_log import one_thread, random_tables, write_log
-from shelfrank.config import EngineConfig, HistoryConfig, PrepareConfig, SplitConfig
+from shelfrank.config import EngineConfig, HistoryConfig, PrepareConfig, SplitConfig, UnderstandingConfig
+from shelfrank.core.artifact import MANIFEST
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import SPLITS, PreparedData
 from shelfrank.features.build_store import build_store
 from shelfrank.features.store import FeatureStore
-from shelfrank.prepare.pipeline import raw_features
+from shelfrank.prepare.pipeline import prepare, raw_features
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
 
@@ -35,6 +37,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"upstream_order": True},
     ),
     "clicks_unknown_no_events": ({"unlabelled": ("click",), "events": False}, {}),
+    "with_queries_read_as_of_then": (
+        {"n_searches": 50, "n_moments": 40},
+        {
+            "understanding": UnderstandingConfig(first_rows=2, max_rows=20),
+            "split": SplitConfig(by="search_id"),
+            "history": HistoryConfig(outcome_delay_s=300),
+        },
+    ),
     "parts_switched_off": (
         {},
         {"page": False, "text": False, "understanding": None, "history": HistoryConfig(query=False, affinity=())},
@@ -74,6 +84,19 @@ def test_a_simulated_shop_with_everything_on(tmp_path: Path) -> None:
     assert assert_prepared(store, log, prepared, "test") > 50
     chosen = dict(list(pages(log))[::9])
     assert_raw(store, chosen, raw_features(log, config, split=True))
+
+
+def test_prepared_data_from_before_query_understanding_is_served(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log", random_tables(seed=1, n_searches=40))
+    prepare(log, tmp_path / "prepared", one_thread(understanding=None))
+    manifest = tmp_path / "prepared" / MANIFEST
+    facts = json.loads(manifest.read_text(encoding="utf-8"))
+    del facts["inputs"]["config"]["understanding"]
+    manifest.write_text(json.dumps(facts), encoding="utf-8")
+    build_store(log, tmp_path / "prepared", tmp_path / "store")
+    store = FeatureStore.open(tmp_path / "store")
+    assert store.reading("red") is None
+    assert assert_prepared(store, log, PreparedData.open(tmp_path / "prepared"), "test") > 0
 
 
 def test_log_prepared_data_and_scores_must_belong_together(small_prepared: Path, tmp_path: Path) -> None:

@@ -53,6 +53,15 @@ def test_undeclared_columns_may_go_by_any_name(tmp_path: Path) -> None:
     assert raw_features(write_log(tmp_path / "log", tables), one_thread()).equals(plain)
 
 
+def test_an_undeclared_list_of_categories_is_left_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = random_tables(seed=3)
+    plain = raw_features(write_log(tmp_path / "plain", tables), one_thread())
+    for row in tables["products"]:
+        row["category"] = ["shoes", "sale"]
+    monkeypatch.setitem(write_log.__globals__["TYPES"], "category", pa.list_(pa.string()))
+    assert raw_features(write_log(tmp_path / "log", tables), one_thread()).equals(plain)
+
+
 def test_a_declared_flag_of_a_declared_feature_is_refused(tmp_path: Path) -> None:
     tables = random_tables(seed=4)
     for row in tables["customers"]:

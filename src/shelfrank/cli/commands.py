@@ -282,7 +282,9 @@ def _understanding_line(read: Mapping[str, Any]) -> str:
     line = f"queries: read with {read['n_terms']:,} terms of the catalogue, {read['n_types']:,} of them product types"
     if not read["unknown"]:
         return line
-    most = ", ".join(f"{word} ({n:,})" for word, n in list(read["unknown"].items())[:N_UNKNOWN_WORDS])
+    # The manifest keeps names in the order of letters.
+    words = sorted(read["unknown"].items(), key=lambda item: (-item[1], item[0]))
+    most = ", ".join(f"{word} ({n:,})" for word, n in words[:N_UNKNOWN_WORDS])
     return f"{line}; {read['n_unknown']:,} words are not understood, most often (searches): {most}"
 
 

@@ -96,7 +96,8 @@ class FeatureStore:
         self._understanding = self._understand = None
         if config.understanding is not None:
             self._understanding = QueryUnderstanding.load(path / UNDERSTANDING)
-            self._understand = _remembering(self._understanding.read)
+            # Its reader is made here and not by the first page.
+            self._understand = _remembering(self._understanding.reader.read)
         self._embeddings = None
         if facts["semantic"]:
             self._embeddings = [

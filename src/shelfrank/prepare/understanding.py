@@ -29,6 +29,8 @@ CATEGORY = "category"
 KEYS = ("ts_us", "search_idx", "query_idx", "product_idx", "position")
 N_SHOWN, N_TERMS = 20, 8
 """Slots and words that people are shown, and terms of a slot."""
+PAIRS_AT_ONCE = 131_072
+"""Pairs whose relevance is computed together, so that memory does not grow with them."""
 NOT_LEARNED_FROM = "training rows that query understanding did not learn from"
 
 
@@ -58,7 +60,10 @@ class UnderstoodQueries:
         }
         categories = spelled.pop(CATEGORY, None)
         if categories is None and CATEGORY in products.column_names:
-            categories = products[CATEGORY].cast(pa.string()).to_pylist()
+            column = products[CATEGORY]
+            # A list of categories, or bytes, is none that a product could be compared by.
+            if not (pa.types.is_nested(column.type) or pa.types.is_binary(column.type)):
+                categories = column.cast(pa.string()).to_pylist()
         understanding = QueryUnderstanding.of_catalogue(
             Catalogue(products["title"].to_pylist(), spelled, categories), plan.tasks if config.log else ()
         )
@@ -115,9 +120,13 @@ class UnderstoodQueries:
         self, query_idx: Int32[np.ndarray, " pairs"], product_idx: Int32[np.ndarray, " pairs"]
     ) -> Float32[np.ndarray, " pairs"]:
         """The relevance of pairs by all that was learned, in multiples of the mean rate of the first task."""
-        last = np.full(len(query_idx), np.iinfo(np.int64).max)
-        values = self.understanding.compute(self.readings, query_idx, product_idx, last)
-        return values[:, -len(self.understanding.tasks)]
+        found = np.empty(len(query_idx), np.float32)
+        for start in range(0, len(query_idx), PAIRS_AT_ONCE):
+            own = slice(start, start + PAIRS_AT_ONCE)
+            last = np.full(len(query_idx[own]), np.iinfo(np.int64).max)
+            values = self.understanding.compute(self.readings, query_idx[own], product_idx[own], last)
+            found[own] = values[:, -len(self.understanding.tasks)]
+        return found
 
     def facts(self, searches_of_query: Int64[np.ndarray, " queries"]) -> dict[str, Any]:
         """What people want to see of it, as plain data.

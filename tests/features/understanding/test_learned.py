@@ -161,6 +161,16 @@ def test_before_anything_is_learned_all_is_of_mean_relevance() -> None:
     assert not (later[:, -2:] == 1.0).all()
 
 
+def test_a_block_without_rows_teaches_nothing() -> None:
+    shop = make_shop(40)
+    rows = replace(shop.rows, blocks=np.where(shop.rows.blocks > 0, 2, 0).astype(np.int32))
+    whole, expected = (shop.learned(replace(rows, blocks=np.minimum(rows.blocks, most))) for most in (2, 1))
+    known = [stage.known_us for stage in whole.stages]
+    assert known == [stage.known_us for stage in expected.stages] == sorted(known)
+    assert len(known) == 2
+    np.testing.assert_array_equal(shop.values(whole), shop.values(expected))
+
+
 def test_no_searches_and_missing_labels() -> None:
     shop = make_shop(0)
     assert shop.values(shop.learned()).shape == (0, len(shop.understanding.features))
@@ -235,6 +245,28 @@ def test_the_features_are_named_once_and_are_numbers(shop: Shop) -> None:
     assert len(set(names)) == len(names) == shop.values(whole).shape[1]
     assert names[:3] == ["query_brand_answer", "query_color_answer", "query_type_answer"]
     assert names[-2:] == ["query_relevance_click", "query_relevance_purchase"]
+
+
+def test_attributes_may_be_called_like_other_answers() -> None:
+    catalogue = small_catalogue()
+    color, brand = catalogue.attributes["color"], catalogue.attributes["brand"]
+    odd = replace(catalogue, attributes={"Type": color, "words": brand})
+    own, plain = (
+        QueryUnderstanding.of_catalogue(each) for each in (odd, replace(odd, attributes={"a": color, "b": brand}))
+    )
+    names = [feature.name for feature in own.features]
+    assert names[:4] == [
+        "query_Type_attribute_answer",
+        "query_words_attribute_answer",
+        "query_type_answer",
+        "query_category_answer",
+    ]
+    assert len({name.lower() for name in names}) == len(names)
+    query, product = np.zeros(2, np.int32), np.array([0, 100], np.int32)
+    values = [
+        each.compute(each.read(["beige sofa by acme"]), query, product, np.zeros(2, np.int64)) for each in (own, plain)
+    ]
+    np.testing.assert_array_equal(*values)
 
 
 def test_a_service_imports_it_without_heavy_packages() -> None:

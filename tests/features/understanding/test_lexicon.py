@@ -4,6 +4,7 @@ from small_shop import TYPES, small_catalogue
 
 from shelfrank.features.understanding import Catalogue, CodedProducts, Lexicon, QueryReader
 from shelfrank.features.understanding.lexicon import head_is_last, shorter_types
+from shelfrank.features.understanding.phrases import PhraseSplitter
 
 
 @pytest.fixture(scope="module")
@@ -148,3 +149,9 @@ def test_columns_of_unequal_length_are_refused() -> None:
         Catalogue(["a"], {"color": ["blue", "red"]})
     with pytest.raises(ValueError, match="it lacks color"):
         CodedProducts.of(Lexicon.learn(Catalogue(["a"], {"color": ["blue"]})), Catalogue(["a"]))
+
+
+def test_the_longest_of_phrases_that_begin_alike_is_taken() -> None:
+    splitter = PhraseSplitter([("a", "b"), ("a", "b", "c"), ("a", "d"), ("b", "c")])
+    assert splitter.split(["a", "b", "c", "a", "b", "d", "b", "c"]) == [("a", "b", "c"), ("a", "b"), ("d",), ("b", "c")]
+    assert splitter.split(["a", "c", "a"]) == [("a",), ("c",), ("a",)]

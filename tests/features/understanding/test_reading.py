@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_shop import small_catalogue
 
-from shelfrank.features.understanding import Catalogue, CodedProducts, Lexicon, QueryReader, Status
+from shelfrank.features.understanding import Catalogue, CodedProducts, Lexicon, QueryReader, QueryReading, Status
 
 WORDS = ["blue", "cream", "beige", "sofa", "couch", "corner sofa", "table", "boots", "size 8", "round", "acme", "sofas"]
 ODD = ["zyzzyva", "sofaa", "coffe", "dinning", "by", "?", "shoes", "2 seater", "12 in", "蓝色", "coffee"]
@@ -97,6 +97,7 @@ def test_category_and_type_have_probabilities(reader: QueryReader) -> None:
     assert reading.categories[0][1] > 0.9
     assert [name for name, _ in reading.types] == ["coffee table", "dining table"]
     assert sum(share for _, share in reading.types) == pytest.approx(1.0, abs=0.01)
+    assert reader.read(["blue table"]).reading(0, n_likeliest=0) == QueryReading(reading.parts, "table")
 
 
 @settings(max_examples=30, deadline=None)
@@ -113,6 +114,13 @@ def test_a_batch_equals_its_pairs_one_by_one(
         alone = reader.read([queries[query]]).compare(np.zeros(1, np.int32), np.array([item], np.int32))
         for name in ("statuses", "n_match", "n_conflict", "n_unknown", "category_probability", "type_probability"):
             np.testing.assert_array_equal(getattr(batch, name)[row : row + 1], getattr(alone, name))
+
+
+def test_a_part_of_many_queries_is_kept_once(reader: QueryReader) -> None:
+    readings = reader.read(["blue table", "blue couch", "bluee couch"])
+    first, second, typed = (readings.reading(query).parts[0] for query in range(3))
+    assert first is second
+    assert (typed.text, typed.typed) == ("blue", "bluee")
 
 
 def test_known_words_are_read_as_they_are(reader: QueryReader) -> None:

@@ -13,6 +13,11 @@ from shelfrank.features.understanding.tokens import MAX_CHARACTERS, tokens
         ("3-foot 3ft 3'", ["3ft", "3ft", "3ft"]),
         ('12.5" 12,5 inches 1,000 watts', ["12.5in", "12.5in", "1000w"]),
         ("1/2 in. pipe", ["1/2in", "pipe"]),
+        ('\u00bd in. pipe 1\u00bd" 1 \u00be in.', ["1/2in", "pipe", "1-1/2in", "1-3/4in"]),
+        (
+            "\u0641\u064f\u0633\u0652\u062a\u064e\u0627\u0646 \u0623\u062d\u0645\u0631",
+            ["\u0641\u0633\u062a\u0627\u0646", "\u0623\u062d\u0645\u0631"],
+        ),
         ("1-1/4 in pvc", ["1-1/4in", "pvc"]),
         ("2 in pipe", ["2in", "pipe"]),
         ("pipe 2 in", ["pipe", "2in"]),

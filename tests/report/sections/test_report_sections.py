@@ -31,6 +31,15 @@ def test_sizes_stand_in_the_order_of_the_papers_table(full: dict[str, Any]) -> N
     assert [cell.text for cell in table.rows[0].cells[:5]] == ["1,416", "24,000", "60,000", "6,432,000", "321,600"]
 
 
+def test_words_that_are_not_understood_are_listed_by_their_searches(full: dict[str, Any]) -> None:
+    full["data"]["understanding"] = {"n_terms": 9, "n_types": 2, "n_unknown": 3, "unknown": {"a": 1, "b": 30, "c": 2}}
+    details = data_section(read_comparison(full)).blocks[-1]
+    assert isinstance(details, Details)
+    words = details.blocks[-1]
+    assert isinstance(words, Table)
+    assert [row.head for row in words.rows] == ["b", "c", "a"]
+
+
 def test_nothing_left_out_differs_from_not_recorded(full: dict[str, Any]) -> None:
     def said(
         left_out: dict[str, int] | None,

@@ -1,7 +1,7 @@
 """Small tools on arrays that several parts of query understanding share."""
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int, Int64
 
 
 def find(
@@ -24,7 +24,7 @@ def find(
     return np.where(keys[at] == wanted, values[at], np.array(otherwise, values.dtype))
 
 
-def contains(keys: Int64[np.ndarray, " n"], wanted: Int64[np.ndarray, " *m"]) -> np.ndarray:
+def contains(keys: Int[np.ndarray, " n"], wanted: Int[np.ndarray, " *m"]) -> np.ndarray:
     """Whether each wanted key is among the keys, which ascend."""
     if not len(keys):
         return np.zeros(wanted.shape, dtype=bool)

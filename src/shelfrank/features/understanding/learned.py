@@ -1,7 +1,7 @@
 """What the log adds to the lexicon: synonyms of types and an estimate of relevance, each learned from the past."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -156,6 +156,8 @@ def learn_stages(reader: QueryReader, readings: QueryReadings, rows: ShownRows, 
     Returns:
         The stages, the earliest first.
     """
+    # A block of which no search was drawn teaches nothing and has no end.
+    rows = replace(rows, blocks=np.unique(rows.blocks, return_inverse=True)[1].astype(np.int32))
     fit = _Fit(reader, readings, rows)
     ends = np.full(int(rows.blocks.max(initial=-1)) + 1, np.iinfo(np.int64).min)
     np.maximum.at(ends, rows.blocks, rows.times_us)

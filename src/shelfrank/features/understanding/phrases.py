@@ -66,10 +66,12 @@ class PhraseSplitter:
     """
 
     def __init__(self, phrases: Iterable[Term]) -> None:
-        by_first: defaultdict[str, list[Term]] = defaultdict(list)
-        for phrase in phrases:
-            by_first[phrase[0]].append(phrase)
-        self._by_first = {word: sorted(some, key=lambda each: (-len(each), each)) for word, some in by_first.items()}
+        self._phrases = set(phrases)
+        lengths: defaultdict[str, set[int]] = defaultdict(set)
+        for phrase in self._phrases:
+            lengths[phrase[0]].add(len(phrase))
+        # By length, since thousands of values may begin with one word, such as a brand's.
+        self._lengths = {word: sorted(some, reverse=True) for word, some in lengths.items()}
 
     def split(self, words: Sequence[str]) -> list[Term]:
         """The phrases and words of one text, in order."""
@@ -77,9 +79,10 @@ class PhraseSplitter:
         at = 0
         while at < len(words):
             term: Term = (words[at],)
-            for phrase in self._by_first.get(words[at], ()):
-                if tuple(words[at : at + len(phrase)]) == phrase:
-                    term = phrase
+            for length in self._lengths.get(words[at], ()):
+                longer = tuple(words[at : at + length])
+                if longer in self._phrases:
+                    term = longer
                     break
             found.append(term)
             at += len(term)

@@ -141,7 +141,7 @@ class Comparison:
 
 @dataclass
 class _Parts:
-    """Parts of queries in flat arrays, as they are gathered."""
+    """Parts of queries in flat arrays, as they are gathered; `seen` has each different one once, to save memory."""
 
     kind: list[int] = field(default_factory=list)
     attribute: list[int] = field(default_factory=list)
@@ -150,6 +150,7 @@ class _Parts:
     words: list[int] = field(default_factory=list)
     n_words: list[int] = field(default_factory=list)
     per_query: list[int] = field(default_factory=list)
+    seen: dict[tuple[Term, str | None], QueryPart] = field(default_factory=dict)
 
 
 class QueryReader:
@@ -248,7 +249,7 @@ class QueryReader:
         flat.term.append(number)
         flat.words += required
         flat.n_words.append(len(required))
-        return part
+        return flat.seen.setdefault((term, typed), part)
 
     def is_kind_of(self, own: Int32[np.ndarray, " *n"], asked: Int32[np.ndarray, " *n"]) -> Bool[np.ndarray, " *n"]:
         """Whether products' types are the types asked for or kinds of them."""
@@ -314,7 +315,9 @@ class QueryReadings:
         return len(self._readings)
 
     def reading(self, query: int, n_likeliest: int = 3) -> QueryReading:
-        """How one of the queries was read, for people to see."""
+        """How one of the queries was read, for people to see; without likeliest ones its parts and noun alone."""
+        if not n_likeliest:
+            return QueryReading(tuple(self._readings[query]), self.nouns[query])
         reader, lexicon = self._reader, self._reader.lexicon
         terms, types = self._known_terms(query)
         categories: tuple[tuple[str, float], ...] = ()
@@ -326,8 +329,8 @@ class QueryReadings:
         if types:
             _, both = reader.entry_probs(terms, types)
             entry_type = reader.entries[1]
-            for at in np.argsort(-both, kind="stable").tolist():
-                if both[at] > 0 and entry_type[at] < len(lexicon.terms):
+            for at in np.flatnonzero(both > 0).tolist():
+                if entry_type[at] < len(lexicon.terms):
                     name = spelled(lexicon.terms[entry_type[at]])
                     kinds[name] = kinds.get(name, 0.0) + float(both[at])
         likeliest = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))[:n_likeliest]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int32, Int64
 
+from shelfrank.features.understanding.arrays import contains
 from shelfrank.features.understanding.lexicon import Lexicon
 from shelfrank.features.understanding.phrases import STOP_WORDS
 from shelfrank.features.understanding.products import CodedProducts
@@ -45,6 +46,8 @@ class Speller:
     def __init__(self, lexicon: Lexicon, products: CodedProducts) -> None:
         self._number, self._counts = lexicon.word_number, lexicon.word_counts
         self._words, self._products = lexicon.words, products
+        # The products of words are ordered now, so that the first unknown word does not wait for it.
+        products.with_word(0)
         ids, hashes = [], []
         for at, word in enumerate(lexicon.words):
             if MIN_LETTERS - 1 <= len(word) <= MAX_WORD and not has_digit(word) and not _of_characters(word):
@@ -105,7 +108,8 @@ class Speller:
         own = self._products.with_word(word)
         for other in context:
             beside = self._products.with_word(other)
-            both = len(np.intersect1d(own, beside, assume_unique=True))
+            few, many = sorted((own, beside), key=len)
+            both = int(contains(many, few).sum())
             total += float(np.log((both + CONTEXT_WEIGHT * share) / (len(beside) + CONTEXT_WEIGHT) / share))
         return total
 

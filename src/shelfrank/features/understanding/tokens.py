@@ -43,7 +43,9 @@ _MARKS = {'"': "in", "\u2033": "in", "''": "in", "'": "ft", "\u2032": "ft", "%":
 # Han and the kana that spell endings and particles are read by character; katakana, Hangul and all else by run.
 _CHARACTERS = "\u3005\u3041-\u309f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CHARACTER = re.compile(rf"[{_CHARACTERS}]")
-_COMBINING = re.compile(r"[\u0300-\u036f]")
+# Accents; points of Hebrew; vowel signs of Arabic, and the stroke that stretches its words.
+_COMBINING = re.compile(r"[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
+_FRACTION = re.compile(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e])")
 _BLANKS = re.compile(r"\s")
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{1,2}(?!\d))")
@@ -117,7 +119,9 @@ def _folded(text: str) -> str:
     text = text.casefold()
     if text.isascii():
         return text
-    return unicodedata.normalize("NFC", _COMBINING.sub("", unicodedata.normalize("NFKD", text)))
+    # 1\u00bd is 1 1/2: written out, its digits would touch.
+    text = unicodedata.normalize("NFKD", _FRACTION.sub(" ", text)).replace("\u2044", "/")
+    return unicodedata.normalize("NFC", _COMBINING.sub("", text))
 
 
 def _measure(match: re.Match[str], before: list[str]) -> list[str]:

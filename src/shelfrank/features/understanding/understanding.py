@@ -35,6 +35,9 @@ CATALOGUE_COLUMNS = (
     "query_type_probability",
 )
 
+OTHER_ANSWERS = ("type", "category", "slots", "words")
+"""What a product answers beside attributes, in the order of the statuses."""
+
 ANSWERS = np.array([0.0, 1.0, -1.0, -0.5], np.float32)
 """The feature of each `Status`; numbers that rise with how well a product fits."""
 
@@ -66,10 +69,12 @@ class QueryUnderstanding:
 
         `query_A_answer`, of each attribute A and of the type, the category, the slots and the words, is how the product
         answers what the query names: 1 for a match, 0 where it names none, -0.5 where the product's is unknown, -1 for
-        a conflict.
+        a conflict. Of an attribute that is itself called `type`, `category`, `slots` or `words`, it is
+        `query_A_attribute_answer`.
         """
-        answers = (*self.lexicon.attributes, "type", "category", "slots", "words")
-        names = [*(f"query_{name}_answer" for name in answers), *CATALOGUE_COLUMNS]
+        taken = set(OTHER_ANSWERS)
+        answers = [f"{name}_attribute" if name.lower() in taken else name for name in self.lexicon.attributes]
+        names = [*(f"query_{name}_answer" for name in (*answers, *OTHER_ANSWERS)), *CATALOGUE_COLUMNS]
         if self.tasks:
             names += ["query_type_same", *(f"query_relevance_{task}" for task in self.tasks)]
         return tuple(Feature(name=name, side=Side.INTERACTION, kind=Kind.NUMERICAL) for name in names)

@@ -140,7 +140,8 @@ def _understanding(read: Understanding) -> Block:
         )
         for slot in read.slots
     ]
-    unknown = [Row(word, [Cell(count(searches))]) for word, searches in read.unknown.items()]
+    words = sorted(read.unknown.items(), key=lambda item: (-item[1], item[0]))
+    unknown = [Row(word, [Cell(count(searches))]) for word, searches in words]
     blocks: list[Block] = [
         Text(
             f"The catalogue gave {count(read.n_terms)} terms, {count(read.n_types)} of them product types. "
