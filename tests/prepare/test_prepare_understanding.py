@@ -12,7 +12,7 @@ from shelfrank.features.understanding import UNDERSTANDING, QueryUnderstanding
 from shelfrank.prepare import understanding
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.prepare.relevance import PAIRS_FILE
-from shelfrank.prepare.understanding import NOT_LEARNED_FROM
+from shelfrank.prepare.understanding import MAX_SHOWN_CHARACTERS, shorten
 
 
 def test_the_commonest_words_that_are_not_understood_are_told_first(tmp_path: Path) -> None:
@@ -31,8 +31,10 @@ def test_of_long_blocks_whole_searches_are_learned_from(tmp_path: Path) -> None:
     for name, settings in (("all", UnderstandingConfig(first_rows=1)), ("few", few)):
         prepare(log, tmp_path / name, one_thread(understanding=settings))
     infos = {name: PreparedData.open(tmp_path / name).manifest.info for name in ("all", "few")}
-    assert NOT_LEARNED_FROM not in infos["all"]["left_out"]
-    assert 0 < infos["few"]["left_out"][NOT_LEARNED_FROM] < infos["few"]["splits"]["train"]["impressions"]
+    left_out = {name: info["understanding"]["n_not_learned_from"] for name, info in infos.items()}
+    assert left_out["all"] == 0
+    assert 0 < left_out["few"] < infos["few"]["splits"]["train"]["impressions"]
+    assert any(f"not learned from {left_out['few']:,} training rows" in line for line in _prepared_facts(infos["few"]))
     for name in infos:
         known = [stage.known_us for stage in QueryUnderstanding.load(tmp_path / name / UNDERSTANDING).stages]
         assert len(known) > 2
@@ -54,3 +56,8 @@ def test_the_relevance_of_pairs_does_not_depend_on_how_many_are_computed_togethe
     assert len(set(together["vote_understanding"].to_pylist())) > 1
     assert together.num_rows > 3
     assert together.equals(apart)
+
+
+def test_a_long_word_is_cut_for_people() -> None:
+    assert shorten("sofa") == "sofa"
+    assert shorten("x" * 2000) == "x" * (MAX_SHOWN_CHARACTERS - 1) + "…"

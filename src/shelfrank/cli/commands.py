@@ -280,6 +280,8 @@ def _prepared_facts(info: Mapping[str, Any]) -> list[str]:
 
 def _understanding_line(read: Mapping[str, Any]) -> str:
     line = f"queries: read with {read['n_terms']:,} terms of the catalogue, {read['n_types']:,} of them product types"
+    if read["n_not_learned_from"]:
+        line += f", not learned from {read['n_not_learned_from']:,} training rows (understanding.max_rows)"
     if not read["unknown"]:
         return line
     # The manifest keeps names in the order of letters.

@@ -143,7 +143,6 @@ def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) 
     }
     if log_pass.queries is not None:
         log_pass.queries.understanding.save(out / UNDERSTANDING)
-        info["left_out"] |= log_pass.queries.left_out
         of_query = np.bincount(log_pass.searches["query_idx"].to_numpy(), minlength=len(log_pass.queries.readings))
         info["understanding"] = log_pass.queries.facts(of_query)
     if log_pass.bins is not None and config.sampling is not None:

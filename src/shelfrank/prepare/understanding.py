@@ -31,7 +31,8 @@ N_SHOWN, N_TERMS = 20, 8
 """Slots and words that people are shown, and terms of a slot."""
 PAIRS_AT_ONCE = 131_072
 """Pairs whose relevance is computed together, so that memory does not grow with them."""
-NOT_LEARNED_FROM = "training rows that query understanding did not learn from"
+MAX_SHOWN_CHARACTERS = 60
+"""Characters of a word that people are shown."""
 
 
 class UnderstoodQueries:
@@ -42,12 +43,12 @@ class UnderstoodQueries:
         readings: The log's queries as it read them.
 
     Attributes:
-        left_out: Training rows that were not learned from, by reason.
+        n_not_learned_from: Training rows that were not learned from, because their block of time has too many.
     """
 
     def __init__(self, understanding: QueryUnderstanding, readings: QueryReadings) -> None:
         self.understanding, self.readings = understanding, readings
-        self.left_out: dict[str, int] = {}
+        self.n_not_learned_from = 0
 
     @classmethod
     def read(cls, entities: EntityTables, plan: Plan, config: UnderstandingConfig) -> "UnderstoodQueries":
@@ -96,7 +97,7 @@ class UnderstoodQueries:
             chosen.append(block[kept])
         table = pa.Table.from_batches(parts)
         if table.num_rows < len(blocks):
-            self.left_out[NOT_LEARNED_FROM] = len(blocks) - table.num_rows
+            self.n_not_learned_from = len(blocks) - table.num_rows
         keys = {name: table[name].to_numpy() for name in KEYS}
         labels = [table[task].fill_null(-1).to_numpy().astype(np.int8) for task in plan.tasks]
         shown = ShownRows(
@@ -136,7 +137,8 @@ class UnderstoodQueries:
 
         Returns:
             The numbers of terms and of product types; the slots that most products fill, with some of their terms; and
-            the words of queries that nothing is known of, with the searches that had them.
+            the words of queries that nothing is known of, with the searches that had them; and the training rows that
+            were not learned from.
         """
         lexicon = self.understanding.lexicon
         unknown: Counter[str] = Counter()
@@ -145,13 +147,14 @@ class UnderstoodQueries:
             parts = self.readings.reading(query, n_likeliest=0).parts if n_searches else ()
             respelled += n_searches * any(part.typed is not None for part in parts)
             for text in {part.text for part in parts if part.kind is QueryPartKind.UNKNOWN}:
-                unknown[text] += n_searches
+                unknown[shorten(text)] += n_searches
         return {
             "n_terms": len(lexicon.terms),
             "n_types": int(lexicon.is_type.sum()),
             "slots": [slot.as_dict() for slot in self._largest_slots()],
             "n_respelled": respelled,
             "n_unknown": len(unknown),
+            "n_not_learned_from": self.n_not_learned_from,
             "unknown": dict(sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:N_SHOWN]),
         }
 
@@ -190,6 +193,11 @@ class Slot:
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {**vars(self), "terms": list(self.terms)}
+
+
+def shorten(text: str) -> str:
+    """A text that people are shown, cut where it is too long."""
+    return text if len(text) <= MAX_SHOWN_CHARACTERS else text[: MAX_SHOWN_CHARACTERS - 1] + "…"
 
 
 def _draws(search_idx: Int32[np.ndarray, " rows"]) -> Float64[np.ndarray, " rows"]:
