@@ -38,8 +38,12 @@ Tables = dict[str, list[dict[str, Any]]]
 
 def one_thread(**settings: Any) -> PrepareConfig:
     """A prepare config for small logs."""
-    engine, understanding = EngineConfig(threads=1, memory_limit="300MB"), UnderstandingConfig(first_rows=20)
-    return PrepareConfig(engine=engine, **{"min_count": 1, "understanding": understanding, **settings})
+    small: dict[str, Any] = {
+        "min_count": 1,
+        "engine": EngineConfig(threads=1, memory_limit="300MB"),
+        "understanding": UnderstandingConfig(first_rows=20),
+    }
+    return PrepareConfig(**small | settings)
 
 
 def random_tables(

@@ -17,7 +17,7 @@ import pytest
 
 from random_log import SCHEMA, Tables, one_thread, random_tables, write_log
 from shelfrank.cli.commands import _prepared_facts
-from shelfrank.config import EngineConfig, PrepareConfig, SamplingConfig, SplitConfig
+from shelfrank.config import EngineConfig, SamplingConfig, SplitConfig
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import SPLITS, PreparedData
@@ -91,7 +91,7 @@ def test_every_search_is_in_one_split_and_searches_go_by_time(example: Example) 
 def test_every_column_is_the_encoded_value_of_its_row(example: Example) -> None:
     """Products and customers are encoded once and looked up, which must equal encoding each row's own value."""
     encoder, arrays, rows = Encoder.load(example.out / "encoder.json"), example.data.split("test"), example.rows("test")
-    made = raw_features(example.log, one_thread()).to_pydict()
+    made = raw_features(example.log, one_thread(), split=True).to_pydict()
     by_row = {pair: i for i, pair in enumerate(zip(made["search_id"], made["product_id"], strict=True))}
     at = [by_row[row["search_id"], row["product_id"]] for row in rows]
     products = {row["product_id"]: row for row in example.tables["products"]}
@@ -164,7 +164,7 @@ def test_statistics_are_those_of_the_log(example: Example) -> None:
 
 
 def test_columns_left_out_are_told_with_the_reason(example: Example) -> None:
-    made = raw_features(example.log, one_thread())
+    made = raw_features(example.log, one_thread(), split=True)
     constant = {name for name in made.column_names if len(made[name].unique()) == 1}
     assert constant
     left_out = example.data.manifest.info["left_out_features"]
@@ -219,7 +219,7 @@ def test_a_second_run_does_nothing_and_another_input_does_it_again(tmp_path: Pat
 
 @pytest.mark.parametrize("engine", [{"threads": 1}, {"threads": 2, "memory_limit": "150MB"}], ids=str)
 def test_every_run_gives_the_same_bytes(engine: dict[str, Any], example: Example, tmp_path: Path) -> None:
-    assert prepare(example.log, tmp_path / "out", PrepareConfig(min_count=1, engine=EngineConfig(**engine)))
+    assert prepare(example.log, tmp_path / "out", one_thread(engine=EngineConfig(**engine)))
     assert contents(tmp_path / "out") == contents(example.out)
 
 
