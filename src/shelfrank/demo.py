@@ -52,7 +52,7 @@ AGREEMENT_RESAMPLES = 50
 BUNDLE = "bundle"
 """Folder of what can be served."""
 
-SMALL = StorefrontConfig(searches=12_000, products=4_800, customers=2_400)
+SMALL = StorefrontConfig(searches=10_500, products=4_200, customers=2_100)
 FULL = StorefrontConfig(searches=30_000)
 """The same searches per product and per customer as the small shop."""
 
