@@ -95,7 +95,7 @@ def open_shop(folder: Path, searches: int, seed: int) -> Shop:
 
 
 def measure(shop: Shop, group: str, seeds: list[int], split_name: str) -> dict[str, Any]:
-    """Each search's figures with and without the group, and what kind of query it has."""
+    """Figures of each search with and without the group, and the kind of its query."""
     split, truth = shop.prepared.split(split_name), Truth.open(shop.prepared, split_name)
     assert truth is not None, "a simulated shop has its truth"
     columns = [column.name for column in (*split.numerical_columns, *split.categorical_columns)]

@@ -474,7 +474,7 @@ class FeatureStore:
     def _understood(self, understanding: QueryUnderstanding, candidates: _Candidates) -> Float32[np.ndarray, "rows n"]:
         assert self._understand is not None
         product = candidates.product
-        # The place after the last product is that of one of which nothing is known.
+        # The place after the last product stands for products that the catalogue lacks.
         places = np.where(product >= 0, product, len(understanding.products)).astype(np.int32)
         times_us = np.full(len(product), candidates.request.ts_us, np.int64)
         query = self._understand(candidates.request.query)

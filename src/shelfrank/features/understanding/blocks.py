@@ -1,4 +1,4 @@
-"""Blocks of time: what a search is read with was learned from whole blocks before it, so that no label helps itself."""
+"""Blocks of time: each search uses what was learned from the blocks before its own, so that no label helps itself."""
 
 import numpy as np
 from jaxtyping import Int32, Int64

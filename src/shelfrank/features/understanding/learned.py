@@ -100,7 +100,7 @@ class LearnedRelevance:
 
     @classmethod
     def of_no_log(cls, n_tasks: int) -> "LearnedRelevance":
-        """What holds before anything was learned: nouns mean what the catalogue says, and all is of mean relevance."""
+        """The state before anything is learned: nouns mean what the catalogue says, and every relevance is the mean."""
         synonyms = TypeSynonyms([], {"keys": np.empty(0, np.int64), "same": np.empty(0, np.float32)})
         return cls(synonyms, RelevanceEstimate(np.ones((n_tasks, N_CELLS), np.float32)))
 
