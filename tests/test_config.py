@@ -114,7 +114,9 @@ def test_weights_of_a_later_layer_replace_the_earlier_ones_whole() -> None:
 def test_an_error_of_a_file_begins_with_its_name(tmp_path: Path) -> None:
     file = tmp_path / "prepare.yaml"
     file.write_text("split: {by: moon}\nfoo: 1\n")
-    with pytest.raises(UserError, match=r"prepare.yaml: split.by: .*'time' or 'search_id' \(given 'moon'\); foo: unk"):
+    with pytest.raises(
+        UserError, match=r"prepare.yaml: split.by: .*'time', 'search_id' or 'forward' \(given 'moon'\); foo: unk"
+    ):
         resolve(PrepareConfig, file)
     file.write_text("- 1\n")
     with pytest.raises(UserError, match=r"prepare.yaml must hold keys and values, but it holds list"):

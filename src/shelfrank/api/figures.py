@@ -54,6 +54,12 @@ class Evaluation(Artifact):
         """
         return _per_search(self.path)
 
+    def lines(self) -> Sequence[str]:
+        """Which searches were evaluated, and the figure of each test window; none where it is one whole split."""
+        from shelfrank.report.terminal import evaluation_lines
+
+        return evaluation_lines(self.report)
+
     def _repr_html_(self) -> str:
         from shelfrank.evaluate.tables import figure_rows
 

@@ -192,7 +192,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(evaluation.report, indent=1))
     else:
-        tell(evaluation, as_json)
+        tell(evaluation, as_json, lambda _: list(evaluation.lines()))
     if mlflow:
         api.track(run_folder, [evaluation])
 
@@ -260,6 +260,8 @@ def _log_facts(info: Mapping[str, Any]) -> list[str]:
 def _prepared_facts(info: Mapping[str, Any]) -> list[str]:
     suspects = info.get("suspect_features", {})
     lines = [f"warning: feature {name} may be a leak: {suspect['text']}" for name, suspect in suspects.items()]
+    if "folds" in info:
+        lines.append(f"folds: {len(info['folds'])}; test below is that of all, train and valid are the last fold's")
     for name, split in info["splits"].items():
         positives = ", ".join(f"{count:,} {task}" for task, count in split["positives"].items())
         lines.append(f"{name}: {split['searches']:,} searches, {split['impressions']:,} impressions, {positives}")

@@ -20,6 +20,8 @@ class EvaluateConfig(Strict):
         n_resamples: Bootstrap resamples of searches.
         n_resamples_auc: Bootstrap resamples of searches for AUC, which is slower.
         seed: Seed of the resamples and the subset.
+        only: Searches to evaluate: the `last_of_session`, as the RecSys Challenge 2019 did, or those whose page the log
+            marks as `randomised`; None evaluates all.
     """
 
     ks: tuple[Cutoff, ...] = Field(default=(1, 5, 10), min_length=1)
@@ -30,3 +32,4 @@ class EvaluateConfig(Strict):
     n_resamples: Resamples = 1000
     n_resamples_auc: Resamples = 200
     seed: Seed = 0
+    only: Literal["last_of_session", "randomised"] | None = None

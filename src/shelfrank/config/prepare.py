@@ -49,14 +49,20 @@ class SplitConfig(Strict):
     """How whole searches are split (Paper: Sec. 4.1).
 
     Attributes:
-        by: `time` puts the latest searches into the test split; `search_id` splits by a fixed hash of the id.
-        train: Share of the searches.
-        valid: Share of the searches; the others are the test split.
+        by: `time` puts the latest searches into the test split; `search_id` splits by a fixed hash of the id; `forward`
+            cuts the latest searches into test windows, each of which is the test split of a fold: its validation
+            split is what comes right before, its training split everything before that.
+        train: Share of the searches; of `forward`, that of the first fold, as later folds train on more.
+        valid: Share of the searches; the others are the test split, or the test windows together.
+        folds: Test windows of `forward`.
+        fold: The only fold of `forward` to prepare, 1 for the earliest; None prepares all.
     """
 
-    by: Literal["time", "search_id"] = "time"
+    by: Literal["time", "search_id", "forward"] = "time"
     train: float = Field(default=0.8, gt=0, lt=1)
     valid: float = Field(default=0.1, gt=0, lt=1)
+    folds: int = Field(default=4, ge=2, le=100)
+    fold: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _check(self) -> "SplitConfig":
@@ -64,7 +70,24 @@ class SplitConfig(Strict):
             raise ValueError(
                 f"train and valid must leave a share for test, but they add up to {self.train + self.valid:g}"
             )
+        if self.by != "forward" and (self.fold is not None or self.folds != type(self).model_fields["folds"].default):
+            raise ValueError(f"folds and fold must go with by: forward, but by is {self.by}; set by, or remove them")
+        if self.fold is not None and self.fold > self.folds:
+            raise ValueError(f"fold must be one of the {self.folds} folds, but it is {self.fold}")
         return self
+
+    @property
+    def is_several(self) -> bool:
+        """Whether it gives several folds rather than one train, validation and test split."""
+        return self.by == "forward" and self.fold is None
+
+    def only_fold(self, number: int) -> "SplitConfig":
+        """The same for one of the folds, counted from 1."""
+        return self.model_copy(update={"fold": number})
+
+    def plain(self) -> dict[str, Any]:
+        """Plain data, without the keys that only `forward` reads: earlier versions wrote it without them."""
+        return self.model_dump(mode="json", exclude=None if self.by == "forward" else {"folds", "fold"})
 
 
 PRIOR_RATES: dict[Any, float] = {"click": 0.05, "add_to_cart": 0.01, "purchase": 0.005}

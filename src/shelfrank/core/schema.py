@@ -22,6 +22,9 @@ from shelfrank.core.values import (
 TASKS = ("click", "add_to_cart", "purchase")
 """The paper's three labels in their order (Paper: Sec. 3.1)."""
 
+RANDOMISED = "randomised"
+"""The mark of searches whose page was shown in random order, where a log has one."""
+
 PRICE = "price"
 """The feature that is the product's price, where a log declares one."""
 
@@ -40,6 +43,7 @@ RESERVED_COLUMNS = frozenset(
         "product_id",
         "position",
         "title",
+        RANDOMISED,
         *TASKS,
     }
 )

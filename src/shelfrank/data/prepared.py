@@ -18,6 +18,7 @@ from jaxtyping import Float32, Int8, Int32, Int64, UInt64
 
 from shelfrank.core.artifact import Manifest, read_manifest
 from shelfrank.core.errors import UserError
+from shelfrank.core.folds import FOLDS, refuse_folds
 from shelfrank.core.hashing import mixed_bits
 from shelfrank.core.schema import Side
 
@@ -27,6 +28,8 @@ MISSING_SUFFIX = "__missing"
 Neutral = Literal["anonymous", "zero", "mean"]
 """Kinds of neutral customers; see `Split.neutral`."""
 SPLITS = ("train", "valid", "test")
+LAST_OF_SESSION = "last_of_session"
+"""The column of `searches` that marks the last search of its session."""
 ARRAYS = (
     "numerical",
     "categorical",
@@ -200,9 +203,40 @@ def search_of_rows(rows: Split) -> Int64[np.ndarray, " rows"]:
     return np.repeat(np.arange(rows.n_searches), np.diff(rows.search_offsets))
 
 
+def one_after_another(splits: Sequence[Split]) -> Split:
+    """The rows of several splits as those of one, without their features, which each fold encodes in its own way."""
+    rows = {
+        name: np.concatenate([getattr(split, name) for split in splits])
+        for name in ROW_ARRAYS
+        if name not in ("numerical", "categorical")
+    }
+    starts = np.cumsum([0, *(split.n_rows for split in splits)])
+    offsets = [np.asarray(split.search_offsets[1:]) + start for split, start in zip(splits, starts[:-1], strict=True)]
+    return replace(
+        splits[0],
+        numerical=np.empty((starts[-1], 0), np.float32),
+        categorical=np.empty((starts[-1], 0), np.int32),
+        numerical_columns=(),
+        categorical_columns=(),
+        search_offsets=np.concatenate([[0], *offsets]).astype(np.int64),
+        **rows,
+    )
+
+
 @dataclass(frozen=True)
 class PreparedData:
-    """A finished folder of prepared data."""
+    """A finished folder of prepared data, or of its folds.
+
+    Attributes:
+        path: The folder.
+        manifest: Its manifest.
+        tasks: The tasks.
+        numerical_columns: The columns of `numerical`.
+        categorical_columns: The columns of `categorical`.
+        relevance_classes: How many classes relevance labels have; 0 where there are none.
+        folds: The folds that the folder holds, whose test splits together are its own; else none.
+        marked: A split and a column of its searches: only the searches with this mark are of the split. None has all.
+    """
 
     path: Path
     manifest: Manifest
@@ -210,11 +244,25 @@ class PreparedData:
     numerical_columns: tuple[Column, ...]
     categorical_columns: tuple[Column, ...]
     relevance_classes: int
+    folds: tuple["PreparedData", ...] = ()
+    marked: tuple[str, str] | None = None
+
+    @classmethod
+    def open_folds(cls, path: Path) -> "PreparedData":
+        """Opens a finished folder, which may hold folds; a missing, half-written or truncated one is a `UserError`."""
+        manifest = read_manifest(path, KIND)
+        if FOLDS not in manifest.info:
+            return cls.open(path)
+        folds = tuple(cls.open(path / name) for name in manifest.info[FOLDS])
+        return replace(
+            folds[-1], path=path, manifest=manifest, numerical_columns=(), categorical_columns=(), folds=folds
+        )
 
     @classmethod
     def open(cls, path: Path) -> "PreparedData":
-        """Opens a finished folder; a missing, half-written or truncated one is a `UserError`."""
+        """Opens a finished folder; a missing, half-written or truncated one, or one of folds, is a `UserError`."""
         manifest = read_manifest(path, KIND)
+        refuse_folds(path, manifest)
         file = path / "columns.json"
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
@@ -227,9 +275,56 @@ class PreparedData:
             raise UserError(f"{file} must name the columns, but it cannot be read: {error}; prepare again") from error
         return cls(path, manifest, tasks, numerical, categorical, relevance_classes)
 
+    @property
+    def parts(self) -> tuple["PreparedData", ...]:
+        """The folds or, without any, the data itself."""
+        return self.folds or (self,)
+
+    def only(self, name: str, mark: str) -> "PreparedData":
+        """The same data with only those searches of a split that have a mark.
+
+        Args:
+            name: The split.
+            mark: `last_of_session` or `randomised`, a column of `searches`.
+
+        Returns:
+            The data.
+
+        Raises:
+            UserError: Where the log does not say which searches these are, or none of the split has the mark.
+        """
+        if mark not in self.searches(name).column_names:
+            needs = "session_id" if mark == LAST_OF_SESSION else mark
+            raise UserError(
+                f"the log must have the column {needs} to evaluate only {mark}, but {self.path} was prepared from one "
+                "without it, or by an older version; import the column and prepare again, or remove evaluate.only"
+            )
+        folds = tuple(replace(fold, marked=(name, mark)) for fold in self.folds)
+        found = replace(self, folds=folds, marked=(name, mark))
+        if not found.searches(name).num_rows:
+            raise UserError(f"the {name} split of {self.path} must have searches that are {mark}, but it has none")
+        return found
+
+    def unmarked(self) -> "PreparedData":
+        """The same data with all searches of every split."""
+        return replace(self, folds=tuple(fold.unmarked() for fold in self.folds), marked=None)
+
     def split(self, name: str) -> Split:
-        """One split's rows, memory-mapped."""
+        """One split's rows, memory-mapped; of folds the test splits', one after another and without features."""
         assert name in SPLITS, name
+        if self.folds:
+            assert name == "test", f"only the test splits of folds belong together, not {name}"
+            return one_after_another([fold.split(name) for fold in self.folds])
+        split = self._whole_split(name)
+        return split if self.marked is None or self.marked[0] != name else split.searches(self._chosen(name))
+
+    def _chosen(self, name: str) -> Int64[np.ndarray, " chosen"]:
+        """The searches of a split that have the mark."""
+        assert self.marked is not None
+        marks = self._all_searches(name)[self.marked[1]].fill_null(False)
+        return np.flatnonzero(marks.to_numpy(zero_copy_only=False)).astype(np.int64)
+
+    def _whole_split(self, name: str) -> Split:
         folder = self.path / name
         arrays: dict[str, Any] = {array: map_array(folder / f"{array}.npy") for array in ARRAYS}
         if self.relevance_classes and (folder / "relevance.npy").is_file():
@@ -244,16 +339,25 @@ class PreparedData:
         )
 
     def searches(self, name: str) -> pa.Table:
-        """`search_id`, `timestamp` and `customer_id` of each search of a split, in order."""
+        """`search_id`, `timestamp` and `customer_id` of each search of a split, in order.
+
+        Where the log has them, also the marks `last_of_session` and `randomised`, null where not known.
+        """
+        if self.folds:
+            return pa.concat_tables([fold.searches(name) for fold in self.folds])
+        searches = self._all_searches(name)
+        return searches if self.marked is None or self.marked[0] != name else searches.take(self._chosen(name))
+
+    def _all_searches(self, name: str) -> pa.Table:
         return pq.read_table(self.path / name / "searches.parquet")
 
     def queries(self) -> pa.Table:
         """The unique queries; row i is `query_idx` i."""
-        return pq.read_table(self.path / "texts" / "queries.parquet")
+        return pq.read_table(self.parts[-1].path / "texts" / "queries.parquet")
 
     def products(self) -> pa.Table:
         """The unique products; row i is `product_idx` i."""
-        return pq.read_table(self.path / "texts" / "products.parquet")
+        return pq.read_table(self.parts[-1].path / "texts" / "products.parquet")
 
     def feature_notes(self) -> list[str]:
         """Notes of preparing on features that it kept: suspected leaks, defaults of no use."""

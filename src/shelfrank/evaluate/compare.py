@@ -17,7 +17,7 @@ from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.evaluate.data_facts import data_facts, log_manifest
 from shelfrank.evaluate.differences import differences, paired_difference
-from shelfrank.evaluate.evaluation import Evaluation, Scored, figures
+from shelfrank.evaluate.evaluation import Evaluation, Scored, evaluated_searches, figures
 from shelfrank.evaluate.moves import moves
 from shelfrank.evaluate.segmentations import segmentations
 from shelfrank.evaluate.segments import segment_figures
@@ -28,7 +28,7 @@ from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.run import Run, problem
 
 KIND = "comparison"
-COMPARE_VERSION = 6
+COMPARE_VERSION = 7
 """Part of every comparison's inputs: raise it when the same evaluations give other figures."""
 SHOWN_ORDER = "shown_order"
 LAMBDAMART = "lambdamart"
@@ -148,7 +148,7 @@ def compare_scored(
         "split": split_name,
         "data": data_facts(prepared),
         "baseline": baseline,
-        "counts": _counts(split),
+        "counts": {**evaluated_searches(prepared, split_name), **_counts(split)},
         "rankers": [{**scored.report, "name": name} for name, scored in rankers.items()],
         "differences": {} if baseline is None else differences(rankers, split, config, baseline),
         "segments": segment_figures(
@@ -175,9 +175,10 @@ def compare_with_shown_order(run: Run, evaluation: Evaluation) -> dict[str, Any]
     Raises:
         UserError: Where the data is no longer what was evaluated.
     """
-    prepared = run.prepared()
     split_name = str(evaluation.manifest.inputs["split"])
     config = EvaluateConfig.model_validate(evaluation.manifest.inputs["config"])
+    prepared = run.prepared()
+    prepared = prepared if config.only is None else prepared.only(split_name, config.only)
     log = log_manifest(prepared)
     name = run.path.name if run.path.name != SHOWN_ORDER else f"{SHOWN_ORDER} (run)"
     rankers = {name: evaluation.scored}

@@ -32,8 +32,17 @@ def data_facts(prepared: PreparedData) -> dict[str, Any]:
         "left_out_features": info["left_out_features"],
         "sampling": info.get("sampling"),
         "understanding": info.get("understanding"),
-        "notes": prepared.feature_notes(),
+        "notes": [*_fold_notes(prepared), *prepared.feature_notes()],
     }
+
+
+def _fold_notes(prepared: PreparedData) -> list[str]:
+    if not prepared.folds:
+        return []
+    return [
+        f"{len(prepared.folds)} forward folds: every test search is ranked by a ranker that was trained on earlier "
+        "searches alone; training, validation, features and parameters are shown for the last fold"
+    ]
 
 
 def log_manifest(prepared: PreparedData) -> Manifest | None:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
 from shelfrank.core.progress import measured, progress
 from shelfrank.core.schema import Side
-from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.data.prepared import PreparedData, Split, one_after_another
 from shelfrank.evaluate.truth import Truth
 from shelfrank.metrics import METRICS, Interval, bootstrap_auc, bootstrap_mean, left_out_pages, personalization_degree
 from shelfrank.metrics.order import fuse
@@ -25,7 +26,7 @@ from shelfrank.rankers.run import Run
 from shelfrank.train.distributed import publish_once, score_together
 
 KIND = "evaluation"
-EVALUATION_VERSION = 4
+EVALUATION_VERSION = 5
 """Part of every evaluation's inputs: raise it when the same run gives other figures."""
 CALIBRATION_BINS = 12
 
@@ -65,13 +66,14 @@ class Evaluation:
         return Scored(self.report, np.asarray(self.array("tasks")), np.asarray(self.array("fused")))
 
     def prepared(self) -> PreparedData:
-        """The data that was evaluated; a `UserError` where that has changed since."""
-        prepared = PreparedData.open(Path(self.manifest.info["prepared"]))
+        """The data that was evaluated, only its evaluated searches; a `UserError` where that has changed since."""
+        prepared = PreparedData.open_folds(Path(self.manifest.info["prepared"]))
         if prepared.manifest.fingerprint != self.manifest.info["data"]:
             raise UserError(
                 f"{prepared.path} must hold the data that was evaluated, but it has changed; evaluate again"
             )
-        return prepared
+        only = self.manifest.inputs["config"].get("only")
+        return prepared if only is None else prepared.only(self.manifest.inputs["split"], only)
 
     def array(self, name: str) -> np.ndarray:
         """One of `fused`, `tasks`, `pd_searches`, `pd_fused`, `pd_neutral`."""
@@ -79,51 +81,53 @@ class Evaluation:
 
 
 def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str = "test") -> bool:
-    """Scores a split with a run's ranker and measures it.
+    """Scores a split with a run's ranker and measures it; of folds, each test split with the ranker of its fold.
 
     Processes that share the scoring all call this; the first one measures and writes.
 
     Args:
-        run_path: A finished run.
+        run_path: A finished run, or one of folds.
         out: Where scores and `report.json` go.
-        config: Cutoffs, resamples, what a neutral customer is.
+        config: Cutoffs, resamples, what a neutral customer is, which searches.
         split_name: The split to measure on.
 
     Returns:
         False where `out` already holds the result of the same inputs, and nothing was done.
 
     Raises:
-        UserError: Where the run or its data cannot be read, or the data is no longer what the run was trained on.
+        UserError: Where the run or its data cannot be read, or the data is no longer what the run was trained on; where
+            another split of folds than test is asked for, or the data does not mark the searches to evaluate.
     """
-    run = Run.open(run_path)
+    run = Run.open_folds(run_path)
+    if run.folds and split_name != "test":
+        raise UserError(
+            f"a run of folds must be evaluated on the test splits, which no other fold shares, but the split is "
+            f"{split_name}; evaluate one fold, such as {run.folds[0].path}"
+        )
     inputs = _inputs(run, config, split_name)
     group = processes()
     group.agree(fingerprint(inputs), "run, split and config")
     if group.from_lead(is_current(out, KIND, inputs)):
         return False
     prepared = run.prepared()
+    if config.only is not None:
+        prepared = prepared.only(split_name, config.only)
     truth = Truth.open(prepared, split_name)
-    ranker = run.ranker(prepared)
     split = prepared.split(split_name)
     with publish_once(out, KIND, inputs) as draft, measured() as cost:
-        rows = run.select(split)
-        started = time.monotonic()
-        tasks = score_together(ranker.score, rows)
-        seconds = time.monotonic() - started
-        chosen = sample_searches(rows.n_searches, config)
-        subset = rows.searches(chosen) if ranker.uses_features else None
-        personal = (
-            _score_neutrally(ranker, chosen, subset, config) if subset is not None and knows_customers(subset) else None
-        )
+        scored = _score(run, prepared, split_name, config)
+        ranker, personal = scored.ranker, scored.personal
         if draft is None:
             group.wait()
             return True
+        tasks = scored.tasks
         fusion = run.config.fusion_weights(prepared.tasks)
         fused = fuse(tasks, fusion.shares)
         np.save(draft.path / "tasks.npy", tasks)
         np.save(draft.path / "fused.npy", fused)
         report = {
             "name": run_path.name,
+            "evaluated": evaluated_searches(prepared, split_name),
             "ranker": run.name,
             "label": run.label,
             "learned": ranker.learned,
@@ -132,6 +136,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "score_weights": dict(fusion) if fuses(ranker) else None,
             **figures(split, tasks, fused, ranker, config),
             **({} if truth is None else truth.figures(fused, config)),
+            **_figures_of_folds(prepared, split, fused, config),
             "calibration": calibrations(split, tasks, ranker),
             "pd": personal and _personalization(personal, fusion.shares, config, draft.path),
             "params": _parameters(run),
@@ -139,7 +144,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "choices": run.manifest.info["fitted"]["choices"],
             "cost": {
                 "train": run.manifest.info["cost"] if ranker.learned else None,
-                "score": {"wall_s": round(seconds, 3), "rows": split.n_rows},
+                "score": {"wall_s": round(scored.seconds, 3), "rows": split.n_rows},
             },
             "config": run.manifest.inputs["config"],
             "fingerprint": run.manifest.fingerprint,
@@ -147,15 +152,99 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
         }
         (draft.path / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
         draft.info.update(
-            prepared=run.manifest.info["prepared"], data=prepared.manifest.fingerprint, cost=cost.stop().as_dict()
+            prepared=run.manifest.info["prepared"],
+            data=prepared.manifest.fingerprint,
+            evaluated=report["evaluated"],
+            cost=cost.stop().as_dict(),
         )
     group.wait()
     return True
 
 
+def evaluated_searches(prepared: PreparedData, split_name: str) -> dict[str, Any]:
+    """Which searches figures are on, as plain data.
+
+    Args:
+        prepared: The data, only its evaluated searches.
+        split_name: The split.
+
+    Returns:
+        The number of `searches`, `of` how many of the split; the mark that `only` they have, None for all; and `folds`,
+        the searches of each test window, None without folds.
+    """
+    return {
+        "searches": prepared.searches(split_name).num_rows,
+        "of": prepared.unmarked().searches(split_name).num_rows,
+        "only": None if prepared.marked is None else prepared.marked[1],
+        "folds": [fold.searches(split_name).num_rows for fold in prepared.folds] or None,
+    }
+
+
+class _Scores(NamedTuple):
+    """A split's scores, those for a neutral customer, and the ranker, of folds the last one's."""
+
+    tasks: Float32[np.ndarray, "rows n_tasks"]
+    personal: "_Personal | None"
+    ranker: Ranker
+    seconds: float
+
+
+def _score(run: Run, prepared: PreparedData, split_name: str, config: EvaluateConfig) -> _Scores:
+    splits = [part.split(split_name) for part in prepared.parts]
+    ends = np.cumsum([0, *(split.n_searches for split in splits)])
+    chosen = sample_searches(int(ends[-1]), config)
+    tasks: list[np.ndarray] = []
+    personal: list[_Personal] = []
+    seconds = 0.0
+    for part, data, split, first in zip(run.parts, prepared.parts, splits, ends[:-1].tolist(), strict=True):
+        ranker, rows = part.ranker(data), part.select(split)
+        started = time.monotonic()
+        tasks.append(score_together(ranker.score, rows))
+        seconds += time.monotonic() - started
+        own = chosen[(chosen >= first) & (chosen < first + split.n_searches)] - first
+        subset = rows.searches(own) if ranker.uses_features else None
+        if subset is not None and knows_customers(subset):
+            scores = score_together(ranker.score, subset)
+            neutral = score_together(ranker.score, subset.neutral(config.neutral))
+            personal.append(_Personal(own + first, subset, scores, neutral))
+    return _Scores(np.concatenate(tasks), _together(personal), ranker, seconds)
+
+
+def _figures_of_folds(
+    prepared: PreparedData, split: Split, fused: Float32[np.ndarray, " rows"], config: EvaluateConfig
+) -> dict[str, Any]:
+    """MRR on each test window by itself: by fold, cutoff and task, with the times and the number of its searches."""
+    if not prepared.folds:
+        return {}
+    ranks = {
+        (k, task): METRICS["mrr"](
+            fused, np.ascontiguousarray(split.labels[:, index]), split.search_offsets, split.tie_keys, k
+        )
+        for k in config.ks
+        for index, task in enumerate(split.tasks)
+    }
+    found: dict[str, Any] = {}
+    first = 0
+    for fold in prepared.folds:
+        times = fold.searches("test")["timestamp"].to_pylist()
+        own = slice(first, first + len(times))
+        first = own.stop
+        mrr: dict[str, Any] = {str(k): {} for k in config.ks}
+        for (k, task), values in ranks.items():
+            figure = bootstrap_mean(values[own], config.n_resamples, config.seed, config.confidence)
+            mrr[str(k)][task] = figure.as_dict()
+        found[fold.path.name] = {
+            "searches": len(times),
+            "first": times[0].isoformat() if times else None,
+            "last": times[-1].isoformat() if times else None,
+            "mrr": mrr,
+        }
+    return {"folds": found}
+
+
 def is_evaluated(run_path: Path, out: Path, config: EvaluateConfig, split_name: str = "test") -> bool:
     """Whether `out` already holds the evaluation that `evaluate` would make of the same arguments."""
-    return is_current(out, KIND, _inputs(Run.open(run_path), config, split_name))
+    return is_current(out, KIND, _inputs(Run.open_folds(run_path), config, split_name))
 
 
 def _inputs(run: Run, config: EvaluateConfig, split_name: str) -> dict[str, Any]:
@@ -261,11 +350,16 @@ class _Personal(NamedTuple):
     neutral: Float32[np.ndarray, "rows n_tasks"]
 
 
-def _score_neutrally(
-    ranker: Ranker, chosen: Int64[np.ndarray, " chosen"], subset: Split, config: EvaluateConfig
-) -> _Personal:
-    own = score_together(ranker.score, subset)
-    return _Personal(chosen, subset, own, score_together(ranker.score, subset.neutral(config.neutral)))
+def _together(parts: Sequence[_Personal]) -> _Personal | None:
+    """The searches of several folds, one after another; None without any."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    return _Personal(
+        np.concatenate([part.searches for part in parts]),
+        one_after_another([part.rows for part in parts]),
+        np.concatenate([part.own for part in parts]),
+        np.concatenate([part.neutral for part in parts]),
+    )
 
 
 def _personalization(

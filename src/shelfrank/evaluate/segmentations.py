@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Int
 
+from shelfrank.core.schema import RANDOMISED
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.logs.search_log import has_table, table_files
 
@@ -16,6 +18,7 @@ QUERY_KIND = "query_kind"
 QUERY_FREQUENCY = "query_frequency"
 CUSTOMER = "customer"
 PRODUCT_COLDNESS = "product_coldness"
+FOLD = "fold"
 
 Segments = Mapping[str, Bool[np.ndarray, " searches"]]
 """Named parts of a split: which of its searches belong to each. They may overlap, and need not cover the split."""
@@ -30,15 +33,57 @@ def segmentations(log: Path, prepared: PreparedData, split_name: str) -> dict[st
         split_name: The split.
 
     Returns:
-        By name the segments; `query_kind` only where the log knows the kinds of queries. A segment may be empty.
+        By name the segments; `query_kind` only where the log knows the kinds of queries, `fold` only of folds, and
+        `randomised` only where the log marks pages. A segment may be empty. Of folds, each search is judged by the
+        training split of its own fold.
     """
-    split, train = prepared.split(split_name), prepared.split("train")
-    found: dict[str, Segments] = {
-        QUERY_FREQUENCY: query_frequencies(split, train),
-        CUSTOMER: customers(split, train),
-        PRODUCT_COLDNESS: product_coldness(split, train),
+    found: dict[str, Segments] = {}
+    for name, segments_of in (
+        (QUERY_FREQUENCY, query_frequencies),
+        (CUSTOMER, customers),
+        (PRODUCT_COLDNESS, product_coldness),
+    ):
+        by_fold = [segments_of(part.split(split_name), part.split("train")) for part in prepared.parts]
+        found[name] = {segment: np.concatenate([each[segment] for each in by_fold]) for segment in by_fold[0]}
+    if prepared.folds:
+        found[FOLD] = folds(prepared, split_name)
+    if has_table(log, TRUTH):
+        found[QUERY_KIND] = query_kinds(log, prepared, split_name)
+    marks = prepared.searches(split_name)
+    if RANDOMISED in marks.column_names and (prepared.marked is None or prepared.marked[1] != RANDOMISED):
+        found[RANDOMISED] = randomised(marks[RANDOMISED])
+    return found
+
+
+def folds(prepared: PreparedData, split_name: str) -> Segments:
+    """The searches of each fold.
+
+    Args:
+        prepared: Data of folds.
+        split_name: The split.
+
+    Returns:
+        By the fold's name, which searches are of it; each search is of one fold.
+    """
+    fold_of_search = np.repeat(
+        np.arange(len(prepared.folds)), [fold.searches(split_name).num_rows for fold in prepared.folds]
+    )
+    return {fold.path.name: fold_of_search == number for number, fold in enumerate(prepared.folds)}
+
+
+def randomised(marks: pa.ChunkedArray) -> Segments:
+    """The searches by whether their page was shown in random order.
+
+    Args:
+        marks: The log's mark of each search, null where it has none.
+
+    Returns:
+        `randomised` and `ranked`; a search without a mark is in neither.
+    """
+    return {
+        name: marks.fill_null(not value).to_numpy() == value
+        for name, value in (("randomised", True), ("ranked", False))
     }
-    return found | ({QUERY_KIND: query_kinds(log, prepared, split_name)} if has_table(log, TRUTH) else {})
 
 
 def query_frequencies(split: Split, train: Split) -> Segments:

@@ -10,7 +10,7 @@ import ibis
 import pyarrow as pa
 from ibis import _
 
-from shelfrank.core.schema import RESERVED_COLUMNS, TASKS
+from shelfrank.core.schema import RANDOMISED, RESERVED_COLUMNS, TASKS
 from shelfrank.engine.base import Engine
 from shelfrank.logs.search_log import SearchLog
 
@@ -36,7 +36,8 @@ class IndexedLog:
     Attributes:
         rows: One row per impression: `search_idx`, `product_idx`, `query_idx`, `customer_idx` (-1 = anonymous),
             `session_idx` (-1 = none), `ts_us`, `position`, the labels, and the log's own impression columns.
-        searches: `search_idx` in order of time, with `search_id`, `timestamp`, `ts_us`, `customer_idx`, `query_idx`.
+        searches: `search_idx` in order of time, with `search_id`, `timestamp`, `ts_us`, `customer_idx`, `query_idx`,
+            `session_idx`, and `randomised` where the log marks it.
         products: The log's products with `product_idx`.
         customers: `customer_idx`, `customer_id` and the log's customer columns.
         queries: `query_idx` and `query`.
@@ -145,6 +146,7 @@ def _index_searches(
         customer_id=_.customer_id.max(),
         query=_.query.max(),
         **({} if sessions is None else {"session_id": _.session_id.max()}),
+        **({RANDOMISED: _[RANDOMISED].max()} if RANDOMISED in impressions.columns else {}),
     )
     searches = searches.mutate(
         search_idx=ibis.row_number().over(order_by=[searches.timestamp, searches.search_id]).cast("int32"),
@@ -183,7 +185,7 @@ def _session_keys(impressions: ibis.Table, events: ibis.Table | None) -> ibis.Ta
 def _index_rows(impressions: ibis.Table, searches: ibis.Table, products: ibis.Table) -> ibis.Table:
     given = [name for name in ("split", "search_key") if name in searches.columns]
     keys = searches.select("search_id", "search_idx", "ts_us", "customer_idx", "query_idx", "session_idx", *given)
-    dropped = {"timestamp", "customer_id", "query", "session_id", *KEYS} & set(impressions.columns)
+    dropped = {"timestamp", "customer_id", "query", "session_id", RANDOMISED, *KEYS} & set(impressions.columns)
     rows = impressions.drop(*dropped).inner_join(keys, "search_id").drop("search_id")
     rows = rows.inner_join(products.select("product_id", "product_idx"), "product_id").drop("product_id")
     return rows.mutate(**{task: rows[task].cast("int8") for task in TASKS})

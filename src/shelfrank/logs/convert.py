@@ -10,7 +10,7 @@ import pyarrow as pa
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.errors import UserError
-from shelfrank.core.schema import TASKS, Kind
+from shelfrank.core.schema import RANDOMISED, TASKS, Kind
 from shelfrank.core.values import (
     DECIMAL_ID,
     TOO_LARGE,
@@ -126,7 +126,7 @@ def convert_role(role: str, column: str, cells: Value, timestamp_unit: str | Non
     if role == "position":
         steps = (numbers_of, partial(whole_numbers, data_type="int32", shift=1 - first_position))
         return Conversion(column, role, cells, steps, "must hold whole numbers")
-    if role in TASKS:
+    if role in (*TASKS, RANDOMISED):
         return Conversion(column, role, cells, (_label,), "must hold 0 or 1 (or true or false)")
     steps = _identifier_steps(cells)
     if role == "query":

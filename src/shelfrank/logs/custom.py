@@ -8,7 +8,7 @@ import ibis
 from ibis.backends.duckdb import Backend
 
 from shelfrank.core.errors import UserError
-from shelfrank.core.schema import TASKS, Kind, Schema, Side
+from shelfrank.core.schema import RANDOMISED, TASKS, Kind, Schema, Side
 from shelfrank.core.values import CategorySpelling, IdSpelling
 from shelfrank.logs.convert import (
     Conversion,
@@ -201,7 +201,7 @@ def _conversion(
         return convert_id(use.role, column, cells, spellings[use.role])
     if use.kind is Kind.CATEGORICAL:
         return convert_category(use.name or column, column, cells, CategorySpelling(words, use.fold_case))
-    if use.kind is Kind.NUMERICAL or use.role in TASKS:
+    if use.kind is Kind.NUMERICAL or use.role in (*TASKS, RANDOMISED):
         cells = without_null_words(cells, words)
     elif use.kind is Kind.TEXT or use.role in ("query", "title"):
         cells = cells_without(cells, words)

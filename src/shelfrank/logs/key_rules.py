@@ -5,7 +5,7 @@ from functools import partial
 
 import duckdb
 
-from shelfrank.core.schema import TASKS
+from shelfrank.core.schema import RANDOMISED, TASKS
 from shelfrank.logs.engine import one_row
 from shelfrank.logs.rules import Checked, Rule
 from shelfrank.logs.structure import Structure
@@ -41,7 +41,7 @@ def search_rules(structure: Structure) -> Iterator[Checked]:
     columns = structure.columns["impressions"]
     if "search_id" not in columns:
         return
-    same = [name for name in ("timestamp", "customer_id", "session_id", "query") if name in columns]
+    same = [name for name in ("timestamp", "customer_id", "session_id", "query", RANDOMISED) if name in columns]
     labels = [task for task in TASKS if task in columns]
     values = ["search_id", "count(*) AS n", *(f"count({name}) AS {name}_known" for name in (*same, *labels))]
     values += [f"min({name}) AS {name}_min, max({name}) AS {name}_max" for name in same]

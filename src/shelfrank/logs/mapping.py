@@ -8,7 +8,17 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, WrapValidator, model_validator
 
 from shelfrank.core.errors import UserError, unknown_name
-from shelfrank.core.schema import RESERVED_COLUMNS, TASKS, IdColumn, Kind, Schema, Side, load_yaml, one_sentence
+from shelfrank.core.schema import (
+    RANDOMISED,
+    RESERVED_COLUMNS,
+    TASKS,
+    IdColumn,
+    Kind,
+    Schema,
+    Side,
+    load_yaml,
+    one_sentence,
+)
 from shelfrank.core.values import CATEGORY_NULL_WORDS, NULL_WORDS, TEXT_NULL_WORDS, CategorySpelling
 from shelfrank.logs.csv_files import SEPARATORS, look_like_a_row
 from shelfrank.logs.raw_files import names_equal_but_case
@@ -18,6 +28,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "impressions": (
         *("search_id", "timestamp", "customer_id", "session_id", "query", "product_id", "position", "title"),
         *TASKS,
+        RANDOMISED,
     ),
     "products": ("product_id", "title"),
     "customers": ("customer_id",),
@@ -328,6 +339,7 @@ def _check_uses(table: str, column: str, uses: Sequence[ColumnUse]) -> None:
         if roles - FEATURE_ROLES:
             role = min(roles - FEATURE_ROLES)
             why = "it is known only after the search" if role in TASKS else "its values never occur again"
+            why = "a customer does not see it" if role == RANDOMISED else why
             raise ValueError(
                 f"a column with the role {role!r} must not be a feature as well, since {why}, but {column!r} in "
                 f"{table} is both; remove the feature"

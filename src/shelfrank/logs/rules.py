@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from shelfrank.core.schema import TASKS, Kind
+from shelfrank.core.schema import RANDOMISED, TASKS, Kind
 from shelfrank.core.values import BLANK_AT_END, MAX_NUMBER
 from shelfrank.logs.engine import one_row, sql_name, sql_text
 from shelfrank.logs.structure import Structure, feature_table
@@ -137,8 +137,8 @@ def row_rules(table: str, structure: Structure, nesting: Severity) -> Checked:
         rule("query", "should not be blank", f"trim(query, {sql_text(_WHITE_SPACE)}) = ''", "warning")
         rule("position", "must not be null", "position IS NULL")
         rule("position", "must be 1 or more", "position < 1")
-        for task in TASKS:
-            rule(task, "must be 0, 1 or null", f"{task} NOT IN (0, 1)")
+        for name in (*TASKS, RANDOMISED):
+            rule(name, "must be 0, 1 or null", f"{name} NOT IN (0, 1)")
         word = "must" if nesting == "error" else "should"
         for later, earlier in (("add_to_cart", "click"), ("purchase", "click"), ("purchase", "add_to_cart")):
             must = f"{word} be 0 where {earlier} is 0"

@@ -4,7 +4,8 @@ A folder with Parquet tables, each a folder of part files:
 
 - `impressions`: one row per product shown. `search_id`, `timestamp` (UTC), `customer_id` (null = anonymous),
   `session_id` (optional), `query`, `product_id`, `position` (1-based), the labels of `TASKS` (0, 1, or null where
-  the source has no such signal), and context columns.
+  the source has no such signal), `randomised` (optional: 1 where the page was shown in random order, 0 where it was
+  ranked, null where that is not known), and context columns.
 - `products`: `product_id`, `title`, and product features.
 - `customers`: `customer_id` and customer features.
 - `events` (optional): actions of customers outside the results pages. `timestamp`, `product_id`, `customer_id` and/or
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from shelfrank.core.artifact import Manifest, read_manifest, verify_files
 from shelfrank.core.errors import UserError
-from shelfrank.core.schema import AS_WRITTEN, TASKS, Schema
+from shelfrank.core.schema import AS_WRITTEN, RANDOMISED, TASKS, Schema
 from shelfrank.logs.spelling import SPELLING_VERSION
 
 KIND = "search_log"
@@ -46,6 +47,7 @@ COLUMN_TYPES: Mapping[str, pa.DataType] = {
     "position": pa.int32(),
     "title": pa.string(),
     "action": pa.string(),
+    RANDOMISED: pa.int8(),
     **{task: pa.int8() for task in TASKS},
 }
 """Types of the reserved columns; writers cast to these."""

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int8, Int32, Int64
 
-from shelfrank.core.schema import Feature
+from shelfrank.core.schema import RANDOMISED, Feature
 from shelfrank.data.npy import NpyWriter
-from shelfrank.data.prepared import SPLITS, id_hashes, tie_keys
+from shelfrank.data.prepared import LAST_OF_SESSION, SPLITS, id_hashes, tie_keys
 from shelfrank.features.encoder import Encoder, encode_entities
 from shelfrank.features.plan import EntityTables, Plan
 from shelfrank.prepare.relevance import RelevanceLabels
@@ -85,7 +85,10 @@ class _SplitWriter:
         of_split = np.flatnonzero(chosen)
         offsets = np.concatenate([[0], np.cumsum(sizes[of_split])]).astype(np.int64)
         np.save(folder / "search_offsets.npy", offsets)
-        known = searches.take(of_split).select(["search_id", "timestamp", "customer_id"])
+        marks = [name for name in (LAST_OF_SESSION, RANDOMISED) if name in searches.column_names]
+        known = searches.take(of_split).select(["search_id", "timestamp", "customer_id", *marks])
+        for name in marks:
+            known = known.set_column(known.column_names.index(name), name, known[name].cast(pa.bool_()))
         pq.write_table(known, folder / "searches.parquet")
         self.n_rows, self._written = int(offsets[-1]), 0
         self._files: dict[str, NpyWriter] = {}

@@ -17,6 +17,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.progress import progress
 from shelfrank.core.schema import PRICE, TASKS
 from shelfrank.core.values import CategorySpelling
+from shelfrank.data.prepared import LAST_OF_SESSION
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Advance, Engine, Kept
 from shelfrank.features.encoder import numbers
@@ -79,6 +80,7 @@ def read_log(
         steps = 2 + len(keys) + (config.sampling is not None) + (config.relevance is not None)
         with progress("Reading the log", total=n_rows * steps, unit="rows") as advance:
             indexed, searches = _index(log, engine, config, split)
+            searches = _with_session_ends(searches)
             advance(n_rows)
             entities = entity_tables(indexed, engine)
             texts = Texts(log, entities, config, scores)
@@ -102,6 +104,8 @@ def read_log(
             if config.sampling is not None:
                 kept, bins = _sample(rows, indexed, engine, plan, config.sampling)
                 advance(n_rows)
+            if split and config.split.by == "forward":
+                kept &= _column(rows, "split") >= 0
             if config.relevance is not None:
                 relevance = _relevance(rows, engine, plan, config, texts, queries, entities)
                 advance(n_rows)
@@ -146,6 +150,17 @@ def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -
         return searches.append_column("search_key", pa.array(sampling_keys(ids, config.sampling.seed, "search")))
 
     return index_and_collect(log, engine, also, complete)
+
+
+def _with_session_ends(searches: pa.Table) -> pa.Table:
+    """Marks the last search of each session, over the whole log; null where a search has no session."""
+    sessions = searches["session_idx"].to_numpy()
+    known = sessions >= 0
+    if not known.any():
+        return searches
+    last = np.zeros(len(sessions), dtype=bool)
+    last[len(sessions) - 1 - np.unique(sessions[::-1], return_index=True)[1]] = True
+    return searches.append_column(LAST_OF_SESSION, pa.array(last, mask=~known))
 
 
 def _rows(

@@ -13,7 +13,7 @@ import contextlib
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ import pyarrow.parquet as pq
 
 from shelfrank.config import PrepareConfig
 from shelfrank.core.artifact import is_current, publish
+from shelfrank.core.folds import clear_other_folds, fold_name, folds_in_progress, gather_folds
 from shelfrank.core.progress import measured
 from shelfrank.core.schema import AS_WRITTEN
-from shelfrank.data.prepared import KIND, save_columns
+from shelfrank.data.prepared import KIND, PreparedData, one_after_another, save_columns
 from shelfrank.features.encoder_fit import lost_defaults
 from shelfrank.features.page_features import computed_features, numerical_columns
 from shelfrank.features.plan import unread_texts
@@ -40,7 +41,7 @@ from shelfrank.prepare.sampling_info import sampling_info
 from shelfrank.prepare.voters import voter_sources
 from shelfrank.text.scores import SemanticScores
 
-PREPARE_VERSION = 7
+PREPARE_VERSION = 8
 """Part of every prepared folder's inputs: raise it when the same log and config give other arrays."""
 
 
@@ -49,7 +50,7 @@ def prepare(log_path: Path, out: Path, config: PrepareConfig) -> bool:
 
     Args:
         log_path: A finished search log.
-        out: Where the prepared data goes.
+        out: Where the prepared data goes; a forward split puts each fold into a folder of it.
         config: How to split and sample, which features and labels to make, which engine to use.
 
     Returns:
@@ -59,24 +60,73 @@ def prepare(log_path: Path, out: Path, config: PrepareConfig) -> bool:
         UserError: Where the log is unusable or a setting names something that the log has not.
     """
     log = SearchLog.open(log_path)
-    # Which engine, and within which limits, changes how fast the result comes, never what it is.
-    settings = config.model_dump(mode="json", exclude={"engine", "semantic_scores"})
     scores = _semantic_scores(log, config)
-    inputs = {
-        "log": log.manifest.fingerprint,
-        "config": settings,
-        "semantic_scores": scores.fingerprint if scores else None,
-        "voters": voter_sources(config.relevance.voters) if config.relevance else {},
-        "version": PREPARE_VERSION,
-    }
+    inputs = _inputs(log, config, scores)
     if is_current(out, KIND, inputs):
         return False
+    if config.split.is_several:
+        _prepare_folds(log_path, out, config, inputs)
+        return True
     log.verify()
     with publish(out, KIND, inputs) as draft, measured() as cost, _scratch(out) as scratch:
         log_pass = read_log(log, config, scratch, scores)
         info = _write(draft.path, log, log_pass, config)
         draft.info.update(info, log=str(log_path), log_name=log.schema.name, cost=cost.stop().as_dict())
     return True
+
+
+def _inputs(log: SearchLog, config: PrepareConfig, scores: SemanticScores | None) -> dict[str, Any]:
+    # Which engine, and within which limits, changes how fast the result comes, never what it is.
+    settings = config.model_dump(mode="json", exclude={"engine", "semantic_scores"})
+    return {
+        "log": log.manifest.fingerprint,
+        "config": {**settings, "split": config.split.plain()},
+        "semantic_scores": scores.fingerprint if scores else None,
+        "voters": voter_sources(config.relevance.voters) if config.relevance else {},
+        "version": PREPARE_VERSION,
+    }
+
+
+def _prepare_folds(log_path: Path, out: Path, config: PrepareConfig, inputs: dict[str, Any]) -> None:
+    """Prepares every fold by itself, so that nothing of one is fitted on searches that only a later one trains on."""
+    names = [fold_name(number) for number in range(1, config.split.folds + 1)]
+    finished = folds_in_progress(out, inputs)
+    with publish(out, KIND, inputs) as draft:
+        clear_other_folds(finished)
+        for number, name in enumerate(names, start=1):
+            prepare(log_path, finished / name, config.model_copy(update={"split": config.split.only_fold(number)}))
+        gather_folds(finished, names, draft.path)
+        draft.info.update(_info_of_folds([PreparedData.open(finished / name) for name in names]), folds=names)
+    shutil.rmtree(finished.parent, ignore_errors=True)
+
+
+def _info_of_folds(folds: Sequence[PreparedData]) -> dict[str, Any]:
+    """The facts of the last fold, with the test split of all folds and what they took together."""
+    infos = [fold.manifest.info for fold in folds]
+    tests = [info["splits"]["test"] for info in infos]
+    rows = one_after_another([fold.split("test") for fold in folds])
+    test = {
+        **{name: sum(each[name] for each in tests) for name in ("searches", "impressions")},
+        **{
+            name: len(np.unique(idx[idx >= 0]))
+            for name, idx in (
+                ("queries", rows.query_idx),
+                ("products", rows.product_idx),
+                ("customers", rows.customer_idx),
+            )
+        },
+        **{
+            name: {task: sum(each[name][task] for each in tests) for task in rows.tasks}
+            for name in ("positives", "labelled")
+        },
+        "first": tests[0]["first"],
+        "last": tests[-1]["last"],
+    }
+    cost = {
+        "wall_s": round(sum(info["cost"]["wall_s"] for info in infos), 2),
+        "peak_rss_mb": max(info["cost"]["peak_rss_mb"] for info in infos),
+    }
+    return {**infos[-1], "splits": {**infos[-1]["splits"], "test": test}, "cost": cost}
 
 
 def raw_features(log_path: Path, config: PrepareConfig, split: bool = False) -> pa.Table:
@@ -112,7 +162,9 @@ def _semantic_scores(log: SearchLog, config: PrepareConfig) -> SemanticScores | 
     if config.semantic_scores is None:
         return None
     scores = SemanticScores.open(Path(config.semantic_scores))
-    scores.check(log.manifest.fingerprint, config.split.model_dump(mode="json"))
+    # The training searches of the first fold are those of every fold.
+    split = config.split.only_fold(1) if config.split.by == "forward" else config.split
+    scores.check(log.manifest.fingerprint, split.plain())
     return scores
 
 
@@ -148,7 +200,10 @@ def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) 
     if log_pass.bins is not None and config.sampling is not None:
         pq.write_table(log_pass.bins, out / "sampling_bins.parquet")
         info["sampling"] = sampling_info(log_pass.bins, config.sampling)
-        info["left_out"]["training searches of which sampling kept no row"] = int((sizes == 0).sum())
+        lost = (sizes == 0) & (reader.splits == 0)
+        info["left_out"]["training searches of which sampling kept no row"] = int(lost.sum())
+    if config.split.by == "forward":
+        info["left_out"]["searches after the test window"] = int((reader.splits < 0).sum())
     if log_pass.relevance and config.relevance:
         labels, pairs = log_pass.relevance
         labels.save(out / PAIRS_FILE, pairs, config.relevance)

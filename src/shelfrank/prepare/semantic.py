@@ -45,7 +45,7 @@ def train_semantic(log_path: Path, out: Path, config: SemanticTrainConfig) -> bo
     log = SearchLog.open(log_path)
     refuse_foreign(out, MODEL_KIND)
     settings = config.model_dump(mode="json", exclude={"threads", "checkpoint_every_s", "model"})
-    settings["split"] = config.search_split().model_dump(mode="json")
+    settings["split"] = config.search_split().plain()
     start = model_fingerprint(find_model(config.model))
     inputs = {"log": log.manifest.fingerprint, "model": start, "config": settings}
     checkpoints = _beside(out, "checkpoint")
@@ -179,7 +179,7 @@ def _training_pairs(log: SearchLog, config: SemanticTrainConfig) -> tuple[Pairs,
     without_query = sum(not row["query"].strip() for row in rows)
     left_out = Counter({"without a query": without_query, "without text": len(rows) - len(usable) - without_query})
     facts = {
-        "split": split.model_dump(mode="json"),
+        "split": split.plain(),
         "training_searches": len(train_ids),
         "pairs": len(pairs),
         "choices": int(pairs.counts.sum()),

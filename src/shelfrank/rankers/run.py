@@ -3,15 +3,16 @@
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from shelfrank.config import ExperimentConfig, merge, resolve
-from shelfrank.core.artifact import Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
+from shelfrank.core.artifact import MANIFEST, Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.core.errors import UserError
+from shelfrank.core.folds import FOLDS, clear_other_folds, folds_in_progress, gather_folds, refuse_folds
 from shelfrank.core.processes import processes
 from shelfrank.core.progress import measured
 from shelfrank.data.prepared import PreparedData, Split
@@ -30,30 +31,47 @@ RUN_VERSION = 5
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run on disk.
+    """A finished run on disk, or the same ranker trained on every fold of its data.
 
     Attributes:
         path: Its folder.
         manifest: Its manifest.
         name: The ranker's name in `RANKERS`.
         config: The resolved config.
+        folds: The runs of the folds, from the earliest; none where the data has no folds.
     """
 
     path: Path
     manifest: Manifest
     name: str
     config: ExperimentConfig
+    folds: tuple["Run", ...] = ()
+
+    @classmethod
+    def open_folds(cls, path: Path) -> "Run":
+        """Opens a finished run, which may hold folds; a missing, half-written or damaged one is a `UserError`."""
+        manifest = read_manifest(path, KIND)
+        if FOLDS not in manifest.info:
+            return cls.open(path)
+        folds = tuple(cls.open(path / name) for name in manifest.info[FOLDS])
+        return replace(folds[-1], path=path, manifest=manifest, folds=folds)
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """Opens a finished run; a missing, half-written or damaged one is a `UserError`."""
+        """Opens a finished run; a missing, half-written or damaged one, or one of folds, is a `UserError`."""
         manifest = read_manifest(path, KIND)
+        refuse_folds(path, manifest)
         # Small beside its data, so every byte is checked: a damaged model may load and score.
         verify_files(path, manifest)
         # The file holds the settings that the ranker reads; the manifest has the rest, which fingerprints depend on.
         config = resolve(ExperimentConfig, path / "config.yaml", base=manifest.inputs["config"])
         name = str(manifest.inputs["ranker"])
         return cls(path, manifest, RENAMED.get(name, name), config)
+
+    @property
+    def parts(self) -> tuple["Run", ...]:
+        """The runs of the folds or, without any, the run itself."""
+        return self.folds or (self,)
 
     @property
     def label(self) -> str:
@@ -63,7 +81,7 @@ class Run:
 
     def prepared(self) -> PreparedData:
         """The data it was trained on; a `UserError` where that has changed since."""
-        prepared = PreparedData.open(Path(self.manifest.info["prepared"]))
+        prepared = PreparedData.open_folds(Path(self.manifest.info["prepared"]))
         if prepared.manifest.fingerprint != self.manifest.inputs["prepared"]:
             raise UserError(
                 f"{prepared.path} must hold the data that {self.path} was trained on, but it has changed; train again"
@@ -89,16 +107,16 @@ def train(
     resume: bool = False,
     ignore_foreign: bool = False,
 ) -> bool:
-    """Trains one ranker.
+    """Trains one ranker; on data of folds, once on each.
 
     A checkpoint stays beside `out` until the run is finished, so that a killed training can be resumed. Processes that
     share a training all call this; the first one writes.
 
     Args:
-        prepared_path: A finished folder of prepared data.
+        prepared_path: A finished folder of prepared data, or of its folds.
         name: A name in `RANKERS`.
         config: The resolved config.
-        out: The run's folder.
+        out: The run's folder; data of folds gives a run in it for each.
         resume: Resume from the last complete checkpoint of the same data and config, if there is one.
         ignore_foreign: Start afresh where the checkpoint is of other data or another config, and replace a run of
             another ranker or other data, instead of refusing.
@@ -111,7 +129,7 @@ def train(
             a run of another ranker or other data.
     """
     spec = ranker_spec(name)
-    prepared = PreparedData.open(prepared_path)
+    prepared = PreparedData.open_folds(prepared_path)
     inputs = _inputs(prepared, name, config)
     group = processes()
     group.agree(fingerprint(inputs), "data and config")
@@ -119,6 +137,9 @@ def train(
         return False
     if not ignore_foreign:
         _refuse_other_run(out, name, prepared)
+    if prepared.folds:
+        _train_folds(prepared, name, config, out, resume, inputs)
+        return True
     checkpoint_folder = out.with_name(f".{out.name}.checkpoint")
     if group.leads:
         # Hours of training on damaged arrays cost more than reading every byte once.
@@ -156,6 +177,30 @@ def train(
     return True
 
 
+def _train_folds(
+    prepared: PreparedData, name: str, config: ExperimentConfig, out: Path, resume: bool, inputs: dict[str, Any]
+) -> None:
+    group, finished = processes(), folds_in_progress(out, inputs)
+    names = [fold.path.name for fold in prepared.folds]
+    with publish_once(out, KIND, inputs) as draft:
+        if draft is not None:
+            clear_other_folds(finished)
+        group.wait()
+        for fold in prepared.folds:
+            train(fold.path, name, config, finished / fold.path.name, resume)
+        if draft is not None:
+            gather_folds(finished, names, draft.path)
+            infos = [read_manifest(finished / each, KIND).info for each in names]
+            cost = {
+                "wall_s": round(sum(info["cost"]["wall_s"] for info in infos), 2),
+                "peak_rss_mb": max(info["cost"]["peak_rss_mb"] for info in infos),
+            }
+            draft.info.update(infos[-1], prepared=str(prepared.path), cost=cost, folds=names)
+    if group.leads:
+        shutil.rmtree(finished.parent, ignore_errors=True)
+    group.wait()
+
+
 def _refuse_other_run(out: Path, name: str, prepared: PreparedData) -> None:
     """Raises a `UserError` where `out` is a finished run of another ranker or of data elsewhere.
 
@@ -182,7 +227,7 @@ def _refuse_other_run(out: Path, name: str, prepared: PreparedData) -> None:
 
 def is_trained(prepared_path: Path, name: str, config: ExperimentConfig, out: Path) -> bool:
     """Whether `out` already holds the run that `train` would make of the same arguments."""
-    return is_current(out, KIND, _inputs(PreparedData.open(prepared_path), name, config))
+    return is_current(out, KIND, _inputs(PreparedData.open_folds(prepared_path), name, config))
 
 
 def _inputs(prepared: PreparedData, name: str, config: ExperimentConfig) -> dict[str, Any]:
@@ -248,6 +293,8 @@ def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
         for column in (*prepared.numerical_columns, *prepared.categorical_columns)
         if column.side not in config.exclude_sides and column.name not in config.exclude_features
     ]
+    # Folds have the same texts, and a folder of folds holds only what its step wrote.
+    data = prepared.path.parent if (prepared.path.parent / MANIFEST).is_file() else prepared.path
     return Problem(
         config=config,
         tasks=prepared.tasks,
@@ -256,7 +303,7 @@ def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
         n_numerical=sum(column.size == 0 for column in left),
         category_sizes=tuple(column.size for column in left if column.size),
         relevance_classes=prepared.relevance_classes if config.relevance_weight > 0 else 0,
-        texts=TextTables(prepared, prepared.path.parent / f".{prepared.path.name}.text_states"),
+        texts=TextTables(prepared, data.parent / f".{data.name}.text_states"),
     )
 
 

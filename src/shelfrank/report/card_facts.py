@@ -248,11 +248,12 @@ def gather(run: Run, evaluation: Evaluation) -> Facts:
     if evaluation.manifest.inputs["run"] != run.manifest.fingerprint:
         raise UserError(f"{evaluation.path} must be an evaluation of {run.path}, but it is of another run")
     known = read_comparison(compare_with_shown_order(run, evaluation))
-    prepared = run.prepared()
     split_name = str(evaluation.manifest.inputs["split"])
+    config = EvaluateConfig.model_validate(evaluation.manifest.inputs["config"])
+    prepared = run.prepared()
+    prepared = prepared if config.only is None else prepared.only(split_name, config.only)
     split = prepared.split(split_name)
     cold = cold_rows(split, prepared.split("train"))
-    config = EvaluateConfig.model_validate(evaluation.manifest.inputs["config"])
     scored = [task for task, figure in evaluation.report["auc"].items() if figure is not None]
     auc_of_products = {
         name: auc_of_rows(rows, evaluation.scored.tasks, split, config, scored)

@@ -149,9 +149,12 @@ class Data(Part):
 
 
 class EvaluatedCounts(Part):
-    """Searches of the evaluated split."""
+    """Searches that were evaluated: of how many of the split, by which mark, and how many of each fold."""
 
     searches: int | None = None
+    of: int | None = None
+    only: str | None = None
+    folds: list[int] = []
     of_one_product: int | None = None
     with_positive: Counts = {}
     missing_label: Counts = {}

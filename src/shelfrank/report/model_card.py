@@ -27,7 +27,7 @@ from shelfrank.report.estimates import Estimate
 from shelfrank.report.formats import between, brief, count, listed, number, signed, task_name, task_title
 from shelfrank.report.page import render_page
 from shelfrank.report.sections.calibration import summary
-from shelfrank.report.sections.data import SPLIT_TITLES
+from shelfrank.report.sections.data import SPLIT_TITLES, evaluated_on
 from shelfrank.report.sections.learning import curve_caption, grows_trees, loss_chart
 from shelfrank.report.sections.provenance import DEFINITIONS
 from shelfrank.report.sections.rankers import MARKS
@@ -108,6 +108,7 @@ def card_markdown(facts: Facts, license_name: str = LICENSE) -> str:
         metadata=Markup(_metadata(facts, license_name)),
         versions=", ".join(f"{name} {version}" for name, version in versions.items()),
         definitions=DEFINITIONS,
+        evaluated=evaluated_on(facts.known.counts),
         segmentations=SEGMENTATIONS,
         min_searches=MIN_SEARCHES,
         few_searches=FEW_SEARCHES,

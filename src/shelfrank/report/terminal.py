@@ -9,9 +9,10 @@ from rich.text import Text
 
 from shelfrank.evaluate.truth import EXPECTED_FIGURES
 from shelfrank.metrics.interval import MIN_SEARCHES
-from shelfrank.report.comparison import Comparison, Ranker, read_comparison
+from shelfrank.report.comparison import Comparison, EvaluatedCounts, Ranker, figure_of, read_comparison
 from shelfrank.report.estimates import Estimate, Measure
-from shelfrank.report.formats import brief, number, task_title
+from shelfrank.report.formats import brief, number, plural, task_title
+from shelfrank.report.sections.data import evaluated_on
 from shelfrank.report.sections.result import judge, lead
 
 PERSONALIZATION_DEGREE = (
@@ -137,7 +138,60 @@ def conclusion_lines(comparison: Mapping[str, Any]) -> list[str]:
     }
     if any(ranker.pd.get("10") for ranker in known.rankers):
         figures["PD@10"] = PERSONALIZATION_DEGREE
-    return [*([conclusion] if conclusion else []), *(f"{label}: {text}." for label, text in figures.items())]
+    evaluated = evaluated_on(known.counts)
+    return [
+        *([conclusion] if conclusion else []),
+        *([f"Evaluated on {evaluated}."] if evaluated else []),
+        *_randomised_line(known),
+        *(f"{label}: {text}." for label, text in figures.items()),
+    ]
+
+
+def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
+    """Which searches an evaluation is on, and MRR at the largest cutoff with that of each test window.
+
+    Args:
+        report: An evaluation's `report.json`.
+
+    Returns:
+        Lines of text; none where all searches of a single split were evaluated.
+    """
+    evaluated = evaluated_on(EvaluatedCounts.model_validate(report["evaluated"]))
+    folds: Mapping[str, Any] = report.get("folds", {})
+    k = max(report["mrr"], key=int)
+    by_task = {
+        task: ", ".join(f"{name} {_estimate(fold['mrr'][k][task])}" for name, fold in folds.items())
+        for task in report["mrr"][k]
+    }
+    return [
+        *([f"evaluated on {evaluated}"] if evaluated else []),
+        *(
+            f"MRR@{k} {task_title(task).lower()}: {_estimate(report['mrr'][k][task])}; {each}"
+            for task, each in by_task.items()
+            if each
+        ),
+    ]
+
+
+def _estimate(figure: Mapping[str, Any]) -> str:
+    estimate = Estimate.model_validate(figure)
+    return f"{number(estimate.value)}{spread(estimate)}"
+
+
+def _randomised_line(known: Comparison) -> list[str]:
+    """The figures on randomised pages alone, in a line; none where the log marks no page."""
+    segment = known.segments.get("randomised", {}).get("randomised")
+    if segment is None or not segment.searches:
+        return []
+    measure = Measure("mrr", max(known.ks, default=10))
+    figures = [
+        f"{ranker.title} {number(figure.value)}{spread(figure)} ({task_title(task).lower()})"
+        for task in known.tasks
+        for ranker in known.rankers
+        if (figure := figure_of(segment.rankers, ranker, measure, task)) is not None
+    ]
+    pages = plural(segment.searches, "search", "searches")
+    return [f"{measure.label} on randomised pages alone, {pages}: {', '.join(figures)}. The table is on all pages."]
 
 
 def _figure(comparison: Comparison, ranker: Ranker, measure: Measure, task: str, is_folded: bool) -> Text:

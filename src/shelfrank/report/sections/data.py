@@ -1,7 +1,7 @@
 """The data: the paper's Table 1 for each split, positives by task, and what was left out."""
 
 from shelfrank.report.blocks import Block, Cell, Columns, Details, Listing, Missing, Row, Section, Table, Text
-from shelfrank.report.comparison import Comparison, Data, SplitSize, Understanding
+from shelfrank.report.comparison import Comparison, Data, EvaluatedCounts, SplitSize, Understanding
 from shelfrank.report.formats import UNKNOWN, count, day, listed, percent, plural, task_title
 
 SPLIT_TITLES = {"train": "Training", "valid": "Validation", "test": "Test"}
@@ -159,6 +159,22 @@ def _understanding(read: Understanding) -> Block:
     return Details("How queries were read", blocks)
 
 
+ONLY = {"last_of_session": "the last of each session", "randomised": "those whose page was shown in random order"}
+"""By the mark of `evaluate.only`, which searches these are."""
+
+
+def evaluated_on(counts: EvaluatedCounts) -> str:
+    """Which searches the figures are on, in words; empty where they are all of one split."""
+    words = ""
+    if counts.only is not None:
+        words = f"{count(counts.searches)} of {plural(counts.of or 0, 'search', 'searches')}"
+        words += f" ({ONLY.get(counts.only, counts.only)})"
+    if counts.folds:
+        words = words or plural(counts.searches or 0, "search", "searches")
+        words += f" in {len(counts.folds)} test windows"
+    return words
+
+
 def data_line(comparison: Comparison) -> str:
     """What data the comparison rests on, in one sentence; empty where nothing of it is known."""
     train, test = (comparison.data.splits.get(name) for name in ("train", "test"))
@@ -166,7 +182,8 @@ def data_line(comparison: Comparison) -> str:
     parts = []
     if searches is not None:
         customers = f" of {count(test.customers)} customers" if test and test.customers is not None else ""
-        parts.append(f"evaluated on {plural(searches, 'search', 'searches')}{customers}")
+        evaluated = evaluated_on(comparison.counts) or plural(searches, "search", "searches") + customers
+        parts.append(f"evaluated on {evaluated}")
     if train and train.impressions is not None:
         parts.append(f"trained on {plural(train.impressions, 'impression', 'impressions')}")
     if not parts:

@@ -26,14 +26,31 @@ class Words:
         title: Its name.
         meanings: By segment, what it is.
         legend: What else to know.
+        each: What any other segment is.
     """
 
     title: str
     meanings: Mapping[str, str] = field(default_factory=dict)
     legend: str = ""
+    each: str = UNKNOWN
 
+
+RANDOMISED_PAGES = (
+    "On randomised pages no product owes its position to a ranker, so imitating the order that was shown gains nothing."
+)
 
 SEGMENTATIONS: Mapping[str, Words] = {
+    "randomised": Words(
+        "Shown order",
+        {
+            "randomised": "The log marks the page as shown in random order.",
+            "ranked": "The log marks the page as ranked.",
+        },
+        RANDOMISED_PAGES,
+    ),
+    "fold": Words(
+        "Test window", each="A test window, ranked by the ranker that was trained on the searches before it."
+    ),
     "query_frequency": Words(
         "Query frequency",
         {
@@ -107,7 +124,7 @@ def _sizes(comparison: Comparison, words: Words, segments: Mapping[str, Segment]
         Row(
             name.capitalize(),
             [
-                Cell(words.meanings.get(name, UNKNOWN), numeric=False),
+                Cell(words.meanings.get(name, words.each), numeric=False),
                 Cell(count(segment.searches)),
                 Cell(percent(segment.searches / total if segment.searches is not None and total else None)),
                 *(Cell(count(segment.with_positive.get(task))) for task in comparison.tasks),
