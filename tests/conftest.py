@@ -95,3 +95,29 @@ def small_evaluations(small_runs: dict[str, Path], shared_folder: SharedFolder) 
 
     folder = shared_folder("evaluations", make)
     return {name: folder / name for name in small_runs}
+
+
+@pytest.fixture(scope="session")
+def small_folds(shared_folder: SharedFolder) -> Path:
+    """A folder with a small log, some of its pages randomised, and its three forward folds, which tests only read.
+
+    `log`, `prepared`, and below `runs` the rankers `shown_order` and `lambdamart`, trained on each fold.
+    """
+    from shelfrank.config import PrepareConfig, SplitConfig
+    from shelfrank.prepare.pipeline import prepare
+    from shelfrank.rankers.run import train
+    from tiny import tiny
+
+    def make(folder: Path) -> None:
+        tables = small_tables(160, seed=3)
+        for row in tables["impressions"]:
+            # The first search of ten has no mark.
+            number = int(row["search_id"].removeprefix("s"))
+            row["randomised"] = None if number % 10 == 0 else int(number % 3 == 0)
+        write_small_log(folder / "log", tables)
+        split = SplitConfig(by="forward", train=0.4, valid=0.1, folds=3)
+        prepare(folder / "log", folder / "prepared", PrepareConfig(split=split))
+        for name in ("shown_order", "lambdamart"):
+            train(folder / "prepared", name, tiny(name), folder / "runs" / name)
+
+    return shared_folder("folds", make)

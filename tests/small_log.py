@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from shelfrank.core.schema import Schema
+from shelfrank.core.schema import RANDOMISED, Schema
 from shelfrank.logs.writer import write_search_log
 
 START = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
@@ -104,6 +104,8 @@ def write_small_log(out: Path, tables: dict[str, list[dict[str, Any]]], schema: 
         for name, rows in tables.items():
             if rows:
                 types = IMPRESSION_TYPES if name == "impressions" and "device" in rows[0] else None
+                if types is not None and RANDOMISED in rows[0]:
+                    types = types.append(pa.field(RANDOMISED, pa.int8()))
                 writer.write(name, pa.Table.from_pylist(rows, schema=types))
     return out
 

@@ -402,6 +402,15 @@ def test_cells_are_converted(name: str, tmp_path: Path) -> None:
     assert [row[target] for row in table(tmp_path / "log", "impressions")] == expected
 
 
+@pytest.mark.parametrize("cells", [["true", "true", "0", "0"], [True, True, False, False], [1, 1, 0, 0]])
+def test_a_mark_of_randomised_pages_is_read_like_a_label(cells: list[Any], tmp_path: Path) -> None:
+    write_wide(tmp_path, shuffled=cells)
+    columns = {"impressions": COLUMNS | {"shuffled": "randomised"}}
+    import_custom(write_mapping(tmp_path, columns=columns), tmp_path / "log")
+    assert [row["randomised"] for row in table(tmp_path / "log", "impressions")] == [1, 1, 0, 0]
+    assert "randomised" not in (tmp_path / "log" / "schema.yaml").read_text()
+
+
 @pytest.mark.parametrize("default", [2, True, "2"])
 def test_a_default_is_declared_as_it_is_written(default: object, tmp_path: Path) -> None:
     write_wide(tmp_path, kind=list("wxyz"))
@@ -588,6 +597,15 @@ BAD_MAPPINGS: dict[str, tuple[dict[str, Any], str]] = {
     "label as a feature": (
         {"columns": {"impressions": COLUMNS | {"junk": {"name": "purchase", "side": "product", "kind": "text"}}}},
         "mapping.yaml: features.2: 'purchase' is a label and can never be declared as a feature",
+    ),
+    "mark as a feature": (
+        {
+            "columns": {
+                "impressions": COLUMNS
+                | {"junk": ["randomised", {"name": "x", "side": "context", "kind": "categorical"}]}
+            }
+        },
+        "a column with the role 'randomised' must not be a feature as well, since a customer does not see it, but 'junk'",
     ),
     "feature twice": (
         {"columns": {"impressions": COLUMNS | {"junk": {"name": "cost", "side": "product", "kind": "text"}}}},

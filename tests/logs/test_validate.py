@@ -260,6 +260,17 @@ CASES: dict[str, tuple[Callable[[Log], Any], Violation]] = {
             "impressions", "click", "must be 0, 1 or null", 1, "row", "search_id=s1 product_id=b click=2"
         ),
     ),
+    "mark 2": (
+        set_search("s3", randomised=2),
+        error(
+            "impressions", "randomised", "must be 0, 1 or null", 2, "row",
+            *(f"search_id=s3 product_id={p} randomised=2" for p in "ad"),
+        ),
+    ),
+    "mark of one row of a search": (
+        set_cell("impressions", 0, randomised=1),
+        error("impressions", "randomised", ONE_IN_SEARCH, 1, "search", "search_id=s1"),
+    ),
     "label known in part of a search": (
         set_cell("impressions", 0, purchase=None),
         error(

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from shelfrank.core.artifact import Manifest, fingerprint
+from shelfrank.core.artifact import MANIFEST, Draft, Manifest, fingerprint, read_manifest
 from shelfrank.core.errors import UserError
 
 FOLDS = "folds"
@@ -35,10 +35,12 @@ def clear_other_folds(folder: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def gather_folds(folder: Path, names: Iterable[str], draft: Path) -> None:
+def gather_folds(folder: Path, names: Iterable[str], kind: str, draft: Draft) -> None:
     """Puts finished folds into the draft of the folder that holds them all."""
     for name in names:
-        shutil.copytree(folder / name, draft / name, copy_function=_link)
+        shutil.copytree(folder / name, draft.path / name, copy_function=_link)
+        # A manifest says what its step cost, which is another figure each time.
+        draft.stand_ins[f"{name}/{MANIFEST}"] = read_manifest(folder / name, kind).fingerprint.encode()
 
 
 def refuse_folds(path: Path, manifest: Manifest) -> None:

@@ -302,7 +302,10 @@ class PreparedData:
         folds = tuple(replace(fold, marked=(name, mark)) for fold in self.folds)
         found = replace(self, folds=folds, marked=(name, mark))
         if not found.searches(name).num_rows:
-            raise UserError(f"the {name} split of {self.path} must have searches that are {mark}, but it has none")
+            raise UserError(
+                f"the {name} split of {self.path} must have searches marked {mark}, but it has none; remove "
+                "evaluate.only"
+            )
         return found
 
     def unmarked(self) -> "PreparedData":

@@ -80,7 +80,7 @@ def _inputs(log: SearchLog, config: PrepareConfig, scores: SemanticScores | None
     settings = config.model_dump(mode="json", exclude={"engine", "semantic_scores"})
     return {
         "log": log.manifest.fingerprint,
-        "config": {**settings, "split": config.split.plain()},
+        "config": settings,
         "semantic_scores": scores.fingerprint if scores else None,
         "voters": voter_sources(config.relevance.voters) if config.relevance else {},
         "version": PREPARE_VERSION,
@@ -95,7 +95,7 @@ def _prepare_folds(log_path: Path, out: Path, config: PrepareConfig, inputs: dic
         clear_other_folds(finished)
         for number, name in enumerate(names, start=1):
             prepare(log_path, finished / name, config.model_copy(update={"split": config.split.only_fold(number)}))
-        gather_folds(finished, names, draft.path)
+        gather_folds(finished, names, KIND, draft)
         draft.info.update(_info_of_folds([PreparedData.open(finished / name) for name in names]), folds=names)
     shutil.rmtree(finished.parent, ignore_errors=True)
 

@@ -189,7 +189,7 @@ def _train_folds(
         for fold in prepared.folds:
             train(fold.path, name, config, finished / fold.path.name, resume)
         if draft is not None:
-            gather_folds(finished, names, draft.path)
+            gather_folds(finished, names, KIND, draft)
             infos = [read_manifest(finished / each, KIND).info for each in names]
             cost = {
                 "wall_s": round(sum(info["cost"]["wall_s"] for info in infos), 2),

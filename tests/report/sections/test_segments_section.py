@@ -106,7 +106,9 @@ def test_every_segmentation_has_a_panel_in_a_fixed_order(full: dict[str, Any]) -
     }
     (tabs,) = _section(full).blocks
     assert isinstance(tabs, Tabs)
-    assert [label for label, _ in tabs.items] == ["Query frequency", "Customer", "Product", "Query type"]
+    assert [label for label, _ in tabs.items] == [
+        *("Shown order", "Test window", "Query frequency", "Customer", "Product", "Query type"),
+    ]
     for words in SEGMENTATIONS.values():
         sizes, quality = _tables(_section(full), words.title)
         names = [name.capitalize() for name in words.meanings][: len(kinds)]
