@@ -398,3 +398,28 @@ def test_a_disk_without_room_is_told_and_leaves_nothing(
     assert told.code == 2
     assert os.strerror(errno.EFBIG) in told.sentence
     assert_not_accepted(tmp_path / "out")
+
+
+def test_forward_folds_go_through_the_same_commands(
+    shelfrank: Callable[..., Told], small_folds: Path, tmp_path: Path
+) -> None:
+    split = ("--set", "split.by=forward", "--set", "split.train=0.6", "--set", "split.folds=2")
+    told = shelfrank("prepare", small_folds / "log", "--out", tmp_path / "prepared", *split)
+    assert "folds: 2; test below is that of all, train and valid are the last fold's" in told.words
+    told = shelfrank("train", tmp_path / "prepared", "--ranker", "popularity", "--out", tmp_path / "run")
+    assert told.code == 0
+    told = shelfrank("evaluate", tmp_path / "run", "--out", tmp_path / "all", *RESAMPLES)
+    assert "evaluated on 48 searches in 2 test windows" in told.words
+    assert "; fold-1 0." in told.words
+    last = shelfrank(
+        "evaluate", tmp_path / "run", "--out", tmp_path / "last", *RESAMPLES, "--set", "only=last_of_session"
+    )
+    assert "of 48 searches (the last of each session) in 2 test windows" in last.words
+    for step in (
+        ("export", tmp_path / "run"),
+        ("card", tmp_path / "run", tmp_path / "all"),
+        ("tune", tmp_path / "prepared", "--ranker", "mmoe"),
+    ):
+        told = shelfrank(*step, "--out", tmp_path / "out")
+        assert told.code == 2
+        assert "this step must be given one fold, but" in " ".join(told.sentence.split())

@@ -1,4 +1,4 @@
-"""Folders of folds: gathered without a copy, with a fingerprint of their content, and what an interrupted step leaves."""
+"""Folders of folds: gathered without a copy, fingerprinted by content, and what an interrupted step leaves."""
 
 from pathlib import Path
 

@@ -605,7 +605,7 @@ BAD_MAPPINGS: dict[str, tuple[dict[str, Any], str]] = {
                 | {"junk": ["randomised", {"name": "x", "side": "context", "kind": "categorical"}]}
             }
         },
-        "a column with the role 'randomised' must not be a feature as well, since a customer does not see it, but 'junk'",
+        "a column with the role 'randomised' must not be a feature as well, since a customer does not see it, but ",
     ),
     "feature twice": (
         {"columns": {"impressions": COLUMNS | {"junk": {"name": "cost", "side": "product", "kind": "text"}}}},

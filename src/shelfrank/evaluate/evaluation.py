@@ -195,7 +195,7 @@ def _score(run: Run, prepared: PreparedData, split_name: str, config: EvaluateCo
     chosen = sample_searches(int(ends[-1]), config)
     tasks: list[np.ndarray] = []
     personal: list[_Personal] = []
-    seconds = 0.0
+    seconds, ranker = 0.0, None
     for part, data, split, first in zip(run.parts, prepared.parts, splits, ends[:-1].tolist(), strict=True):
         ranker, rows = part.ranker(data), part.select(split)
         started = time.monotonic()
@@ -207,6 +207,7 @@ def _score(run: Run, prepared: PreparedData, split_name: str, config: EvaluateCo
             scores = score_together(ranker.score, subset)
             neutral = score_together(ranker.score, subset.neutral(config.neutral))
             personal.append(_Personal(own + first, subset, scores, neutral))
+    assert ranker is not None, "a run has at least one part"
     return _Scores(np.concatenate(tasks), _together(personal), ranker, seconds)
 
 
