@@ -111,9 +111,9 @@ def small_folds(shared_folder: SharedFolder) -> Path:
     def make(folder: Path) -> None:
         tables = small_tables(160, seed=3)
         for row in tables["impressions"]:
-            # The first search of ten has no mark.
+            # The first search of ten has no mark, and no page of the first test window is randomised.
             number = int(row["search_id"].removeprefix("s"))
-            row["randomised"] = None if number % 10 == 0 else int(number % 3 == 0)
+            row["randomised"] = None if number % 10 == 0 else int(number % 3 == 0 and number >= 110)
         write_small_log(folder / "log", tables)
         split = SplitConfig(by="forward", train=0.4, valid=0.1, folds=3)
         prepare(folder / "log", folder / "prepared", PrepareConfig(split=split))

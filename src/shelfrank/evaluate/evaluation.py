@@ -198,6 +198,10 @@ def _score(run: Run, prepared: PreparedData, split_name: str, config: EvaluateCo
     seconds, ranker = 0.0, None
     for part, data, split, first in zip(run.parts, prepared.parts, splits, ends[:-1].tolist(), strict=True):
         ranker, rows = part.ranker(data), part.select(split)
+        if not rows.n_rows:
+            # Of a fold, no search may have the mark that is asked for.
+            tasks.append(np.zeros((0, len(rows.tasks)), np.float32))
+            continue
         started = time.monotonic()
         tasks.append(score_together(ranker.score, rows))
         seconds += time.monotonic() - started

@@ -36,7 +36,8 @@ class Words:
 
 
 RANDOMISED_PAGES = (
-    "On randomised pages no product owes its position to a ranker, so imitating the order that was shown gains nothing."
+    "The position on a randomised page is due to chance, so a ranker that imitates the shop's usual order gains "
+    "nothing there; one that reads the shown position does, since customers still look at the top first."
 )
 
 SEGMENTATIONS: Mapping[str, Words] = {
