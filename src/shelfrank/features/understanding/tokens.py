@@ -25,6 +25,10 @@ _UNITS = {
     "ml": ("ml", "milliliter", "milliliters"),
     "l": ("l", "liter", "liters", "litre", "litres"),
     "gal": ("gal", "gallon", "gallons"),
+    "qt": ("qt", "quart", "quarts"),
+    "cuft": ("cu. ft", "cu ft", "cubic feet", "cubic foot"),
+    "sqft": ("sq. ft", "sq ft", "square feet", "square foot"),
+    "btu": ("btu", "btus"),
     "v": ("v", "volt", "volts"),
     "w": ("w", "watt", "watts"),
     "amp": ("amp", "amps", "ampere"),
@@ -53,6 +57,9 @@ _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{1,2}(?!\d))")
 
 def _alternatives(names: Iterable[str]) -> str:
     return "|".join(sorted(names, key=len, reverse=True))
+
+
+_MEASURE = re.compile(rf"\d[\d./-]*(?P<unit>{_alternatives(_UNITS)})")
 
 
 _TOKEN = re.compile(
@@ -99,6 +106,17 @@ def tokens(text: str, limit: int) -> list[str]:
 def has_digit(token: str) -> bool:
     """Whether a token has a digit: such a one is never respelled."""
     return any(character.isdigit() for character in token)
+
+
+def unit_of(token: str) -> str | None:
+    """The unit of a number with one; None for any other token.
+
+    Example:
+        >>> unit_of("1/2in"), unit_of("12"), unit_of("sofa")
+        ('in', None, None)
+    """
+    match = _MEASURE.fullmatch(token)
+    return match["unit"] if match else None
 
 
 def is_character(token: str) -> bool:
