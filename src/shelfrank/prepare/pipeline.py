@@ -40,7 +40,7 @@ from shelfrank.prepare.sampling_info import sampling_info
 from shelfrank.prepare.voters import voter_sources
 from shelfrank.text.scores import SemanticScores
 
-PREPARE_VERSION = 7
+PREPARE_VERSION = 8
 """Part of every prepared folder's inputs: raise it when the same log and config give other arrays."""
 
 

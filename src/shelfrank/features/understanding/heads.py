@@ -18,6 +18,13 @@ PRIOR_TITLES = 2.0
 MAX_SHARE = 0.5
 """Most products of one head; a head of more (`item 12`) tells nothing apart."""
 MAX_TOKENS = 32
+OPENING = "opening"
+"""The attribute of the names that titles open with, in a shop that declares no attribute."""
+MAX_OPENING = 3
+MIN_OPENING = 0.5
+"""Least share of a word's titles that open with it."""
+MIN_FOLLOWING = 0.6
+"""Least share of a name's titles in which the next word follows it, before it is part of it."""
 
 _BREAK = re.compile(r"\s[-\u2013\u2014/]\s|[,;:()\[\]|]")
 
@@ -47,7 +54,35 @@ def with_heads(catalogue: Catalogue) -> Catalogue:
     known = {head for head, n in n_products.items() if n >= MIN_PRODUCTS and share.get(head, 0.0) >= MIN_SHARE}
     if not known or max(n_products.values()) > MAX_SHARE * len(heads):
         return catalogue
-    return replace(catalogue, categories=[head if head in known else None for head in heads], head_is_last=last)
+    named = [head if head in known else None for head in heads]
+    attributes = catalogue.attributes or ({OPENING: _openings(catalogue.titles)} if last else {})
+    return replace(catalogue, attributes=attributes, categories=named, head_is_last=last)
+
+
+def _openings(titles: Sequence[str | None]) -> list[str | None]:
+    """The name that each title opens with, which is mostly a maker's; None where it opens with anything else.
+
+    A name is a word that titles open with if they have it, and the words that mostly follow it there.
+    """
+    texts = [tokens(title or "", MAX_TOKENS) for title in titles]
+    n_titles = Counter(word for text in texts for word in set(text))
+    n_opening = Counter(tuple(text[:length]) for text in texts for length in range(1, MAX_OPENING + 1))
+    found: list[str | None] = []
+    for text in texts:
+        name = tuple(text[:1])
+        opens = n_opening[name] >= MIN_PRODUCTS and n_opening[name] >= MIN_OPENING * n_titles[text[0]]
+        if not opens or name[0] in STOP_WORDS or has_digit(name[0]):
+            found.append(None)
+            continue
+        while len(name) < min(MAX_OPENING, len(text)):
+            longer = tuple(text[: len(name) + 1])
+            if n_opening[longer] < MIN_FOLLOWING * n_opening[name] or has_digit(longer[-1]):
+                break
+            name = longer
+        while name[-1] in STOP_WORDS:
+            name = name[:-1]
+        found.append(" ".join(name))
+    return found
 
 
 def _runs(title: str) -> list[list[str]]:

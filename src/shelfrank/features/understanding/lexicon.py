@@ -163,6 +163,8 @@ class Lexicon:
         types = {terms[term] for term in (slot_keys[slots == TYPE] & 0xFFFFFFFF).tolist()}
         last = head_is_last(types) if catalogue.head_is_last is None else catalogue.head_is_last
         shorter = {term for term in shorter_types(types, last) if not {term[0], term[-1]} & STOP_WORDS}
+        if catalogue.head_is_last is not None:
+            shorter |= {words for words in categories.words if len(words) == 1}
         # One that no title has on its own is no term yet.
         new = sorted(shorter - number.keys())
         terms += new

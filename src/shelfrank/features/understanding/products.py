@@ -120,6 +120,10 @@ class CodedProducts:
         slot = lexicon.slots(categories[own_products], own_terms)
         filled = (slot != NONE) & (categories[own_products] != NONE)
         slots[own_products[filled], slot[filled]] = own_terms[filled]
+        if lexicon.names["of_heads"]:
+            heads = [lexicon.term_number.get(words, NO_TERM) for words in lexicon.categories.words]
+            without = (slots[:, TYPE] == NONE) & (categories != NONE)
+            slots[without, TYPE] = np.array(heads, np.int32)[categories[without]]
         number = lexicon.word_number
         words = product_words(
             texts, [*lexicon.values[: len(single)], lexicon.categories], [*codes, categories], list_values, lists

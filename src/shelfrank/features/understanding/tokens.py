@@ -25,6 +25,11 @@ _UNITS = {
     "ml": ("ml", "milliliter", "milliliters"),
     "l": ("l", "liter", "liters", "litre", "litres"),
     "gal": ("gal", "gallon", "gallons"),
+    "cfm": ("cfm",),
+    "gpm": ("gpm",),
+    "psi": ("psi",),
+    "ah": ("ah",),
+    "gauge": ("ga", "gauge"),
     "qt": ("qt", "quart", "quarts"),
     "cuft": ("cu. ft", "cu ft", "cubic feet", "cubic foot"),
     "sqft": ("sq. ft", "sq ft", "square feet", "square foot"),
@@ -51,6 +56,7 @@ _CHARACTER = re.compile(rf"[{_CHARACTERS}]")
 _COMBINING = re.compile(r"[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
 _FRACTION = re.compile(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e])")
 _BLANKS = re.compile(r"\s")
+_DIMENSIONS = re.compile(r"(?<=\d)x(?=\d)")
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{1,2}(?!\d))")
 
@@ -89,6 +95,7 @@ def tokens(text: str, limit: int) -> list[str]:
     """
     text = _folded(text[:MAX_CHARACTERS])
     if not text.isalpha() and any(map(str.isdigit, text)):
+        text = _DIMENSIONS.sub(" x ", text)
         text = _DECIMAL_COMMA.sub(".", _GROUPED.sub("", text))
     found: list[str] = []
     for match in _TOKEN.finditer(text):
