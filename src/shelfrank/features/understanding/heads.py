@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from shelfrank.features.understanding.catalogue import Catalogue
 from shelfrank.features.understanding.phrases import JOINS, ROMANCE, STOP_WORDS
-from shelfrank.features.understanding.tokens import has_digit, tokens
+from shelfrank.features.understanding.tokens import has_digit, is_character, tokens
 
 MIN_PRODUCTS = 5
 """Products of a head at least; one of fewer says too little."""
@@ -33,8 +33,9 @@ def with_heads(catalogue: Catalogue) -> Catalogue:
     """A catalogue without categories, with the heads of its titles for them.
 
     The head of `Ryobi 18-Volt Cordless Drill with Bag` is `drill`: the last word of a run before the first preposition,
-    comma or bracket; numbers cut runs. Of several runs, the head is the word that stands at this place most often where
-    it stands at all. Where most joining words of the titles are Romance, it is the run's first word.
+    comma or bracket. Numbers cut runs, and so do characters of languages without blanks, which are no words. Of several
+    runs, the head is the word that stands at this place most often where it stands at all. Where most joining words of
+    the titles are Romance, it is the run's first word.
 
     Args:
         catalogue: The products.
@@ -93,7 +94,7 @@ def _runs(title: str) -> list[list[str]]:
             if word in STOP_WORDS and word not in JOINS:
                 if any(runs):
                     break
-            elif has_digit(word):
+            elif has_digit(word) or is_character(word):
                 runs.append([])
             elif word not in JOINS:
                 runs[-1].append(word)

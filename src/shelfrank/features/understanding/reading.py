@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 from shelfrank.features.understanding.arrays import contains, pack
 from shelfrank.features.understanding.catalogue import MAX_VALUE_TOKENS, NONE
 from shelfrank.features.understanding.lexicon import Lexicon, unit_word
-from shelfrank.features.understanding.phrases import JOINS, STOP_WORDS, PhraseSplitter, Term
+from shelfrank.features.understanding.phrases import JOINS, MAX_CHARACTER_PHRASE, STOP_WORDS, PhraseSplitter, Term
 from shelfrank.features.understanding.products import CodedProducts
 from shelfrank.features.understanding.speller import Speller
-from shelfrank.features.understanding.tokens import MAX_QUERY_TOKENS, spelled, tokens, unit_of
+from shelfrank.features.understanding.tokens import MAX_QUERY_TOKENS, is_character, spelled, tokens, unit_of
 
 
 class QueryPartKind(StrEnum):
@@ -205,7 +205,7 @@ class QueryReader:
         parts: list[QueryPart] = []
         n_before: int | None = None
         at = 0
-        for term in self._splitter.split(words):
+        for term in self._with_characters_joined(self._splitter.split(words)):
             was = " ".join(dict.fromkeys(each for each in typed[at : at + len(term)] if each is not None)) or None
             at += len(term)
             if not all(word in STOP_WORDS for word in term):
@@ -216,6 +216,25 @@ class QueryReader:
             self._keep_noun(parts, n_before, flat)
         flat.per_query.append(len(parts))
         return parts
+
+    def _with_characters_joined(self, terms: list[Term]) -> list[Term]:
+        """The terms, where characters beside each other that mean nothing on their own are one.
+
+        A product must have them beside each other, too; each on its own stands in many words.
+        """
+        found: list[Term] = []
+        open_ = False
+        for term in terms:
+            number = self.lexicon.term_number.get(term, NONE)
+            plain = len(term) == 1 and is_character(term[0]) and term[0] not in STOP_WORDS
+            if plain and number != NONE:
+                plain = self.lexicon.term_attribute[number] == NONE and not self.lexicon.is_type[number]
+            if plain and open_ and len(found[-1]) < MAX_CHARACTER_PHRASE:
+                found[-1] += term
+            else:
+                found.append(term)
+            open_ = bool(plain)
+        return found
 
     def _keep_noun(self, parts: list[QueryPart], n_before: int | None, flat: _Parts) -> None:
         """Keeps of several types the one that is the query's noun; the others say more of it, as in `sofa cover`.
