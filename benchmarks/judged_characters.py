@@ -10,6 +10,7 @@ queries were read.
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
@@ -51,11 +52,11 @@ def main() -> None:
     print()
 
 
-def records(path: Path) -> list[dict[str, object]]:
+def records(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
-def has_title(row: dict[str, object]) -> bool:
+def has_title(row: dict[str, Any]) -> bool:
     return isinstance(row.get("item_title"), str)
 
 

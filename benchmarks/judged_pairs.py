@@ -3,8 +3,9 @@
 Reads the `train.csv` of Kaggle's Home Depot Product Search Relevance. Queries are split by fixed hashes: a fifth is the
 test, the same that `semantic_homedepot.py` scores; of the others, the packaged MiniLM is fine-tuned on one half, whose
 grades also stand for a log, and boosted trees learn the grade on the other half. The trees are the same for both sets
-of features: all text features and the semantic score, with and without query understanding. `--tune` trains and
-measures within the trees' own half, by folds of queries, and never reads a test query: for choosing settings.
+of features: all text features and the semantic score, with and without query understanding. `--folds` trains and
+measures within the trees' own half, by folds of queries, and never reads a test query: for choosing settings. `--swap`
+exchanges the halves; its folds are of queries that no setting was chosen on.
 
     python benchmarks/judged_pairs.py train.csv.gz --out judged_run
 """
@@ -53,7 +54,7 @@ TREES = {
     "verbose": -1,
 }
 N_TREES = 100
-"""This, the leaves and the sampling were chosen with `--tune`."""
+"""This, the leaves and the sampling were chosen with `--folds`."""
 SEEDS = (0, 1, 2, 3, 4)
 """Seeds of the trees, whose scores are summed."""
 N_FOLDS = 4
@@ -65,15 +66,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("judgments", type=Path, help="train.csv, gzipped or not")
     parser.add_argument("--out", type=Path, required=True, help="folder of the semantic scores, which are kept")
-    parser.add_argument("--tune", action="store_true", help="measure by folds within the trees' half")
+    parser.add_argument("--folds", action="store_true", help="measure by folds within the trees' half")
+    parser.add_argument("--swap", action="store_true", help="exchange the two halves of the training queries")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rows, _ = read_judgments(args.judgments)
-    test, tuned = is_test(rows), is_tuned_on(rows)
-    without = features(rows, semantic_scores(rows, args.out))
-    sets = {"without": without, "with": np.concatenate([without, understood(rows)], axis=1)}
+    test, tuned = is_test(rows), is_tuned_on(rows, args.swap)
     train = ~test & ~tuned
-    if args.tune:
+    semantic = semantic_scores(rows, tuned, train if args.folds else train | test, args.out, args.swap)
+    without = features(rows, semantic)
+    sets = {"without": without, "with": np.concatenate([without, understood(rows, tuned)], axis=1)}
+    if args.folds:
         measured, scores = rows.take(train), {name: by_folds(rows, values, train) for name, values in sets.items()}
     else:
         measured = rows.take(test)
@@ -90,22 +93,24 @@ def is_test(rows: Judgments) -> np.ndarray:
     return np.array([number_of(f"split {query}") / 2**64 >= 1 - HELD_OUT for query in rows.queries])
 
 
-def is_tuned_on(rows: Judgments) -> np.ndarray:
+def is_tuned_on(rows: Judgments, swap: bool) -> np.ndarray:
     """Whether each pair's query is of the half of the training queries that the semantic model is fine-tuned on."""
-    return ~is_test(rows) & np.array([number_of(f"half {query}") % 2 == 1 for query in rows.queries])
+    return ~is_test(rows) & np.array([number_of(f"half {query}") % 2 != swap for query in rows.queries])
 
 
-def semantic_scores(rows: Judgments, out: Path) -> np.ndarray:
-    """The score of each pair whose query the model was not tuned on, NaN for the others; computed once."""
-    tuned, file = is_tuned_on(rows), out / "semantic.npy"
+def semantic_scores(rows: Judgments, tuned: np.ndarray, scored: np.ndarray, out: Path, swap: bool) -> np.ndarray:
+    """The scores of some pairs by a model tuned on others, NaN for the rest; computed once and kept in a folder."""
+    name = "swapped" if swap else "first"
+    file = out / f"semantic_{name}_{'all' if (scored & is_test(rows)).any() else 'half'}.npy"
     if not file.exists():
         config = resolve(SemanticTrainConfig, None, list(RECIPE))
         encoder = load_encoder(config.model)
         chosen = rows.take(tuned & (rows.grades >= (config.positive_grade or 0)))
-        fine_tune(encoder, Pairs.unique(chosen.queries, chosen.titles), config, out / "checkpoint")
-        np.save(file, cosines(encoder, rows.take(~tuned)))
+        # What was tuned before is in the checkpoint.
+        fine_tune(encoder, Pairs.unique(chosen.queries, chosen.titles), config, out / f"checkpoint_{name}")
+        np.save(file, cosines(encoder, rows.take(scored)))
     values = np.full(len(rows.queries), np.nan)
-    values[~tuned] = np.load(file)
+    values[scored] = np.load(file)
     return values
 
 
@@ -114,7 +119,7 @@ def features(rows: Judgments, semantic: np.ndarray) -> np.ndarray:
     return np.stack([*compute(rows).values(), semantic], axis=1)
 
 
-def understood(rows: Judgments) -> np.ndarray:
+def understood(rows: Judgments, tuned: np.ndarray) -> np.ndarray:
     """The features of query understanding: the catalogue's from all titles, and those of a log from one half's grades.
 
     A pair of the half that tunes the semantic model stands for a product that was shown, and a good grade for a click.
@@ -126,7 +131,7 @@ def understood(rows: Judgments) -> np.ndarray:
     catalogue = Catalogue([title[product] for product in products.tolist()])
     learned = QueryUnderstanding.of_catalogue(catalogue, ("relevant",))
     read = learned.read(queries.tolist())
-    own = np.flatnonzero(is_tuned_on(rows))
+    own = np.flatnonzero(tuned)
     shown = ShownRows(
         query_idx=query_idx[own],
         product_idx=product_idx[own],
