@@ -184,3 +184,11 @@ def test_the_share_that_a_product_has_weighs_rare_words_more() -> None:
     # Of 5 products 2 have `green`, 4 `hose`: ln(6 / 2.5) and ln(6 / 4.5).
     of_green, of_hose = np.log(6 / 2.5), np.log(6 / 4.5)
     assert share == pytest.approx([1.0, of_hose / (of_green + of_hose), of_green / (of_green + of_hose)], rel=1e-5)
+
+
+def test_characters_beside_each_other_are_compared_together() -> None:
+    read = make_reader(Catalogue(["貂皮大衣", "大皮衣貂", "coat"])).read(["貂皮大衣 coat", "貂皮 大衣", "大貂"])
+    parts = [[str(part) for part in read.reading(query).parts] for query in range(3)]
+    assert parts == [["貂皮大衣: word", "coat: word"], ["貂皮: word", "大衣: word"], ["大貂: unknown"]]
+    compared = read.compare(np.zeros(3, np.int32), np.arange(3, dtype=np.int32))
+    assert compared.n_match.tolist() == [1, 0, 1]

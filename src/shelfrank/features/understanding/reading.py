@@ -205,7 +205,7 @@ class QueryReader:
         parts: list[QueryPart] = []
         n_before: int | None = None
         at = 0
-        for term in self._with_characters_joined(self._splitter.split(words)):
+        for term in self._with_characters_joined(self._splitter.split(words), query):
             was = " ".join(dict.fromkeys(each for each in typed[at : at + len(term)] if each is not None)) or None
             at += len(term)
             if not all(word in STOP_WORDS for word in term):
@@ -217,7 +217,7 @@ class QueryReader:
         flat.per_query.append(len(parts))
         return parts
 
-    def _with_characters_joined(self, terms: list[Term]) -> list[Term]:
+    def _with_characters_joined(self, terms: list[Term], query: str) -> list[Term]:
         """The terms, where characters beside each other that mean nothing on their own are one.
 
         A product must have them beside each other, too; each on its own stands in many words.
@@ -229,7 +229,7 @@ class QueryReader:
             plain = len(term) == 1 and is_character(term[0]) and term[0] not in STOP_WORDS
             if plain and number != NONE:
                 plain = self.lexicon.term_attribute[number] == NONE and not self.lexicon.is_type[number]
-            if plain and open_ and len(found[-1]) < MAX_CHARACTER_PHRASE:
+            if plain and open_ and len(found[-1]) < MAX_CHARACTER_PHRASE and found[-1][-1] + term[0] in query:
                 found[-1] += term
             else:
                 found.append(term)
