@@ -118,6 +118,12 @@ def has_digit(token: str) -> bool:
 def unit_of(token: str) -> str | None:
     """The unit of a number with one; None for any other token.
 
+    Args:
+        token: A token of `tokens`.
+
+    Returns:
+        The unit in its one spelling.
+
     Example:
         >>> unit_of("1/2in"), unit_of("12"), unit_of("sofa")
         ('in', None, None)
