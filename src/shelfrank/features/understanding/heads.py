@@ -56,7 +56,9 @@ def with_heads(catalogue: Catalogue) -> Catalogue:
     if not known or max(n_products.values()) > MAX_SHARE * len(heads):
         return catalogue
     named = [head if head in known else None for head in heads]
-    attributes = catalogue.attributes or ({OPENING: _openings(catalogue.titles)} if last else {})
+    attributes = catalogue.attributes or (
+        {OPENING: _openings(catalogue.titles)} if last and OPENING not in catalogue.lists else {}
+    )
     return replace(catalogue, attributes=attributes, categories=named, head_is_last=last)
 
 
