@@ -54,6 +54,7 @@ def test_a_wrong_feature_is_told_with_its_path(feature: dict[str, Any], message:
         ("text", "log1p", True, "numerical"),
         ("text", "default", 0, "categorical or numerical"),
         ("numerical", "fold_case", True, "categorical"),
+        ("categorical", "separator", ",", "text"),
     ],
 )
 def test_a_key_that_the_kind_does_not_read_is_refused(kind: str, key: str, value: object, kinds: str) -> None:
@@ -62,7 +63,19 @@ def test_a_key_that_the_kind_does_not_read_is_refused(kind: str, key: str, value
     with pytest.raises(UserError, match=sentence):
         schema(feature | {key: value})
     # What says nothing is no wrong key.
-    schema(feature | {"log1p": False, "unit": None, "fold_case": False, "default": None})
+    schema(feature | {"log1p": False, "unit": None, "fold_case": False, "default": None, "separator": None})
+
+
+def test_a_text_with_a_separator_is_a_list() -> None:
+    feature = Feature(name="offers", side=Side.PRODUCT, kind=Kind.TEXT, separator=",")
+    assert feature.values_of("Pool, Free WiFi,, Bar") == ("Pool", "Free WiFi", "Bar")
+    assert feature.values_of(" , ") is None
+    assert feature.values_of(None) is None
+
+
+def test_a_separator_of_blanks_is_refused() -> None:
+    with pytest.raises(UserError, match="the separator of 'offers' must be more than blanks, but it is ' '; give what"):
+        schema({"name": "offers", "side": "product", "kind": "text", "separator": " "})
 
 
 def test_a_feature_is_declared_once() -> None:

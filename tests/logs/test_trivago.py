@@ -198,6 +198,7 @@ def test_item_metadata_beside_the_file_gives_properties(source: Path, tmp_path: 
     assert properties == {"11": "Pool, Sauna", "12": None, "13": None, "14": None, "15": None, "99": None}
     declared = {feature.name: feature for feature in SearchLog.open(tmp_path / "log").schema.features}
     assert (declared["properties"].side, declared["properties"].kind) == ("product", "text")
+    assert declared["properties"].values_of(properties["11"]) == ("Pool", "Sauna")
 
 
 def test_a_finished_import_of_the_same_bytes_is_not_repeated(source: Path, tmp_path: Path) -> None:

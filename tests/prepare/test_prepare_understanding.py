@@ -4,11 +4,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from random_log import one_thread, random_tables, write_log
+from random_log import SCHEMA, one_thread, random_tables, write_log
 from shelfrank.cli.commands import _prepared_facts
 from shelfrank.config import UnderstandingConfig
 from shelfrank.data.prepared import PreparedData
-from shelfrank.features.understanding import UNDERSTANDING, QueryUnderstanding
+from shelfrank.features.understanding import UNDERSTANDING, QueryUnderstanding, Status
 from shelfrank.prepare import understanding
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.prepare.relevance import PAIRS_FILE
@@ -56,6 +56,25 @@ def test_the_relevance_of_pairs_does_not_depend_on_how_many_are_computed_togethe
     assert len(set(together["vote_understanding"].to_pylist())) > 1
     assert together.num_rows > 3
     assert together.equals(apart)
+
+
+def test_a_text_that_is_a_list_is_answered_by_value(tmp_path: Path) -> None:
+    tables = random_tables(seed=1, n_searches=40)
+    for row in tables["impressions"]:
+        row["query"] = "hotel pool"
+    for number, product in enumerate(tables["products"]):
+        product["offers"] = ("Pool, Free WiFi", "Bar", None)[number % 3]
+    offers = {"name": "offers", "side": "product", "kind": "text", "separator": ","}
+    log = write_log(tmp_path / "log", tables, schema={**SCHEMA, "features": [*SCHEMA["features"], offers]})
+    prepare(log, tmp_path / "out", one_thread())
+    learned = QueryUnderstanding.load(tmp_path / "out" / UNDERSTANDING)
+    assert "query_offers_answer" in [feature.name for feature in learned.features]
+    at = learned.lexicon.attributes.index("offers")
+    readings = learned.read(["hotel pool"])
+    n_products = len(tables["products"])
+    compared = readings.compare(np.zeros(n_products, np.int32), np.arange(n_products, dtype=np.int32))
+    by_number = [Status.MATCH, Status.CONFLICT, Status.UNKNOWN]
+    assert compared.statuses[:, at].tolist() == [by_number[number % 3] for number in range(n_products)]
 
 
 def test_a_long_word_is_cut_for_people() -> None:

@@ -72,6 +72,7 @@ KINDS_OF_KEY: Mapping[str, tuple[Kind, ...]] = {
     "unit": (Kind.NUMERICAL,),
     "log1p": (Kind.NUMERICAL,),
     "fold_case": (Kind.CATEGORICAL,),
+    "separator": (Kind.TEXT,),
     "default": (Kind.CATEGORICAL, Kind.NUMERICAL),
 }
 """The keys of a feature that not every kind reads, with the kinds that do."""
@@ -89,6 +90,8 @@ class Feature(BaseModel):
         log1p: Whether a numerical feature is a heavy-tailed, non-negative quantity that is encoded as ln(1 + x).
         null_words: Texts that mean a missing value; None takes the built-in ones of the kind.
         fold_case: Whether categories that differ by case only are one.
+        separator: What stands between the values of a text that is a list of them, such as what a hotel offers; None
+            for prose.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,6 +104,7 @@ class Feature(BaseModel):
     log1p: bool = False
     null_words: tuple[str, ...] | None = None
     fold_case: bool = False
+    separator: str | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Feature":
@@ -113,6 +117,11 @@ class Feature(BaseModel):
         if not self.name.strip() or any(ord(character) < 32 for character in self.name):
             raise ValueError(
                 f"the name of a feature must be text without control characters, but it is {self.name!r}; rename it"
+            )
+        if self.separator is not None and not self.separator.strip():
+            raise ValueError(
+                f"the separator of {self.name!r} must be more than blanks, but it is {self.separator!r}; give what "
+                "stands between two values, such as a comma"
             )
         if self.kind is Kind.NUMERICAL and isinstance(self.default, str):
             raise ValueError(f"the default of numerical feature {self.name!r} must be a number, not {self.default!r}")
@@ -128,6 +137,12 @@ class Feature(BaseModel):
     def spelling(self) -> CategorySpelling:
         """How its categories are spelled."""
         return CategorySpelling(self.null_words, self.fold_case)
+
+    def values_of(self, text: str | None) -> tuple[str, ...] | None:
+        """The values of a text that is a list; None where it is missing or lists none."""
+        assert self.separator is not None
+        values = tuple(each.strip() for each in (text or "").split(self.separator))
+        return tuple(each for each in values if each and each not in self.missing_words) or None
 
     @property
     def missing_words(self) -> tuple[str, ...]:

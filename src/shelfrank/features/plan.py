@@ -28,6 +28,7 @@ class Plan:
         row_features: Declared features in `impressions`.
         history: The history that the log allows.
         price_in_rows: Whether `price` is a column of `impressions` rather than of `products`.
+        product_lists: Declared texts of `products` that are lists of values.
     """
 
     tasks: tuple[str, ...]
@@ -36,6 +37,7 @@ class Plan:
     row_features: tuple[Feature, ...]
     history: HistoryPlan
     price_in_rows: bool
+    product_lists: tuple[Feature, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
         customer_features=homes["customers"],
         row_features=homes["impressions"],
         price_in_rows=price_in_rows,
+        product_lists=tuple(
+            feature
+            for feature in log.schema.select(Side.PRODUCT, Kind.TEXT)
+            if feature.separator is not None and feature.name in products.columns
+        ),
         history=HistoryPlan(
             tasks=tasks,
             partly=partly,

@@ -35,7 +35,7 @@ from shelfrank.logs.ubi.live import NO_ORDINAL, NO_PRODUCT, NO_VISITOR, UNREADAB
 from shelfrank.text.scores import SEMANTIC_SCORE, cosines_of_query
 
 STORE_FILE = "store.json"
-STORE_VERSION = 5
+STORE_VERSION = 6
 MAX_RECENT = 100_000
 REMEMBERED_QUERIES = 2_000
 REPEATED = "repeated"

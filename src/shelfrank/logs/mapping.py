@@ -93,6 +93,7 @@ class ColumnUse(BaseModel):
         log1p: As in the schema.
         null_words: Texts that mean a missing value in this column; None takes the mapping's.
         fold_case: As in the schema.
+        separator: As in the schema.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -106,6 +107,7 @@ class ColumnUse(BaseModel):
     log1p: bool = False
     null_words: NullWords = None
     fold_case: bool = False
+    separator: str | None = None
 
     @model_validator(mode="before")
     @classmethod

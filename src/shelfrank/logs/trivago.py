@@ -58,7 +58,7 @@ FEATURES = (
     Feature(name="step", side=Side.CONTEXT, kind=Kind.NUMERICAL, unit="actions", log1p=True),
 )
 
-PROPERTIES = Feature(name="properties", side=Side.PRODUCT, kind=Kind.TEXT)
+PROPERTIES = Feature(name="properties", side=Side.PRODUCT, kind=Kind.TEXT, separator=",")
 CLICKS = "click labels"
 CLICKOUT = "clickout item"
 ITEM_ACTIONS = (

@@ -65,9 +65,12 @@ class UnderstoodQueries:
             # A list of categories, or bytes, is none that a product could be compared by.
             if not (pa.types.is_nested(column.type) or pa.types.is_binary(column.type)):
                 categories = column.cast(pa.string()).to_pylist()
-        understanding = QueryUnderstanding.of_catalogue(
-            Catalogue(products["title"].to_pylist(), spelled, categories), plan.tasks if config.log else ()
-        )
+        lists = {
+            feature.name: [feature.values_of(text) for text in products[feature.name].to_pylist()]
+            for feature in plan.product_lists
+        }
+        catalogue = Catalogue(products["title"].to_pylist(), spelled, categories, lists=lists)
+        understanding = QueryUnderstanding.of_catalogue(catalogue, plan.tasks if config.log else ())
         return cls(understanding, understanding.read(entities.queries["query"].to_pylist()))
 
     @property

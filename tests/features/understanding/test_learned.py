@@ -13,6 +13,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.features.understanding import QueryUnderstanding, ShownRows
 from shelfrank.features.understanding.blocks import time_blocks
 from shelfrank.features.understanding.reading import QueryReadings
+from shelfrank.features.understanding.storage import VERSION
 
 QUERIES = ["sofa", "blue couch", "table", "round desk", "settee", "black shoes"]
 MEANT = {
@@ -234,7 +235,7 @@ def test_a_damaged_folder_is_named(shop: Shop, tmp_path: Path, damage: str) -> N
     elif damage == "no json":
         texts.write_text("{")
     else:
-        texts.write_text(texts.read_text().replace('"version": 1', '"version": 99'))
+        texts.write_text(texts.read_text().replace(f'"version": {VERSION}', '"version": 99'))
     with pytest.raises(UserError, match="save it again"):
         QueryUnderstanding.load(tmp_path)
 

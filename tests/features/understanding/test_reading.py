@@ -126,3 +126,69 @@ def test_a_part_of_many_queries_is_kept_once(reader: QueryReader) -> None:
 def test_known_words_are_read_as_they_are(reader: QueryReader) -> None:
     for word in reader.lexicon.words:
         assert reader.speller.respell(word, ["sofa"]) is None
+
+
+HOTELS = (
+    ("Hotel Sol", ("Pool", "Free WiFi", "Bar")),
+    ("Hotel Mar", ("Bar", "Pool")),
+    ("Hotel Luz", ("Free WiFi",)),
+    ("Hotel Ola pool", None),
+    ("Hotel Pino", None),
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("hotel with pool", (Status.MATCH, Status.MATCH, Status.CONFLICT, Status.MATCH, Status.UNKNOWN)),
+        # Each value must be in the list: a conflict stands before an unknown, an unknown before a match.
+        ("pool, free wifi", (Status.MATCH, Status.CONFLICT, Status.CONFLICT, Status.UNKNOWN, Status.UNKNOWN)),
+        ("sauna", (Status.NOT_NAMED,) * 5),
+    ],
+)
+def test_a_list_of_values_is_compared_by_value(query: str, expected: tuple[Status, ...]) -> None:
+    titles, offers = zip(*HOTELS, strict=True)
+    reader = make_reader(Catalogue(list(titles), {}, ["Hotels"] * 5, lists={"offers": offers}))
+    row = reader.read([query]).compare(np.zeros(5, np.int32), np.arange(5, dtype=np.int32))
+    column = row.names.index("offers")
+    assert tuple(Status(status) for status in row.statuses[:, column].tolist()) == expected
+    assert (row.n_conflict == [status is Status.CONFLICT for status in expected]).all()
+    # No product of the catalogue: nothing is known of its list.
+    other = reader.read([query]).compare(np.zeros(1, np.int32), np.array([5], np.int32))
+    assert other.statuses[0, column] == (Status.NOT_NAMED if query == "sauna" else Status.UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("query", "title", "expected"),
+    [
+        ("hose 6 ft", "Hose 6 ft. green", Status.MATCH),
+        ("hose 6 ft", "Hose 8 ft. green", Status.CONFLICT),
+        ("hose 6 ft", "Hose 6 in. green", Status.UNKNOWN),
+        ("hose 6 ft", "Hose green", Status.UNKNOWN),
+        ("hose 6", "Hose 6 in. green", Status.MATCH),
+        ("hose 2x4", "Hose 2 in. x 4 in.", Status.MATCH),
+    ],
+)
+def test_another_number_of_the_same_unit_is_a_conflict(query: str, title: str, expected: Status) -> None:
+    titles = ["Hose 6 ft. green", "Hose 8 ft. green", "Hose 6 in. green", "Hose green", "Hose 2 in. x 4 in."]
+    row = make_reader(Catalogue(titles)).read([query])
+    at = np.array([titles.index(title)], np.int32)
+    compared = row.compare(np.zeros(1, np.int32), at)
+    assert Status(int(compared.statuses[0, compared.names.index("words")])) is expected
+
+
+def test_the_share_that_a_product_has_weighs_rare_words_more() -> None:
+    titles = ["Hose green", "Hose", "Hose", "Hose", "Green"]
+    compared = make_reader(Catalogue(titles)).read(["green hose"])
+    share = compared.compare(np.zeros(3, np.int32), np.array([0, 1, 4], np.int32)).share
+    # Of 5 products 2 have `green`, 4 `hose`: ln(6 / 2.5) and ln(6 / 4.5).
+    of_green, of_hose = np.log(6 / 2.5), np.log(6 / 4.5)
+    assert share == pytest.approx([1.0, of_hose / (of_green + of_hose), of_green / (of_green + of_hose)], rel=1e-5)
+
+
+def test_characters_beside_each_other_are_compared_together() -> None:
+    read = make_reader(Catalogue(["貂皮大衣", "大皮衣貂", "coat"])).read(["貂皮大衣 coat", "貂皮 大衣", "大貂"])
+    parts = [[str(part) for part in read.reading(query).parts] for query in range(3)]
+    assert parts == [["貂皮大衣: word", "coat: word"], ["貂皮: word", "大衣: word"], ["大貂: unknown"]]
+    compared = read.compare(np.zeros(3, np.int32), np.arange(3, dtype=np.int32))
+    assert compared.n_match.tolist() == [1, 0, 1]

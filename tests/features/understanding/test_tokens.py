@@ -24,7 +24,7 @@ from shelfrank.features.understanding.tokens import MAX_CHARACTERS, tokens
         ("12 in x 8 in deep", ["12in", "x", "8in", "deep"]),
         ("size 11 in white", ["size", "11", "in", "white"]),
         ("vitamin 12 c", ["vitamin", "12", "c"]),
-        ("2x4 dcd771c2 iphone11", ["2x4", "dcd771c2", "iphone11"]),
+        ("2x4 dcd771c2 iphone11", ["2", "x", "4", "dcd771c2", "iphone11"]),
         ("Café MÖBEL Straße", ["cafe", "mobel", "strasse"]),
         ("貂皮大衣 coat", ["貂", "皮", "大", "衣", "coat"]),
         ("ノートパソコン 小さい", ["ノートパソコン", "小", "さ", "い"]),

@@ -21,14 +21,24 @@ class Catalogue:
         titles: Each product's title; None where it is missing.
         attributes: Of each declared categorical attribute, its value in each product; the category is none of them.
         categories: Each product's category; None where the shop has none.
+        head_is_last: Where the categories are the heads of titles, whether a type ends in its head (`coffee table`) or
+            begins with it (`table basse`); None where they are the shop's own.
+        lists: Of each attribute with a list of values, such as what a hotel offers, each product's; None where it is
+            missing.
     """
 
     titles: Sequence[str | None]
     attributes: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     categories: Sequence[str | None] | None = None
+    head_is_last: bool | None = None
+    lists: Mapping[str, Sequence[Sequence[str] | None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        columns = {**self.attributes, **({} if self.categories is None else {"categories": self.categories})}
+        columns = {
+            **self.attributes,
+            **self.lists,
+            **({} if self.categories is None else {"categories": self.categories}),
+        }
         for name, values in columns.items():
             if len(values) != len(self.titles):
                 raise ValueError(
@@ -84,6 +94,11 @@ class Values:
         """The known value of each entry; `NONE` for a missing or unknown one."""
         known = {name: self._number.get(value_tokens(name), NONE) for name in set(column) if name is not None}
         return np.array([NONE if name is None else known[name] for name in column], np.int32)
+
+    def code_lists(self, column: Sequence[Sequence[str] | None]) -> list[list[int]]:
+        """The known values of each list, ascending."""
+        known = {name: self._number.get(value_tokens(name), NONE) for own in column for name in own or ()}
+        return [sorted({known[name] for name in own or ()} - {NONE}) for own in column]
 
     @classmethod
     def of(cls, column: Sequence[str | None]) -> "Values":

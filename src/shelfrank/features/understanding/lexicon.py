@@ -13,7 +13,7 @@ from shelfrank.features.understanding.catalogue import MAX_VALUE_TOKENS, NONE, C
 from shelfrank.features.understanding.meanings import Incidence, attribute_meanings
 from shelfrank.features.understanding.phrases import STOP_WORDS, PhraseSplitter, Term, learn_phrases
 from shelfrank.features.understanding.slots import MAX_TERMS, MIN_TERM_COUNT, find_slots
-from shelfrank.features.understanding.tokens import is_character, spelled
+from shelfrank.features.understanding.tokens import is_character, spelled, unit_of
 
 MIN_TYPE_COVERAGE = 0.5
 """Least share of a category's titles that have a type, each weighted by how much its term is the category's own."""
@@ -35,12 +35,15 @@ class Lexicon:
     `docs/understanding.md` says how each is learned. The order of the products has no influence.
 
     Args:
-        names: Texts: `attributes`, `values` of each, `categories`, `terms`, `words`; and `head_is_last`.
+        names: Texts: `attributes`, `lists`, those of them with lists, `values` of each, `categories`, `terms`, `words`;
+            `head_is_last`, and `of_heads`: whether the categories are the heads of titles.
         arrays: The arrays below, and `types`, the terms that are types.
 
     Attributes:
-        attributes: Names of the declared attributes.
+        attributes: Names of the declared attributes, those with lists of values last.
+        is_list: Whether each is one with a list of values.
         values: Their values.
+        value_starts: The number of each attribute's first value among those of all.
         categories: The categories.
         terms: The terms; arrays of terms are in their order.
         term_number: The place of each term.
@@ -54,7 +57,9 @@ class Lexicon:
     def __init__(self, names: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         self.names, self.arrays = dict(names), dict(arrays)
         self.attributes: list[str] = names["attributes"]
+        self.is_list = np.array([name in names["lists"] for name in self.attributes], dtype=bool)
         self.values = [Values(own) for own in names["values"]]
+        self.value_starts = np.cumsum([0, *map(len, self.values)])
         self.categories = Values(names["categories"])
         self.terms: list[Term] = [tuple(words) for words in names["terms"]]
         self.term_number = {term: at for at, term in enumerate(self.terms)}
@@ -136,7 +141,10 @@ class Lexicon:
         category = categories.code(catalogue.category_column())
         values = [Values.of(column) for column in catalogue.attributes.values()]
         codes = [own.code(column) for own, column in zip(values, catalogue.attributes.values(), strict=True)]
-        named = {words for own in values for words in own.words if len(words) <= MAX_VALUE_TOKENS}
+        list_values = [Values.of([name for own in column for name in own or ()]) for column in catalogue.lists.values()]
+        list_codes = [own.code_lists(column) for own, column in zip(list_values, catalogue.lists.values(), strict=True)]
+        every = [*values, *list_values]
+        named = {words for own in every for words in own.words if len(words) <= MAX_VALUE_TOKENS}
         phrases = learn_phrases(texts, category, named)
         phrases -= _beside_their_value(PhraseSplitter(phrases).split_all(texts), phrases - named, values, codes)
         rows = PhraseSplitter(phrases).split_all(texts)
@@ -145,10 +153,18 @@ class Lexicon:
         has = Incidence.of([[number[term] for term in row] for row in rows], len(terms))
         ignored = np.array([len(term) == 1 and term[0] in STOP_WORDS for term in terms], dtype=bool)
         term_attribute, term_value = attribute_meanings(has, codes, values, category, number, ignored)
-        slot_keys, slots = _slots(has, category, ignored | (term_attribute != NONE))
+        for attribute, own in enumerate(list_values, len(values)):
+            for value, words in enumerate(own.words):
+                at = number.get(words, NONE)
+                if at != NONE and term_attribute[at] == NONE:
+                    term_attribute[at], term_value[at] = attribute, value
+        of_head = _of_head(terms, categories, catalogue.head_is_last)
+        slot_keys, slots = _slots(has, category, ignored | (term_attribute != NONE), of_head)
         types = {terms[term] for term in (slot_keys[slots == TYPE] & 0xFFFFFFFF).tolist()}
-        last = head_is_last(types)
+        last = head_is_last(types) if catalogue.head_is_last is None else catalogue.head_is_last
         shorter = {term for term in shorter_types(types, last) if not {term[0], term[-1]} & STOP_WORDS}
+        if catalogue.head_is_last is not None:
+            shorter |= {words for words in categories.words if len(words) == 1}
         # One that no title has on its own is no term yet.
         new = sorted(shorter - number.keys())
         terms += new
@@ -160,14 +176,20 @@ class Lexicon:
         longer = {number[term]: shorter_types([term], last) & number.keys() for term in types}
         wider = _with_shorter(has, {term: [number[own] for own in found] for term, found in longer.items()})
         term_category_keys, term_category_counts = _term_categories(wider, codes, category, term_attribute, term_value)
-        words = Counter(word for row in product_words(texts, [*values, categories], [*codes, category]) for word in row)
+        words = Counter(
+            word
+            for row in product_words(texts, [*values, categories], [*codes, category], list_values, list_codes)
+            for word in row
+        )
         names = {
-            "attributes": list(catalogue.attributes),
-            "values": [own.names for own in values],
+            "attributes": [*catalogue.attributes, *catalogue.lists],
+            "lists": list(catalogue.lists),
+            "values": [own.names for own in every],
             "categories": categories.names,
             "terms": terms,
             "words": sorted(words),
             "head_is_last": last,
+            "of_heads": catalogue.head_is_last is not None,
         }
         arrays = {
             "term_attribute": term_attribute,
@@ -184,16 +206,34 @@ class Lexicon:
 
 
 def product_words(
-    texts: Sequence[Sequence[str]], values: Sequence[Values], codes: Sequence[Int32[np.ndarray, " products"]]
+    texts: Sequence[Sequence[str]],
+    values: Sequence[Values],
+    codes: Sequence[Int32[np.ndarray, " products"]],
+    list_values: Sequence[Values],
+    list_codes: Sequence[Sequence[Sequence[int]]],
 ) -> list[set[str]]:
-    """The words of each product's title and attributes; of characters, also each pair that follow each other."""
-    rows = [set(with_pairs(row, singles=True)) for row in texts]
+    """The words of each product's title and attributes.
+
+    Of characters also each pair that follow each other, of a number with a unit also the two apart.
+    """
+    rows = [set(with_units(with_pairs(row, singles=True))) for row in texts]
     for own, code in zip(values, codes, strict=True):
-        words = [set(with_pairs(name, singles=True)) if len(name) <= MAX_VALUE_TOKENS else set() for name in own.words]
+        words = _value_words(own)
         for row, value in zip(rows, code.tolist(), strict=True):
             if value != NONE:
                 row |= words[value]
+    for own, some in zip(list_values, list_codes, strict=True):
+        words = _value_words(own)
+        for row, numbers in zip(rows, some, strict=True):
+            row.update(*(words[value] for value in numbers))
     return rows
+
+
+def _value_words(values: Values) -> list[set[str]]:
+    return [
+        set(with_units(with_pairs(name, singles=True))) if len(name) <= MAX_VALUE_TOKENS else set()
+        for name in values.words
+    ]
 
 
 def with_pairs(words: Sequence[str], singles: bool) -> list[str]:
@@ -211,6 +251,21 @@ def with_pairs(words: Sequence[str], singles: bool) -> list[str]:
         return [*words, *pairs]
     paired = {character for pair in pairs for character in pair}
     return [word for word in words if word not in paired] + pairs
+
+
+def with_units(words: Sequence[str]) -> list[str]:
+    """Words, and of each number with a unit also the number and the unit alone, the unit as no query writes it."""
+    found = [*words]
+    for word in words:
+        unit = unit_of(word)
+        if unit is not None:
+            found += [word[: -len(unit)], unit_word(unit)]
+    return found
+
+
+def unit_word(unit: str) -> str:
+    """The word of products that have some number with a unit; the blank keeps it apart from tokens."""
+    return f" {unit}"
 
 
 def _beside_their_value(
@@ -241,8 +296,19 @@ def _beside_their_value(
     return {key[0] for key, count in declared.items() if 2 * count > n_declared[key]}
 
 
+def _of_head(terms: Sequence[Term], categories: Values, last: bool | None) -> Int32[np.ndarray, " terms"] | None:
+    """The category of which each term is a type, where categories are heads; None where they are not."""
+    if last is None:
+        return None
+    of_head = {words: at for at, words in enumerate(categories.words)}
+    return np.array([of_head.get((term[-1] if last else term[0],), NONE) for term in terms], np.int32)
+
+
 def _slots(
-    has: Incidence, category: Int32[np.ndarray, " products"], left_out: Bool[np.ndarray, " terms"]
+    has: Incidence,
+    category: Int32[np.ndarray, " products"],
+    left_out: Bool[np.ndarray, " terms"],
+    of_head: Int32[np.ndarray, " terms"] | None,
 ) -> tuple[Int64[np.ndarray, " n"], Int32[np.ndarray, " n"]]:
     """The slots of each category: keys of category and term, and the slot of each."""
     in_all = np.maximum(has.counts(), 1)
@@ -264,6 +330,12 @@ def _slots(
         rows = rows[np.isin(has.products[rows], titles) & np.isin(has.terms[rows], ids)]
         table = np.zeros((len(titles), len(ids)), dtype=bool)
         table[np.searchsorted(titles, has.products[rows]), np.searchsorted(ids, has.terms[rows])] = True
+        if of_head is not None:
+            is_type = of_head[ids] == own
+            others = np.flatnonzero(~is_type)
+            clusters = [[int(others[at]) for at in cluster] for cluster in find_slots(table[:, ~is_type])]
+            _add_slots(keys, slots, own, ids, [np.flatnonzero(is_type).tolist(), *clusters])
+            continue
         clusters = find_slots(table)
         weight = n_of_term * (n_of_term / in_all[ids]) / sizes[own]
         coverage = [float(weight[cluster].sum()) for cluster in clusters]
@@ -274,13 +346,24 @@ def _slots(
             clusters.insert(TYPE, clusters.pop(first))
         else:
             clusters.insert(TYPE, [])
-        named = [clusters[TYPE], *(cluster for cluster in clusters[TYPE + 1 :] if len(cluster) > 1)]
-        for slot, cluster in enumerate(named[:MAX_SLOTS]):
-            keys.append(pack(np.full(len(cluster), own), np.sort(ids[np.array(cluster, np.int64)])))
-            slots.append(np.full(len(cluster), slot, np.int32))
+        _add_slots(keys, slots, own, ids, clusters)
     all_keys, all_slots = np.concatenate(keys), np.concatenate(slots)
     order = np.argsort(all_keys)
     return all_keys[order], all_slots[order]
+
+
+def _add_slots(
+    keys: list[Int64[np.ndarray, " n"]],
+    slots: list[Int32[np.ndarray, " n"]],
+    category: int,
+    ids: Int64[np.ndarray, " terms"],
+    clusters: Sequence[Sequence[int]],
+) -> None:
+    """Appends the slots of one category, the type first, of the others those with several terms."""
+    named = [clusters[TYPE], *(cluster for cluster in clusters[TYPE + 1 :] if len(cluster) > 1)]
+    for slot, cluster in enumerate(named[:MAX_SLOTS]):
+        keys.append(pack(np.full(len(cluster), category), np.sort(ids[np.array(cluster, np.int64)])))
+        slots.append(np.full(len(cluster), slot, np.int32))
 
 
 def head_is_last(types: Iterable[Term]) -> bool:

@@ -15,6 +15,10 @@ _ENGLISH = "a an and by for from in of on or the to with w x"
 _GERMAN = "am auf aus bei das dem den der des die ein eine fur im mit oder und von zu"
 _ROMANCE = "au avec de del di du e el en et la las le les los o ou par para per pour sans sur un una une y"
 _CHARACTERS = "\u7684 \u548c \u4e0e \u306e \u3068"
+_JOINS = "a an and die das der e el et la las le les los o of or oder ou the un una und une x y"
+ROMANCE = frozenset(_ROMANCE.split())
+JOINS = frozenset(_JOINS.split())
+"""Stop words inside names, as in `board and batten shutter`; the others begin what a product has or is for."""
 STOP_WORDS = frozenset(f"{_ENGLISH} {_GERMAN} {_ROMANCE} {_CHARACTERS}".split())
 """Words that join others; they are no phrase's first or last, and a query is not read by them."""
 

@@ -1,7 +1,7 @@
 """How a query is read, and how a product answers it: match, conflict or unknown, for each attribute and slot."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from itertools import pairwise
 from typing import Any
@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
 from shelfrank.features.understanding.arrays import contains, pack
 from shelfrank.features.understanding.catalogue import MAX_VALUE_TOKENS, NONE
-from shelfrank.features.understanding.lexicon import Lexicon
-from shelfrank.features.understanding.phrases import STOP_WORDS, PhraseSplitter, Term
+from shelfrank.features.understanding.lexicon import Lexicon, unit_word
+from shelfrank.features.understanding.phrases import JOINS, MAX_CHARACTER_PHRASE, STOP_WORDS, PhraseSplitter, Term
 from shelfrank.features.understanding.products import CodedProducts
 from shelfrank.features.understanding.speller import Speller
-from shelfrank.features.understanding.tokens import MAX_QUERY_TOKENS, spelled, tokens
+from shelfrank.features.understanding.tokens import MAX_QUERY_TOKENS, is_character, spelled, tokens, unit_of
 
 
 class QueryPartKind(StrEnum):
@@ -109,6 +109,7 @@ class Comparison:
         category_probability: Probability that the query asks for the product's category.
         type_probability: Probability that it asks for the product's category and type.
         shares_word: Whether the product has any word of the query.
+        share: Share of the query that the product has, each word weighted by how rare it is; what matches counts whole.
     """
 
     names: tuple[str, ...]
@@ -119,6 +120,7 @@ class Comparison:
     category_probability: Float32[np.ndarray, " pairs"]
     type_probability: Float32[np.ndarray, " pairs"]
     shares_word: Bool[np.ndarray, " pairs"]
+    share: Float32[np.ndarray, " pairs"]
 
     @property
     def type_status(self) -> UInt8[np.ndarray, " pairs"]:
@@ -147,6 +149,7 @@ class _Parts:
     attribute: list[int] = field(default_factory=list)
     value: list[int] = field(default_factory=list)
     term: list[int] = field(default_factory=list)
+    unit: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
     n_words: list[int] = field(default_factory=list)
     per_query: list[int] = field(default_factory=list)
@@ -167,6 +170,10 @@ class QueryReader:
     def __init__(self, lexicon: Lexicon, products: CodedProducts) -> None:
         self.lexicon, self.products = lexicon, products
         self.speller = Speller(lexicon, products)
+        # By how few products have a word; the last is of words that none has.
+        n_products = max(len(products), 1)
+        n_of_word = np.append(lexicon.word_counts, 0)
+        self.word_weights = np.log((n_products + 1.0) / (n_of_word + 0.5)).clip(min=1e-3).astype(np.float32)
         categories = [name for name in lexicon.category_of_name if 1 < len(name) <= MAX_VALUE_TOKENS]
         phrases = {term for term in lexicon.terms if len(term) > 1}
         self._splitter = PhraseSplitter(phrases.union(categories))
@@ -196,14 +203,53 @@ class QueryReader:
     def _read(self, query: str, flat: _Parts) -> list[QueryPart]:
         words, typed = self._respelled(tokens(query, MAX_QUERY_TOKENS))
         parts: list[QueryPart] = []
+        n_before: int | None = None
         at = 0
-        for term in self._splitter.split(words):
+        for term in self._with_characters_joined(self._splitter.split(words), query):
             was = " ".join(dict.fromkeys(each for each in typed[at : at + len(term)] if each is not None)) or None
             at += len(term)
             if not all(word in STOP_WORDS for word in term):
                 parts.append(self._part(term, was, flat))
+            elif n_before is None and any(word not in JOINS for word in term):
+                n_before = len(parts) or None
+        if self.lexicon.names["of_heads"]:
+            self._keep_noun(parts, n_before, flat)
         flat.per_query.append(len(parts))
         return parts
+
+    def _with_characters_joined(self, terms: list[Term], query: str) -> list[Term]:
+        """The terms, where characters beside each other that mean nothing on their own are one.
+
+        A product must have them beside each other, too; each on its own stands in many words.
+        """
+        found: list[Term] = []
+        open_ = False
+        for term in terms:
+            number = self.lexicon.term_number.get(term, NONE)
+            plain = len(term) == 1 and is_character(term[0]) and term[0] not in STOP_WORDS
+            if plain and number != NONE:
+                plain = self.lexicon.term_attribute[number] == NONE and not self.lexicon.is_type[number]
+            if plain and open_ and len(found[-1]) < MAX_CHARACTER_PHRASE and found[-1][-1] + term[0] in query:
+                found[-1] += term
+            else:
+                found.append(term)
+            open_ = bool(plain)
+        return found
+
+    def _keep_noun(self, parts: list[QueryPart], n_before: int | None, flat: _Parts) -> None:
+        """Keeps of several types the one that is the query's noun; the others say more of it, as in `sofa cover`.
+
+        Args:
+            parts: The query's parts, the last that were gathered.
+            n_before: Those before its first preposition; None without one.
+            flat: All parts.
+        """
+        types = [at for at, part in enumerate(parts) if part.kind is QueryPartKind.TYPE]
+        own = [at for at in types if n_before is None or at < n_before] or types
+        for at in types:
+            if at != (own[-1] if self.lexicon.names["head_is_last"] else own[0]):
+                parts[at] = replace(parts[at], kind=QueryPartKind.WORD)
+                flat.kind[len(flat.kind) - len(parts) + at] = _WORD
 
     def _respelled(self, words: list[str]) -> tuple[list[str], list[str | None]]:
         """The words after respelling, and of each that was respelled what was typed."""
@@ -247,6 +293,9 @@ class QueryReader:
         flat.attribute.append(attribute)
         flat.value.append(value)
         flat.term.append(number)
+        unit = unit_of(term[0]) if len(term) == 1 else None
+        unit_number = NONE if unit is None else lexicon.word_number.get(unit_word(unit), NONE)
+        flat.unit.append(unit_number)
         flat.words += required
         flat.n_words.append(len(required))
         return flat.seen.setdefault((term, typed), part)
@@ -304,6 +353,7 @@ class QueryReadings:
         self._attribute = np.array(flat.attribute, np.int32)
         self._value = np.array(flat.value, np.int32)
         self._term = np.array(flat.term, np.int32)
+        self._unit = np.array(flat.unit, np.int32)
         self._words = np.array(flat.words, np.int32)
         self._starts = np.concatenate([[0], np.cumsum(np.array(flat.per_query, np.int64))])
         self._word_starts = np.concatenate([[0], np.cumsum(np.array(flat.n_words, np.int64))])
@@ -350,11 +400,12 @@ class QueryReadings:
         statuses = np.zeros((len(query_idx), len(names)), np.uint8)
         counts = np.zeros((4, len(query_idx)), np.uint8)
         share_word = np.zeros(len(query_idx), dtype=bool)
+        weights = np.zeros((2, len(query_idx)), np.float32)
         n_parts = self._starts[query_idx + 1] - self._starts[query_idx]
         for place in range(int(n_parts.max(initial=0))):
             rows = np.flatnonzero(n_parts > place)
             self._compare_part(
-                rows, self._starts[query_idx[rows]] + place, product_idx[rows], statuses, counts, share_word
+                rows, self._starts[query_idx[rows]] + place, product_idx[rows], statuses, counts, share_word, weights
             )
         for column in range(len(names) - 2):
             for status in (Status.MATCH, Status.CONFLICT, Status.UNKNOWN):
@@ -369,6 +420,7 @@ class QueryReadings:
             category,
             both,
             share_word,
+            weights[0] / np.maximum(weights[1], 1e-6),
         )
 
     def _compare_part(
@@ -379,19 +431,25 @@ class QueryReadings:
         statuses: UInt8[np.ndarray, "pairs columns"],
         counts: UInt8[np.ndarray, "statuses pairs"],
         share_word: Bool[np.ndarray, " pairs"],
+        weights: Float32[np.ndarray, "two pairs"],
     ) -> None:
         products, lexicon = self._reader.products, self._reader.lexicon
-        has, shares = self._have_words(part, product)
-        share_word[rows] |= shares
+        weight, had = self._have_words(part, product)
+        has = had >= weight
+        share_word[rows] |= had > 0
         kind, first_other = self._kind[part], len(lexicon.attributes)
         status = np.where(has, _MATCHES, _IS_UNKNOWN)
         kinds = set(kind.tolist())
         if _ATTRIBUTE in kinds:
             at = np.flatnonzero(kind == _ATTRIBUTE)
-            own = products.attributes[product[at], self._attribute[part[at]]]
-            status[at] = _answer(has[at] | (own == self._value[part[at]]), own)
-            # Of several values of one attribute, one that matches is enough; likewise of several types.
-            _keep_best(statuses, rows[at], self._attribute[part[at]], status[at])
+            attribute, value = self._attribute[part[at]], self._value[part[at]]
+            own, of_list = products.attributes[product[at], attribute], lexicon.is_list[attribute]
+            listed = of_list & products.lists(product[at], lexicon.value_starts[attribute] + value)
+            status[at] = _answer(has[at] | np.where(of_list, listed, own == value), own)
+            # Of several values of one attribute, one that matches is enough; likewise of several types. A list should
+            # have each.
+            _keep_best(statuses, rows[at[~of_list]], attribute[~of_list], status[at[~of_list]])
+            _keep_worst_value(statuses, rows[at[of_list]], attribute[of_list], status[at[of_list]])
         if _TYPE in kinds:
             at = np.flatnonzero(kind == _TYPE)
             own = products.types[product[at]]
@@ -407,24 +465,38 @@ class QueryReadings:
             at = np.flatnonzero(kind == _SLOT)
             slot = lexicon.slots(products.categories[product[at]], self._term[part[at]])
             filled = np.where(slot == NONE, NONE, products.slots[product[at], np.maximum(slot, 0)])
-            status[at] = _answer(has[at], filled)
+            status[at] = self._other_measure(_answer(has[at], filled), part[at], product[at])
             _keep_worst(statuses, counts, rows[at], first_other + 2, status[at])
         if _WORD in kinds or _UNKNOWN in kinds:
             at = np.flatnonzero((kind == _WORD) | (kind == _UNKNOWN))
+            status[at] = self._other_measure(status[at], part[at], product[at])
             _keep_worst(statuses, counts, rows[at], first_other + 3, status[at])
+        weights[0, rows] += np.where(status == _MATCHES, weight, had)
+        weights[1, rows] += weight
+
+    def _other_measure(
+        self, status: UInt8[np.ndarray, " n"], part: Int64[np.ndarray, " n"], product: Int32[np.ndarray, " n"]
+    ) -> UInt8[np.ndarray, " n"]:
+        """The statuses, where an unknown measure is a conflict if the product has another one of its unit."""
+        at = np.flatnonzero((self._unit[part] != NONE) & (status == _IS_UNKNOWN))
+        if len(at):
+            other = self._reader.products.have(product[at], self._unit[part[at]])
+            status[at] = np.where(other, _CONFLICTS, _IS_UNKNOWN)
+        return status
 
     def _have_words(
         self, part: Int64[np.ndarray, " n"], product: Int32[np.ndarray, " n"]
-    ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-        """Whether products have all words of parts, and whether they have any."""
+    ) -> tuple[Float32[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
+        """The weights of the words of parts, and of those that products have."""
         n_words = self._word_starts[part + 1] - self._word_starts[part]
-        every, some = np.ones(len(part), dtype=bool), np.zeros(len(part), dtype=bool)
+        weight, had = np.zeros(len(part), np.float32), np.zeros(len(part), np.float32)
         for place in range(int(n_words.max(initial=0))):
             at = np.flatnonzero(n_words > place)
-            has = self._reader.products.have(product[at], self._words[self._word_starts[part[at]] + place])
-            every[at] &= has
-            some[at] |= has
-        return every, some
+            words = self._words[self._word_starts[part[at]] + place]
+            own = self._reader.word_weights[words]
+            weight[at] += own
+            had[at] += np.where(self._reader.products.have(product[at], words), own, np.float32(0))
+        return weight, had
 
     def _known_terms(self, query: int) -> tuple[list[int], list[int]]:
         own = slice(self._starts[query], self._starts[query + 1])
@@ -470,6 +542,16 @@ def _keep_worst(
     statuses[rows[worse], column] = status[worse]
     # A row stands here once, so that it is counted once.
     counts[status, rows] += np.uint8(1)
+
+
+def _keep_worst_value(
+    statuses: UInt8[np.ndarray, "pairs columns"],
+    rows: Int64[np.ndarray, " n"],
+    columns: np.ndarray,
+    status: UInt8[np.ndarray, " n"],
+) -> None:
+    worse = _WORSE[status] > _WORSE[statuses[rows, columns]]
+    statuses[rows[worse], columns[worse]] = status[worse]
 
 
 def _keep_best(

@@ -50,7 +50,8 @@ class Speller:
         products.with_word(0)
         ids, hashes = [], []
         for at, word in enumerate(lexicon.words):
-            if MIN_LETTERS - 1 <= len(word) <= MAX_WORD and not has_digit(word) and not _of_characters(word):
+            plain = not has_digit(word) and not _of_characters(word) and not word.startswith(" ")
+            if MIN_LETTERS - 1 <= len(word) <= MAX_WORD and plain:
                 own = _index_keys(word)
                 ids += [at] * len(own)
                 hashes += own

@@ -10,7 +10,7 @@ import numpy as np
 
 from shelfrank.core.errors import UserError
 
-VERSION = 1
+VERSION = 2
 
 
 def save_parts(folder: Path, parts: Mapping[str, tuple[Mapping[str, Any], Mapping[str, np.ndarray]]]) -> None:

@@ -25,6 +25,15 @@ _UNITS = {
     "ml": ("ml", "milliliter", "milliliters"),
     "l": ("l", "liter", "liters", "litre", "litres"),
     "gal": ("gal", "gallon", "gallons"),
+    "cfm": ("cfm",),
+    "gpm": ("gpm",),
+    "psi": ("psi",),
+    "ah": ("ah",),
+    "gauge": ("ga", "gauge"),
+    "qt": ("qt", "quart", "quarts"),
+    "cuft": ("cu. ft", "cu ft", "cubic feet", "cubic foot"),
+    "sqft": ("sq. ft", "sq ft", "square feet", "square foot"),
+    "btu": ("btu", "btus"),
     "v": ("v", "volt", "volts"),
     "w": ("w", "watt", "watts"),
     "amp": ("amp", "amps", "ampere"),
@@ -47,12 +56,16 @@ _CHARACTER = re.compile(rf"[{_CHARACTERS}]")
 _COMBINING = re.compile(r"[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]")
 _FRACTION = re.compile(r"(?<=\d)(?=[\u00bc-\u00be\u2150-\u215e])")
 _BLANKS = re.compile(r"\s")
+_DIMENSIONS = re.compile(r"(?<=\d)x(?=\d)")
 _GROUPED = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{1,2}(?!\d))")
 
 
 def _alternatives(names: Iterable[str]) -> str:
     return "|".join(sorted(names, key=len, reverse=True))
+
+
+_MEASURE = re.compile(rf"\d[\d./-]*(?P<unit>{_alternatives(_UNITS)})")
 
 
 _TOKEN = re.compile(
@@ -82,6 +95,7 @@ def tokens(text: str, limit: int) -> list[str]:
     """
     text = _folded(text[:MAX_CHARACTERS])
     if not text.isalpha() and any(map(str.isdigit, text)):
+        text = _DIMENSIONS.sub(" x ", text)
         text = _DECIMAL_COMMA.sub(".", _GROUPED.sub("", text))
     found: list[str] = []
     for match in _TOKEN.finditer(text):
@@ -99,6 +113,23 @@ def tokens(text: str, limit: int) -> list[str]:
 def has_digit(token: str) -> bool:
     """Whether a token has a digit: such a one is never respelled."""
     return any(character.isdigit() for character in token)
+
+
+def unit_of(token: str) -> str | None:
+    """The unit of a number with one; None for any other token.
+
+    Args:
+        token: A token of `tokens`.
+
+    Returns:
+        The unit in its one spelling.
+
+    Example:
+        >>> unit_of("1/2in"), unit_of("12"), unit_of("sofa")
+        ('in', None, None)
+    """
+    match = _MEASURE.fullmatch(token)
+    return match["unit"] if match else None
 
 
 def is_character(token: str) -> bool:

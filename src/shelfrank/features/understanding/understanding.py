@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int32, Int64
 from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Feature, Kind, Side
 from shelfrank.features.understanding.catalogue import Catalogue
+from shelfrank.features.understanding.heads import with_heads
 from shelfrank.features.understanding.learned import (
     LearnedColumns,
     LearnedRelevance,
@@ -31,6 +32,7 @@ CATALOGUE_COLUMNS = (
     "query_n_matched",
     "query_n_conflicts",
     "query_n_unknown",
+    "query_share_matched",
     "query_category_probability",
     "query_type_probability",
 )
@@ -90,6 +92,8 @@ class QueryUnderstanding:
         Returns:
             What is learned.
         """
+        if catalogue.categories is None:
+            catalogue = with_heads(catalogue)
         lexicon = Lexicon.learn(catalogue)
         return cls(lexicon, CodedProducts.of(lexicon, catalogue), tuple(tasks))
 
@@ -192,6 +196,7 @@ def _of_catalogue(comparison: Comparison) -> Float32[np.ndarray, "pairs features
         comparison.n_match[:, None],
         comparison.n_conflict[:, None],
         comparison.n_unknown[:, None],
+        comparison.share[:, None],
         comparison.category_probability[:, None],
         comparison.type_probability[:, None],
     ]
