@@ -66,8 +66,10 @@ def build_store(
     """
     log, prepared = SearchLog.open(log_path), PreparedData.open(prepared_path)
     scores = _scores(log, prepared, semantic_scores)
-    # Data of an earlier version names no understanding, and has none.
-    config = PrepareConfig.model_validate({"understanding": None, **prepared.manifest.inputs["config"]})
+    # Data of an earlier version names neither understanding nor taste, and has none.
+    given = prepared.manifest.inputs["config"]
+    history = {"taste": False, **given.get("history", {})}
+    config = PrepareConfig.model_validate({"understanding": None, **given, "history": history})
     limits = (engine or EngineConfig()).model_copy(update={"name": "duckdb"})
     config = config.model_copy(update={"sampling": None, "relevance": None, "engine": limits})
     out.mkdir(parents=True)

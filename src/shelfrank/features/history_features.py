@@ -193,9 +193,8 @@ def _price_distance(plan: HistoryPlan) -> ComputedFeature:
         usual = columns[log_prices.column] / (MILLIONTHS * np.maximum(columns[count.column], 1))
         return np.where(known, np.log(np.where(price > 0, price, 1.0)) - usual, 0.0)
 
-    return replace(
-        number_feature("customer_price_distance", Side.CUSTOMER, (log_prices, count), compute), has_price=True
-    )
+    feature = number_feature("customer_price_distance", Side.CUSTOMER, (log_prices, count), compute)
+    return replace(feature, has_price=True)
 
 
 def _count(name: str, side: Side, stat: KeyStat) -> ComputedFeature:

@@ -189,8 +189,8 @@ def history_stats(tasks: Sequence[str], levels: Sequence[str] = ()) -> dict[str,
         `impression`; each task, and `known_<task>` of it; `event` outside the results pages; `engaged` and, the time
         of the latest engagement, `last_us`; `attention`, 1 / log2(1 + position), the discount of NDCG, in millionths;
         and of the clicks on products whose price is known the number, `clicked_priced`, and the sum of ln price in
-        millionths, `clicked_price`. For each feature F with levels, their sum `attention_F_level`, each in thousandths
-        and weighted by attention in millionths, and the sum `<task>_F_level` of those with the outcome.
+        millionths, `clicked_price`. For each feature F with levels the sum of them, each in thousandths and weighted by
+        attention in millionths, `attention_F_level`, and that of those with an outcome, `<task>_F_level`.
     """
     engagement = (_OUTCOMES[tasks[0]], _EVENT)
     table = (

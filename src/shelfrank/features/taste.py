@@ -35,8 +35,8 @@ def taste_features(key: str, tasks: tuple[str, ...], plan: HistoryPlan, config: 
 
     Returns:
         For each affinity feature A and task T `<key>_A_T_lift`: the logarithm of observed against expected outcomes on
-        earlier products with the candidate's value of A. For each feature F with levels `<key>_F_level_T_fit`, how far the
-        candidate lies from what the visitor was shown, times how far the visitor's choices did; and, for clicks,
+        earlier products with the candidate's value of A. For each feature F with levels `<key>_F_level_T_fit`, how far
+        the candidate lies from what the visitor was shown, times how far the visitor's choices did; and, for clicks,
         `<key>_F_level_distance` between the candidate and the choices. All are 0 without history.
     """
     features = [_lift(key, feature, task, plan, config) for feature in plan.affinity for task in tasks]
