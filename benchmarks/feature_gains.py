@@ -219,7 +219,12 @@ def _is_understanding(name: str) -> bool:
     return name in UNDERSTANDING or name.endswith("_answer") or name.startswith("query_relevance_")
 
 
-GROUPS = {"understanding": _is_understanding}
+def _is_taste(name: str) -> bool:
+    """Whether `history.taste` makes the feature; the rates and shares of old are not of it."""
+    return name.startswith(("customer_", "session_")) and name.endswith(("_lift", "_fit", "_level_distance"))
+
+
+GROUPS = {"understanding": _is_understanding, "taste": _is_taste}
 """Whether a feature is of a group."""
 
 

@@ -54,6 +54,12 @@ def expected_features(tables: Tables, config: PrepareConfig, affinity: tuple[str
                 values |= _personal(key, now, past, tasks, bool(tables["events"]))
         if config.history.customer and "click" in tasks:
             values["customer_price_distance"] = _price_distance(now, past)
+        if config.history.taste and "click" in tasks:
+            levels = {} if "price" in row else _price_levels(tables["products"])
+            if config.history.customer:
+                values |= _taste("customer", tasks, now, past, products, affinity, levels, config)
+            if config.history.session and "session_id" in row:
+                values |= _taste("session", ("click",), now, past, products, affinity, levels, config)
         if config.page:
             values |= _page(now, [_impression(r, products).price for r in rows if r["search_id"] == now.search])
         if config.upstream_order:
@@ -219,3 +225,61 @@ def _upstream(
         values["session_last_nearness"] = 0.0 if distance is None else 1 / (1 + abs(distance))
         values["session_next_after_last"] = float(distance == 1)
     return values
+
+
+def _price_levels(products: list[dict[str, Any]]) -> dict[str, float | None]:
+    """The share of cheaper products, ties counted half, minus 1/2, in steps of 1/1000; None without a price."""
+    prices = [row["price"] for row in products if row["price"] is not None]
+    levels: dict[str, float | None] = {}
+    for row in products:
+        own = row["price"]
+        if own is None:
+            levels[row["product_id"]] = None
+            continue
+        below = sum(price < own for price in prices) + sum(price == own for price in prices) / 2
+        levels[row["product_id"]] = round(1000 * (below / len(prices) - 0.5)) / 1000
+    return levels
+
+
+def _taste(
+    key: str,
+    tasks: tuple[str, ...],
+    now: PastEvent,
+    past: list[PastEvent],
+    products: dict[str, dict[str, Any]],
+    affinity: tuple[str, ...],
+    levels: dict[str, float | None],
+    config: PrepareConfig,
+) -> dict[str, float]:
+    values: dict[str, float] = {}
+    own = [h for h in past if getattr(h, key) == getattr(now, key)]
+    strength = config.history.prior_strength
+    priors = {str(task): rate for task, rate in config.history.prior_rates.items()}
+    for task in tasks:
+        rate = (_outcomes(own, task) + strength * priors[task]) / (_attention(own) + strength)
+        for feature in affinity:
+            like = [h for h in own if products[h.product][feature] == products[now.product][feature]]
+            observed, expected = _outcomes(like, task), rate * _attention(like)
+            values[f"{key}_{feature}_{task}_lift"] = math.log(
+                (observed + strength * rate) / (expected + strength * rate)
+            )
+    if not levels:
+        return values
+    level, attention = levels[now.product], _attention(own)
+    shown = sum(_attention([h]) * (levels[h.product] or 0.0) for h in own) / attention if attention else 0.0
+    for task in tasks:
+        chosen = sum(h.outcomes.get(task, 0) * (levels[h.product] or 0.0) for h in own)
+        mean = (chosen + 2 * shown) / (_outcomes(own, task) + 2)
+        known = attention > 0 and level is not None
+        values[f"{key}_price_level_{task}_fit"] = (mean - shown) * ((level or 0.0) - shown) if known else 0.0
+        if task == "click":
+            values[f"{key}_price_level_distance"] = (level or 0.0) - mean if known else 0.0
+    return values
+
+
+def _outcomes(some: list[PastEvent], task: str) -> int:
+    return sum(h.outcomes.get(task, 0) for h in some)
+
+
+def _attention(some: list[PastEvent]) -> float:
+    return sum(1 / math.log2(1 + h.position) for h in some if h.impression and "click" in h.known)

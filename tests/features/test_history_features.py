@@ -31,6 +31,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "nulls": ({"some_unlabelled": True, "nulls_in_products": True, "unlabelled": ("purchase",)}, {"page": True}),
     "nulls_price_in_rows": ({"nulls_in_products": True, "price_in_rows": True}, {}),
     "clicks_unknown_and_late_outcomes": ({"unlabelled": ("click",)}, {"history": HistoryConfig(outcome_delay_s=60)}),
+    "no_taste": ({}, {"upstream_order": True, "history": HistoryConfig(taste=False)}),
     "parts_switched_off": ({}, {"page": False, "history": HistoryConfig(query=False, session=False, affinity=())}),
 }
 
@@ -50,8 +51,8 @@ def test_features_equal_the_plain_loops(case: str, tmp_path: Path) -> None:
     assert sorted(order) == list(range(len(tables["impressions"])))
     for name in set(expected[0]) - {"search_id", "product_id"}:
         wanted = np.array([row[name] for row in expected], dtype=float)
-        # The customer's usual price and a position's attention are kept in whole millionths.
-        in_millionths = name == "customer_price_distance" or name.endswith("_lift")
+        # Usual prices and a position's attention are kept in whole millionths.
+        in_millionths = name.endswith(("_price_distance", "_lift", "_fit", "_level_distance"))
         absolute = 1e-6 if in_millionths else 1e-12
         np.testing.assert_allclose(np.array(made[name])[order], wanted, rtol=1e-12, atol=absolute, err_msg=name)
 
@@ -142,12 +143,17 @@ def test_affinity_must_name_categories_of_the_products(tmp_path: Path) -> None:
 
 
 def test_what_is_computed_of_unknown_features_comes_to_what_hiding_them_writes() -> None:
-    plan = HistoryPlan(TASKS, (), ("brand",), has_sessions=True, has_events=True, has_price=True)
+    plan = HistoryPlan(TASKS, (), ("brand",), True, True, True, levels=("price",), by_category=True)
     made = [each for each in computed_features(plan, PrepareConfig(upstream_order=True)) if each.declared]
     names = {each.feature.name for each in made}
     assert {"query_brand_share", "customer_brand_engaged", "customer_price_distance", "page_price_to_mean"} <= names
     for each in made:
         # Two products of one search: the first of no known brand and without a price, the customer and query known.
         columns = {stat.column: np.array([0 if "|" in stat.key else 5, 5]) for stat in each.stats}
-        columns |= {"price": np.array([np.nan, 8.0]), "search_idx": np.array([0, 0]), "position": np.array([1, 2])}
+        columns |= {
+            "price": np.array([np.nan, 8.0]),
+            "price_level": np.array([np.nan, 100.0]),
+            "search_idx": np.array([0, 0]),
+            "position": np.array([1, 2]),
+        }
         assert each.compute(columns)[0] == each.unknown, each.feature.name

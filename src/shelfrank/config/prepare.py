@@ -105,6 +105,9 @@ class HistoryConfig(Strict):
         query_product: Impressions and smoothed click rate of the query-product pair.
         customer: The customer's earlier actions, on this product and overall.
         session: The visitor's earlier actions in this session.
+        taste: What customer and session chose against what they were shown: more or fewer clicks, carts and purchases
+            than expected of each value of the affinity features, and how high the chosen products lie among those of
+            their category in price and other numbers.
         affinity: Product features whose values are matched with the customer's and the query's past clicks; None
             takes the declared categorical product features in their order, up to six.
         outcome_delay_s: Seconds after a search until its clicks, carts and purchases are known.
@@ -119,6 +122,7 @@ class HistoryConfig(Strict):
     query_product: bool = True
     customer: bool = True
     session: bool = True
+    taste: bool = True
     affinity: tuple[str, ...] | None = None
     outcome_delay_s: float = Field(default=0.0, ge=0, le=MAX_DAYS * 86_400)
     windows_days: tuple[Annotated[float, Field(gt=0, le=MAX_DAYS)], ...] = (1.0, 7.0, 30.0)

@@ -25,11 +25,12 @@ from shelfrank.data.prepared import PreparedData
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Engine, whole_groups
 from shelfrank.features.encoder import Encoder, encode_entities, numbers
-from shelfrank.features.history_offline import product_codes, timeline, with_price
+from shelfrank.features.history_offline import product_codes, timeline, with_numbers
 from shelfrank.features.history_stats import KeyPlan, key_plans
 from shelfrank.features.history_table import NEVER
 from shelfrank.features.ids import save_ids
 from shelfrank.features.index import IndexedLog, index_and_collect
+from shelfrank.features.levels import Levels
 from shelfrank.features.page_features import computed_features
 from shelfrank.features.plan import Plan, entity_tables, plan_features, product_documents
 from shelfrank.features.store import STORE_FILE, STORE_VERSION
@@ -65,8 +66,10 @@ def build_store(
     """
     log, prepared = SearchLog.open(log_path), PreparedData.open(prepared_path)
     scores = _scores(log, prepared, semantic_scores)
-    # Data of an earlier version names no understanding, and has none.
-    config = PrepareConfig.model_validate({"understanding": None, **prepared.manifest.inputs["config"]})
+    # Data of an earlier version names neither understanding nor taste, and has none.
+    given = prepared.manifest.inputs["config"]
+    history = {"taste": False, **given.get("history", {})}
+    config = PrepareConfig.model_validate({"understanding": None, **given, "history": history})
     limits = (engine or EngineConfig()).model_copy(update={"name": "duckdb"})
     config = config.model_copy(update={"sampling": None, "relevance": None, "engine": limits})
     out.mkdir(parents=True)
@@ -117,7 +120,7 @@ def _write(
         if config.understanding is not None:
             shutil.copytree(prepared.path / UNDERSTANDING, out / UNDERSTANDING)
         advance(1)
-        rows = with_price(indexed.rows.mutate(**{ROW: ibis.literal(0, "int64")}), indexed, plan)
+        rows = with_numbers(indexed.rows.mutate(**{ROW: ibis.literal(0, "int64")}), indexed, engine, plan)
         measures = (measure for key in keys.values() for measure in key.measures)
         moments = timeline(indexed, rows, product_codes(indexed, engine, plan), plan.history, measures)
         kept = engine.keep(moments.drop(ROW), "moments", ("ts_us",), lambda _: None, 0.0)
@@ -158,6 +161,9 @@ def _write_products(
 ) -> None:
     if plan.history.has_price and not plan.price_in_rows:
         np.save(folder / "prices.npy", np.append(numbers(products[PRICE]), np.nan))
+    if plan.history.levels:
+        levels = Levels.of_catalogue(products, plan.history.levels, plan.product_features)
+        levels.save(folder / "levels", products, plan.product_features)
     if plan.history.affinity:
         codes = engine.collect(product_codes(indexed, engine, plan).order_by("product_idx"))
         columns = [codes[f"{name}_code"].to_numpy() for name in plan.history.affinity]

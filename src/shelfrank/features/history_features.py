@@ -32,8 +32,9 @@ class ComputedFeature:
         compute: The formula, over the columns of some rows.
         whole_pages: Whether the formula needs every row of a page, sampled or not.
         has_price: Whether the formula reads `price`.
-        unknown: Its value, before encoding, where the price is missing or no earlier row had the same value of the
-            features in `declared`.
+        level_of: Declared features on which a level depends that the formula reads.
+        unknown: Its value, before encoding, where the price or level is missing or no earlier row had the same value of
+            the features in `declared`.
     """
 
     feature: Feature
@@ -41,13 +42,14 @@ class ComputedFeature:
     compute: Formula
     whole_pages: bool = False
     has_price: bool = False
+    level_of: tuple[str, ...] = ()
     unknown: float = 0.0
 
     @property
     def declared(self) -> frozenset[str]:
         """The declared features on which its value depends."""
         affinities = {stat.key.partition("|")[2] for stat in self.stats} - {""}
-        return frozenset(affinities | ({PRICE} if self.has_price else set()))
+        return frozenset(affinities | ({PRICE} if self.has_price else set()) | set(self.level_of))
 
 
 def history_features(plan: HistoryPlan, config: HistoryConfig) -> list[ComputedFeature]:
@@ -83,13 +85,13 @@ def _rates(
         for task in tasks:
             count = plan.stat(key, task, days)
             known = _known(key, task, days, plan)
-            rate = _smoothed_rate(count, known, config.prior_strength, _prior(config, task))
+            rate = _smoothed_rate(count, known, config.prior_strength, prior_rate(config, task))
             features.append(_count(f"{key}_{task}s{suffix}", side, count))
-            features.append(_number(f"{key}_{task}_rate{suffix}", side, (count, known), rate))
+            features.append(number_feature(f"{key}_{task}_rate{suffix}", side, (count, known), rate))
     if "click" in tasks and key != "query":
         count, attention = plan.stat(key, "click"), plan.stat(key, "attention")
-        lift = _smoothed_lift(count, attention, config.prior_strength, _prior(config, "click"))
-        features.append(_number(f"{key}_click_lift", side, (count, attention), lift))
+        lift = _smoothed_lift(count, attention, config.prior_strength, prior_rate(config, "click"))
+        features.append(number_feature(f"{key}_click_lift", side, (count, attention), lift))
     return features
 
 
@@ -98,13 +100,14 @@ def _known(key: str, task: str, days: float, plan: HistoryPlan) -> KeyStat:
     return plan.stat(key, f"known_{task}" if task in plan.partly else "impression", days)
 
 
-def _prior(config: HistoryConfig, task: str) -> float:
+def prior_rate(config: HistoryConfig, task: str) -> float:
+    """The task's rate that a key without history is given."""
     return {str(name): rate for name, rate in config.prior_rates.items()}.get(task, 0.0)
 
 
 def _backed_off_rate(task: str, plan: HistoryPlan, config: HistoryConfig) -> ComputedFeature:
     """The pair's rate with a prior of its own: the mean of the product's and the query's, so unseen pairs differ."""
-    strength, prior = config.prior_strength, _prior(config, task)
+    strength, prior = config.prior_strength, prior_rate(config, task)
     stats = {key: (plan.stat(key, task), _known(key, task, 0.0, plan)) for key in ("query_product", "product", "query")}
 
     def compute(columns: Columns) -> Float64[np.ndarray, " rows"]:
@@ -113,7 +116,7 @@ def _backed_off_rate(task: str, plan: HistoryPlan, config: HistoryConfig) -> Com
         return (count + strength * (of_product + of_query) / 2) / (shown + strength)
 
     name = f"query_product_{task}_rate_backed_off"
-    return _number(name, Side.INTERACTION, tuple(stat for pair in stats.values() for stat in pair), compute)
+    return number_feature(name, Side.INTERACTION, tuple(stat for pair in stats.values() for stat in pair), compute)
 
 
 def _smoothed_rate(count: KeyStat, shown: KeyStat, strength: float, prior: float) -> Formula:
@@ -133,7 +136,7 @@ def _shares(key: str, side: Side, plan: HistoryPlan) -> list[ComputedFeature]:
     features: list[ComputedFeature] = []
     for feature in plan.affinity:
         same = plan.stat(f"{key}|{feature}", "engaged")
-        features.append(_number(f"{key}_{feature}_share", side, (same, every), _share(same, every)))
+        features.append(number_feature(f"{key}_{feature}_share", side, (same, every), _share(same, every)))
         features.append(_count(f"{key}_{feature}_engaged", side, same))
     return features
 
@@ -151,11 +154,11 @@ def _personal(key: str, plan: HistoryPlan) -> list[ComputedFeature]:
     features = [
         _count(f"{key}_impressions", side, plan.stat(key, "impression")),
         _count(f"{key}_engaged", side, plan.stat(key, "engaged")),
-        _number(f"{key}_recency", side, (last,), _recency(last)),
+        number_feature(f"{key}_recency", side, (last,), _recency(last)),
         _count(f"{pair}_impressions", side, plan.stat(pair, "impression")),
         _count(f"{pair}_engaged", side, plan.stat(pair, "engaged")),
-        _number(f"{pair}_recency", side, (last_pair,), _recency(last_pair)),
-        _number(f"{pair}_is_last", side, (last, last_pair), _is_last(last, last_pair)),
+        number_feature(f"{pair}_recency", side, (last_pair,), _recency(last_pair)),
+        number_feature(f"{pair}_is_last", side, (last, last_pair), _is_last(last, last_pair)),
     ]
     if plan.has_events and "click" in plan.tasks:
         features.append(_count(f"{pair}_clicks", side, plan.stat(pair, "click")))
@@ -190,7 +193,8 @@ def _price_distance(plan: HistoryPlan) -> ComputedFeature:
         usual = columns[log_prices.column] / (MILLIONTHS * np.maximum(columns[count.column], 1))
         return np.where(known, np.log(np.where(price > 0, price, 1.0)) - usual, 0.0)
 
-    return replace(_number("customer_price_distance", Side.CUSTOMER, (log_prices, count), compute), has_price=True)
+    feature = number_feature("customer_price_distance", Side.CUSTOMER, (log_prices, count), compute)
+    return replace(feature, has_price=True)
 
 
 def _count(name: str, side: Side, stat: KeyStat) -> ComputedFeature:
@@ -198,7 +202,8 @@ def _count(name: str, side: Side, stat: KeyStat) -> ComputedFeature:
     return ComputedFeature(feature, (stat,), lambda columns: columns[stat.column])
 
 
-def _number(name: str, side: Side, stats: tuple[KeyStat, ...], compute: Formula) -> ComputedFeature:
+def number_feature(name: str, side: Side, stats: tuple[KeyStat, ...], compute: Formula) -> ComputedFeature:
+    """A number that is computed from statistics; a customer's is 0 without history."""
     feature = Feature(name=name, side=side, kind=Kind.NUMERICAL, default=_no_history(side))
     return ComputedFeature(feature, stats, compute)
 

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Int64, Num
 from shelfrank.engine.base import ROW, Engine
 from shelfrank.features.history_stats import OUTSIDE, HistoryEvent, HistoryPlan, KeyPlan, Measure
 from shelfrank.features.index import IndexedLog
+from shelfrank.features.levels import Levels
 from shelfrank.features.plan import Plan
 
 
@@ -73,8 +74,20 @@ def _read(measure: Measure, rows: ibis.Table) -> ibis.Value:
     return ibis.literal(value, measure.dtype) if isinstance(value, int) else value.cast(measure.dtype)
 
 
-def with_price(rows: ibis.Table, indexed: IndexedLog, plan: Plan) -> ibis.Table:
-    """The rows with `price` as a float, where the log has prices."""
+def with_numbers(rows: ibis.Table, indexed: IndexedLog, engine: Engine, plan: Plan) -> ibis.Table:
+    """The rows with `price` as a float, where the log has prices, and with levels, those that are unknown as 0."""
+    rows = _with_price(rows, indexed, plan)
+    if not plan.history.levels:
+        return rows
+    products = engine.collect(indexed.products.order_by("product_idx"))
+    levels = Levels.of_catalogue(products, plan.history.levels, plan.product_features)
+    columns = levels.of_products(products, plan.product_features)
+    whole = {name: np.nan_to_num(values).astype(np.int32) for name, values in columns.items()}
+    shared = engine.share(pa.table({"product_idx": products["product_idx"], **whole}), "levels")
+    return rows.left_join(shared, "product_idx").drop("product_idx_right")
+
+
+def _with_price(rows: ibis.Table, indexed: IndexedLog, plan: Plan) -> ibis.Table:
     if not plan.history.has_price:
         return rows
     if plan.price_in_rows:

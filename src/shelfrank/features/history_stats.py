@@ -10,7 +10,7 @@ Nothing here needs an engine, so that a service computes features without one.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -31,7 +31,8 @@ KEYS = {
     "session": ("session_key",),
     "session_product": ("session_key", "product_idx"),
 }
-"""Timeline columns of each key; `query|<feature>` and `customer|<feature>` pair with a product feature's code."""
+"""Timeline columns of each key. `query|<feature>`, `customer|<feature>` and `session|<feature>` pair it with a product
+feature's code."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class HistoryEvent:
         session_id: The visit; None where it is unknown.
         position: Position of an impression, from 1; None where it is unknown.
         price: The product's price; None or NaN where it is unknown.
+        levels: The product's levels in thousandths, by feature; an unknown one is left out.
     """
 
     ts_us: int
@@ -59,6 +61,7 @@ class HistoryEvent:
     session_id: str | None = None
     position: int | None = None
     price: float | None = None
+    levels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,29 @@ def _known(task: str) -> Measure:
     )
 
 
+@cache
+def _level_of_attention(name: str) -> Measure:
+    """The level of the product, weighted by attention; an unknown level counts as the middle of its category."""
+    return Measure(
+        f"attention_{name}_level",
+        "int64",
+        lambda rows: (_attention(rows) * rows[f"{name}_level"]).cast("int64"),
+        lambda event: _attention_of_event(event) * event.levels.get(name, 0),
+    )
+
+
+@cache
+def _level_of_outcome(task: str, name: str) -> Measure:
+    """The level of the product where the task's label is 1."""
+    return Measure(
+        f"{task}_{name}_level",
+        "int32",
+        lambda rows: (rows[task].fill_null(0) > 0).ifelse(rows[f"{name}_level"], 0),
+        lambda event: event.levels.get(name, 0) if event.kind == task else 0,
+        is_late=True,
+    )
+
+
 _IMPRESSION = Measure("impression", "int8", lambda rows: 1, lambda event: int(event.kind == "impression"))
 _EVENT = Measure("event", "int8", lambda rows: 0, lambda event: int(event.kind == OUTSIDE))
 _ATTENTION = Measure("attention", "int32", _attention, _attention_of_event)
@@ -152,17 +178,19 @@ _OUTCOMES = {task: _outcome(task) for task in TASKS}
 _KNOWN = {task: _known(task) for task in TASKS}
 
 
-def history_stats(tasks: Sequence[str]) -> dict[str, HistoryStat]:
+def history_stats(tasks: Sequence[str], levels: Sequence[str] = ()) -> dict[str, HistoryStat]:
     """The table of the history statistics, by name.
 
     Args:
         tasks: Tasks whose labels the log has; the first one, the click if it is there, counts as engagement.
+        levels: Features whose levels rows carry.
 
     Returns:
         `impression`; each task, and `known_<task>` of it; `event` outside the results pages; `engaged` and, the time
         of the latest engagement, `last_us`; `attention`, 1 / log2(1 + position), the discount of NDCG, in millionths;
         and of the clicks on products whose price is known the number, `clicked_priced`, and the sum of ln price in
-        millionths, `clicked_price`.
+        millionths, `clicked_price`. For each feature F with levels the sum of them, each in thousandths and weighted by
+        attention in millionths, `attention_F_level`, and that of those with an outcome, `<task>_F_level`.
     """
     engagement = (_OUTCOMES[tasks[0]], _EVENT)
     table = (
@@ -175,6 +203,11 @@ def history_stats(tasks: Sequence[str]) -> dict[str, HistoryStat]:
         HistoryStat("attention", (_ATTENTION,), np.int64),
         HistoryStat("clicked_price", (_CLICKED_PRICE,), np.int64),
         HistoryStat("clicked_priced", (_CLICKED_PRICED,)),
+        *(HistoryStat(each.name, (each,), np.int64) for each in map(_level_of_attention, levels)),
+        *(
+            HistoryStat(each.name, (each,), np.int64)
+            for each in (_level_of_outcome(task, name) for name in levels for task in tasks)
+        ),
     )
     return {stat.name: stat for stat in table}
 
@@ -184,7 +217,7 @@ class KeyStat:
     """A statistic of one key over one window.
 
     Attributes:
-        key: A name in `KEYS`, or `query|` or `customer|` with an affinity feature's name.
+        key: A name in `KEYS`, or `query|`, `customer|` or `session|` with an affinity feature's name.
         stat: The statistic.
         days: Length of the window before the search; 0 is all time.
     """
@@ -210,6 +243,8 @@ class HistoryPlan:
         has_events: Whether the log has events outside its results pages.
         has_sessions: Whether the log has sessions.
         has_price: Whether rows carry `price`.
+        levels: Numerical product features of whose values rows carry the levels, as `<name>_level`.
+        by_category: Whether levels are those within the product's category.
     """
 
     tasks: tuple[str, ...]
@@ -218,6 +253,8 @@ class HistoryPlan:
     has_events: bool
     has_sessions: bool
     has_price: bool
+    levels: tuple[str, ...] = ()
+    by_category: bool = False
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "HistoryPlan":
@@ -227,7 +264,7 @@ class HistoryPlan:
 
     def stat(self, key: str, name: str, days: float = 0.0) -> KeyStat:
         """A statistic of the table for one key and window."""
-        return KeyStat(key, history_stats(self.tasks)[name], days)
+        return KeyStat(key, history_stats(self.tasks, self.levels)[name], days)
 
 
 @dataclass(frozen=True)

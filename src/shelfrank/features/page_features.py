@@ -15,11 +15,18 @@ from shelfrank.data.prepared import Column
 from shelfrank.features.encoder import Encoder
 from shelfrank.features.history_features import Columns, ComputedFeature, Formula, history_features
 from shelfrank.features.history_stats import HistoryPlan, KeyStat
+from shelfrank.features.taste import taste_features
 
 
 def computed_features(plan: HistoryPlan, config: PrepareConfig) -> list[ComputedFeature]:
     """Every feature that a config computes from history and page, offline and online."""
     features = history_features(plan, config.history)
+    if config.history.taste and "click" in plan.tasks:
+        if config.history.customer:
+            features += taste_features("customer", plan.tasks, plan, config.history)
+        if config.history.session and plan.has_sessions:
+            # A session is too short for more than clicks.
+            features += taste_features("session", ("click",), plan, config.history)
     if config.page:
         features += page_features(plan)
     if config.upstream_order:

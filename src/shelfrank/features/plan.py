@@ -12,6 +12,7 @@ from shelfrank.data.prepared import MISSING_SUFFIX
 from shelfrank.engine.base import Engine
 from shelfrank.features.history_stats import HistoryPlan
 from shelfrank.features.index import KEYS, IndexedLog, tasks_with_labels
+from shelfrank.features.levels import CATEGORY
 from shelfrank.logs.search_log import SearchLog
 
 MAX_AFFINITIES = 6
@@ -85,6 +86,9 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
         )
     numerical = {feature.name for feature in log.schema.features if feature.kind is Kind.NUMERICAL}
     price_in_rows = PRICE in impressions.columns
+    has_price = PRICE in numerical and (price_in_rows or PRICE in products.columns)
+    # A price of the moment has no place among the catalogue's.
+    levels = (PRICE,) if config.history.taste and has_price and not price_in_rows and "click" in tasks else ()
     return Plan(
         tasks=tasks,
         product_features=homes["products"],
@@ -102,7 +106,9 @@ def plan_features(log: SearchLog, engine: Engine, config: PrepareConfig) -> Plan
             affinity=affinity,
             has_events=log.has("events"),
             has_sessions="session_id" in impressions.columns,
-            has_price=PRICE in numerical and (price_in_rows or PRICE in products.columns),
+            has_price=has_price,
+            levels=levels,
+            by_category=bool(levels) and CATEGORY in possible,
         ),
     )
 

@@ -12,6 +12,7 @@ from shelfrank.config import PrepareConfig
 from shelfrank.core.schema import PRICE, Kind, Side
 from shelfrank.features.encoder import Encoder
 from shelfrank.features.history_stats import HistoryPlan
+from shelfrank.features.levels import CATEGORY
 from shelfrank.features.page_features import computed_features
 from shelfrank.features.request import PageRequest
 
@@ -55,7 +56,10 @@ def request_features(facts: Mapping[str, Any], encoder: Encoder) -> tuple[Reques
     kinds |= {each.name: (Kind.CATEGORICAL, each.side) for each in encoder.categorical}
     if facts["history"]["has_price"]:
         kinds.setdefault(PRICE, (Kind.NUMERICAL, Side.PRODUCT))
-    for name in facts["history"]["affinity"]:
+    for name in facts["history"].get("levels", ()):
+        kinds.setdefault(name, (Kind.NUMERICAL, Side.PRODUCT))
+    by_category = [CATEGORY] if facts["history"].get("by_category") else []
+    for name in (*facts["history"]["affinity"], *by_category):
         kinds.setdefault(name, (Kind.CATEGORICAL, Side.PRODUCT))
     return tuple(
         _request_feature(name, *kinds[name], home)

@@ -24,6 +24,7 @@ from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalBl
 from shelfrank.features.history_stats import OUTSIDE, HistoryEvent, HistoryPlan, key_plans
 from shelfrank.features.history_table import HistoryTable
 from shelfrank.features.ids import Ids
+from shelfrank.features.levels import CATEGORY, ProductLevels
 from shelfrank.features.page_features import computed_features, numerical_columns
 from shelfrank.features.recent_events import RecentEvents
 from shelfrank.features.request import Event, Page, PageRequest
@@ -344,6 +345,11 @@ class FeatureStore:
         self._codes = np.asarray(map_array(codes)) if codes.is_file() else None
         self._code_of: dict[str, dict[str | None, int]] = {name: {} for name in self._plan.affinity}
         given = self._facts["categories"]
+        self._levels = None
+        if self._plan.levels:
+            spelling = CategorySpelling(**_plain(given[CATEGORY])) if self._plan.by_category else None
+            read = {name: self._read_numbers[name].of for name in self._plan.levels}
+            self._levels = ProductLevels(path / "products" / "levels", self._plan.levels, spelling, read)
         self._affinity_spelling = {name: CategorySpelling(**_plain(given[name])) for name in self._code_of}
         if self._codes is not None:
             for row in pq.read_table(path / "products" / "code_values.parquet").to_pylist():
@@ -415,6 +421,8 @@ class FeatureStore:
         price = self._price(candidates)
         if price is not None:
             columns[PRICE] = price
+        if self._levels is not None:
+            columns |= self._levels.of_page(candidates.product, request.products)
         ranks: dict[int, int] = {}
         with self._lock:
             for key, table in self._history.items():
@@ -570,6 +578,7 @@ class FeatureStore:
             session_id=event.session_id,
             position=event.position,
             price=event.price if self._prices is None else float(self._prices[product]),
+            levels={} if self._levels is None else self._levels.of_event(product),
         )
 
 

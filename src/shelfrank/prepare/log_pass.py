@@ -21,9 +21,10 @@ from shelfrank.data.prepared import LAST_OF_SESSION
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Advance, Engine, Kept
 from shelfrank.features.encoder import numbers
-from shelfrank.features.history_offline import StatsOfGroups, product_codes, timeline, with_price
+from shelfrank.features.history_offline import StatsOfGroups, product_codes, timeline, with_numbers
 from shelfrank.features.history_stats import KeyPlan, key_plans
 from shelfrank.features.index import IndexedLog, index_and_collect
+from shelfrank.features.levels import Levels
 from shelfrank.features.page_features import computed_features
 from shelfrank.features.plan import EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
 from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, TextColumns, Texts
@@ -111,7 +112,7 @@ def read_log(
                 advance(n_rows)
             moments = timeline(
                 indexed,
-                with_price(rows.table, indexed, plan),
+                with_numbers(rows.table, indexed, engine, plan),
                 product_codes(indexed, engine, plan),
                 plan.history,
                 (measure for key in keys.values() for measure in key.measures),
@@ -127,10 +128,13 @@ def read_log(
                 advance(n_rows)
     splits = searches["split"].to_numpy()
     in_products = plan.history.has_price and not plan.price_in_rows
-    prices = numbers(entities.products[PRICE]) if in_products else None
+    of_products = {PRICE: numbers(entities.products[PRICE])} if in_products else {}
+    of_products |= Levels.of_catalogue(entities.products, plan.history.levels, plan.product_features).of_products(
+        entities.products, plan.product_features
+    )
     in_rows = plan.history.has_price and plan.price_in_rows
     row_files = RowFiles(rows, kept, files, whole)
-    reader = RowReader(row_files, splits, computed, columns, prices, in_rows, config.engine.threads)
+    reader = RowReader(row_files, splits, computed, columns, of_products, in_rows, config.engine.threads)
     return LogPass(reader, searches, entities, texts, queries, plan, bins, relevance)
 
 

@@ -79,12 +79,12 @@ class RowReader:
         splits: Int8[np.ndarray, " searches"],
         computed: Sequence[ComputedFeature],
         texts: Sequence[TextColumns],
-        product_prices: Float64[np.ndarray, " products"] | None,
+        product_numbers: Mapping[str, Float64[np.ndarray, " products"]],
         price_in_rows: bool,
         threads: int | None = None,
     ) -> None:
         self.files, self.splits, self.computed, self.texts = files, splits, tuple(computed), tuple(texts)
-        self.product_prices, self.price_in_rows = product_prices, price_in_rows
+        self.product_numbers, self.price_in_rows = product_numbers, price_in_rows
         self.threads = threads or usable_cores()
         self._kept_before = np.concatenate([[0], np.cumsum(files.kept, dtype=np.int64)])
 
@@ -167,9 +167,8 @@ class RowReader:
     def _columns(self, rows: pa.Table) -> dict[str, Num[np.ndarray, " rows"]]:
         names = ("ts_us", "position", "search_idx", "product_idx", "query_idx")
         columns = {name: rows[name].to_numpy() for name in names}
-        if self.product_prices is not None:
-            columns[PRICE] = self.product_prices[columns["product_idx"]]
-        elif self.price_in_rows:
+        columns |= {name: values[columns["product_idx"]] for name, values in self.product_numbers.items()}
+        if self.price_in_rows:
             columns[PRICE] = numbers(rows[PRICE])
         return columns
 
