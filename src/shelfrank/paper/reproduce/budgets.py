@@ -57,7 +57,7 @@ class Budget:
         """How the log is prepared: sampled as the paper does, with relevance labels where there is a score."""
         data: dict[str, Any] = {
             "sampling": {"beta": self.beta},
-            "history": {"windows_days": self.windows_days},
+            "history": {"windows_days": self.windows_days, "taste": False},
             "understanding": None,
             "semantic_scores": semantic_scores,
             "relevance": {"weights": PAPER_WEIGHTS} if semantic_scores else None,
