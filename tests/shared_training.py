@@ -35,6 +35,7 @@ NETWORKS: dict[str, tuple[str, int, int, Sequence[str]]] = {
     # Two batches of 36 rows are ghost batches of 5, and one row is left.
     "a ghost batch of one row": ("tabnet", 72, 36, ("neural.tabnet.ghost_batch_size=5",)),
     "one ghost batch for two processes": ("tabnet", 48, 16, ()),
+    "a listwise loss": ("mlp", 111, 23, ()),
     "a single row for two processes": ("dcn_v2", 12, 1, ("neural.batch_norm=false",)),
 }
 """Bottom, rows, rows of a batch, settings."""
@@ -71,7 +72,8 @@ def network_curves() -> dict[str, tuple[list[list[float]], dict[str, list[float]
         model = MultiTaskRanker(4, (2,), 3, tiny_network(bottom, *settings), N_CLASSES, group=processes())
         config = TrainConfig(threads=1, precision="fp32", batch_size=batch_size, epochs=2, learning_rate=0.01)
         ghosts = model.bottom.ghost_batch_size
-        trainer = Trainer(model, *rows, config, LossWeights(WEIGHTS, 0.5), 0, ghost_batch_size=ghosts)
+        weights = LossWeights(WEIGHTS, 0.5, listwise=1.0 if name == "a listwise loss" else 0.0)
+        trainer = Trainer(model, *rows, config, weights, 0, ghost_batch_size=ghosts)
         trained = trainer.run()
         statistics = {key: value.tolist() for key, value in model.state_dict().items() if "running" in key}
         found[name] = (learned(trained.curve), statistics)

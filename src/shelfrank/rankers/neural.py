@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save
 
-from shelfrank.config import TaskWeights
+from shelfrank.config import TaskWeights, TrainConfig
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
 from shelfrank.data.batch import SplitRows
@@ -79,12 +79,18 @@ class NeuralRanker(Ranker):
             self._of_learned_tasks(train),
             self._of_learned_tasks(valid),
             config.train,
-            LossWeights(self._weights().shares, config.relevance_weight if n_classes else 0.0),
+            LossWeights(
+                self._weights().shares,
+                config.relevance_weight if n_classes else 0.0,
+                config.train.pointwise_weight,
+                config.train.listwise_weight,
+            ),
             config.seed,
             checkpoints=checkpoints,
             texts=feed,
             text_learning_rate=self.config.text.learning_rate,
             ghost_batch_size=self.model.bottom.ghost_batch_size,
+            score_weights=self._score_weights().shares,
         )
         trained = trainer.run(on_epoch)
         relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
@@ -94,6 +100,7 @@ class NeuralRanker(Ranker):
                 *([f"learns {self.learned_tasks[0]} alone"] if self.config.single_task else []),
                 *(f"{task} is 1 in no training row, so that only its absence is learned" for task in never_positive),
                 *trained.protocol.reasons,
+                *_training_notes(config.train),
                 *trained.hidden,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
@@ -154,11 +161,32 @@ class NeuralRanker(Ranker):
         whole = len(self.learned_tasks) == len(self.problem.tasks)
         return self.problem.task_weights if whole else TaskWeights(self.learned_tasks)
 
+    def _score_weights(self) -> TaskWeights:
+        whole = len(self.learned_tasks) == len(self.problem.tasks)
+        return self.problem.config.fusion_weights(self.problem.tasks) if whole else TaskWeights(self.learned_tasks)
+
     def _of_learned_tasks(self, rows: Split) -> Split:
         if self.learned_tasks == rows.tasks:
             return rows
         chosen = [rows.tasks.index(task) for task in self.learned_tasks]
         return replace(rows, tasks=self.learned_tasks, labels=np.ascontiguousarray(rows.labels[:, chosen]))
+
+
+def _training_notes(config: TrainConfig) -> list[str]:
+    """What differs from Adam on the pointwise loss that stops by it, for people."""
+    return [
+        *(
+            [
+                f"a task's loss is {config.pointwise_weight:g} times the cross-entropy of rows and "
+                f"{config.listwise_weight:g} times the softmax cross-entropy of searches"
+            ]
+            if config.listwise_weight
+            else []
+        ),
+        *([f"AdamW with weight decay {config.weight_decay:g}"] if config.weight_decay else []),
+        *(["rate lowered along a cosine"] if config.schedule == "cosine" else []),
+        *(["stops by MRR@10 of the served order"] if config.stop_by == "mrr" else []),
+    ]
 
 
 def require_memory(model: MultiTaskRanker) -> None:

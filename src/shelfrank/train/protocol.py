@@ -28,7 +28,7 @@ class Protocol:
     reasons: tuple[str, ...]
 
 
-def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
+def pick_protocol(config: TrainConfig, n_rows: int, n_searches: int | None = None) -> Protocol:
     """Settles batch size, rate and precision (Paper: Sec. 4.2).
 
     Differs: the paper's batch and rate suit its 59 million rows, 3,600 steps an epoch. A log of half a million rows
@@ -38,6 +38,7 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
     Args:
         config: The settings; a stated value always wins.
         n_rows: Training rows.
+        n_searches: Training searches; None where no batch is cut by searches.
 
     Returns:
         The settings.
@@ -55,6 +56,9 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
             f"protocol auto: batch {batch_size} for {n_rows:,} rows, the largest power of two from "
             f"{MIN_BATCH_SIZE} to {PAPER_BATCH_SIZE} that leaves {STEPS_AN_EPOCH} steps an epoch; rate {rate:g}"
         )
+    if config.batch_searches is not None and n_searches:
+        batch_size = max(1, round(config.batch_searches * n_rows / n_searches))
+        reasons.append(f"batch {batch_size}: about {config.batch_searches} searches, as configured")
     if config.batch_size is not None:
         batch_size = config.batch_size
         reasons.append(f"batch {batch_size}: as configured")
