@@ -144,6 +144,7 @@ def test_tensors_of_different_lengths_are_no_batch(rows: tuple[int, int, int, in
             torch.zeros(codes, 1, dtype=torch.int32),
             torch.zeros(labels, 1, dtype=torch.int8),
             torch.zeros(relevance, dtype=torch.int8),
+            torch.zeros(2, dtype=torch.int32),
             np.zeros(2, np.int32),
             np.zeros(2, np.int32),
             np.zeros(2, np.int64),

@@ -135,7 +135,7 @@ def test_the_relevance_loss_stands_behind_the_tasks() -> None:
 
 
 def listwise_by_loop(logits: np.ndarray, labels: np.ndarray, sizes: list[int]) -> list[float]:
-    """Minus the mean log-softmax of each search's positive rows, averaged over the searches that have any."""
+    """Minus the mean log-softmax of each search's positive rows, averaged over the searches with a label."""
     losses = []
     for task in range(labels.shape[1]):
         each, start = [], 0
@@ -143,8 +143,8 @@ def listwise_by_loop(logits: np.ndarray, labels: np.ndarray, sizes: list[int]) -
             rows = [row for row in range(start, start + size) if labels[row, task] >= 0]
             total = sum(math.exp(logits[row, task]) for row in rows)
             of_positive = [-math.log(math.exp(logits[row, task]) / total) for row in rows if labels[row, task] == 1]
-            if of_positive:
-                each.append(sum(of_positive) / len(of_positive))
+            if rows:
+                each.append(sum(of_positive) / max(1, len(of_positive)))
             start += size
         losses.append(sum(each) / len(each) if each else 0.0)
     return losses
@@ -185,7 +185,8 @@ def test_searches_without_a_positive_and_missing_labels_get_no_listwise_gradient
     listwise_losses(logits, as_labels([[0], [0], [1], [0], [-1]]), torch.tensor([2, 3])).sum().backward()
     assert logits.grad is not None
     share = 1 / (1 + math.exp(0.6))
-    assert logits.grad[:, 0].tolist() == pytest.approx([0.0, 0.0, share - 1, 1 - share, 0.0])
+    # Half of the second search's gradient: both have a label.
+    assert logits.grad[:, 0].tolist() == pytest.approx([0.0, 0.0, (share - 1) / 2, (1 - share) / 2, 0.0])
     none = torch.zeros(2, 1, requires_grad=True)
     listwise_losses(none, as_labels([[-1], [-1]]), torch.tensor([2])).sum().backward()
     assert none.grad is not None

@@ -1,5 +1,6 @@
 """The training loop: when it stops, whose weights it keeps, that it resumes exactly, and what it learned before."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from shelfrank.data.batch import Batch, SplitRows
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.metrics import mrr_at_k
 from shelfrank.metrics.order import fuse
+from shelfrank.nn.calibration import Calibration
 from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
@@ -55,7 +57,9 @@ def config(**changes: object) -> TrainConfig:
 
 def make(*assignments: str, n_classes: int = 0) -> MultiTaskRanker:
     torch.manual_seed(0)
-    return MultiTaskRanker(4, (2,), 3, tiny_network("dcn_v2", *assignments), n_classes)
+    network = tiny_network("dcn_v2", *assignments)
+    column = 0 if network.position_bias.by else None
+    return MultiTaskRanker(4, (2,), 3, network, n_classes, bias_column=column)
 
 
 def train_tiny(
@@ -283,6 +287,72 @@ EVERY_PART = {
     "stop_by": "mrr",
 }
 """Every part of training that is off by default; seven steps an epoch, as with batches of 32 rows."""
+NETWORK_PARTS = (
+    "neural.dropout=0.3",
+    "neural.position_bias.n_positions=4",
+    "neural.position_bias.by=code",
+    "neural.entire_space=true",
+    "neural.calibrate=true",
+)
+"""Those of the network."""
+
+
+def test_position_biases_take_up_what_positions_explain_at_a_rate_of_their_own() -> None:
+    # Half of the pages show their positive row first whatever its number is, which is noise.
+    rng = np.random.default_rng(0)
+    first = np.tile([1, 0], 400)
+    labels = (rng.random(800) < np.where(first, 0.6, 0.2)).astype(int)
+    rows = replace(
+        hand_split(labels[:, None].tolist(), rng.normal(size=(800, 1)), [2] * 400),
+        position=np.tile([1, 2], 400).astype(np.int32),
+    )
+    network = tiny_network("mlp", "neural.position_bias.n_positions=2")
+    torch.manual_seed(0)
+    model = MultiTaskRanker(1, (2,), 1, network)
+    settings = config(epochs=8, learning_rate=1e-3, schedule="cosine")
+    Trainer(model, rows, rows, settings, ONE_TASK, 0, position_rate_factor=20.0).run()
+    assert model.position_bias is not None
+    found = model.position_bias(torch.tensor([1, 2]), torch.zeros(2, 1, dtype=torch.int32))[:, 0]
+    odds = [np.log(labels[first == is_first].mean() / (1 - labels[first == is_first].mean())) for is_first in (1, 0)]
+    assert (found[0] - found[1]).item() == pytest.approx(odds[0] - odds[1], abs=0.3)
+
+
+def test_validation_losses_know_the_positions_and_the_served_order_does_not() -> None:
+    torch.manual_seed(0)
+    model = MultiTaskRanker(4, (2,), 3, tiny_network("mlp", "neural.position_bias.n_positions=5"))
+    trainer = Trainer(model, TRAIN, VALID, config(stop_by="mrr"), TASKS_ALONE, 0)
+    losses, mrr = trainer.validate()
+    assert model.position_bias is not None
+    torch.nn.init.normal_(model.position_bias.table, std=3.0)
+    others, same = trainer.validate()
+    assert not torch.allclose(losses, others)
+    assert mrr is not None
+    assert same is not None
+    assert mrr.tolist() == same.tolist()
+    logits = predict(model, SplitRows(VALID), bf16=False).logits.double()
+    shown = logits + model.position_bias(torch.from_numpy(VALID.position), torch.from_numpy(VALID.categorical)).detach()
+    torch.testing.assert_close(others, task_losses(shown, torch.from_numpy(VALID.labels)))
+
+
+def test_weight_decay_spares_the_position_biases() -> None:
+    torch.manual_seed(0)
+    model = MultiTaskRanker(4, (2,), 3, tiny_network("mlp", "neural.position_bias.n_positions=5"))
+    settings = config(weight_decay=0.5, learning_rate=0.01)
+    groups = Trainer(model, TRAIN, VALID, settings, TASKS_ALONE, 0, position_rate_factor=20.0).optimizer.param_groups
+    assert [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups[1:]] == [(1, 0.2, 0.0)]
+    assert (groups[0]["lr"], groups[0]["weight_decay"]) == (0.01, 0.5)
+
+
+def test_the_best_epochs_calibration_is_kept() -> None:
+    model, trained = train_tiny(config(epochs=6, learning_rate=0.1, listwise_weight=5.0), "neural.calibrate=true")
+    assert model.calibration is not None
+    kept = [*model.calibration.scale.tolist(), *model.calibration.shift.tolist()]
+    model.calibration.reset()
+    again = Calibration(3)
+    again.fit(predict(model, SplitRows(VALID), bf16=False).logits, torch.from_numpy(VALID.labels))
+    assert kept == pytest.approx([*again.scale.tolist(), *again.shift.tolist()], rel=1e-4)
+    assert kept != pytest.approx([1.0] * 3 + [0.0] * 3, rel=0.1)
+    assert trained.best_epoch < 6
 
 
 @pytest.mark.parametrize("stop_before", [2, 7, 8, 12], ids=["first epoch", "epoch's end", "epoch's begin", "second"])
@@ -290,13 +360,13 @@ def test_with_every_part_on_a_resumed_training_has_the_same_bits(
     stop_before: int, interrupt: list[int], tmp_path: Path
 ) -> None:
     settings = config(checkpoint_every_s=1e-9, **EVERY_PART)
-    uninterrupted, expected = train_tiny(settings, "neural.dropout=0.3")
+    uninterrupted, expected = train_tiny(settings, *NETWORK_PARTS)
     interrupt[0] = len(expected.curve) * 7 + stop_before
     with pytest.raises(StoppedError):
-        train_tiny(settings, "neural.dropout=0.3", checkpoints=Checkpoints(tmp_path, "owner", resume=False))
+        train_tiny(settings, *NETWORK_PARTS, checkpoints=Checkpoints(tmp_path, "owner", resume=False))
     torch.manual_seed(99)
     again = Checkpoints(tmp_path, "owner", resume=True)
-    resumed, found = train_tiny(settings, "neural.dropout=0.3", checkpoints=again)
+    resumed, found = train_tiny(settings, *NETWORK_PARTS, checkpoints=again)
 
     assert_same_bits(resumed, uninterrupted)
     assert learned(found) == learned(expected)

@@ -122,6 +122,21 @@ class TextConfig(Strict):
     cache_dtype: Literal["fp16", "bf16"] = "fp16"
 
 
+class PositionBiasConfig(Strict):
+    """Additive logits by shown position: added in training, left out when rows are scored, served or exported.
+
+    Attributes:
+        n_positions: Positions with a bias of their own; later ones share the last one's. 0 learns no bias.
+        by: Categorical feature whose values have biases of their own, such as the device; a log without it has one
+            bias per position. None has one in any case.
+        learning_rate_factor: The biases' learning rate, in those of the rest of the network.
+    """
+
+    n_positions: int = Field(default=0, ge=0, le=100_000)
+    by: str | None = None
+    learning_rate_factor: float = Field(default=20.0, gt=0, le=1000)
+
+
 class NeuralConfig(Strict):
     """inputs -> bottom -> head -> towers.
 
@@ -137,6 +152,11 @@ class NeuralConfig(Strict):
         tabnet: Sizes of the bottom `tabnet`.
         mmoe: Experts and gates.
         text: The text encoder.
+        position_bias: Logits by shown position that only training adds.
+        entire_space: Learns add_to_cart and purchase as additions to the logit of the log's first task, click, over all
+            rows; otherwise the tasks' logits share nothing but the layers below the towers.
+        calibrate: Scales and shifts each task's logits after every epoch, so that probabilities fit the validation
+            split's rows as they were shown.
         tower_layers: Widths of a tower's hidden layers.
         batch_norm: Batch normalisation after each hidden linear layer of bottom, experts and towers, and of the
             matching features.
@@ -153,6 +173,9 @@ class NeuralConfig(Strict):
     tabnet: TabNetConfig = TabNetConfig()
     mmoe: MMoEConfig = MMoEConfig()
     text: TextConfig = TextConfig()
+    position_bias: PositionBiasConfig = PositionBiasConfig()
+    entire_space: bool = False
+    calibrate: bool = False
     tower_layers: Layers = (32,)
     batch_norm: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)

@@ -53,7 +53,7 @@ class TrainConfig(Strict):
         pointwise_weight: Weight of the binary cross-entropy of each row in a task's loss; it keeps probabilities
             calibrated.
         listwise_weight: Weight of the softmax cross-entropy over the products of each search in a task's loss; it
-            learns the order. Searches without a positive label of the task do not count in it. Above 0, batches hold
+            learns the order. A search without a positive label of the task adds nothing to it. Above 0, batches hold
             whole searches.
         weight_decay: Decoupled weight decay (AdamW); 0 is Adam.
         schedule: `cosine` lowers the rate from step to step, to 0 at the end of the last of `epochs`.

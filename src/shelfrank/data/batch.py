@@ -23,6 +23,7 @@ class Batch:
         categorical: Codes.
         labels: 1, 0, or -1 where the label is missing.
         relevance: A class, or -1 where the label is missing.
+        position: Position at which the product was shown, which only training reads; below 1 where it is unknown.
         query_idx: Each row's query among the data's texts.
         product_idx: Each row's product among them.
         search_idx: Each row's search in the split.
@@ -32,6 +33,7 @@ class Batch:
     categorical: Int[Tensor, "rows n_cat"]
     labels: Int8[Tensor, "rows n_tasks"]
     relevance: Int8[Tensor, " rows"]
+    position: Int32[Tensor, " rows"]
     query_idx: Int32[np.ndarray, " rows"]
     product_idx: Int32[np.ndarray, " rows"]
     search_idx: Int64[np.ndarray, " rows"]
@@ -50,8 +52,8 @@ GROUP_SEARCHES = 8
 """Searches that share a product and a batch: at 1,024 rows a batch has 0.56 texts a row in place of
 0.95 (`python benchmarks/text_step.py` prints both)."""
 
-TENSORS = ("numerical", "categorical", "labels", "relevance")
-"""The arrays that networks read as they are."""
+TENSORS = ("numerical", "categorical", "labels", "relevance", "position")
+"""The arrays that training reads as they are."""
 
 
 class SplitRows:

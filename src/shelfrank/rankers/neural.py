@@ -53,10 +53,11 @@ class NeuralRanker(Ranker):
         self.texts = None if self.config.text.matching == "none" else ProblemTexts(problem)
         trained = None if self.texts is None else TrainedLayers(self.texts.encoder.trained, self.texts.encoder.d)
         parts = (problem.n_numerical, problem.category_sizes, len(self.learned_tasks), self.config, self.n_classes)
+        column = bias_column(problem)
         with torch.device("meta"):
-            require_memory(MultiTaskRanker(*parts, trained))
+            require_memory(MultiTaskRanker(*parts, trained, bias_column=column))
         torch.manual_seed(problem.config.seed)
-        self.model = MultiTaskRanker(*parts, trained, processes())
+        self.model = MultiTaskRanker(*parts, trained, processes(), column)
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:
@@ -91,6 +92,7 @@ class NeuralRanker(Ranker):
             text_learning_rate=self.config.text.learning_rate,
             ghost_batch_size=self.model.bottom.ghost_batch_size,
             score_weights=self._score_weights().shares,
+            position_rate_factor=self.config.position_bias.learning_rate_factor,
         )
         trained = trainer.run(on_epoch)
         relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
@@ -101,6 +103,7 @@ class NeuralRanker(Ranker):
                 *(f"{task} is 1 in no training row, so that only its absence is learned" for task in never_positive),
                 *trained.protocol.reasons,
                 *_training_notes(config.train),
+                *self._bias_notes(),
                 *trained.hidden,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
@@ -111,6 +114,22 @@ class NeuralRanker(Ranker):
             frozen_parameters=0 if self.texts is None else self.texts.encoder.n_frozen,
             seconds=trained.seconds,
         )
+
+    def _bias_notes(self) -> list[str]:
+        """The position biases that were learned, for people."""
+        bias, by = self.model.position_bias, self.config.position_bias.by
+        if bias is None:
+            return []
+        shown = [place for place in (1, 2, 5, 10, 20) if place <= bias.n_positions]
+        table = bias.centred().detach().cpu().view(bias.n_codes, bias.n_positions, -1)
+        weight = bias.share.cpu().view(bias.n_codes, bias.n_positions, 1)
+        means = (table * weight).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-12)
+        of_first = ", ".join(f"{means[place - 1, 0]:+.2f} at {place}" for place in shown)
+        missing = f"; the log has no category {by} to tell them apart by" if by and bias.column is None else ""
+        return [
+            f"position biases of {bias.n_positions} positions{f' by {by}' if bias.column is not None else ''} are "
+            f"learned and left out of the scores ({self.learned_tasks[0]}: {of_first}){missing}"
+        ]
 
     def _never_positive(self, train: Split) -> list[str]:
         """The learned tasks without a positive label in training; a `UserError` where that is all of them."""
@@ -187,6 +206,12 @@ def _training_notes(config: TrainConfig) -> list[str]:
         *(["rate lowered along a cosine"] if config.schedule == "cosine" else []),
         *(["stops by MRR@10 of the served order"] if config.stop_by == "mrr" else []),
     ]
+
+
+def bias_column(problem: Problem) -> int | None:
+    """Index of the categorical column by which position biases differ; None where there is none of that name."""
+    by, categories = problem.config.neural.position_bias.by, problem.columns[problem.n_numerical :]
+    return categories.index(by) if by in categories else None
 
 
 def require_memory(model: MultiTaskRanker) -> None:

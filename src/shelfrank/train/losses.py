@@ -64,12 +64,13 @@ def listwise_losses(
     logits: Float[Tensor, "rows n_tasks"],
     labels: Int8[Tensor, "rows n_tasks"],
     search_sizes: Int64[Tensor, " searches"],
-    n_positive: Float[Tensor, " n_tasks"] | None = None,
+    n_labelled: Float[Tensor, " n_tasks"] | None = None,
 ) -> Float[Tensor, " n_tasks"]:
-    """Softmax cross-entropy over the products of each search, averaged over the searches with a positive label.
+    """Softmax cross-entropy over the products of each search, averaged over the searches that have the task's label.
 
-    A search's loss is minus the mean of its positive rows' log-softmax. Rows without the label are left out of their
-    search's softmax.
+    A search's loss is minus the mean of its positive rows' log-softmax, and 0 where it has none. Rows without the label
+    are left out of their search's softmax. Averaged over the searches with a positive alone, a rare task would get as
+    much weight as a frequent one, and its few positives would be learned by heart.
 
     Differs: the paper's losses see each row alone. This one is ListNet's (Cao et al. 2007) with binary labels, and
     stands beside the pointwise loss, which keeps the logits calibrated (arXiv 2211.01494).
@@ -78,7 +79,7 @@ def listwise_losses(
         logits: Before the sigmoid; a search's rows are adjacent.
         labels: 1, 0, or -1 where the label is missing.
         search_sizes: Rows of each search, 1 or more, in the order of the rows.
-        n_positive: `count_positive_searches`, where these searches are part of more: the parts' losses then add up to
+        n_labelled: `count_labelled_searches`, where these searches are part of more: the parts' losses then add up to
             the whole's.
 
     Returns:
@@ -99,7 +100,7 @@ def listwise_losses(
     n = _by_search(positive, search_sizes, "sum")
     of_positive = _by_search(positive * logits, search_sizes, "sum") / n.clamp(min=1)
     each = torch.where(n > 0, highest + torch.log(total) - of_positive, 0.0)
-    n_searches = (n > 0).to(logits.dtype).sum(dim=0) if n_positive is None else n_positive
+    n_searches = count_labelled_searches(labels, search_sizes) if n_labelled is None else n_labelled
     return each.sum(dim=0) / n_searches.clamp(min=1)
 
 
@@ -110,11 +111,11 @@ def _by_search(
     return torch.segment_reduce(values, reduce, lengths=search_sizes, axis=0)
 
 
-def count_positive_searches(
+def count_labelled_searches(
     labels: Int8[Tensor, "rows n_tasks"], search_sizes: Int64[Tensor, " searches"]
 ) -> Float[Tensor, " n_tasks"]:
-    """Searches with a positive label of each task."""
-    return (_by_search((labels == 1).float(), search_sizes, "sum") > 0).sum(dim=0).float()
+    """Searches that have each task's label in any row."""
+    return (_by_search((labels >= 0).float(), search_sizes, "sum") > 0).sum(dim=0).float()
 
 
 def relevance_loss(
@@ -142,9 +143,9 @@ def count_labels(
     relevance: Int8[Tensor, " rows"],
     search_sizes: Int64[Tensor, " searches"] | None = None,
 ) -> Float[Tensor, " n_labels"]:
-    """Rows that have each task's label, those that have a relevance label, and each task's searches with a positive."""
+    """Rows that have each task's label, those that have a relevance label, and the searches that have each task's."""
     rows = (torch.cat([labels, relevance[:, None]], dim=1) >= 0).sum(dim=0).float()
-    return rows if search_sizes is None else torch.cat([rows, count_positive_searches(labels, search_sizes)])
+    return rows if search_sizes is None else torch.cat([rows, count_labelled_searches(labels, search_sizes)])
 
 
 def all_losses(

@@ -24,11 +24,13 @@ from shelfrank.core.progress import progress
 from shelfrank.data.batch import GROUP_SEARCHES, Batch, ShuffledBatches, SplitRows
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
+from shelfrank.nn.calibration import Calibration
 from shelfrank.nn.matching import TrainedLayers
+from shelfrank.nn.position_bias import PositionBias
 from shelfrank.train.checkpoint import Checkpoints, Progress, save_checkpoint
 from shelfrank.train.distributed import BatchShare, add_up_gradients, own_searches, seed_step
 from shelfrank.train.losses import LossWeights, all_losses, count_labels, weighted_loss
-from shelfrank.train.predict import losses_of_split, pick_device, predict, served_mrr
+from shelfrank.train.predict import SCORING_ROWS, losses_of_split, pick_device, predict, served_mrr
 from shelfrank.train.protocol import Protocol, pick_protocol
 from shelfrank.train.text_feed import FinishedTexts, TextFeed, Texts
 
@@ -74,6 +76,7 @@ class Trainer:
         text_learning_rate: Adam's rate for the text encoder's layers; None uses the rate of the others.
         ghost_batch_size: Rows that the model normalises together; see `Bottom`.
         score_weights: Weights of the tasks in the order that is served; None takes those of the loss.
+        position_rate_factor: The rate of the model's position biases, in those of its other weights.
 
     Raises:
         UserError: Where the device is missing, a network with text or one of several processes is to be compiled, or
@@ -94,6 +97,7 @@ class Trainer:
         text_learning_rate: float | None = None,
         ghost_batch_size: int = 1,
         score_weights: Sequence[float] | None = None,
+        position_rate_factor: float = 1.0,
     ) -> None:
         self.group = processes()
         _require_compilable(config, texts is not None, self.group.n)
@@ -103,7 +107,9 @@ class Trainer:
         device = pick_device(config.device)
         self.model, self.config, self.seed, self.checkpoints = model.to(device), config, seed, checkpoints
         self.protocol = self.group.from_lead(pick_protocol(config, train.n_rows, train.n_searches))
-        self.optimizer = _optimizer(_parameter_groups(model, text_learning_rate), self.protocol.learning_rate, config)
+        bias_rate = position_rate_factor * self.protocol.learning_rate
+        groups = _parameter_groups(model, text_learning_rate, bias_rate)
+        self.optimizer = _optimizer(groups, self.protocol.learning_rate, config)
         self.learning_rates = [group["lr"] for group in self.optimizer.param_groups]
         self.loss_weights, self.score_weights = weights, score_weights or weights.tasks
         self.weights, self.n_tasks = weights.tensor().to(device), len(weights.tasks)
@@ -121,6 +127,12 @@ class Trainer:
             GROUP_SEARCHES if reads_texts else 1,
         )
         self.valid_rows = SplitRows(own_searches(valid)[0], device)
+        self.position_bias: PositionBias | None = getattr(model, "position_bias", None)
+        self.calibration: Calibration | None = getattr(model, "calibration", None)
+        if self.position_bias is not None:
+            self.position_bias.count(
+                *(torch.from_numpy(np.array(a)).to(device) for a in (train.position, train.categorical))
+            )
         self.compiled = torch.compile(model, dynamic=True) if config.compile else model
         self.state, self.best = Progress(), dict[str, Tensor]()
         self.started = 0.0
@@ -195,6 +207,8 @@ class Trainer:
             outputs = self.compiled(batch.numerical, batch.categorical, texts)
         sizes = batch.search_sizes() if self.loss_weights.is_listwise else None
         n_labels = self.group.add_up(count_labels(batch.labels, batch.relevance, sizes))
+        if self.position_bias is not None:
+            outputs = outputs._replace(logits=outputs.logits + self.position_bias(batch.position, batch.categorical))
         losses = all_losses(outputs, batch.labels, batch.relevance, n_labels, sizes, self.loss_weights)
         loss = weighted_loss(losses, self.weights)
         (loss if outputs.penalty is None else loss + outputs.penalty).backward()
@@ -215,11 +229,23 @@ class Trainer:
 
     def validate(self) -> tuple[Float[Tensor, " n_losses"], Float64[np.ndarray, " n_tasks"] | None]:
         """The losses over the validation split, and the served order's MRR by task where it decides when to stop."""
+        split, calibration, bias = self.valid_rows.split, self.calibration, self.position_bias
+        if calibration is not None:
+            calibration.reset()
         found = predict(self.model, self.valid_rows, self.protocol.bf16, self.texts)
-        losses = losses_of_split(found, self.valid_rows.split, self.loss_weights)
-        if self.config.stop_by == "loss":
-            return losses, None
-        return losses, served_mrr(found.logits, self.valid_rows.split, self.score_weights)
+        served = logits = found.logits
+        if calibration is not None:
+            calibration.fit(logits, torch.from_numpy(np.array(split.labels)), self.group)
+            with torch.no_grad():
+                served = calibration(logits.to(self.weights.device)).cpu()
+        if bias is not None:
+            with torch.no_grad():
+                biases = [
+                    bias(rows.position, rows.categorical).cpu() for rows in self.valid_rows.in_order(SCORING_ROWS)
+                ]
+            logits = logits + torch.cat(biases)
+        losses = losses_of_split(found._replace(logits=logits), split, self.loss_weights)
+        return losses, None if self.config.stop_by == "loss" else served_mrr(served, split, self.score_weights)
 
     def stop_early(
         self,
@@ -307,10 +333,16 @@ def _require_compilable(config: TrainConfig, reads_text: bool, n_processes: int)
         )
 
 
-def _parameter_groups(model: nn.Module, text_learning_rate: float | None) -> list[dict[str, Any]]:
+def _parameter_groups(
+    model: nn.Module, text_learning_rate: float | None, bias_learning_rate: float
+) -> list[dict[str, Any]]:
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    of_bias = [parameter for name, parameter in named if name.startswith("position_bias.")]
+    named = [(name, parameter) for name, parameter in named if not name.startswith("position_bias.")]
+    # Each bias is learned from its own rows alone, and decay would leave a part of it to the other weights.
+    biases = [{"params": of_bias, "lr": bias_learning_rate, "weight_decay": 0.0}] if of_bias else []
     if text_learning_rate is None:
-        return [{"params": [parameter for _, parameter in named]}]
+        return [{"params": [parameter for _, parameter in named]}, *biases]
     of_text = [parameter for name, parameter in named if name.startswith("text.trained.")]
     others = [parameter for name, parameter in named if not name.startswith("text.trained.")]
-    return [{"params": others}, {"params": of_text, "lr": text_learning_rate}]
+    return [{"params": others}, {"params": of_text, "lr": text_learning_rate}, *biases]
