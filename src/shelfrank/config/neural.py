@@ -157,6 +157,8 @@ class NeuralConfig(Strict):
             rows; otherwise the tasks' logits share nothing but the layers below the towers.
         calibrate: Scales and shifts each task's logits after every epoch, so that probabilities fit the validation
             split's rows as they were shown.
+        n_networks: Networks of different initial weights that are trained on the same batches and score as one, by
+            their mean logit; only for a network without text.
         tower_layers: Widths of a tower's hidden layers.
         batch_norm: Batch normalisation after each hidden linear layer of bottom, experts and towers, and of the
             matching features.
@@ -176,6 +178,7 @@ class NeuralConfig(Strict):
     position_bias: PositionBiasConfig = PositionBiasConfig()
     entire_space: bool = False
     calibrate: bool = False
+    n_networks: int = Field(default=1, ge=1, le=100)
     tower_layers: Layers = (32,)
     batch_norm: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -190,6 +193,15 @@ class NeuralConfig(Strict):
             unread.add("text")
         keys = [name for name in type(self).model_fields if name not in unread]
         return keys if "text" in keys else [*keys, "text.matching"]
+
+    @model_validator(mode="after")
+    def _reads_text_alone(self) -> "NeuralConfig":
+        if self.n_networks > 1 and self.text.matching != "none":
+            raise ValueError(
+                f"n_networks must be 1 for a network with text, but it is {self.n_networks} with text.matching "
+                f"{self.text.matching}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_share_the_tokens(self) -> "NeuralConfig":

@@ -31,6 +31,7 @@ RANKER_NAMES = (
     "mmoe_dcn_v2_text_cross",
     "mmoe_dcn_v2_text_dot",
     "mmoe_ftt_text_cross",
+    "network",
 )
 """The keys of `shelfrank.rankers.RANKERS` in its order, repeated here because importing it loads torch."""
 

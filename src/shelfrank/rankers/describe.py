@@ -10,9 +10,8 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import PreparedData
 from shelfrank.nn.matching import TrainedLayers
-from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers import ranker_spec
-from shelfrank.rankers.neural import NeuralRanker, bias_column
+from shelfrank.rankers.neural import NeuralRanker, bias_column, build_network
 from shelfrank.rankers.paper import CATEGORY_SIZES, N_NUMERICAL, PAPER_ROWS
 from shelfrank.rankers.run import problem
 from shelfrank.text.bert import shape_of_cut
@@ -101,9 +100,9 @@ def describe(name: str, config: ExperimentConfig, prepared: PreparedData | None 
         frozen, trained = sum(parameter.numel() for parameter in of_encoder.parameters()), TrainedLayers(layers, d)
     single = neural.single_task is not None
     with torch.device("meta"):
-        network = MultiTaskRanker(
+        network = build_network(
             *(columns, sizes, 1 if single else len(tasks), neural, 0 if single else classes, trained),
-            bias_column=column,
+            column=column,
         )
     row = PAPER_ROWS.get(name)
     return Description(

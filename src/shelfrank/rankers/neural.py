@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save
 
-from shelfrank.config import TaskWeights, TrainConfig
+from shelfrank.config import NeuralConfig, TaskWeights, TrainConfig
 from shelfrank.core.errors import UserError
-from shelfrank.core.processes import processes
+from shelfrank.core.processes import ALONE, Processes, processes
 from shelfrank.data.batch import SplitRows
 from shelfrank.data.prepared import Split
+from shelfrank.nn.ensemble import Ensemble, Network, members_of
 from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.base import Fitted, Problem, Ranker
@@ -55,9 +56,8 @@ class NeuralRanker(Ranker):
         parts = (problem.n_numerical, problem.category_sizes, len(self.learned_tasks), self.config, self.n_classes)
         column = bias_column(problem)
         with torch.device("meta"):
-            require_memory(MultiTaskRanker(*parts, trained, bias_column=column))
-        torch.manual_seed(problem.config.seed)
-        self.model = MultiTaskRanker(*parts, trained, processes(), column)
+            require_memory(build_network(*parts, trained, column=column))
+        self.model = build_network(*parts, trained, processes(), column, problem.config.seed)
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class NeuralRanker(Ranker):
             checkpoints=checkpoints,
             texts=feed,
             text_learning_rate=self.config.text.learning_rate,
-            ghost_batch_size=self.model.bottom.ghost_batch_size,
+            ghost_batch_size=members_of(self.model)[0].bottom.ghost_batch_size,
             score_weights=self._score_weights().shares,
             position_rate_factor=self.config.position_bias.learning_rate_factor,
         )
@@ -103,6 +103,7 @@ class NeuralRanker(Ranker):
                 *(f"{task} is 1 in no training row, so that only its absence is learned" for task in never_positive),
                 *trained.protocol.reasons,
                 *_training_notes(config.train),
+                *([f"{n} networks score as one, by their mean logit"] if (n := self.config.n_networks) > 1 else []),
                 *self._bias_notes(),
                 *trained.hidden,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
@@ -117,11 +118,13 @@ class NeuralRanker(Ranker):
 
     def _bias_notes(self) -> list[str]:
         """The position biases that were learned, for people."""
-        bias, by = self.model.position_bias, self.config.position_bias.by
-        if bias is None:
+        biases = [member.position_bias for member in members_of(self.model) if member.position_bias is not None]
+        if not biases:
             return []
+        bias, by = biases[0], self.config.position_bias.by
         shown = [place for place in (1, 2, 5, 10, 20) if place <= bias.n_positions]
-        table = bias.centred().detach().cpu().view(bias.n_codes, bias.n_positions, -1)
+        mean = torch.stack([each.centred() for each in biases]).mean(dim=0)
+        table = mean.detach().cpu().view(bias.n_codes, bias.n_positions, -1)
         weight = bias.share.cpu().view(bias.n_codes, bias.n_positions, 1)
         means = (table * weight).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-12)
         of_first = ", ".join(f"{means[place - 1, 0]:+.2f} at {place}" for place in shown)
@@ -214,7 +217,44 @@ def bias_column(problem: Problem) -> int | None:
     return categories.index(by) if by in categories else None
 
 
-def require_memory(model: MultiTaskRanker) -> None:
+def build_network(
+    n_numerical: int,
+    category_sizes: Sequence[int],
+    n_tasks: int,
+    config: NeuralConfig,
+    n_relevance_classes: int = 0,
+    trained_layers: TrainedLayers | None = None,
+    group: Processes = ALONE,
+    column: int | None = None,
+    seed: int = 0,
+) -> Network:
+    """Builds the network of a config, or the ensemble of as many as it wants, each from a seed of its own.
+
+    Args:
+        n_numerical: As `MultiTaskRanker` takes it, and so all but the last.
+        category_sizes: Codes of each categorical column.
+        n_tasks: Tasks with a logit each.
+        config: Widths, and how many networks.
+        n_relevance_classes: Classes of the relevance label.
+        trained_layers: The text encoder's trained layers.
+        group: The processes that share a batch.
+        column: Index of the categorical column by whose codes position biases differ.
+        seed: Seed of the first network's weights; those of the others follow.
+
+    Returns:
+        The network.
+    """
+    n = config.n_networks
+    of_member = config if n == 1 else config.model_copy(update={"calibrate": False})
+    members = []
+    for index in range(n):
+        torch.manual_seed(seed + index)
+        parts = (n_numerical, category_sizes, n_tasks, of_member, n_relevance_classes, trained_layers)
+        members.append(MultiTaskRanker(*parts, group, column))
+    return members[0] if n == 1 else Ensemble(members, config.calibrate)
+
+
+def require_memory(model: Network) -> None:
     """Refuses a network whose weights, gradients and Adam's two moments cannot fit into the memory there is."""
     n_parameters = sum(model.parameter_counts().values())
     needed, there = 16 * n_parameters, memory_bytes()

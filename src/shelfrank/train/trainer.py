@@ -63,7 +63,7 @@ class Trainer:
     Paper: Sec. 4.2.
 
     Args:
-        model: Maps a batch to `Outputs` as `MultiTaskRanker` does; its weights are already drawn.
+        model: Maps a batch to `Outputs` as `MultiTaskRanker` or `Ensemble` does; its weights are already drawn.
         train: Rows to learn from.
         valid: Rows that decide when to stop, by the weighted loss over the tasks, without the relevance label, or by
             the order that is served.
@@ -127,13 +127,15 @@ class Trainer:
             GROUP_SEARCHES if reads_texts else 1,
         )
         self.valid_rows = SplitRows(own_searches(valid)[0], device)
-        self.position_bias: PositionBias | None = getattr(model, "position_bias", None)
+        members = list(getattr(model, "members", [model]))
+        self.members = [torch.compile(member, dynamic=True) if config.compile else member for member in members]
+        self.position_biases: list[PositionBias | None] = [getattr(each, "position_bias", None) for each in members]
         self.calibration: Calibration | None = getattr(model, "calibration", None)
-        if self.position_bias is not None:
-            self.position_bias.count(
-                *(torch.from_numpy(np.array(a)).to(device) for a in (train.position, train.categorical))
-            )
-        self.compiled = torch.compile(model, dynamic=True) if config.compile else model
+        for bias in self.position_biases:
+            if bias is not None:
+                bias.count(
+                    *(torch.from_numpy(np.array(each)).to(device) for each in (train.position, train.categorical))
+                )
         self.state, self.best = Progress(), dict[str, Tensor]()
         self.started = 0.0
 
@@ -204,14 +206,19 @@ class Trainer:
         self._set_learning_rates()
         with torch.autocast(self.weights.device.type, torch.bfloat16, enabled=self.protocol.bf16):
             texts = self.texts.of_batch(batch) if self.texts else None
-            outputs = self.compiled(batch.numerical, batch.categorical, texts)
+            found = [member(batch.numerical, batch.categorical, texts) for member in self.members]
         sizes = batch.search_sizes() if self.loss_weights.is_listwise else None
         n_labels = self.group.add_up(count_labels(batch.labels, batch.relevance, sizes))
-        if self.position_bias is not None:
-            outputs = outputs._replace(logits=outputs.logits + self.position_bias(batch.position, batch.categorical))
-        losses = all_losses(outputs, batch.labels, batch.relevance, n_labels, sizes, self.loss_weights)
-        loss = weighted_loss(losses, self.weights)
-        (loss if outputs.penalty is None else loss + outputs.penalty).backward()
+        objectives, losses = [], []
+        for outputs, bias in zip(found, self.position_biases, strict=True):
+            logits = outputs.logits if bias is None else outputs.logits + bias(batch.position, batch.categorical)
+            shown = outputs._replace(logits=logits)
+            of_all = all_losses(shown, batch.labels, batch.relevance, n_labels, sizes, self.loss_weights)
+            losses.append(weighted_loss(of_all, self.weights))
+            objectives.append(losses[-1] if outputs.penalty is None else losses[-1] + outputs.penalty)
+        # Members share no weight, so that the gradient of their sum is each one's own.
+        torch.stack(objectives).sum().backward()
+        loss = torch.stack(losses).mean()
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         summed = add_up_gradients(parameters, loss.detach())
         self.optimizer.step()
@@ -229,7 +236,7 @@ class Trainer:
 
     def validate(self) -> tuple[Float[Tensor, " n_losses"], Float64[np.ndarray, " n_tasks"] | None]:
         """The losses over the validation split, and the served order's MRR by task where it decides when to stop."""
-        split, calibration, bias = self.valid_rows.split, self.calibration, self.position_bias
+        split, calibration = self.valid_rows.split, self.calibration
         if calibration is not None:
             calibration.reset()
         found = predict(self.model, self.valid_rows, self.protocol.bf16, self.texts)
@@ -238,14 +245,22 @@ class Trainer:
             calibration.fit(logits, torch.from_numpy(np.array(split.labels)), self.group)
             with torch.no_grad():
                 served = calibration(logits.to(self.weights.device)).cpu()
-        if bias is not None:
-            with torch.no_grad():
-                biases = [
-                    bias(rows.position, rows.categorical).cpu() for rows in self.valid_rows.in_order(SCORING_ROWS)
-                ]
-            logits = logits + torch.cat(biases)
-        losses = losses_of_split(found._replace(logits=logits), split, self.loss_weights)
+        losses = losses_of_split(
+            found._replace(logits=logits + self._biases_of(self.valid_rows)), split, self.loss_weights
+        )
         return losses, None if self.config.stop_by == "loss" else served_mrr(served, split, self.score_weights)
+
+    @torch.no_grad()
+    def _biases_of(self, rows: SplitRows) -> Float[Tensor, "rows n_tasks"] | float:
+        """The mean of the members' position biases of every row; 0 where there are none."""
+        biases = [bias for bias in self.position_biases if bias is not None]
+        if not biases:
+            return 0.0
+        parts = [
+            torch.stack([bias(batch.position, batch.categorical) for bias in biases]).mean(dim=0).cpu()
+            for batch in rows.in_order(SCORING_ROWS)
+        ]
+        return torch.cat(parts)
 
     def stop_early(
         self,
@@ -337,8 +352,8 @@ def _parameter_groups(
     model: nn.Module, text_learning_rate: float | None, bias_learning_rate: float
 ) -> list[dict[str, Any]]:
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    of_bias = [parameter for name, parameter in named if name.startswith("position_bias.")]
-    named = [(name, parameter) for name, parameter in named if not name.startswith("position_bias.")]
+    of_bias = [parameter for name, parameter in named if "position_bias." in name]
+    named = [(name, parameter) for name, parameter in named if "position_bias." not in name]
     # Each bias is learned from its own rows alone, and decay would leave a part of it to the other weights.
     biases = [{"params": of_bias, "lr": bias_learning_rate, "weight_decay": 0.0}] if of_bias else []
     if text_learning_rate is None:
