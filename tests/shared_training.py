@@ -35,6 +35,7 @@ NETWORKS: dict[str, tuple[str, int, int, Sequence[str]]] = {
     # Two batches of 36 rows are ghost batches of 5, and one row is left.
     "a ghost batch of one row": ("tabnet", 72, 36, ("neural.tabnet.ghost_batch_size=5",)),
     "one ghost batch for two processes": ("tabnet", 48, 16, ()),
+    "balanced experts": ("mlp", 111, 23, ("neural.mmoe.balance=0.5",)),
     "a listwise loss": ("mlp", 111, 23, ()),
     "a single row for two processes": ("dcn_v2", 12, 1, ("neural.batch_norm=false",)),
 }

@@ -16,6 +16,7 @@ from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.metrics import mrr_at_k
 from shelfrank.metrics.order import fuse
 from shelfrank.nn.calibration import Calibration
+from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
@@ -23,7 +24,7 @@ from shelfrank.train import predict as predict_module
 from shelfrank.train import trainer as trainer_module
 from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.losses import LossWeights, relevance_loss, task_losses
-from shelfrank.train.predict import evaluate_losses, predict, served_mrr
+from shelfrank.train.predict import evaluate_losses, gate_shares, predict, served_mrr
 from shelfrank.train.trainer import Trained, Trainer, weighted_mean
 from tiny import hand_split, random_split, tiny, tiny_network
 
@@ -454,6 +455,30 @@ def test_processes_that_share_ghost_batches_have_no_listwise_loss(monkeypatch: p
     weights = LossWeights(WEIGHTS, listwise=1.0)
     with pytest.raises(UserError, match=r"train\.listwise_weight must be 0 where processes share .* TabNet"):
         Trainer(make(), TRAIN, VALID, config(), weights, 0, ghost_batch_size=16)
+
+
+def test_a_penalty_on_unequal_shares_makes_gates_use_every_expert() -> None:
+    spread = {}
+    for balance in (0.0, 1.0):
+        model, _ = train_tiny(config(epochs=12, learning_rate=0.03), f"neural.mmoe.balance={balance}")
+        shares = gate_shares(model, SplitRows(VALID))
+        assert shares is not None
+        assert shares.sum(axis=1) == pytest.approx([1.0] * 3)
+        spread[balance] = float(shares.std(axis=1).max())
+    assert spread[1.0] < 0.5 * spread[0.0]
+
+
+def test_gate_shares_are_the_mean_weights_over_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(n_classes=N_CLASSES)
+    torch.nn.init.normal_(model.head.gates.weight, std=3.0)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(predict_module, "SCORING_ROWS", 7)
+    found = gate_shares(model, SplitRows(VALID))
+    inputs = model.eval().gather_inputs(torch.from_numpy(VALID.numerical), torch.from_numpy(VALID.categorical))
+    assert isinstance(model.head, MMoE)
+    expected = model.head.gate_weights(model.bottom(inputs).x_final).mean(dim=0)
+    assert found is not None
+    np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-5)
+    assert gate_shares(make("neural.head=none"), SplitRows(VALID)) is None
 
 
 def test_a_finished_training_resumes_to_its_result(tmp_path: Path) -> None:

@@ -56,10 +56,13 @@ class MMoEConfig(Strict):
     Attributes:
         n_experts: Experts shared by all tasks; the paper wants more experts than tasks.
         expert_layers: Widths of an expert's layers.
+        balance: Weight of a penalty on gates that on average prefer some experts to others; with 0, gates may leave
+            experts unused.
     """
 
     n_experts: int = Field(default=6, ge=1, le=1024)
     expert_layers: Layers = Field(default=(128, 64), min_length=1)
+    balance: float = Field(default=0.0, ge=0, le=1e6)
 
 
 class TabNetConfig(Strict):

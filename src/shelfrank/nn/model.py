@@ -13,6 +13,7 @@ from shelfrank.nn.bottoms import BOTTOMS
 from shelfrank.nn.bottoms.base import BottomOutput
 from shelfrank.nn.calibration import Calibration
 from shelfrank.nn.heads import HEADS
+from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
 from shelfrank.nn.matching import RowTexts, TextMatching, TrainedLayers
 from shelfrank.nn.position_bias import PositionBias
@@ -25,7 +26,7 @@ class Outputs(NamedTuple):
     Attributes:
         logits: One per task.
         relevance: One per relevance class; None where that label is not learned.
-        penalty: Added to the loss in training; None where the bottom has none.
+        penalty: Added to the loss in training; None where neither bottom nor gates have one.
     """
 
     logits: Float[Tensor, "rows n_tasks"]
@@ -114,6 +115,9 @@ class MultiTaskRanker(nn.Module):
     def of_bottom(self, out: BottomOutput) -> Outputs:
         """The same from the bottom's output."""
         x_final, penalty = out
+        if self.training and isinstance(self.head, MMoE) and self.head.balance:
+            of_gates = self.head.balance_penalty(x_final)
+            penalty = of_gates if penalty is None else penalty + of_gates
         views = self.head(x_final)
         logits = self.towers(views[:, : self.n_tasks]).float()
         if self.entire_space:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from shelfrank.rankers.base import Fitted, Problem, Ranker
 from shelfrank.rankers.texts import ProblemTexts
 from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.losses import LossWeights
-from shelfrank.train.predict import pick_device, predict
+from shelfrank.train.predict import gate_shares, pick_device, predict
 from shelfrank.train.trainer import Trainer
 
 WEIGHTS = "weights.safetensors"
@@ -95,6 +95,7 @@ class NeuralRanker(Ranker):
             position_rate_factor=self.config.position_bias.learning_rate_factor,
         )
         trained = trainer.run(on_epoch)
+        gates = self._gates(valid)
         relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
         return Fitted(
             curve=trained.curve,
@@ -105,6 +106,7 @@ class NeuralRanker(Ranker):
                 *_training_notes(config.train),
                 *([f"{n} networks score as one, by their mean logit"] if (n := self.config.n_networks) > 1 else []),
                 *self._bias_notes(),
+                *([] if gates is None else [_gates_note(gates)]),
                 *trained.hidden,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
@@ -114,7 +116,20 @@ class NeuralRanker(Ranker):
             parameters=self.model.parameter_counts(),
             frozen_parameters=0 if self.texts is None else self.texts.encoder.n_frozen,
             seconds=trained.seconds,
+            gates=gates,
         )
+
+    def _gates(self, valid: Split) -> dict[str, list[float]] | None:
+        """By task, the share of each expert; None for an ensemble, each of whose networks has experts of its own."""
+        members, device = members_of(self.model), next(self.model.parameters()).device
+        if len(members) > 1 or not valid.n_rows:
+            return None
+        feed = None if self.texts is None else self.texts.feed(device)
+        shares = gate_shares(members[0], SplitRows(valid, device, resident=False), feed)
+        if shares is None:
+            return None
+        names = [*self.learned_tasks, *(["relevance"] if self.n_classes else [])]
+        return dict(zip(names, shares.tolist(), strict=True))
 
     def _bias_notes(self) -> list[str]:
         """The position biases that were learned, for people."""
@@ -209,6 +224,12 @@ def _training_notes(config: TrainConfig) -> list[str]:
         *(["rate lowered along a cosine"] if config.schedule == "cosine" else []),
         *(["stops by MRR@10 of the served order"] if config.stop_by == "mrr" else []),
     ]
+
+
+def _gates_note(gates: Mapping[str, Sequence[float]]) -> str:
+    """How much each gate uses each expert, for people."""
+    shares = "; ".join(f"{task} {', '.join(f'{100 * each:.0f}' for each in of)}" for task, of in gates.items())
+    return f"mean weight of each expert in the gates over the validation rows, in percent: {shares}"
 
 
 def bias_column(problem: Problem) -> int | None:

@@ -13,8 +13,9 @@ from shelfrank.data.batch import Batch, SplitRows
 from shelfrank.data.prepared import Split
 from shelfrank.metrics.order import fuse
 from shelfrank.metrics.ranking import reciprocal_rank
+from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.matching import RowTexts
-from shelfrank.nn.model import Outputs
+from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.train.losses import LossWeights, all_losses, count_labels
 from shelfrank.train.text_feed import Texts
 
@@ -100,6 +101,33 @@ def predict(model: nn.Module, rows: SplitRows, bf16: bool, texts: Texts | None =
         parts = [model(empty.numerical, empty.categorical, texts_of(empty))]
     relevance = None if parts[0].relevance is None else torch.cat([part.relevance for part in parts]).cpu()
     return Outputs(torch.cat([part.logits for part in parts]).cpu(), relevance, None)
+
+
+@torch.inference_mode()
+def gate_shares(
+    model: MultiTaskRanker, rows: SplitRows, texts: Texts | None = None
+) -> Float64[np.ndarray, "n_gates n_experts"] | None:
+    """The mean weight of each expert in each gate over the rows of a split; None without a mixture of experts.
+
+    Args:
+        model: The network.
+        rows: The rows; one or more.
+        texts: The rows' texts, for a model that reads them.
+
+    Returns:
+        A row per task, and one more where relevance is learned; each sums to 1.
+    """
+    if not isinstance(model.head, MMoE):
+        return None
+    model.eval()
+    texts_of: Callable[[Batch], RowTexts | None] = (
+        texts.of_split(rows.split, model.text.trained) if texts and model.text else lambda _: None
+    )
+    total = torch.zeros(model.head.n_tasks, model.head.n_experts, dtype=torch.float64)
+    for batch in rows.in_order(SCORING_ROWS):
+        inputs = model.gather_inputs(batch.numerical, batch.categorical, texts_of(batch))
+        total += model.head.gate_weights(model.bottom(inputs).x_final).double().sum(dim=0).cpu()
+    return (total / rows.split.n_rows).numpy()
 
 
 def pick_device(name: str) -> torch.device:
