@@ -43,6 +43,8 @@ NETWORKS: dict[str, tuple[str, int, int, Sequence[str]]] = {
 
 RUNS: dict[str, tuple[str, Sequence[str]]] = {
     "network": ("mmoe_dcn_v2", ()),
+    # Batch normalisation directly before the logits makes the steps of Adam follow the last bits of the sums.
+    "every part": ("network", ("neural.dropout=0", "neural.n_networks=2", "neural.batch_norm=false")),
     "text": (
         "mmoe_dcn_v2",
         ("neural.text.matching=cross", "neural.text.dropout=0", "neural.text.learning_rate=1e-4"),

@@ -40,6 +40,12 @@ def add_to_first(logits: Float[Tensor, "rows n_tasks"]) -> Float[Tensor, "rows n
     Differs: the paper's tasks are independent given the shared layers. A purchase is rare, but it needs a click, which
     is not: its logit starts from that one's, over all rows rather than the clicked ones (arXiv 2411.09705).
 
+    Args:
+        logits: The first task's, and what the others add to it.
+
+    Returns:
+        The logits.
+
     Example:
         >>> add_to_first(torch.tensor([[1.0, -2.0, -3.0]]))
         tensor([[ 1., -1., -2.]])
