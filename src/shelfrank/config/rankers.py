@@ -46,7 +46,8 @@ class TrainConfig(Strict):
         protocol: `paper` is Adam, learning rate 1e-3, batch 16384; `auto` picks batch and rate by the number of rows.
         batch_size: Rows per step; None takes the protocol's.
         learning_rate: Adam's rate; None takes the protocol's.
-        batch_searches: Searches per step, kept whole; None cuts batches by rows. `batch_size` wins where both are set.
+        batch_searches: Searches per step, kept whole, halved (not below 16) until an epoch has 64 steps; None cuts
+            batches by rows. `batch_size` wins where both are set.
         epochs: Maximum passes over the training split.
         patience: Epochs without a better validation figure before training stops; see `stop_by`.
         stop_by: Validation figure that picks the epoch and stops training: `loss` is the tasks' loss, `mrr` is MRR@10

@@ -9,6 +9,9 @@ PAPER_BATCH_SIZE = 16_384
 PAPER_LEARNING_RATE = 1e-3
 STEPS_AN_EPOCH = 400
 MIN_BATCH_SIZE = 512
+MIN_STEPS_AN_EPOCH = 64
+MIN_BATCH_SEARCHES = 16
+"""Batches of searches are halved down to these for a small log, which has few epochs of few steps otherwise."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,13 @@ def pick_protocol(config: TrainConfig, n_rows: int, n_searches: int | None = Non
             f"{MIN_BATCH_SIZE} to {PAPER_BATCH_SIZE} that leaves {STEPS_AN_EPOCH} steps an epoch; rate {rate:g}"
         )
     if config.batch_searches is not None and n_searches:
-        batch_size = max(1, round(config.batch_searches * n_rows / n_searches))
-        reasons.append(f"batch {batch_size}: about {config.batch_searches} searches, as configured")
+        searches = config.batch_searches
+        while searches >= 2 * MIN_BATCH_SEARCHES and n_searches < MIN_STEPS_AN_EPOCH * searches:
+            searches //= 2
+        batch_size = max(1, round(searches * n_rows / n_searches))
+        halved = f"halved from {config.batch_searches} for {MIN_STEPS_AN_EPOCH} steps an epoch"
+        why = "as configured" if searches == config.batch_searches else halved
+        reasons.append(f"batch {batch_size}: about {searches} searches, {why}")
     if config.batch_size is not None:
         batch_size = config.batch_size
         reasons.append(f"batch {batch_size}: as configured")
