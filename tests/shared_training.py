@@ -35,12 +35,16 @@ NETWORKS: dict[str, tuple[str, int, int, Sequence[str]]] = {
     # Two batches of 36 rows are ghost batches of 5, and one row is left.
     "a ghost batch of one row": ("tabnet", 72, 36, ("neural.tabnet.ghost_batch_size=5",)),
     "one ghost batch for two processes": ("tabnet", 48, 16, ()),
+    "balanced experts": ("mlp", 111, 23, ("neural.mmoe.balance=0.5",)),
+    "a listwise loss": ("mlp", 111, 23, ()),
     "a single row for two processes": ("dcn_v2", 12, 1, ("neural.batch_norm=false",)),
 }
 """Bottom, rows, rows of a batch, settings."""
 
 RUNS: dict[str, tuple[str, Sequence[str]]] = {
     "network": ("mmoe_dcn_v2", ()),
+    # Batch normalisation directly before the logits makes the steps of Adam follow the last bits of the sums.
+    "every part": ("network", ("neural.dropout=0", "neural.n_networks=2", "neural.batch_norm=false")),
     "text": (
         "mmoe_dcn_v2",
         ("neural.text.matching=cross", "neural.text.dropout=0", "neural.text.learning_rate=1e-4"),
@@ -71,7 +75,8 @@ def network_curves() -> dict[str, tuple[list[list[float]], dict[str, list[float]
         model = MultiTaskRanker(4, (2,), 3, tiny_network(bottom, *settings), N_CLASSES, group=processes())
         config = TrainConfig(threads=1, precision="fp32", batch_size=batch_size, epochs=2, learning_rate=0.01)
         ghosts = model.bottom.ghost_batch_size
-        trainer = Trainer(model, *rows, config, LossWeights(WEIGHTS, 0.5), 0, ghost_batch_size=ghosts)
+        weights = LossWeights(WEIGHTS, 0.5, listwise=1.0 if name == "a listwise loss" else 0.0)
+        trainer = Trainer(model, *rows, config, weights, 0, ghost_batch_size=ghosts)
         trained = trainer.run()
         statistics = {key: value.tolist() for key, value in model.state_dict().items() if "running" in key}
         found[name] = (learned(trained.curve), statistics)

@@ -45,6 +45,21 @@ def test_set_takes_a_yaml_value_at_a_path(model: type[BaseModel], assignment: st
 
 
 @pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (("train.pointwise_weight=0",), r"train: pointwise_weight and listwise_weight must not both be 0"),
+        (
+            ("neural.n_networks=2", "neural.text.matching=dot"),
+            r"neural: n_networks must be 1 .* 2 with text.matching dot",
+        ),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(assignments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        resolve(ExperimentConfig, overrides=assignments)
+
+
+@pytest.mark.parametrize(
     ("assignment", "message"),
     [
         ("min_count", "--set must look like a.b=value, but it is 'min_count'"),

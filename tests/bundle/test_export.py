@@ -83,6 +83,8 @@ def replayed(run_path: Path, bundle: Bundle, n: int = 12) -> tuple[np.ndarray, n
         ("lambdamart", ()),
         ("dcn_v2_single", ()),
         ("mmoe", ("exclude_sides=[customer]", "exclude_features=[brand]")),
+        ("network", ()),
+        ("network", ("neural.n_networks=2", "neural.dropout=0")),
         ("mmoe_dcn_v2_text_cross", ()),
         ("mmoe_dcn_v2_text_dot", ("neural.text.trained_layers=2", "neural.text.normalise_vectors=true")),
     ],

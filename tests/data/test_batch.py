@@ -78,6 +78,29 @@ def test_whole_searches_stay_together(batch_size: int, n_steps: int) -> None:
     assert n_steps == 1 or rows_of(batches, 1) != rows
 
 
+def test_a_batch_knows_the_searches_of_its_rows() -> None:
+    split = hand_split([[0]] * 9, sizes=[2, 0, 3, 1, 3])
+    for batch in (SplitRows(split).gather(np.array([3, 4, 5, 8])), SplitRows(split, resident=True).gather(slice(3, 7))):
+        assert batch.search_idx.tolist() == [2, 2, 3, 4]
+        assert batch.search_sizes().tolist() == [2, 1, 1]
+    assert SplitRows(split).gather(slice(4, 4)).search_sizes().tolist() == []
+
+
+def test_batches_of_whole_searches_keep_their_rows_adjacent() -> None:
+    split = random_split(N_ROWS)
+    for batch in ShuffledBatches(SplitRows(split), 30, seed=0, whole_searches=True, group_searches=1).epoch(0):
+        searches, sizes = np.unique(batch.search_idx, return_counts=True)
+        assert batch.search_sizes().tolist() == sizes.tolist() == np.diff(split.search_offsets)[searches].tolist()
+
+
+def test_searches_that_are_drawn_alone_share_no_product_more_than_by_chance() -> None:
+    split = hand_split([[0, 1]] * 200, np.arange(200, dtype=np.float32)[:, None], [5] * 40)
+    kinds = np.tile(np.arange(10), 4)
+    split.product_idx[:] = (5 * kinds[:, None] + np.arange(5)).ravel()
+    batches = ShuffledBatches(SplitRows(split), 40, seed=0, whole_searches=True, group_searches=1)
+    assert np.mean([len({kinds[row // 5] for row in batch}) for batch in rows_of(batches, 0)]) > 4.5
+
+
 def test_searches_that_share_products_lie_together() -> None:
     # Forty pages of five rows, four of each kind; a kind's pages show the same five products.
     split = hand_split([[0, 1]] * 200, np.arange(200, dtype=np.float32)[:, None], [5] * 40)
@@ -121,6 +144,8 @@ def test_tensors_of_different_lengths_are_no_batch(rows: tuple[int, int, int, in
             torch.zeros(codes, 1, dtype=torch.int32),
             torch.zeros(labels, 1, dtype=torch.int8),
             torch.zeros(relevance, dtype=torch.int8),
+            torch.zeros(2, dtype=torch.int32),
             np.zeros(2, np.int32),
             np.zeros(2, np.int32),
+            np.zeros(2, np.int64),
         )

@@ -84,6 +84,18 @@ def test_contributions_lead_from_the_baselines_logits_to_the_rows(
     assert any(explanation.contributions.any() for explanation in found)
 
 
+@pytest.mark.parametrize("baseline", ["mean", "neutral"])
+def test_an_ensembles_contributions_lead_to_its_calibrated_logits(
+    baseline: str, prepared: PreparedData, page: Split
+) -> None:
+    ranker = fitted(prepared, "network", "neural.n_networks=2", "neural.head=mmoe")
+    for explanation, logits in zip(explain(ranker, page, baseline), logits_of(ranker, page), strict=True):  # pyright: ignore[reportArgumentType]
+        np.testing.assert_allclose(explanation.logits, logits, atol=1e-4)
+        reached = explanation.baseline_logits + explanation.contributions.sum(axis=1)
+        np.testing.assert_allclose(reached, logits, atol=2 * TOLERANCE)
+        assert explanation.gates is None
+
+
 @every_ranker
 def test_the_features_are_those_that_the_ranker_sees(name: str, rankers: dict[str, Ranker], page: Split) -> None:
     columns = (*page.numerical_columns, *page.categorical_columns)

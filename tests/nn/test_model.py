@@ -206,3 +206,22 @@ def test_the_relevance_task_teaches_what_the_tasks_share_and_no_tower_of_theirs(
     assert isinstance(mmoe, MMoE)
     assert mmoe.gates.weight.grad is not None
     assert not mmoe.gates.weight.grad[: N_TASKS * mmoe.n_experts].any()
+
+
+def test_over_the_entire_space_every_logit_but_the_first_is_an_addition_to_it() -> None:
+    inputs = (torch.randn(5, N_NUMERICAL), torch.zeros(5, len(SIZES), dtype=torch.int32))
+    plain, added = (make("mlp", f"neural.entire_space={on}").eval()(*inputs).logits for on in ("false", "true"))
+    for row in range(5):
+        first, *rest = plain[row].tolist()
+        assert added[row].tolist() == pytest.approx([first, *(first + each for each in rest)])
+
+
+def test_calibration_is_part_of_scoring_and_not_of_training() -> None:
+    model = make("mlp", "neural.calibrate=true", "neural.batch_norm=false")
+    inputs = (torch.randn(5, N_NUMERICAL), torch.zeros(5, len(SIZES), dtype=torch.int32))
+    before = model.eval()(*inputs).logits
+    assert model.calibration is not None
+    model.calibration.scale.fill_(2.0)
+    model.calibration.shift.fill_(-1.0)
+    torch.testing.assert_close(model(*inputs).logits, 2 * before - 1)
+    torch.testing.assert_close(model.train()(*inputs).logits, before)

@@ -12,7 +12,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import Side
 from shelfrank.data.prepared import ROW_ARRAYS, PreparedData, Split
 from shelfrank.rankers import RANKERS, ranker_spec
-from shelfrank.rankers.base import Ranker, TextTables
+from shelfrank.rankers.base import Fitted, Ranker, TextTables
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import Run, problem
@@ -54,6 +54,30 @@ def prepared(small_prepared: Path) -> PreparedData:
 def graded(small_prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     """The same data with relevance labels."""
     return PreparedData.open(add_relevance(small_prepared, tmp_path_factory.mktemp("graded") / "prepared"))
+
+
+def test_a_mixtures_gates_are_part_of_the_result(graded: PreparedData) -> None:
+    def fit(name: str, *assignments: str) -> Fitted:
+        ranker = NeuralRanker(problem(graded, tiny(name, *assignments)))
+        return ranker.fit(graded.split("train"), graded.split("valid"))
+
+    found = fit("mmoe")
+    assert found.gates is not None
+    assert set(found.gates) == {*graded.tasks, "relevance"}
+    assert [sum(shares) for shares in found.gates.values()] == pytest.approx([1.0] * 4)
+    assert any(choice.startswith("mean weight of each expert") for choice in found.choices)
+    assert fit("dcn_v2").gates is None
+    assert fit("mmoe", "neural.n_networks=2").gates is None
+
+
+def test_position_biases_are_told_and_a_log_without_the_category_has_one_for_all(prepared: PreparedData) -> None:
+    def note(*assignments: str) -> str:
+        ranker = NeuralRanker(problem(prepared, tiny("network", *assignments)))
+        choices = ranker.fit(prepared.split("train"), prepared.split("valid")).choices
+        return next(choice for choice in choices if choice.startswith("position biases"))
+
+    assert " by device " in note()
+    assert "no category planet" in note("neural.position_bias.by=planet")
 
 
 @pytest.fixture

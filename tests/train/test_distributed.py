@@ -118,7 +118,7 @@ def test_batch_norm_has_the_output_and_gradients_of_the_whole_batch(shared: Shar
             assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["network", "text"])
+@pytest.mark.parametrize("name", ["network", "every part", "text"])
 def test_a_run_of_two_processes_has_the_curve_of_one(name: str, shared: Shared, alone: Path) -> None:
     ours, theirs = (Run.open(folder / name) for folder in (shared.out, alone))
     assert ours.manifest.inputs == theirs.manifest.inputs

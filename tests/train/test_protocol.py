@@ -51,3 +51,23 @@ def test_bfloat16_only_where_wanted_or_fast(
     picked = pick_protocol(TrainConfig.model_validate({"precision": precision}), 1000)
     assert picked.bf16 is bf16
     assert f"{'bfloat16' if bf16 else 'float32'} (precision {precision})" in picked.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("batch_searches", "n_searches", "searches", "why"),
+    [
+        pytest.param(256, 24_000, 256, "as configured", id="94 steps"),
+        pytest.param(256, 16_384, 256, "as configured", id="64 steps"),
+        pytest.param(256, 16_383, 128, "halved from 256 for 64 steps an epoch", id="one search short of them"),
+        pytest.param(256, 100, 16, "halved from 256 for 64 steps an epoch", id="tiny -> the least"),
+        pytest.param(6, 40, 6, "as configured", id="fewer than the least stay"),
+    ],
+)
+def test_batches_of_searches_leave_a_small_log_enough_steps(
+    batch_searches: int, n_searches: int, searches: int, why: str
+) -> None:
+    picked = pick_protocol(TrainConfig(batch_searches=batch_searches), 20 * n_searches, n_searches)
+    assert picked.batch_size == 20 * searches
+    assert f"batch {20 * searches}: about {searches} searches, {why}" in picked.reasons
+    stated = TrainConfig(batch_searches=batch_searches, batch_size=77)
+    assert pick_protocol(stated, 20 * n_searches, n_searches).batch_size == 77

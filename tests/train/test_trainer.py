@@ -1,5 +1,6 @@
 """The training loop: when it stops, whose weights it keeps, that it resumes exactly, and what it learned before."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,16 +10,22 @@ from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
 from shelfrank.core.errors import UserError
+from shelfrank.core.processes import Processes
 from shelfrank.data.batch import Batch, SplitRows
 from shelfrank.data.prepared import PreparedData, Split
+from shelfrank.metrics import mrr_at_k
+from shelfrank.metrics.order import fuse
+from shelfrank.nn.calibration import Calibration
+from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.model import MultiTaskRanker, Outputs
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
 from shelfrank.train import predict as predict_module
+from shelfrank.train import trainer as trainer_module
 from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.losses import LossWeights, relevance_loss, task_losses
-from shelfrank.train.predict import evaluate_losses, predict
-from shelfrank.train.trainer import Trained, Trainer
+from shelfrank.train.predict import evaluate_losses, gate_shares, predict, served_mrr
+from shelfrank.train.trainer import Trained, Trainer, weighted_mean
 from tiny import hand_split, random_split, tiny, tiny_network
 
 WEIGHTS = (0.5, 0.3, 0.2)
@@ -51,7 +58,9 @@ def config(**changes: object) -> TrainConfig:
 
 def make(*assignments: str, n_classes: int = 0) -> MultiTaskRanker:
     torch.manual_seed(0)
-    return MultiTaskRanker(4, (2,), 3, tiny_network("dcn_v2", *assignments), n_classes)
+    network = tiny_network("dcn_v2", *assignments)
+    column = 0 if network.position_bias.by else None
+    return MultiTaskRanker(4, (2,), 3, network, n_classes, bias_column=column)
 
 
 def train_tiny(
@@ -64,7 +73,7 @@ def train_tiny(
 ) -> tuple[MultiTaskRanker, Trained]:
     model = make(*assignments, n_classes=N_CLASSES if relevance_weight else 0)
     splits = (train, GRADED_VALID) if relevance_weight else (TRAIN, VALID)
-    weights = LossWeights(WEIGHTS, relevance_weight)
+    weights = LossWeights(WEIGHTS, relevance_weight, settings.pointwise_weight, settings.listwise_weight)
     return model, Trainer(model, *splits, settings, weights, seed, checkpoints=checkpoints).run()
 
 
@@ -267,6 +276,209 @@ def test_interrupted_and_resumed_is_bit_for_bit_uninterrupted(
 
     assert_same_bits(resumed, uninterrupted)
     assert learned(found) == learned(expected)
+
+
+EVERY_PART = {
+    "pointwise_weight": 0.5,
+    "listwise_weight": 1.0,
+    "batch_size": None,
+    "batch_searches": 6,
+    "weight_decay": 0.1,
+    "schedule": "cosine",
+    "stop_by": "mrr",
+}
+"""Every part of training that is off by default; seven steps an epoch, as with batches of 32 rows."""
+NETWORK_PARTS = (
+    "neural.dropout=0.3",
+    "neural.position_bias.n_positions=4",
+    "neural.position_bias.by=code",
+    "neural.entire_space=true",
+    "neural.calibrate=true",
+)
+"""Those of the network."""
+
+
+def test_position_biases_take_up_what_positions_explain_at_a_rate_of_their_own() -> None:
+    # Half of the pages show their positive row first whatever its number is, which is noise.
+    rng = np.random.default_rng(0)
+    first = np.tile([1, 0], 400)
+    labels = (rng.random(800) < np.where(first, 0.6, 0.2)).astype(int)
+    rows = replace(
+        hand_split(labels[:, None].tolist(), rng.normal(size=(800, 1)), [2] * 400),
+        position=np.tile([1, 2], 400).astype(np.int32),
+    )
+    network = tiny_network("mlp", "neural.position_bias.n_positions=2")
+    torch.manual_seed(0)
+    model = MultiTaskRanker(1, (2,), 1, network)
+    settings = config(epochs=8, learning_rate=1e-3, schedule="cosine")
+    Trainer(model, rows, rows, settings, ONE_TASK, 0, position_rate_factor=20.0).run()
+    assert model.position_bias is not None
+    found = model.position_bias(torch.tensor([1, 2]), torch.zeros(2, 1, dtype=torch.int32))[:, 0]
+    odds = [np.log(labels[first == is_first].mean() / (1 - labels[first == is_first].mean())) for is_first in (1, 0)]
+    assert (found[0] - found[1]).item() == pytest.approx(odds[0] - odds[1], abs=0.3)
+
+
+def test_validation_losses_know_the_positions_and_the_served_order_does_not() -> None:
+    torch.manual_seed(0)
+    model = MultiTaskRanker(4, (2,), 3, tiny_network("mlp", "neural.position_bias.n_positions=5"))
+    trainer = Trainer(model, TRAIN, VALID, config(stop_by="mrr"), TASKS_ALONE, 0)
+    losses, mrr = trainer.validate()
+    assert model.position_bias is not None
+    torch.nn.init.normal_(model.position_bias.table, std=3.0)
+    others, same = trainer.validate()
+    assert not torch.allclose(losses, others)
+    assert mrr is not None
+    assert same is not None
+    assert mrr.tolist() == same.tolist()
+    logits = predict(model, SplitRows(VALID), bf16=False).logits.double()
+    shown = logits + model.position_bias(torch.from_numpy(VALID.position), torch.from_numpy(VALID.categorical)).detach()
+    torch.testing.assert_close(others, task_losses(shown, torch.from_numpy(VALID.labels)))
+
+
+def test_weight_decay_spares_the_position_biases() -> None:
+    torch.manual_seed(0)
+    model = MultiTaskRanker(4, (2,), 3, tiny_network("mlp", "neural.position_bias.n_positions=5"))
+    settings = config(weight_decay=0.5, learning_rate=0.01)
+    groups = Trainer(model, TRAIN, VALID, settings, TASKS_ALONE, 0, position_rate_factor=20.0).optimizer.param_groups
+    assert [(len(group["params"]), group["lr"], group["weight_decay"]) for group in groups[1:]] == [(1, 0.2, 0.0)]
+    assert (groups[0]["lr"], groups[0]["weight_decay"]) == (0.01, 0.5)
+
+
+def test_the_best_epochs_calibration_is_kept() -> None:
+    model, trained = train_tiny(config(epochs=6, learning_rate=0.1, listwise_weight=5.0), "neural.calibrate=true")
+    assert model.calibration is not None
+    kept = [*model.calibration.scale.tolist(), *model.calibration.shift.tolist()]
+    model.calibration.reset()
+    again = Calibration(3)
+    again.fit(predict(model, SplitRows(VALID), bf16=False).logits, torch.from_numpy(VALID.labels))
+    assert kept == pytest.approx([*again.scale.tolist(), *again.shift.tolist()], rel=1e-4)
+    assert kept != pytest.approx([1.0] * 3 + [0.0] * 3, rel=0.1)
+    assert trained.best_epoch < 6
+
+
+@pytest.mark.parametrize("stop_before", [2, 7, 8, 12], ids=["first epoch", "epoch's end", "epoch's begin", "second"])
+def test_with_every_part_on_a_resumed_training_has_the_same_bits(
+    stop_before: int, interrupt: list[int], tmp_path: Path
+) -> None:
+    settings = config(checkpoint_every_s=1e-9, **EVERY_PART)
+    uninterrupted, expected = train_tiny(settings, *NETWORK_PARTS)
+    interrupt[0] = len(expected.curve) * 7 + stop_before
+    with pytest.raises(StoppedError):
+        train_tiny(settings, *NETWORK_PARTS, checkpoints=Checkpoints(tmp_path, "owner", resume=False))
+    torch.manual_seed(99)
+    again = Checkpoints(tmp_path, "owner", resume=True)
+    resumed, found = train_tiny(settings, *NETWORK_PARTS, checkpoints=again)
+
+    assert_same_bits(resumed, uninterrupted)
+    assert learned(found) == learned(expected)
+
+
+def test_the_cosine_lowers_the_rate_from_its_own_to_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    step = torch.optim.Adam.step
+
+    def recorded(optimizer: torch.optim.Adam, *arguments: object) -> object:
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(torch.optim.Adam, "step", recorded)
+    train_tiny(config(learning_rate=0.02, epochs=2, schedule="cosine"))
+    assert rates == pytest.approx([0.01 * (1 + np.cos(np.pi * done / 14)) for done in range(14)])
+    rates.clear()
+    train_tiny(config(learning_rate=0.02, epochs=2))
+    assert rates == [0.02] * 14
+
+
+def test_weight_decay_shrinks_a_weight_without_a_gradient() -> None:
+    class Idle(OneNumber):
+        def __init__(self) -> None:
+            super().__init__()
+            self.idle = nn.Parameter(torch.ones(()))
+
+        def forward(self, numerical: Tensor, categorical: Tensor, texts: None = None) -> Outputs:
+            logits, none, _ = super().forward(numerical, categorical)
+            return Outputs(logits + 0.0 * self.idle, none, None)
+
+    rows, model = hand_split([[1], [0]] * 5), Idle()
+    Trainer(model, rows, rows, config(learning_rate=0.1, epochs=1, weight_decay=0.5), ONE_TASK, 0).run()
+    assert model.idle.item() == pytest.approx(1 - 0.1 * 0.5)
+
+
+def test_batches_hold_about_as_many_searches_as_configured() -> None:
+    trainer = Trainer(make(), TRAIN, VALID, config(batch_size=None, batch_searches=6), TASKS_ALONE, 0)
+    assert [len(batch.search_sizes()) for batch in trainer.batches.epoch(0)] == [6, 6, 5, 6, 6, 6, 5]
+
+
+class Scripted(nn.Module):
+    """Orders the first page's second row first after the first epoch, and its first row ever after."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n_validated = 0
+        self.idle = nn.Parameter(torch.zeros(()))
+
+    def forward(self, numerical: Tensor, categorical: Tensor, texts: None = None) -> Outputs:
+        self.n_validated += not self.training
+        # The loss falls from epoch to epoch, while the order is right after the first only.
+        second = 0.1 if self.n_validated <= 1 else -0.1
+        logits = torch.tensor([[-float(self.n_validated)], [second - self.n_validated]])
+        return Outputs(logits.repeat(len(numerical) // 2, 1) + 0.0 * self.idle, None, None)
+
+
+def test_the_served_orders_mrr_can_pick_the_epoch() -> None:
+    rows = hand_split([[0], [1]] + [[0]] * 18, sizes=[2] * 10)
+    by_mrr = Trainer(Scripted(), rows, rows, config(epochs=9, patience=2, stop_by="mrr"), ONE_TASK, 0).run()
+    assert [record["valid_mrr"] for record in by_mrr.curve] == [[1.0], [0.5], [0.5]]
+    assert by_mrr.best_epoch == 1
+    by_loss = Trainer(Scripted(), rows, rows, config(epochs=2, patience=2), ONE_TASK, 0).run()
+    assert by_loss.best_epoch == 2
+    assert "valid_mrr" not in by_loss.curve[0]
+
+
+def test_the_served_orders_mrr_is_the_metrics_of_the_fused_probabilities() -> None:
+    logits = torch.from_numpy(np.random.default_rng(0).normal(size=(VALID.n_rows, 3)))
+    fused = fuse(torch.sigmoid(logits).numpy(), (0.2, 0.5, 0.3))
+    rest = (VALID.search_offsets, VALID.tie_keys, 10)
+    expected = [mrr_at_k(fused, np.ascontiguousarray(VALID.labels[:, task]), *rest) for task in range(3)]
+    assert served_mrr(logits, VALID, (0.2, 0.5, 0.3)).tolist() == pytest.approx(expected)
+    none = hand_split([[0, 1]] * 4, sizes=[2, 0, 2])
+    assert np.isnan(served_mrr(torch.zeros(4, 2), none, (0.5, 0.5))).tolist() == [True, False]
+
+
+def test_a_task_without_a_positive_has_no_say_in_the_mean() -> None:
+    assert weighted_mean(np.array([0.5, np.nan, 0.2]), (0.25, 0.5, 0.25)) == pytest.approx(0.35)
+    assert weighted_mean(np.array([np.nan]), (1.0,)) == 0.0
+
+
+def test_processes_that_share_ghost_batches_have_no_listwise_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "processes", lambda: Processes(0, 2))
+    weights = LossWeights(WEIGHTS, listwise=1.0)
+    with pytest.raises(UserError, match=r"train\.listwise_weight must be 0 where processes share .* TabNet"):
+        Trainer(make(), TRAIN, VALID, config(), weights, 0, ghost_batch_size=16)
+
+
+def test_a_penalty_on_unequal_shares_makes_gates_use_every_expert() -> None:
+    spread = {}
+    for balance in (0.0, 1.0):
+        model, _ = train_tiny(config(epochs=12, learning_rate=0.03), f"neural.mmoe.balance={balance}")
+        shares = gate_shares(model, SplitRows(VALID))
+        assert shares is not None
+        assert shares.sum(axis=1) == pytest.approx([1.0] * 3)
+        spread[balance] = float(shares.std(axis=1).max())
+    assert spread[1.0] < 0.5 * spread[0.0]
+
+
+def test_gate_shares_are_the_mean_weights_over_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make(n_classes=N_CLASSES)
+    torch.nn.init.normal_(model.head.gates.weight, std=3.0)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(predict_module, "SCORING_ROWS", 7)
+    found = gate_shares(model, SplitRows(VALID))
+    inputs = model.eval().gather_inputs(torch.from_numpy(VALID.numerical), torch.from_numpy(VALID.categorical))
+    assert isinstance(model.head, MMoE)
+    expected = model.head.gate_weights(model.bottom(inputs).x_final).mean(dim=0)
+    assert found is not None
+    np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-5)
+    assert gate_shares(make("neural.head=none"), SplitRows(VALID)) is None
 
 
 def test_a_finished_training_resumes_to_its_result(tmp_path: Path) -> None:

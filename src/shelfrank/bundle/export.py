@@ -258,7 +258,7 @@ class _Export:
         ranker, semantic = self.ranker, self.semantic
         if isinstance(ranker, NeuralRanker) and ranker.texts is not None:
             encoder, text = ranker.texts.encoder, ranker.model.text
-            assert text is not None
+            assert text is not None, "a ranker with texts has a network that reads them"
             encoder.frozen.cpu()
             trained, cache_dtype = text.trained.cpu(), ranker.config.text.cache_dtype
             tokenizer = _tokenizer(encoder.name, encoder.tokenizer)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from shelfrank.core.errors import UserError
+from shelfrank.nn.ensemble import Ensemble, Network
 from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.inputs import Inputs
 from shelfrank.nn.matching import Bucket, TrainedLayers
@@ -29,9 +30,12 @@ SMALL = 1 / 16
 
 
 class RankerGraph(nn.Module):
-    """A network from columns, and from finished text vectors where it reads texts, to probabilities and gates."""
+    """A network from columns, and from finished text vectors where it reads texts, to probabilities and gates.
 
-    def __init__(self, model: MultiTaskRanker) -> None:
+    An ensemble has no gates: each of its members mixes experts of its own.
+    """
+
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
@@ -42,6 +46,8 @@ class RankerGraph(nn.Module):
 
         `query` is one vector, `products` has one per row.
         """
+        if isinstance(self.model, Ensemble):
+            return (torch.sigmoid(self.model(numerical, categorical).logits),)
         if self.model.text is None or query is None or products is None:
             matching = numerical[:, :0]
         else:
@@ -135,7 +141,12 @@ def untrained_layers(encoder: CutEncoder, semantic: TextEncoder) -> list[nn.Modu
     return layers[len(layers) - len(encoder.trained) :]
 
 
-def export_ranker(model: MultiTaskRanker, n_numerical: int, n_categorical: int, out: Path) -> None:
+def has_gates(model: Network) -> bool:
+    """Whether a network's graph gives the weights of its experts."""
+    return isinstance(model, MultiTaskRanker) and isinstance(model.head, MMoE)
+
+
+def export_ranker(model: Network, n_numerical: int, n_categorical: int, out: Path) -> None:
     """Writes a network's graph, for any number of rows.
 
     Args:
@@ -148,9 +159,9 @@ def export_ranker(model: MultiTaskRanker, n_numerical: int, n_categorical: int, 
         "numerical": torch.zeros(TRACED_ROWS, n_numerical),
         "categorical": torch.zeros(TRACED_ROWS, n_categorical, dtype=torch.int32),
     }
-    outputs = ["probs", "gates"] if isinstance(model.head, MMoE) else ["probs"]
+    outputs = ["probs", "gates"] if has_gates(model) else ["probs"]
     axes = {name: {0: "rows"} for name in (*inputs, *outputs)}
-    if model.text is not None:
+    if isinstance(model, MultiTaskRanker) and model.text is not None:
         d = model.text.trained.d
         inputs |= {"query": torch.zeros(1, d), "products": torch.zeros(TRACED_ROWS, d)}
         axes["products"] = {0: "rows"}

@@ -56,10 +56,13 @@ class MMoEConfig(Strict):
     Attributes:
         n_experts: Experts shared by all tasks; the paper wants more experts than tasks.
         expert_layers: Widths of an expert's layers.
+        balance: Weight of a penalty on gates that on average prefer some experts to others; with 0, gates may leave
+            experts unused.
     """
 
     n_experts: int = Field(default=6, ge=1, le=1024)
     expert_layers: Layers = Field(default=(128, 64), min_length=1)
+    balance: float = Field(default=0.0, ge=0, le=1e6)
 
 
 class TabNetConfig(Strict):
@@ -122,6 +125,21 @@ class TextConfig(Strict):
     cache_dtype: Literal["fp16", "bf16"] = "fp16"
 
 
+class PositionBiasConfig(Strict):
+    """Additive logits by shown position: added in training, left out when rows are scored, served or exported.
+
+    Attributes:
+        n_positions: Positions with a bias of their own; later ones share the last one's. 0 learns no bias.
+        by: Categorical feature whose values have biases of their own, such as the device; a log without it has one
+            bias per position. None has one in any case.
+        learning_rate_factor: The biases' learning rate, in those of the rest of the network.
+    """
+
+    n_positions: int = Field(default=0, ge=0, le=100_000)
+    by: str | None = None
+    learning_rate_factor: float = Field(default=20.0, gt=0, le=1000)
+
+
 class NeuralConfig(Strict):
     """inputs -> bottom -> head -> towers.
 
@@ -137,6 +155,13 @@ class NeuralConfig(Strict):
         tabnet: Sizes of the bottom `tabnet`.
         mmoe: Experts and gates.
         text: The text encoder.
+        position_bias: Logits by shown position that only training adds.
+        entire_space: Learns add_to_cart and purchase as additions to the logit of the log's first task, click, over all
+            rows; otherwise the tasks' logits share nothing but the layers below the towers.
+        calibrate: Scales and shifts each task's logits after every epoch, so that probabilities fit the validation
+            split's rows as they were shown.
+        n_networks: Networks of different initial weights that are trained on the same batches and score as one, by
+            their mean logit; only for a network without text.
         tower_layers: Widths of a tower's hidden layers.
         batch_norm: Batch normalisation after each hidden linear layer of bottom, experts and towers, and of the
             matching features.
@@ -153,6 +178,10 @@ class NeuralConfig(Strict):
     tabnet: TabNetConfig = TabNetConfig()
     mmoe: MMoEConfig = MMoEConfig()
     text: TextConfig = TextConfig()
+    position_bias: PositionBiasConfig = PositionBiasConfig()
+    entire_space: bool = False
+    calibrate: bool = False
+    n_networks: int = Field(default=1, ge=1, le=100)
     tower_layers: Layers = (32,)
     batch_norm: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -167,6 +196,15 @@ class NeuralConfig(Strict):
             unread.add("text")
         keys = [name for name in type(self).model_fields if name not in unread]
         return keys if "text" in keys else [*keys, "text.matching"]
+
+    @model_validator(mode="after")
+    def _reads_text_alone(self) -> "NeuralConfig":
+        if self.n_networks > 1 and self.text.matching != "none":
+            raise ValueError(
+                f"n_networks must be 1 for a network with text, but it is {self.n_networks} with text.matching "
+                f"{self.text.matching}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heads_share_the_tokens(self) -> "NeuralConfig":

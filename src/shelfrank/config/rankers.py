@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from shelfrank.config.base import Count, Rounds, Seconds, Seed, Strict, Threads, Weight, WeightByTask
 from shelfrank.config.neural import NeuralConfig
@@ -31,6 +31,7 @@ RANKER_NAMES = (
     "mmoe_dcn_v2_text_cross",
     "mmoe_dcn_v2_text_dot",
     "mmoe_ftt_text_cross",
+    "network",
 )
 """The keys of `shelfrank.rankers.RANKERS` in its order, repeated here because importing it loads torch."""
 
@@ -45,8 +46,19 @@ class TrainConfig(Strict):
         protocol: `paper` is Adam, learning rate 1e-3, batch 16384; `auto` picks batch and rate by the number of rows.
         batch_size: Rows per step; None takes the protocol's.
         learning_rate: Adam's rate; None takes the protocol's.
+        batch_searches: Searches per step, kept whole, halved (not below 16) until an epoch has 64 steps; None cuts
+            batches by rows. `batch_size` wins where both are set.
         epochs: Maximum passes over the training split.
-        patience: Epochs without a better validation loss of the tasks before training stops.
+        patience: Epochs without a better validation figure before training stops; see `stop_by`.
+        stop_by: Validation figure that picks the epoch and stops training: `loss` is the tasks' loss, `mrr` is MRR@10
+            of the order that is served, that of the fused score, averaged over the tasks by their weight in it.
+        pointwise_weight: Weight of the binary cross-entropy of each row in a task's loss; it keeps probabilities
+            calibrated.
+        listwise_weight: Weight of the softmax cross-entropy over the products of each search in a task's loss; it
+            learns the order. A search without a positive label of the task adds nothing to it. Above 0, batches hold
+            whole searches.
+        weight_decay: Decoupled weight decay (AdamW); 0 is Adam.
+        schedule: `cosine` lowers the rate from step to step, to 0 at the end of the last of `epochs`.
         precision: `bf16` computes matrix products in bfloat16; `auto` does so if the processor supports it.
         checkpoint_every_s: Seconds between checkpoints within an epoch.
         threads: Threads of the numerical library; None takes every core that this process may use.
@@ -62,14 +74,26 @@ class TrainConfig(Strict):
     protocol: Literal["auto", "paper"] = "auto"
     batch_size: Count | None = None
     learning_rate: float | None = Field(default=None, gt=0, le=10)
+    batch_searches: Count | None = None
     epochs: Rounds = 10
     patience: Rounds = 2
+    stop_by: Literal["loss", "mrr"] = "loss"
+    pointwise_weight: Weight = 1.0
+    listwise_weight: Weight = 0.0
+    weight_decay: float = Field(default=0.0, ge=0, le=10)
+    schedule: Literal["constant", "cosine"] = "constant"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_every_s: Seconds = 30.0
     threads: Threads | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     compile: bool = False
     hide_share: float = Field(default=0.05, ge=0, le=0.5)
+
+    @model_validator(mode="after")
+    def _has_a_loss(self) -> "TrainConfig":
+        if self.pointwise_weight == 0 and self.listwise_weight == 0:
+            raise ValueError("pointwise_weight and listwise_weight must not both be 0")
+        return self
 
 
 class XGBoostConfig(Strict):

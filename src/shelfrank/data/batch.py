@@ -1,7 +1,7 @@
 """Batches of rows, gathered from the columnar arrays without parsing anything."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -23,29 +23,37 @@ class Batch:
         categorical: Codes.
         labels: 1, 0, or -1 where the label is missing.
         relevance: A class, or -1 where the label is missing.
+        position: Position at which the product was shown, which only training reads; below 1 where it is unknown.
         query_idx: Each row's query among the data's texts.
         product_idx: Each row's product among them.
+        search_idx: Each row's search in the split.
     """
 
     numerical: Float[Tensor, "rows n_num"]
     categorical: Int[Tensor, "rows n_cat"]
     labels: Int8[Tensor, "rows n_tasks"]
     relevance: Int8[Tensor, " rows"]
+    position: Int32[Tensor, " rows"]
     query_idx: Int32[np.ndarray, " rows"]
     product_idx: Int32[np.ndarray, " rows"]
+    search_idx: Int64[np.ndarray, " rows"]
 
     def __post_init__(self) -> None:
-        arrays = (self.numerical, self.categorical, self.labels, self.relevance, self.query_idx, self.product_idx)
-        rows = {len(array) for array in arrays}
+        rows = {len(getattr(self, each.name)) for each in fields(self)}
         assert len(rows) == 1, f"a batch's arrays must have the same number of rows, not {sorted(rows)}"
+
+    def search_sizes(self) -> Int64[Tensor, " searches"]:
+        """Rows of each search of the batch, in the order of its rows, where a search's rows are adjacent."""
+        starts = np.flatnonzero(np.diff(self.search_idx, prepend=-1))
+        return torch.from_numpy(np.diff(starts, append=len(self.search_idx))).to(self.labels.device)
 
 
 GROUP_SEARCHES = 8
 """Searches that share a product and a batch: at 1,024 rows a batch has 0.56 texts a row in place of
 0.95 (`python benchmarks/text_step.py` prints both)."""
 
-TENSORS = ("numerical", "categorical", "labels", "relevance")
-"""The arrays that networks read as they are."""
+TENSORS = ("numerical", "categorical", "labels", "relevance", "position")
+"""The arrays that training reads as they are."""
 
 
 class SplitRows:
@@ -60,6 +68,7 @@ class SplitRows:
 
     def __init__(self, split: Split, device: torch.device = CPU, resident: bool | None = None) -> None:
         self.split, self.device = split, device
+        self._search_offsets = np.asarray(split.search_offsets)
         self._resident: dict[str, Tensor] | None = None
         if resident or (resident is None and device.type != "cpu"):
             self._resident = {name: torch.from_numpy(np.array(getattr(split, name))).to(device) for name in TENSORS}
@@ -71,8 +80,12 @@ class SplitRows:
             tensors = {name: torch.from_numpy(np.array(getattr(split, name)[rows])).to(self.device) for name in TENSORS}
         else:
             tensors = {name: _taken(array, rows) for name, array in self._resident.items()}
+        places = np.arange(*rows.indices(split.n_rows)) if isinstance(rows, slice) else rows
         return Batch(
-            **tensors, query_idx=np.array(split.query_idx[rows]), product_idx=np.array(split.product_idx[rows])
+            **tensors,
+            query_idx=np.array(split.query_idx[rows]),
+            product_idx=np.array(split.product_idx[rows]),
+            search_idx=np.searchsorted(self._search_offsets, places, side="right").astype(np.int64) - 1,
         )
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
@@ -85,16 +98,17 @@ class ShuffledBatches:
     """Rows in batches of nearly equal size, in an order that seed and epoch alone decide, not the shown order.
 
     Sizes differ by one row at most, or, where searches stay whole, by about a search; no batch is tiny and no row is
-    dropped. Whole searches come in small groups that share a product, another sharing in each epoch.
+    dropped. Whole searches may come in small groups that share a product, another sharing in each epoch.
 
     Args:
         rows: The rows.
         batch_size: Rows of a batch, at most where searches are cut.
         seed: Decides the orders.
-        whole_searches: Keeps a search's rows together, and with them some searches like it, so that few texts serve a
-            batch.
+        whole_searches: Keeps a search's rows together.
         take: Picks which of a batch's places in tie order are read, in ascending order; all if not given.
         hiding: Hides some values of the rows, others in each epoch; nothing if not given.
+        group_searches: Searches that share a product and a batch where searches are whole, so that few texts serve
+            one; 1 draws every search alone.
     """
 
     def __init__(
@@ -105,8 +119,10 @@ class ShuffledBatches:
         whole_searches: bool = False,
         take: Callable[[Int64[np.ndarray, " rows"]], Int64[np.ndarray, " taken"]] = np.sort,
         hiding: Hiding | None = None,
+        group_searches: int = GROUP_SEARCHES,
     ) -> None:
         self.rows, self.seed, self.whole_searches, self.take, self.hiding = rows, seed, whole_searches, take, hiding
+        self.group_searches = group_searches
         # Places are drawn and rows gathered in tie order: nothing depends on the order in which a page was shown.
         self._row_at = tie_order(rows.split)
         self._missing = None if hiding is None else torch.from_numpy(hiding.missing).to(rows.device)
@@ -142,7 +158,8 @@ class ShuffledBatches:
     ) -> tuple[Int64[np.ndarray, " rows"], Int64[np.ndarray, " steps_plus_1"]]:
         """Places by shuffled search, and the ends of batches moved to ends of searches, a search a batch at least."""
         offsets = np.asarray(self.rows.split.search_offsets)
-        chosen = _grouped_searches(np.asarray(self.rows.split.product_idx), offsets, random)
+        product_idx = np.asarray(self.rows.split.product_idx)
+        chosen = _grouped_searches(product_idx, offsets, self.group_searches, random)
         sizes = np.diff(offsets)[chosen]
         after = np.concatenate([[0], np.cumsum(sizes)])
         cuts = np.searchsorted(after, ends)
@@ -158,7 +175,10 @@ def _taken(array: Tensor, rows: Int[np.ndarray, " rows"] | slice) -> Tensor:
 
 
 def _grouped_searches(
-    product_idx: Int32[np.ndarray, " rows"], offsets: Int64[np.ndarray, " searches_plus_1"], random: np.random.Generator
+    product_idx: Int32[np.ndarray, " rows"],
+    offsets: Int64[np.ndarray, " searches_plus_1"],
+    size: int,
+    random: np.random.Generator,
 ) -> Int64[np.ndarray, " searches"]:
     """Searches in random order, but for small groups of searches that show the same product first in a random order.
 
@@ -166,11 +186,11 @@ def _grouped_searches(
     """
     n = len(offsets) - 1
     shown = np.flatnonzero(np.diff(offsets))
-    if not len(shown):
+    if not len(shown) or size == 1:
         return random.permutation(n)
     rank = random.permutation(int(product_idx.max()) + 1)
     least = np.full(n, -1, np.int64)
     least[shown] = np.minimum.reduceat(rank[product_idx], offsets[shown])
     alike = np.lexsort((random.random(n), least))
-    groups = random.permutation(-(-n // GROUP_SEARCHES))
-    return np.concatenate([alike[group * GROUP_SEARCHES : (group + 1) * GROUP_SEARCHES] for group in groups])
+    groups = random.permutation(-(-n // size))
+    return np.concatenate([alike[group * size : (group + 1) * size] for group in groups])

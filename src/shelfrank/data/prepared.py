@@ -84,7 +84,7 @@ class Split:
         query_idx: Row of the query in `texts/queries.parquet`.
         product_idx: Row of the product in `texts/products.parquet`.
         customer_idx: Row of the customer in `customers.parquet`; -1 is anonymous.
-        position: Position at which the product was shown; never a model input.
+        position: Position at which the product was shown, below 1 where unknown; only the shown order scores by it.
         tie_keys: Fixed hash of (search, product) that breaks ties between equal scores.
         search_offsets: Rows of search i are `search_offsets[i]` to `search_offsets[i + 1]`.
         numerical_columns: The columns of `numerical`.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -10,9 +11,12 @@ from shelfrank.config import NeuralConfig
 from shelfrank.core.processes import ALONE, Processes
 from shelfrank.nn.bottoms import BOTTOMS
 from shelfrank.nn.bottoms.base import BottomOutput
+from shelfrank.nn.calibration import Calibration
 from shelfrank.nn.heads import HEADS
+from shelfrank.nn.heads.mmoe import MMoE
 from shelfrank.nn.inputs import Inputs, InputShape, TabularInputs
 from shelfrank.nn.matching import RowTexts, TextMatching, TrainedLayers
+from shelfrank.nn.position_bias import PositionBias
 from shelfrank.nn.towers import RelevanceTower, Towers
 
 
@@ -22,12 +26,31 @@ class Outputs(NamedTuple):
     Attributes:
         logits: One per task.
         relevance: One per relevance class; None where that label is not learned.
-        penalty: Added to the loss in training; None where the bottom has none.
+        penalty: Added to the loss in training; None where neither bottom nor gates have one.
     """
 
     logits: Float[Tensor, "rows n_tasks"]
     relevance: Float[Tensor, "rows n_classes"] | None
     penalty: Float[Tensor, ""] | None
+
+
+def add_to_first(logits: Float[Tensor, "rows n_tasks"]) -> Float[Tensor, "rows n_tasks"]:
+    """Reads every logit but the first as an addition to it: of a cart or a purchase, to the click's.
+
+    Differs: the paper's tasks are independent given the shared layers. A purchase is rare, but it needs a click, which
+    is not: its logit starts from that one's, over all rows rather than the clicked ones (arXiv 2411.09705).
+
+    Args:
+        logits: The first task's, and what the others add to it.
+
+    Returns:
+        The logits.
+
+    Example:
+        >>> add_to_first(torch.tensor([[1.0, -2.0, -3.0]]))
+        tensor([[ 1., -1., -2.]])
+    """
+    return torch.cat([logits[:, :1], logits[:, :1] + logits[:, 1:]], dim=1)
 
 
 class MultiTaskRanker(nn.Module):
@@ -42,6 +65,11 @@ class MultiTaskRanker(nn.Module):
             own; 0 leaves that task out.
         trained_layers: The text encoder's trained layers, where `config.text` wants text.
         group: The processes that share a batch, over all of which batch normalisation normalises.
+        bias_column: Index of the categorical column by whose codes position biases differ; None has one for every row.
+
+    Attributes:
+        position_bias: What training adds to the logits; None where there is none. `forward` never does.
+        calibration: Applied in eval mode; None where there is none.
     """
 
     def __init__(
@@ -53,9 +81,10 @@ class MultiTaskRanker(nn.Module):
         n_relevance_classes: int = 0,
         trained_layers: TrainedLayers | None = None,
         group: Processes = ALONE,
+        bias_column: int | None = None,
     ) -> None:
         super().__init__()
-        self.n_tasks = n_tasks
+        self.n_tasks, self.entire_space = n_tasks, config.entire_space
         bottom = BOTTOMS[config.bottom]
         self.inputs = TabularInputs(category_sizes, config.d_embedding, bottom.embedding_std)
         self.text = None
@@ -71,6 +100,10 @@ class MultiTaskRanker(nn.Module):
         tower = (self.head.d_out, config.tower_layers, config.batch_norm, config.dropout, group)
         self.towers = Towers(n_tasks, *tower)
         self.relevance_tower = RelevanceTower(n_relevance_classes, *tower) if n_relevance_classes else None
+        n_positions = config.position_bias.n_positions
+        n_codes = 1 if bias_column is None else category_sizes[bias_column]
+        self.position_bias = PositionBias(n_positions, n_tasks, bias_column, n_codes) if n_positions else None
+        self.calibration = Calibration(n_tasks) if config.calibrate else None
 
     def forward(
         self,
@@ -88,8 +121,15 @@ class MultiTaskRanker(nn.Module):
     def of_bottom(self, out: BottomOutput) -> Outputs:
         """The same from the bottom's output."""
         x_final, penalty = out
+        if self.training and isinstance(self.head, MMoE) and self.head.balance:
+            of_gates = self.head.balance_penalty(x_final)
+            penalty = of_gates if penalty is None else penalty + of_gates
         views = self.head(x_final)
         logits = self.towers(views[:, : self.n_tasks]).float()
+        if self.entire_space:
+            logits = add_to_first(logits)
+        if self.calibration is not None and not self.training:
+            logits = self.calibration(logits)
         relevance = self.relevance_tower(views[:, -1]).float() if self.relevance_tower else None
         return Outputs(logits, relevance, penalty)
 
@@ -109,4 +149,5 @@ class MultiTaskRanker(nn.Module):
         boxes = {"embeddings": self.inputs, "bottom": self.bottom, "head": self.head, "towers": self.towers}
         boxes |= {"text": self.text} if self.text else {}
         boxes |= {"relevance_tower": self.relevance_tower} if self.relevance_tower else {}
+        boxes |= {"position_bias": self.position_bias} if self.position_bias else {}
         return {name: sum(p.numel() for p in box.parameters() if p.requires_grad) for name, box in boxes.items()}

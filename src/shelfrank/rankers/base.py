@@ -24,6 +24,7 @@ class Fitted:
         parameters: Trainable parameters by part; None for a model that has none.
         seconds: Wall time of the fitting itself.
         frozen_parameters: Parameters that stay as they are.
+        gates: By task, the mean weight of each expert over the validation rows; None without a mixture of experts.
     """
 
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -31,6 +32,7 @@ class Fitted:
     parameters: dict[str, int] | None = None
     seconds: float = 0.0
     frozen_parameters: int = 0
+    gates: dict[str, list[float]] | None = None
 
 
 class Ranker(ABC):

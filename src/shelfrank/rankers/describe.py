@@ -10,9 +10,8 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.schema import TASKS
 from shelfrank.data.prepared import PreparedData
 from shelfrank.nn.matching import TrainedLayers
-from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers import ranker_spec
-from shelfrank.rankers.neural import NeuralRanker
+from shelfrank.rankers.neural import NeuralRanker, bias_column, build_network
 from shelfrank.rankers.paper import CATEGORY_SIZES, N_NUMERICAL, PAPER_ROWS
 from shelfrank.rankers.run import problem
 from shelfrank.text.bert import shape_of_cut
@@ -88,12 +87,12 @@ def describe(name: str, config: ExperimentConfig, prepared: PreparedData | None 
     if spec.build is not NeuralRanker:
         raise UserError(f"describe counts the parameters of networks, but {name} ({spec.label}) is none")
     if prepared is None:
-        columns, sizes, tasks, classes = N_NUMERICAL, CATEGORY_SIZES, TASKS, 0
+        columns, sizes, tasks, classes, column = N_NUMERICAL, CATEGORY_SIZES, TASKS, 0, None
         inputs = f"{columns} numbers and {len(sizes)} categories of {sizes[0]} codes each, as the paper's may be"
     else:
         of_data = problem(prepared, config)
         columns, sizes, tasks = of_data.n_numerical, of_data.category_sizes, of_data.tasks
-        classes = of_data.relevance_classes
+        classes, column = of_data.relevance_classes, bias_column(of_data)
         inputs = f"{columns} numbers and {len(sizes)} categories of {prepared.path}"
     neural, frozen, trained = config.neural, 0, None
     if neural.text.matching != "none":
@@ -101,8 +100,9 @@ def describe(name: str, config: ExperimentConfig, prepared: PreparedData | None 
         frozen, trained = sum(parameter.numel() for parameter in of_encoder.parameters()), TrainedLayers(layers, d)
     single = neural.single_task is not None
     with torch.device("meta"):
-        network = MultiTaskRanker(
-            columns, sizes, 1 if single else len(tasks), neural, 0 if single else classes, trained
+        network = build_network(
+            *(columns, sizes, 1 if single else len(tasks), neural, 0 if single else classes, trained),
+            column=column,
         )
     row = PAPER_ROWS.get(name)
     return Description(

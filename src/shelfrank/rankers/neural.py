@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,19 @@ import torch
 from jaxtyping import Float32
 from safetensors.torch import load_file, save
 
-from shelfrank.config import TaskWeights
+from shelfrank.config import NeuralConfig, TaskWeights, TrainConfig
 from shelfrank.core.errors import UserError
-from shelfrank.core.processes import processes
+from shelfrank.core.processes import ALONE, Processes, processes
 from shelfrank.data.batch import SplitRows
 from shelfrank.data.prepared import Split
+from shelfrank.nn.ensemble import Ensemble, Network, members_of
 from shelfrank.nn.matching import TrainedLayers
 from shelfrank.nn.model import MultiTaskRanker
 from shelfrank.rankers.base import Fitted, Problem, Ranker
 from shelfrank.rankers.texts import ProblemTexts
 from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.losses import LossWeights
-from shelfrank.train.predict import pick_device, predict
+from shelfrank.train.predict import gate_shares, pick_device, predict
 from shelfrank.train.trainer import Trainer
 
 WEIGHTS = "weights.safetensors"
@@ -53,10 +54,10 @@ class NeuralRanker(Ranker):
         self.texts = None if self.config.text.matching == "none" else ProblemTexts(problem)
         trained = None if self.texts is None else TrainedLayers(self.texts.encoder.trained, self.texts.encoder.d)
         parts = (problem.n_numerical, problem.category_sizes, len(self.learned_tasks), self.config, self.n_classes)
+        column = bias_column(problem)
         with torch.device("meta"):
-            require_memory(MultiTaskRanker(*parts, trained))
-        torch.manual_seed(problem.config.seed)
-        self.model = MultiTaskRanker(*parts, trained, processes())
+            require_memory(build_network(*parts, trained, column=column))
+        self.model = build_network(*parts, trained, processes(), column, problem.config.seed)
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:
@@ -79,14 +80,22 @@ class NeuralRanker(Ranker):
             self._of_learned_tasks(train),
             self._of_learned_tasks(valid),
             config.train,
-            LossWeights(self._weights().shares, config.relevance_weight if n_classes else 0.0),
+            LossWeights(
+                self._weights().shares,
+                config.relevance_weight if n_classes else 0.0,
+                config.train.pointwise_weight,
+                config.train.listwise_weight,
+            ),
             config.seed,
             checkpoints=checkpoints,
             texts=feed,
             text_learning_rate=self.config.text.learning_rate,
-            ghost_batch_size=self.model.bottom.ghost_batch_size,
+            ghost_batch_size=members_of(self.model)[0].bottom.ghost_batch_size,
+            score_weights=self._score_weights().shares,
+            position_rate_factor=self.config.position_bias.learning_rate_factor,
         )
         trained = trainer.run(on_epoch)
+        gates = self._gates(valid)
         relevance = f"relevance of {n_classes} classes learned with weight {config.relevance_weight:g}"
         return Fitted(
             curve=trained.curve,
@@ -94,6 +103,10 @@ class NeuralRanker(Ranker):
                 *([f"learns {self.learned_tasks[0]} alone"] if self.config.single_task else []),
                 *(f"{task} is 1 in no training row, so that only its absence is learned" for task in never_positive),
                 *trained.protocol.reasons,
+                *_training_notes(config.train),
+                *([f"{n} networks score as one, by their mean logit"] if (n := self.config.n_networks) > 1 else []),
+                *self._bias_notes(),
+                *([] if gates is None else [_gates_note(gates)]),
                 *trained.hidden,
                 *([f"{processes().n} processes shared every batch"] if processes().n > 1 else []),
                 *([relevance] if n_classes else []),
@@ -103,7 +116,38 @@ class NeuralRanker(Ranker):
             parameters=self.model.parameter_counts(),
             frozen_parameters=0 if self.texts is None else self.texts.encoder.n_frozen,
             seconds=trained.seconds,
+            gates=gates,
         )
+
+    def _gates(self, valid: Split) -> dict[str, list[float]] | None:
+        """By task, the share of each expert; None for an ensemble, each of whose networks has experts of its own."""
+        members, device = members_of(self.model), next(self.model.parameters()).device
+        if len(members) > 1 or not valid.n_rows:
+            return None
+        feed = None if self.texts is None else self.texts.feed(device)
+        shares = gate_shares(members[0], SplitRows(valid, device, resident=False), feed)
+        if shares is None:
+            return None
+        names = [*self.learned_tasks, *(["relevance"] if self.n_classes else [])]
+        return dict(zip(names, shares.tolist(), strict=True))
+
+    def _bias_notes(self) -> list[str]:
+        """The position biases that were learned, for people."""
+        biases = [member.position_bias for member in members_of(self.model) if member.position_bias is not None]
+        if not biases:
+            return []
+        bias, by = biases[0], self.config.position_bias.by
+        shown = [place for place in (1, 2, 5, 10, 20) if place <= bias.n_positions]
+        mean = torch.stack([each.centred() for each in biases]).mean(dim=0)
+        table = mean.detach().cpu().view(bias.n_codes, bias.n_positions, -1)
+        weight = bias.share.cpu().view(bias.n_codes, bias.n_positions, 1)
+        means = (table * weight).sum(dim=0) / weight.sum(dim=0).clamp(min=1e-12)
+        of_first = ", ".join(f"{means[place - 1, 0]:+.2f} at {place}" for place in shown)
+        missing = f"; the log has no category {by} to tell them apart by" if by and bias.column is None else ""
+        return [
+            f"position biases of {bias.n_positions} positions{f' by {by}' if bias.column is not None else ''} are "
+            f"learned and left out of the scores ({self.learned_tasks[0]}: {of_first}){missing}"
+        ]
 
     def _never_positive(self, train: Split) -> list[str]:
         """The learned tasks without a positive label in training; a `UserError` where that is all of them."""
@@ -154,6 +198,10 @@ class NeuralRanker(Ranker):
         whole = len(self.learned_tasks) == len(self.problem.tasks)
         return self.problem.task_weights if whole else TaskWeights(self.learned_tasks)
 
+    def _score_weights(self) -> TaskWeights:
+        whole = len(self.learned_tasks) == len(self.problem.tasks)
+        return self.problem.config.fusion_weights(self.problem.tasks) if whole else TaskWeights(self.learned_tasks)
+
     def _of_learned_tasks(self, rows: Split) -> Split:
         if self.learned_tasks == rows.tasks:
             return rows
@@ -161,7 +209,73 @@ class NeuralRanker(Ranker):
         return replace(rows, tasks=self.learned_tasks, labels=np.ascontiguousarray(rows.labels[:, chosen]))
 
 
-def require_memory(model: MultiTaskRanker) -> None:
+def _training_notes(config: TrainConfig) -> list[str]:
+    """What differs from Adam on the pointwise loss that stops by it, for people."""
+    return [
+        *(
+            [
+                f"a task's loss is {config.pointwise_weight:g} times the cross-entropy of rows and "
+                f"{config.listwise_weight:g} times the softmax cross-entropy of searches"
+            ]
+            if config.listwise_weight
+            else []
+        ),
+        *([f"AdamW with weight decay {config.weight_decay:g}"] if config.weight_decay else []),
+        *(["rate lowered along a cosine"] if config.schedule == "cosine" else []),
+        *(["stops by MRR@10 of the served order"] if config.stop_by == "mrr" else []),
+    ]
+
+
+def _gates_note(gates: Mapping[str, Sequence[float]]) -> str:
+    """How much each gate uses each expert, for people."""
+    shares = "; ".join(f"{task} {', '.join(f'{100 * each:.0f}' for each in of)}" for task, of in gates.items())
+    return f"mean weight of each expert in the gates over the validation rows, in percent: {shares}"
+
+
+def bias_column(problem: Problem) -> int | None:
+    """Index of the categorical column by which position biases differ; None where there is none of that name."""
+    by, categories = problem.config.neural.position_bias.by, problem.columns[problem.n_numerical :]
+    return categories.index(by) if by in categories else None
+
+
+def build_network(
+    n_numerical: int,
+    category_sizes: Sequence[int],
+    n_tasks: int,
+    config: NeuralConfig,
+    n_relevance_classes: int = 0,
+    trained_layers: TrainedLayers | None = None,
+    group: Processes = ALONE,
+    column: int | None = None,
+    seed: int = 0,
+) -> Network:
+    """Builds the network of a config, or the ensemble of as many as it wants, each from a seed of its own.
+
+    Args:
+        n_numerical: As `MultiTaskRanker` takes it, and so all but the last.
+        category_sizes: Codes of each categorical column.
+        n_tasks: Tasks with a logit each.
+        config: Widths, and how many networks.
+        n_relevance_classes: Classes of the relevance label.
+        trained_layers: The text encoder's trained layers.
+        group: The processes that share a batch.
+        column: Index of the categorical column by whose codes position biases differ.
+        seed: Seed of the first network's weights; those of the others follow.
+
+    Returns:
+        The network.
+    """
+    n = config.n_networks
+    of_member = config if n == 1 else config.model_copy(update={"calibrate": False})
+    members = []
+    for index in range(n):
+        torch.manual_seed(seed + index)
+        parts = (n_numerical, category_sizes, n_tasks, of_member, n_relevance_classes, trained_layers)
+        members.append(MultiTaskRanker(*parts, group, column))
+    return members[0] if n == 1 else Ensemble(members, config.calibrate)
+
+
+def require_memory(model: Network) -> None:
     """Refuses a network whose weights, gradients and Adam's two moments cannot fit into the memory there is."""
     n_parameters = sum(model.parameter_counts().values())
     needed, there = 16 * n_parameters, memory_bytes()

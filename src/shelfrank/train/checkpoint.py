@@ -24,7 +24,7 @@ class Progress:
     Attributes:
         epoch: Epoch under way, from 0.
         step: Steps of it that are done.
-        best_loss: Least validation loss of the tasks so far.
+        best_loss: Least validation loss of the tasks so far, or 1 - MRR where that decides when to stop.
         best_epoch: Its epoch; -1 before the first.
         worse_epochs: Epochs since then.
         loss_sum: Sum of the training losses of this epoch's steps.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int8, Int64
 from torch import Tensor
 
 from shelfrank.nn.model import Outputs
@@ -17,10 +17,19 @@ class LossWeights:
     Attributes:
         tasks: Weight of each task's loss.
         relevance: Weight of the relevance label's loss beside them; 0 where the model does not learn it.
+        pointwise: Weight of `task_losses` in each task's loss.
+        listwise: Weight of `listwise_losses` in it.
     """
 
     tasks: Sequence[float]
     relevance: float = 0.0
+    pointwise: float = 1.0
+    listwise: float = 0.0
+
+    @property
+    def is_listwise(self) -> bool:
+        """Whether a loss needs whole searches."""
+        return self.listwise > 0
 
     def tensor(self) -> Float[Tensor, " n_losses"]:
         """One weight per loss of `all_losses`."""
@@ -51,6 +60,64 @@ def task_losses(
     return (each * known).sum(dim=0) / n_known.clamp(min=1)
 
 
+def listwise_losses(
+    logits: Float[Tensor, "rows n_tasks"],
+    labels: Int8[Tensor, "rows n_tasks"],
+    search_sizes: Int64[Tensor, " searches"],
+    n_labelled: Float[Tensor, " n_tasks"] | None = None,
+) -> Float[Tensor, " n_tasks"]:
+    """Softmax cross-entropy over the products of each search, averaged over the searches that have the task's label.
+
+    A search's loss is minus the mean of its positive rows' log-softmax, and 0 where it has none. Rows without the label
+    are left out of their search's softmax. Averaged over the searches with a positive alone, a rare task would get as
+    much weight as a frequent one, and its few positives would be learned by heart.
+
+    Differs: the paper's losses see each row alone. This one is ListNet's (Cao et al. 2007) with binary labels, and
+    stands beside the pointwise loss, which keeps the logits calibrated (arXiv 2211.01494).
+
+    Args:
+        logits: Before the sigmoid; a search's rows are adjacent.
+        labels: 1, 0, or -1 where the label is missing.
+        search_sizes: Rows of each search, 1 or more, in the order of the rows.
+        n_labelled: `count_labelled_searches`, where these searches are part of more: the parts' losses then add up to
+            the whole's.
+
+    Returns:
+        A loss per task; exactly 0, without gradient, for a task without a positive label.
+
+    Example:
+        Two products with the logits ln 3 and 0, of which the first is positive: -ln(3 / 4).
+
+        >>> logits, labels = torch.tensor([[1.0986], [0.0]]), torch.tensor([[1], [0]], dtype=torch.int8)
+        >>> listwise_losses(logits, labels, torch.tensor([2]))
+        tensor([0.2877])
+    """
+    # Numerics: so far below every other logit that its share of the softmax is exactly 0, and still finite.
+    known = logits.masked_fill(labels < 0, -1e30)
+    highest = _by_search(known.detach(), search_sizes, "max")
+    total = _by_search(torch.exp(known - highest.repeat_interleave(search_sizes, dim=0)), search_sizes, "sum")
+    positive = (labels == 1).to(logits.dtype)
+    n = _by_search(positive, search_sizes, "sum")
+    of_positive = _by_search(positive * logits, search_sizes, "sum") / n.clamp(min=1)
+    each = torch.where(n > 0, highest + torch.log(total) - of_positive, 0.0)
+    n_searches = count_labelled_searches(labels, search_sizes) if n_labelled is None else n_labelled
+    return each.sum(dim=0) / n_searches.clamp(min=1)
+
+
+def _by_search(
+    values: Float[Tensor, "rows n_tasks"], search_sizes: Int64[Tensor, " searches"], reduce: str
+) -> Float[Tensor, "searches n_tasks"]:
+    # Numerics: unlike a scattered sum, it has the same bits on every run, on a GPU too.
+    return torch.segment_reduce(values, reduce, lengths=search_sizes, axis=0)
+
+
+def count_labelled_searches(
+    labels: Int8[Tensor, "rows n_tasks"], search_sizes: Int64[Tensor, " searches"]
+) -> Float[Tensor, " n_tasks"]:
+    """Searches that have each task's label in any row."""
+    return (_by_search((labels >= 0).float(), search_sizes, "sum") > 0).sum(dim=0).float()
+
+
 def relevance_loss(
     logits: Float[Tensor, "rows n_classes"],
     relevance: Int8[Tensor, " rows"],
@@ -71,9 +138,14 @@ def relevance_loss(
     return summed / ((relevance >= 0).sum() if n_labels is None else n_labels).clamp(min=1)
 
 
-def count_labels(labels: Int8[Tensor, "rows n_tasks"], relevance: Int8[Tensor, " rows"]) -> Float[Tensor, " n_labels"]:
-    """Rows that have each task's label, and those that have a relevance label."""
-    return (torch.cat([labels, relevance[:, None]], dim=1) >= 0).sum(dim=0).float()
+def count_labels(
+    labels: Int8[Tensor, "rows n_tasks"],
+    relevance: Int8[Tensor, " rows"],
+    search_sizes: Int64[Tensor, " searches"] | None = None,
+) -> Float[Tensor, " n_labels"]:
+    """Rows that have each task's label, those that have a relevance label, and the searches that have each task's."""
+    rows = (torch.cat([labels, relevance[:, None]], dim=1) >= 0).sum(dim=0).float()
+    return rows if search_sizes is None else torch.cat([rows, count_labelled_searches(labels, search_sizes)])
 
 
 def all_losses(
@@ -81,6 +153,8 @@ def all_losses(
     labels: Int8[Tensor, "rows n_tasks"],
     relevance: Int8[Tensor, " rows"],
     n_labels: Float[Tensor, " n_labels"] | None = None,
+    search_sizes: Int64[Tensor, " searches"] | None = None,
+    weights: LossWeights | None = None,
 ) -> Float[Tensor, " n_losses"]:
     """Each task's loss, with the relevance label's behind them where there are logits of its classes.
 
@@ -89,12 +163,19 @@ def all_losses(
         labels: As `task_losses` takes them.
         relevance: As `relevance_loss` takes it.
         n_labels: `count_labels` of the whole batch, where these rows are part of one.
+        search_sizes: As `listwise_losses` takes them; None has the pointwise loss alone.
+        weights: What a task's loss is made of, where there are `search_sizes`.
 
     Returns:
         A loss per task, and one more where relevance is learned.
     """
-    of_tasks, of_relevance = (None, None) if n_labels is None else (n_labels[:-1], n_labels[-1])
+    n_tasks = labels.shape[1]
+    of_tasks, of_relevance = (None, None) if n_labels is None else (n_labels[:n_tasks], n_labels[n_tasks])
     losses = task_losses(outputs.logits, labels, of_tasks)
+    if search_sizes is not None and weights is not None:
+        of_searches = None if n_labels is None else n_labels[n_tasks + 1 :]
+        listwise = listwise_losses(outputs.logits, labels, search_sizes, of_searches)
+        losses = weights.pointwise * losses + weights.listwise * listwise
     if outputs.relevance is None:
         return losses
     return torch.cat([losses, relevance_loss(outputs.relevance, relevance, of_relevance)[None]])

@@ -9,6 +9,9 @@ PAPER_BATCH_SIZE = 16_384
 PAPER_LEARNING_RATE = 1e-3
 STEPS_AN_EPOCH = 400
 MIN_BATCH_SIZE = 512
+MIN_STEPS_AN_EPOCH = 64
+MIN_BATCH_SEARCHES = 16
+"""Batches of searches are halved down to these for a small log, which has few epochs of few steps otherwise."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Protocol:
     reasons: tuple[str, ...]
 
 
-def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
+def pick_protocol(config: TrainConfig, n_rows: int, n_searches: int | None = None) -> Protocol:
     """Settles batch size, rate and precision (Paper: Sec. 4.2).
 
     Differs: the paper's batch and rate suit its 59 million rows, 3,600 steps an epoch. A log of half a million rows
@@ -38,6 +41,7 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
     Args:
         config: The settings; a stated value always wins.
         n_rows: Training rows.
+        n_searches: Training searches; None where no batch is cut by searches.
 
     Returns:
         The settings.
@@ -55,6 +59,14 @@ def pick_protocol(config: TrainConfig, n_rows: int) -> Protocol:
             f"protocol auto: batch {batch_size} for {n_rows:,} rows, the largest power of two from "
             f"{MIN_BATCH_SIZE} to {PAPER_BATCH_SIZE} that leaves {STEPS_AN_EPOCH} steps an epoch; rate {rate:g}"
         )
+    if config.batch_searches is not None and n_searches:
+        searches = config.batch_searches
+        while searches >= 2 * MIN_BATCH_SEARCHES and n_searches < MIN_STEPS_AN_EPOCH * searches:
+            searches //= 2
+        batch_size = max(1, round(searches * n_rows / n_searches))
+        halved = f"halved from {config.batch_searches} for {MIN_STEPS_AN_EPOCH} steps an epoch"
+        why = "as configured" if searches == config.batch_searches else halved
+        reasons.append(f"batch {batch_size}: about {searches} searches, {why}")
     if config.batch_size is not None:
         batch_size = config.batch_size
         reasons.append(f"batch {batch_size}: as configured")

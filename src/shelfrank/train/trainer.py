@@ -1,29 +1,36 @@
 """The trainer: Adam, weighted multi-task loss, early stopping on the tasks, exact resume (Paper: Sec. 4.2).
 
+Beyond the paper, each a setting that is off by default: a listwise loss with batches of whole searches, weight decay, a
+falling learning rate, and early stopping by the order that is served.
+
 Every process of a shared training runs the same steps; `shelfrank.train.distributed` shares out their rows.
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from shelfrank.config import TrainConfig
 from shelfrank.core.errors import UserError
 from shelfrank.core.processes import processes
 from shelfrank.core.progress import progress
-from shelfrank.data.batch import Batch, ShuffledBatches, SplitRows
+from shelfrank.data.batch import GROUP_SEARCHES, Batch, ShuffledBatches, SplitRows
 from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split
+from shelfrank.nn.calibration import Calibration
 from shelfrank.nn.matching import TrainedLayers
+from shelfrank.nn.position_bias import PositionBias
 from shelfrank.train.checkpoint import Checkpoints, Progress, save_checkpoint
 from shelfrank.train.distributed import BatchShare, add_up_gradients, own_searches, seed_step
 from shelfrank.train.losses import LossWeights, all_losses, count_labels, weighted_loss
-from shelfrank.train.predict import evaluate_losses, pick_device
+from shelfrank.train.predict import SCORING_ROWS, losses_of_split, pick_device, predict, served_mrr
 from shelfrank.train.protocol import Protocol, pick_protocol
 from shelfrank.train.text_feed import FinishedTexts, TextFeed, Texts
 
@@ -51,25 +58,29 @@ class Trained:
 
 
 class Trainer:
-    """Trains a model until its validation loss stops falling, and leaves the best epoch's weights in it.
+    """Trains a model until it gets no better on the validation split, and leaves the best epoch's weights in it.
 
     Paper: Sec. 4.2.
 
     Args:
-        model: Maps a batch to `Outputs` as `MultiTaskRanker` does; its weights are already drawn.
+        model: Maps a batch to `Outputs` as `MultiTaskRanker` or `Ensemble` does; its weights are already drawn.
         train: Rows to learn from.
-        valid: Rows whose weighted loss over the tasks, without the relevance label, decides when to stop.
+        valid: Rows that decide when to stop, by the weighted loss over the tasks, without the relevance label, or by
+            the order that is served.
         config: Settings of the training.
         weights: Weights of the losses.
         seed: Decides the order of rows, the dropout and which values are hidden.
         checkpoints: None trains without any.
         texts: The rows' texts, for a model that reads them; where it trains layers of their encoder, a batch holds
-            whole searches.
+            whole searches, as it does for a listwise loss.
         text_learning_rate: Adam's rate for the text encoder's layers; None uses the rate of the others.
         ghost_batch_size: Rows that the model normalises together; see `Bottom`.
+        score_weights: Weights of the tasks in the order that is served; None takes those of the loss.
+        position_rate_factor: The rate of the model's position biases, in those of its other weights.
 
     Raises:
-        UserError: Where the device is missing, or a network with text or one of several processes is to be compiled.
+        UserError: Where the device is missing, a network with text or one of several processes is to be compiled, or
+            processes would share searches that must be whole.
     """
 
     def __init__(
@@ -85,25 +96,46 @@ class Trainer:
         texts: TextFeed | None = None,
         text_learning_rate: float | None = None,
         ghost_batch_size: int = 1,
+        score_weights: Sequence[float] | None = None,
+        position_rate_factor: float = 1.0,
     ) -> None:
         self.group = processes()
         _require_compilable(config, texts is not None, self.group.n)
+        _require_whole_searches(weights, ghost_batch_size, self.group.n)
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         device = pick_device(config.device)
         self.model, self.config, self.seed, self.checkpoints = model.to(device), config, seed, checkpoints
-        self.protocol = self.group.from_lead(pick_protocol(config, train.n_rows))
-        groups = _parameter_groups(model, text_learning_rate)
-        self.optimizer = torch.optim.Adam(groups, lr=self.protocol.learning_rate, fused=True)
+        self.protocol = self.group.from_lead(pick_protocol(config, train.n_rows, train.n_searches))
+        bias_rate = position_rate_factor * self.protocol.learning_rate
+        groups = _parameter_groups(model, text_learning_rate, bias_rate)
+        self.optimizer = _optimizer(groups, self.protocol.learning_rate, config)
+        self.learning_rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.loss_weights, self.score_weights = weights, score_weights or weights.tasks
         self.weights, self.n_tasks = weights.tensor().to(device), len(weights.tasks)
-        self.texts, whole_searches = self._feed(texts, train, valid)
+        self.texts, reads_texts = self._feed(texts, train, valid)
+        whole_searches = reads_texts or weights.is_listwise or config.batch_searches is not None
         share = BatchShare(self.group, train, whole_searches, ghost_batch_size)
         self.hiding = Hiding(train, config.hide_share, seed)
         self.batches = ShuffledBatches(
-            SplitRows(train, device), self.protocol.batch_size, seed, whole_searches, share, self.hiding
+            SplitRows(train, device),
+            self.protocol.batch_size,
+            seed,
+            whole_searches,
+            share,
+            self.hiding,
+            GROUP_SEARCHES if reads_texts else 1,
         )
         self.valid_rows = SplitRows(own_searches(valid)[0], device)
-        self.compiled = torch.compile(model, dynamic=True) if config.compile else model
+        members = list(getattr(model, "members", [model]))
+        self.members = [torch.compile(member, dynamic=True) if config.compile else member for member in members]
+        self.position_biases: list[PositionBias | None] = [getattr(each, "position_bias", None) for each in members]
+        self.calibration: Calibration | None = getattr(model, "calibration", None)
+        for bias in self.position_biases:
+            if bias is not None:
+                bias.count(
+                    *(torch.from_numpy(np.array(each)).to(device) for each in (train.position, train.categorical))
+                )
         self.state, self.best = Progress(), dict[str, Tensor]()
         self.started = 0.0
 
@@ -122,7 +154,7 @@ class Trainer:
         self.resume()
         while not self.state.finished:
             train_loss = self.train_epoch()
-            self.stop_early(train_loss, self.validate())
+            self.stop_early(train_loss, *self.validate())
             self.save()
             if on_epoch:
                 on_epoch(self.state.curve[-1])
@@ -171,23 +203,71 @@ class Trainer:
 
     def step(self, batch: Batch) -> Float[Tensor, ""]:
         """One step of Adam on a batch that all processes share; the whole batch's loss, without the penalty."""
+        self._set_learning_rates()
         with torch.autocast(self.weights.device.type, torch.bfloat16, enabled=self.protocol.bf16):
             texts = self.texts.of_batch(batch) if self.texts else None
-            outputs = self.compiled(batch.numerical, batch.categorical, texts)
-        n_labels = self.group.add_up(count_labels(batch.labels, batch.relevance))
-        loss = weighted_loss(all_losses(outputs, batch.labels, batch.relevance, n_labels), self.weights)
-        (loss if outputs.penalty is None else loss + outputs.penalty).backward()
+            found = [member(batch.numerical, batch.categorical, texts) for member in self.members]
+        sizes = batch.search_sizes() if self.loss_weights.is_listwise else None
+        n_labels = self.group.add_up(count_labels(batch.labels, batch.relevance, sizes))
+        objectives, losses = [], []
+        for outputs, bias in zip(found, self.position_biases, strict=True):
+            logits = outputs.logits if bias is None else outputs.logits + bias(batch.position, batch.categorical)
+            shown = outputs._replace(logits=logits)
+            of_all = all_losses(shown, batch.labels, batch.relevance, n_labels, sizes, self.loss_weights)
+            losses.append(weighted_loss(of_all, self.weights))
+            objectives.append(losses[-1] if outputs.penalty is None else losses[-1] + outputs.penalty)
+        # Members share no weight, so that the gradient of their sum is each one's own.
+        torch.stack(objectives).sum().backward()
+        loss = torch.stack(losses).mean()
         parameters = (p for group in self.optimizer.param_groups for p in group["params"])
         summed = add_up_gradients(parameters, loss.detach())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return summed
 
-    def validate(self) -> Float[Tensor, " n_losses"]:
-        """The losses over the validation split."""
-        return evaluate_losses(self.model, self.valid_rows, self.protocol.bf16, self.texts)
+    def _set_learning_rates(self) -> None:
+        """Sets the rates of the step to come, which the numbers of epoch and step alone decide."""
+        if self.config.schedule == "constant":
+            return
+        done = self.state.epoch * self.batches.n_steps + self.state.step
+        factor = (1 + math.cos(math.pi * done / (self.config.epochs * self.batches.n_steps))) / 2
+        for group, rate in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
+            group["lr"] = factor * rate
 
-    def stop_early(self, train_loss: float, valid_losses: Float[Tensor, " n_losses"]) -> None:
+    def validate(self) -> tuple[Float[Tensor, " n_losses"], Float64[np.ndarray, " n_tasks"] | None]:
+        """The losses over the validation split, and the served order's MRR by task where it decides when to stop."""
+        split, calibration = self.valid_rows.split, self.calibration
+        if calibration is not None:
+            calibration.reset()
+        found = predict(self.model, self.valid_rows, self.protocol.bf16, self.texts)
+        served = logits = found.logits
+        if calibration is not None:
+            calibration.fit(logits, torch.from_numpy(np.array(split.labels)), self.group)
+            with torch.no_grad():
+                served = calibration(logits.to(self.weights.device)).cpu()
+        losses = losses_of_split(
+            found._replace(logits=logits + self._biases_of(self.valid_rows)), split, self.loss_weights
+        )
+        return losses, None if self.config.stop_by == "loss" else served_mrr(served, split, self.score_weights)
+
+    @torch.no_grad()
+    def _biases_of(self, rows: SplitRows) -> Float[Tensor, "rows n_tasks"] | float:
+        """The mean of the members' position biases of every row; 0 where there are none."""
+        biases = [bias for bias in self.position_biases if bias is not None]
+        if not biases:
+            return 0.0
+        parts = [
+            torch.stack([bias(batch.position, batch.categorical) for bias in biases]).mean(dim=0).cpu()
+            for batch in rows.in_order(SCORING_ROWS)
+        ]
+        return torch.cat(parts)
+
+    def stop_early(
+        self,
+        train_loss: float,
+        valid_losses: Float[Tensor, " n_losses"],
+        valid_mrr: Float64[np.ndarray, " n_tasks"] | None = None,
+    ) -> None:
         """Records an epoch, keeps its weights where they are the best so far, and stops where patience has run out."""
         state, config, weights = self.state, self.config, self.weights.cpu()
         of_tasks = valid_losses[: self.n_tasks]
@@ -199,8 +279,9 @@ class Trainer:
                 f"the loss must stay finite, but it became {train_loss:g} (train) and {valid_loss:g} (validation) "
                 f"in epoch {state.epoch + 1}; lower train.learning_rate"
             )
-        if task_loss < state.best_loss:
-            state.best_loss, state.best_epoch, state.worse_epochs = task_loss, state.epoch, 0
+        loss = task_loss if valid_mrr is None else 1 - weighted_mean(valid_mrr, self.score_weights)
+        if loss < state.best_loss:
+            state.best_loss, state.best_epoch, state.worse_epochs = loss, state.epoch, 0
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         else:
             state.worse_epochs += 1
@@ -213,6 +294,7 @@ class Trainer:
                 "valid_task_loss": task_loss,
                 "valid_losses": of_tasks.tolist(),
                 **({"valid_relevance_loss": valid_losses[-1].item()} if learns_relevance else {}),
+                **({} if valid_mrr is None else {"valid_mrr": [None if np.isnan(x) else float(x) for x in valid_mrr]}),
                 "seconds": round(time.monotonic() - self.started, 2),
             }
         )
@@ -234,6 +316,26 @@ class Trainer:
         return (texts, True) if len(layers.layers) else (FinishedTexts(texts, layers, train, valid), False)
 
 
+def weighted_mean(values: Float64[np.ndarray, " n_tasks"], weights: Sequence[float]) -> float:
+    """The mean of the values that are not NaN by their weights; 0 where none has any."""
+    each = np.where(np.isnan(values), 0.0, np.asarray(weights, np.float64))
+    return float((each * np.nan_to_num(values)).sum() / each.sum()) if each.sum() else 0.0
+
+
+def _optimizer(groups: list[dict[str, Any]], learning_rate: float, config: TrainConfig) -> torch.optim.Adam:
+    if not config.weight_decay:
+        return torch.optim.Adam(groups, lr=learning_rate, fused=True)
+    return torch.optim.AdamW(groups, lr=learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
+def _require_whole_searches(weights: LossWeights, ghost_batch_size: int, n_processes: int) -> None:
+    if weights.is_listwise and ghost_batch_size > 1 and n_processes > 1:
+        raise UserError(
+            "train.listwise_weight must be 0 where processes share the training of a TabNet, whose ghost batches cut "
+            f"searches, but it is {weights.listwise:g} in {n_processes} processes"
+        )
+
+
 def _require_compilable(config: TrainConfig, reads_text: bool, n_processes: int) -> None:
     if config.compile and reads_text:
         raise UserError(
@@ -246,10 +348,16 @@ def _require_compilable(config: TrainConfig, reads_text: bool, n_processes: int)
         )
 
 
-def _parameter_groups(model: nn.Module, text_learning_rate: float | None) -> list[dict[str, Any]]:
+def _parameter_groups(
+    model: nn.Module, text_learning_rate: float | None, bias_learning_rate: float
+) -> list[dict[str, Any]]:
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    of_bias = [parameter for name, parameter in named if "position_bias." in name]
+    named = [(name, parameter) for name, parameter in named if "position_bias." not in name]
+    # Each bias is learned from its own rows alone, and decay would leave a part of it to the other weights.
+    biases = [{"params": of_bias, "lr": bias_learning_rate, "weight_decay": 0.0}] if of_bias else []
     if text_learning_rate is None:
-        return [{"params": [parameter for _, parameter in named]}]
+        return [{"params": [parameter for _, parameter in named]}, *biases]
     of_text = [parameter for name, parameter in named if name.startswith("text.trained.")]
     others = [parameter for name, parameter in named if not name.startswith("text.trained.")]
-    return [{"params": others}, {"params": of_text, "lr": text_learning_rate}]
+    return [{"params": others}, {"params": of_text, "lr": text_learning_rate}, *biases]

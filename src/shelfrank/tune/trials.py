@@ -99,7 +99,7 @@ class TrialTrainer:
         chosen, epochs = self._chosen(share, look)
         rows = self.train_rows.searches(chosen)
         # A part would get smaller batches by itself, and with them other steps than the whole.
-        protocol = pick_protocol(config.train, self.train_rows.n_rows)
+        protocol = pick_protocol(config.train, self.train_rows.n_rows, self.train_rows.n_searches)
         loop = {"batch_size": protocol.batch_size, "learning_rate": protocol.learning_rate, "epochs": epochs}
         seed = self.config.seed + 1000 * (look + 1)
         short = config.model_copy(update={"train": config.train.model_copy(update=loop), "seed": seed})

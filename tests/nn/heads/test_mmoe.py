@@ -56,3 +56,22 @@ def test_a_gate_that_listens_to_one_expert_gives_that_expert() -> None:
 
     np.testing.assert_allclose(array(mmoe(x))[0, 1], second_expert, atol=1e-5)
     assert not np.allclose(array(mmoe(x))[0, 0], second_expert, atol=1e-3)
+
+
+def test_the_balance_penaltys_gradient_is_that_of_the_squared_mean_shares() -> None:
+    torch.manual_seed(0)
+    mmoe = MMoE(5, N_EXPERTS, (6,), N_TASKS, batch_norm=False, dropout=0.0, balance=0.3)
+    x = 3 * torch.randn(50, 5)
+    mean = mmoe.gate_weights(x).mean(dim=0)
+    (expected,) = torch.autograd.grad(0.3 * N_EXPERTS * mean.square().sum(dim=1).mean(), mmoe.gates.weight)
+    (found,) = torch.autograd.grad(mmoe.balance_penalty(x), mmoe.gates.weight)
+    torch.testing.assert_close(found, expected)
+    assert found.abs().max() > 0
+
+
+def test_balanced_gates_have_no_gradient_however_different_rows_are() -> None:
+    mmoe = MMoE(1, 2, (3,), 1, batch_norm=False, dropout=0.0, balance=1.0)
+    with torch.no_grad():
+        mmoe.gates.weight.copy_(torch.tensor([[4.0], [-4.0]]))
+    (found,) = torch.autograd.grad(mmoe.balance_penalty(torch.tensor([[1.0], [-1.0]])), mmoe.gates.weight)
+    torch.testing.assert_close(found, torch.zeros(2, 1), atol=1e-6, rtol=0)

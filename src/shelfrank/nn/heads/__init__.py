@@ -11,7 +11,8 @@ from shelfrank.nn.heads.none import NoHead
 
 def _mmoe(d_in: int, n_tasks: int, config: NeuralConfig, group: Processes) -> Head:
     sizes = config.mmoe
-    return MMoE(d_in, sizes.n_experts, sizes.expert_layers, n_tasks, config.batch_norm, config.dropout, group)
+    shape = (d_in, sizes.n_experts, sizes.expert_layers, n_tasks, config.batch_norm, config.dropout)
+    return MMoE(*shape, group, sizes.balance)
 
 
 HEADS: dict[str, Callable[[int, int, NeuralConfig, Processes], Head]] = {

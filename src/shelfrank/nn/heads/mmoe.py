@@ -22,6 +22,7 @@ class MMoE(Head):
         batch_norm: Whether the experts normalise after each linear layer.
         dropout: Share of an expert's hidden units dropped in training.
         group: The processes that share a batch.
+        balance: Weight of `balance_penalty`.
 
     Attributes:
         d_out: Width of each task's mixture.
@@ -36,9 +37,10 @@ class MMoE(Head):
         batch_norm: bool,
         dropout: float,
         group: Processes = ALONE,
+        balance: float = 0.0,
     ) -> None:
         super().__init__()
-        self.n_experts, self.n_tasks = n_experts, n_tasks
+        self.n_experts, self.n_tasks, self.group, self.balance = n_experts, n_tasks, group, balance
         self.experts = ParallelDense(n_experts, d_in, expert_layers, batch_norm, dropout, True, group)
         # Paper: Eq. (13) has no bias; the gates of all tasks are one matrix.
         self.gates = nn.Linear(d_in, n_tasks * n_experts, bias=False)
@@ -52,3 +54,16 @@ class MMoE(Head):
     def gate_weights(self, x_final: Float[Tensor, "rows d_in"]) -> Float[Tensor, "rows n_tasks n_experts"]:
         """How much each task listens to each expert; sums to 1 over the experts."""
         return self.gates(x_final).view(-1, self.n_tasks, self.n_experts).float().softmax(dim=2)
+
+    def balance_penalty(self, x_final: Float[Tensor, "rows d_in"]) -> Float[Tensor, ""]:
+        """Penalises gates whose mean over the batch differs between experts, each task's alike.
+
+        Its gradient is that of `balance` times the mean over the tasks of n_experts times the sum of the squared mean
+        weights, which is least, 1, where each expert has the same share. Of a batch that several processes share, each
+        has its part, and the gradients of the parts add up.
+
+        Differs: the paper's gates are free. Rows may still differ: only their mean is held (arXiv 1701.06538).
+        """
+        own = self.gate_weights(x_final).sum(dim=0) / self.group.total(len(x_final))
+        mean = self.group.add_up(own.detach().clone())
+        return self.balance * 2 * self.n_experts * (mean * own).sum(dim=1).mean()
