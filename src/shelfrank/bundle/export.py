@@ -60,7 +60,8 @@ EXPORT_VERSION = 5
 """Part of every version's inputs: raise it when the same run gives another bundle."""
 MODELS = {"shown_order": "position", "popularity": "rates", "xgboost": "xgboost", "lambdamart": "lambdamart"}
 """The scorer of a ranker in the service, a name in `SCORERS`; every other ranker is a network."""
-RUN_FILES = ("weights.safetensors", "text_model.json", "model.txt", "model.ubj", "config.yaml")
+RUN_FILES = ("weights.safetensors", "text_model.json", "model*.txt", "model.ubj", "trees.json", "config.yaml")
+"""Patterns of the files of a run, and names of those of prepared data, that a version holds too."""
 PREPARED_FILES = ("encoder.json", "columns.json", "schema.yaml")
 VECTOR_TEXTS = 4096
 """Products whose vectors are in memory at a time."""
@@ -166,12 +167,12 @@ class _Export:
 
     def write(self, evaluation: Evaluation | None) -> None:
         """Writes every file."""
-        for file, source in [
+        for pattern, source in [
             *((name, self.run.path) for name in RUN_FILES),
             *((name, self.prepared.path) for name in PREPARED_FILES),
         ]:
-            if (source / file).is_file():
-                shutil.copyfile(source / file, self.folder / file)
+            for file in source.glob(pattern):
+                shutil.copyfile(file, self.folder / file.name)
         for folder in ("onnx", "text", "semantic", GOLDEN):
             (self.folder / folder).mkdir()
         scores = None if self.scores is None else self.scores.path

@@ -11,7 +11,14 @@ from jaxtyping import Float, Float32, Int, Int32, Int64
 
 from shelfrank.bundle.spec import Precision, Spec, graph_file
 from shelfrank.core.errors import UserError
-from shelfrank.rankers.trees import LightGBMTrees, XGBoostTrees, feature_matrix, for_every_task
+from shelfrank.rankers.trees import (
+    TASK_TREES,
+    LightGBMTrees,
+    TaskTrees,
+    XGBoostTrees,
+    feature_matrix,
+    for_every_task,
+)
 
 
 @dataclass(frozen=True)
@@ -118,12 +125,16 @@ class LambdaMARTScorer(WithoutExperts):
     """LightGBM's trees, on one core."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
-        self.n_tasks = len(spec.tasks)
-        self.trees = LightGBMTrees.load(folder, threads=1)
+        self.tasks = spec.tasks
+        per_task = (folder / TASK_TREES).is_file()
+        self.trees = TaskTrees.load(folder, threads=1) if per_task else LightGBMTrees.load(folder, threads=1)
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
-        """Returns the one score for every task."""
-        return for_every_task(self.trees.margins(feature_matrix(rows)), self.n_tasks)
+        """Returns each task's probability; of graded labels the one score, for every task."""
+        features = feature_matrix(rows)
+        if isinstance(self.trees, TaskTrees):
+            return self.trees.probabilities(features, self.tasks)
+        return for_every_task(self.trees.margins(features), len(self.tasks))
 
 
 class XGBoostScorer(WithoutExperts):

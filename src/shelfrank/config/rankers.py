@@ -91,11 +91,15 @@ class XGBoostConfig(Strict):
 
 
 class LambdaMARTConfig(Strict):
-    """LightGBM's LambdaMART on graded labels, the usual choice in practice.
+    """LightGBM's LambdaMART, the usual choice in practice: a model per task, or one of graded labels.
 
     Attributes:
-        grades: Grade of a row by its deepest outcome; unnamed tasks have grade 0.
-        n_rounds: Maximum number of trees.
+        per_task: Learns a model for each task, whose probabilities `score_weights` fuse as a network's; otherwise one
+            model of graded labels orders every task.
+        grades: Grade of a row by its deepest outcome, for the one model; unnamed tasks have grade 0.
+        position_bias: Learns what each position adds to a product's chances beside the trees, and leaves it out when
+            scoring, so that the trees imitate the shown order less.
+        n_rounds: Maximum number of trees of a model.
         learning_rate: Shrinkage.
         n_leaves: Leaves of a tree.
         min_rows_per_leaf: Minimum rows of a leaf.
@@ -103,23 +107,32 @@ class LambdaMARTConfig(Strict):
         row_share: Share of the training rows that each tree is grown on.
         l2: L2 regularisation of the leaves.
         n_bins: Bins of a numerical feature at most.
+        max_split_codes: Codes of a categorical feature at most that a split may separate from the others.
         early_stopping_rounds: Rounds without a better validation NDCG before boosting stops.
     """
 
+    per_task: bool = True
     grades: dict[Literal["click", "add_to_cart", "purchase"], Annotated[int, Field(ge=0, le=MAX_GRADE)]] = {
         "click": 1,
         "add_to_cart": 2,
         "purchase": 3,
     }
+    position_bias: bool = False
     n_rounds: Rounds = 400
-    learning_rate: Shrinkage = 0.1
-    n_leaves: int = Field(default=31, ge=2, le=MAX_LEAVES)
+    learning_rate: Shrinkage = 0.08
+    n_leaves: int = Field(default=15, ge=2, le=MAX_LEAVES)
     min_rows_per_leaf: Count = 50
-    feature_share: float = Field(default=1.0, gt=0, le=1)
-    row_share: float = Field(default=1.0, gt=0, le=1)
-    l2: float = Field(default=0.0, ge=0, le=1e9)
-    n_bins: int = Field(default=255, ge=2, le=65_535)
+    feature_share: float = Field(default=0.3, gt=0, le=1)
+    row_share: float = Field(default=0.8, gt=0, le=1)
+    l2: float = Field(default=10.0, ge=0, le=1e9)
+    n_bins: int = Field(default=63, ge=2, le=65_535)
+    max_split_codes: Count = 1
     early_stopping_rounds: Rounds = 30
+
+    @property
+    def read_keys(self) -> list[str]:
+        """The keys that the ranker uses: grades only for the one model of graded labels."""
+        return [name for name in type(self).model_fields if name != "grades" or not self.per_task]
 
     @field_validator("grades")
     @classmethod

@@ -51,8 +51,8 @@ class Explanation:
         features: Every feature that the ranker sees, numbers, then categories, then, for a network with text, the
             matching features as one.
         sides: The side of each feature.
-        contributions: How far each feature moved each task's logit from the baseline's. LambdaMART's one score counts
-            for every task.
+        contributions: How far each feature moved each task's logit from the baseline's. The one score of
+            LambdaMART on graded labels counts for every task.
         logits: The row's, before the sigmoid.
         baseline_logits: The baseline's.
         gates: Weight of each expert for each task; None where there is no mixture of experts.

@@ -22,14 +22,14 @@ class RankerSpec:
         label: Its name in tables, with `text` for the text encoder; see `label_for`.
         build: Makes an unfitted one.
         preset: Settings that define it; the user's override them.
-        reads: Paths of the settings that it reads, those of a section for all of its keys; None for a network, whose
-            settings decide which others it reads.
+        reads: Paths of the settings that it reads, those of a section for all of its keys, or what says so of a config;
+            None for a network, whose settings decide which others it reads.
     """
 
     label: str
     build: Callable[[Problem], Ranker]
     preset: Mapping[str, Any] = field(default_factory=dict)
-    reads: tuple[str, ...] | None = None
+    reads: tuple[str, ...] | Callable[[ExperimentConfig], tuple[str, ...]] | None = None
 
     def label_for(self, config: ExperimentConfig) -> str:
         """Its name in tables with the text encoder of a config, such as `MMoE + DCN-V2 + MiniLM cross`."""
@@ -56,6 +56,12 @@ def _network(label: str, settings: Mapping[str, Any]) -> RankerSpec:
     return RankerSpec(label, NeuralRanker, {"neural": settings})
 
 
+def _lambdamart_reads(config: ExperimentConfig) -> tuple[str, ...]:
+    # One score of graded labels has nothing to weigh.
+    weights = _WEIGHTS if config.lambdamart.per_task else ()
+    return (*weights, *_TREES, *(f"lambdamart.{key}" for key in config.lambdamart.read_keys))
+
+
 _COLUMNS = ("exclude_sides", "exclude_features")
 _WEIGHTS = ("task_weights", "score_weights")
 _TREES = ("seed", *_COLUMNS, "train.threads", "train.hide_share")
@@ -67,7 +73,7 @@ RANKERS: dict[str, RankerSpec] = {
     "shown_order": RankerSpec("Shown order", ShownOrder, reads=_COLUMNS),
     "popularity": RankerSpec("Popularity", Popularity, reads=(*_WEIGHTS, *_COLUMNS)),
     "xgboost": RankerSpec("XGBoost (single task)", _xgboost, reads=(*_TREES, "xgboost")),
-    "lambdamart": RankerSpec("LambdaMART", _lambdamart, reads=(*_TREES, "lambdamart")),
+    "lambdamart": RankerSpec("LambdaMART", _lambdamart, reads=_lambdamart_reads),
     "dcn_v2_single": _network("DCN-V2 (single task)", {**_DCN_V2, **_ALONE, "single_task": "auto"}),
     "ftt_single": _network("FT-T (single task)", {**_FTT, **_ALONE, "single_task": "auto"}),
     "dcn_v2": _network("DCN-V2", {**_DCN_V2, **_ALONE}),
@@ -106,7 +112,9 @@ def read_settings(name: str, config: ExperimentConfig) -> dict[str, Any]:
         UserError: Where the ranker is unknown.
     """
     reads = ranker_spec(name).reads
-    if reads is None:
+    if callable(reads):
+        reads = reads(config)
+    elif reads is None:
         # A single task has one loss and one score, so that there is nothing to weigh.
         weights = (*_WEIGHTS, "relevance_weight") if config.neural.single_task is None else ()
         reads = ("seed", *weights, *_COLUMNS, "train", *(f"neural.{key}" for key in config.neural.read_keys))
