@@ -77,7 +77,8 @@ def test_lambdamarts_curve_is_our_ndcg(prepared: PreparedData) -> None:
     settings = (
         "lambdamart.per_task=false",
         "lambdamart.grades={click: 1, add_to_cart: 5, purchase: 31}",
-        "lambdamart.learning_rate=0.3",
+        *("lambdamart.learning_rate=0.3", "lambdamart.n_leaves=31", "lambdamart.l2=0"),
+        *("lambdamart.feature_share=1", "lambdamart.row_share=1", "lambdamart.n_bins=255"),
     )
     ranker, found = fitted("lambdamart", prepared, train, valid, *settings)
     assert isinstance(ranker, LambdaMART)

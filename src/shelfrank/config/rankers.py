@@ -31,8 +31,12 @@ RANKER_NAMES = (
     "mmoe_dcn_v2_text_cross",
     "mmoe_dcn_v2_text_dot",
     "mmoe_ftt_text_cross",
+    "blend",
 )
 """The keys of `shelfrank.rankers.RANKERS` in its order, repeated here because importing it loads torch."""
+
+DEFAULT_RANKER = "blend"
+"""The ranker that `train` takes where none is named."""
 
 Shrinkage = Annotated[float, Field(ge=1e-9, le=1)]
 """Factor on a tree's contribution."""
@@ -143,6 +147,19 @@ class LambdaMARTConfig(Strict):
         return {task: grades[task] for task in TASKS if task in grades}
 
 
+class BlendConfig(Strict):
+    """The blend of LambdaMART and a network, whose own settings are `lambdamart`, `neural` and `train`.
+
+    Attributes:
+        network: Ranker that is the network, whose preset `neural` starts from.
+        min_searches: Training searches with a positive label that a network takes to learn from; with fewer the trees
+            rank alone.
+    """
+
+    network: str = "mmoe_dcn_v2"
+    min_searches: Count = 5_000
+
+
 class ExperimentConfig(Strict):
     """One ranker, trained once.
 
@@ -160,6 +177,7 @@ class ExperimentConfig(Strict):
         train: The training loop.
         xgboost: The ranker `xgboost`.
         lambdamart: The ranker `lambdamart`.
+        blend: The ranker `blend`.
     """
 
     seed: Seed = 0
@@ -172,6 +190,7 @@ class ExperimentConfig(Strict):
     train: TrainConfig = TrainConfig()
     xgboost: XGBoostConfig = XGBoostConfig()
     lambdamart: LambdaMARTConfig = LambdaMARTConfig()
+    blend: BlendConfig = BlendConfig()
 
     def loss_weights(self, tasks: Sequence[str]) -> TaskWeights:
         """The weight of each task's loss; a `UserError` where none of the tasks has any."""

@@ -21,10 +21,14 @@ class Method(StrEnum):
     """The change of the score when one feature is set to its training mean: of a bundle, whose graph has no gradients.
     Contributions do not add up to the score."""
 
+    BLEND = "blend"
+    """Of a blend: its network's integrated gradients and its trees' SHAP values, each times the part's weight."""
+
     @property
     def label(self) -> str:
         """Its name in a sentence."""
-        return "SHAP" if self is Method.SHAP else self.value.replace("_", " ")
+        words = {Method.SHAP: "SHAP", Method.BLEND: "integrated gradients and SHAP, weighted"}
+        return words.get(self) or self.value.replace("_", " ")
 
 
 class Contribution(NamedTuple):

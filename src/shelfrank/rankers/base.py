@@ -24,6 +24,7 @@ class Fitted:
         parameters: Trainable parameters by part; None for a model that has none.
         seconds: Wall time of the fitting itself.
         frozen_parameters: Parameters that stay as they are.
+        shares: Of a blend, each part's share by task; None for a ranker of one part.
     """
 
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -31,6 +32,7 @@ class Fitted:
     parameters: dict[str, int] | None = None
     seconds: float = 0.0
     frozen_parameters: int = 0
+    shares: dict[str, dict[str, float]] | None = None
 
 
 class Ranker(ABC):

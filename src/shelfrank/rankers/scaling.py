@@ -138,9 +138,11 @@ def fit_sigmoid(scores: Float[np.ndarray, " rows"], positive: Bool[np.ndarray, "
         probs = 1 / (1 + np.exp(-(x @ weights)))
         curvature = (x * (probs * (1 - probs))[:, None]).T @ x + RIDGE * np.eye(2)
         step, size = np.linalg.solve(curvature, x.T @ (probs - y)), 1.0
-        while size > STEP_TOLERANCE and (tried := loss_at(weights - size * step)) > loss:
+        tried = loss_at(weights - step)
+        while tried > loss and size > STEP_TOLERANCE:
             size /= 2
-        if size <= STEP_TOLERANCE:
+            tried = loss_at(weights - size * step)
+        if tried > loss:
             break
         weights, gained, loss = weights - size * step, loss - tried, tried
         if gained <= STEP_TOLERANCE * max(1.0, loss):
