@@ -40,6 +40,9 @@ DEFAULT_RANKER = "blend"
 
 Shrinkage = Annotated[float, Field(ge=1e-9, le=1)]
 """Factor on a tree's contribution."""
+LeafCount = Annotated[int, Field(ge=2, le=MAX_LEAVES)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+L2 = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class TrainConfig(Strict):
@@ -124,11 +127,11 @@ class LambdaMARTConfig(Strict):
     position_bias: bool = False
     n_rounds: Rounds = 400
     learning_rate: Shrinkage = 0.08
-    n_leaves: int = Field(default=15, ge=2, le=MAX_LEAVES)
+    n_leaves: LeafCount = 15
     min_rows_per_leaf: Count = 50
-    feature_share: float = Field(default=0.3, gt=0, le=1)
-    row_share: float = Field(default=0.8, gt=0, le=1)
-    l2: float = Field(default=10.0, ge=0, le=1e9)
+    feature_share: PositiveShare = 0.3
+    row_share: PositiveShare = 0.8
+    l2: L2 = 10.0
     n_bins: int = Field(default=63, ge=2, le=65_535)
     max_split_codes: Count = 1
     early_stopping_rounds: Rounds = 30

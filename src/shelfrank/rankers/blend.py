@@ -179,7 +179,7 @@ def n_positive_searches(rows: Split) -> int:
 def spoken_shares(blend: TaskBlend) -> str:
     """A task's shares, for people."""
     shares: Mapping[str, float] = blend.shares
-    return ", ".join(f"{part} {share:.0%}" for part, share in shares.items())
+    return ", ".join(f"{part} {100 * share:.0f} %" for part, share in shares.items())
 
 
 def network_of(ranker: Ranker) -> NeuralRanker | None:
