@@ -160,7 +160,7 @@ class BlendConfig(Strict):
     """
 
     network: str = "mmoe_dcn_v2"
-    min_searches: Count = 5_000
+    min_searches: Count = 200
 
 
 class ExperimentConfig(Strict):
