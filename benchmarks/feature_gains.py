@@ -43,6 +43,8 @@ FAIR = {
     "row_share": 0.8,
     "l2": 10.0,
     "n_bins": 63,
+    "max_split_codes": 32,
+    "per_task": False,
 }
 """Settings of LambdaMART that were chosen on shops of other seeds."""
 UNDERSTANDING = (

@@ -35,6 +35,7 @@ TINY = (
     "xgboost.n_rounds=8",
     "lambdamart.n_rounds=8",
     "lambdamart.min_rows_per_leaf=5",
+    "blend.min_searches=1",
 )
 
 TINY_EVALUATION = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_auc=10)

@@ -66,7 +66,7 @@ IMPRESSIONS = pd.DataFrame(small_tables(4)["impressions"])
             lambda out: sr.train("data", ranker=["mmoe"], out=out),
             "train: ranker must be a text, but it is of type list",
         ),
-        (lambda out: sr.train("data", out=out), "train: missing a required argument: 'ranker'; it takes data, ranker"),
+        (lambda out: sr.train(out=out), "train: missing a required argument: 'data'; it takes data, ranker"),
         (lambda out: sr.train("data", "mmoe", out=out), "train: too many positional arguments; it takes data, ranker"),
         (lambda out: sr.train(None, ranker="mmoe", out=out), "train: data must be a path or the result of a step"),
         (lambda out: sr.train(IMPRESSIONS, ranker="mmoe", out=out), "train: data must .* of type DataFrame"),

@@ -81,6 +81,9 @@ def replayed(run_path: Path, bundle: Bundle, n: int = 12) -> tuple[np.ndarray, n
         ("popularity", ()),
         ("xgboost", ()),
         ("lambdamart", ()),
+        ("lambdamart", ("lambdamart.per_task=false",)),
+        ("blend", ()),
+        ("blend", ("blend.min_searches=1000000",)),
         ("dcn_v2_single", ()),
         ("mmoe", ("exclude_sides=[customer]", "exclude_features=[brand]")),
         ("network", ()),
@@ -125,7 +128,7 @@ def test_trees_that_were_saved_with_the_features_names_are_still_served(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("ranker", ["mmoe_dcn_v2_text_cross", "xgboost", "lambdamart", "popularity"])
+@pytest.mark.parametrize("ranker", ["mmoe_dcn_v2_text_cross", "xgboost", "lambdamart", "blend", "popularity"])
 def test_products_that_a_bundle_does_not_know_have_one_score_on_any_page(
     ranker: str, precision: Precision, exported: Callable[..., Path]
 ) -> None:

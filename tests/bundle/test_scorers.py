@@ -57,14 +57,15 @@ def test_a_library_that_rounds_by_place_cannot_break_ties() -> None:
     assert scores[1] == scores[4] > scores[0]
 
 
-@pytest.mark.parametrize("ranker", ["xgboost", "lambdamart"])
+@pytest.mark.parametrize("ranker", ["xgboost", "lambdamart", "blend"])
 def test_trees_score_as_offline_without_the_training_stack(small_prepared: Path, tmp_path: Path, ranker: str) -> None:
     train(small_prepared, ranker, tiny(ranker), tmp_path / "run")
     export(tmp_path / "run", tmp_path / "bundle", ExportSettings(golden_pages=3, replayed=0))
     version = BundleStore(tmp_path / "bundle").open().path
     golden = GoldenRows.load(version / GOLDEN)
     scores = golden.scores(Bundle.open(version))
-    np.testing.assert_array_equal(scores, golden.expected)
+    # Trees to the last bit; a blend's network is another library's.
+    np.testing.assert_allclose(scores, golden.expected, rtol=1e-5 if ranker == "blend" else 0)
     assert len(np.unique(scores[:, 0])) > 3
     code = (
         "import sys, shelfrank.serve.app\n"

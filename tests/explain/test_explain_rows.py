@@ -245,10 +245,18 @@ def test_xgboosts_mean_is_one_for_all_rows_and_unused_features_have_nothing(
     assert contributed[used].any()
 
 
-def test_lambdamarts_one_score_stands_for_every_task(rankers: dict[str, Ranker], page: Split) -> None:
-    assert isinstance(rankers["lambdamart"], LambdaMART)
-    (found,) = explain(rankers["lambdamart"], take(page, [2]))
+def test_a_score_of_graded_labels_stands_for_every_task(prepared: PreparedData, page: Split) -> None:
+    ranker = LambdaMART(problem(prepared, tiny("lambdamart", "lambdamart.per_task=false")))
+    ranker.fit(prepared.split("train"), prepared.split("valid"))
+    (found,) = explain(ranker, take(page, [2]))
     assert np.array_equal(found.contributions, np.tile(found.contributions[0], (3, 1)))
+
+
+def test_a_model_per_task_explains_its_own_logit(rankers: dict[str, Ranker], page: Split) -> None:
+    (found,) = explain(rankers["lambdamart"], take(page, [2]))
+    probs = rankers["lambdamart"].score(take(page, [2]))[0]
+    assert 1 / (1 + np.exp(-found.logits)) == pytest.approx(probs, rel=1e-5)
+    assert not np.array_equal(found.contributions[0], found.contributions[2])
 
 
 @pytest.mark.parametrize("name", ["shown_order", "popularity"])

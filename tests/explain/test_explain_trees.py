@@ -24,7 +24,7 @@ class Formula(XGBoost):
 
     def margins(self, features: np.ndarray) -> np.ndarray:
         """Evaluates the formula."""
-        return self.formula(features.astype(np.float64).T)
+        return self.formula(features.astype(np.float64).T)[:, None]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def prepared(small_prepared: Path) -> PreparedData:
 
 def between(ranker: TreeRanker, start: list[float], end: list[float], columns: list[int]) -> list[float]:
     rows = (np.array([values], dtype=np.float32) for values in (start, end))
-    return shapley_between(ranker, *rows, np.array(columns, dtype=np.int64)).tolist()[0]
+    return shapley_between(ranker, *rows, np.array(columns, dtype=np.int64)).tolist()[0][0]
 
 
 def test_two_features_share_what_they_do_together(prepared: PreparedData) -> None:
@@ -57,9 +57,9 @@ def test_the_sample_of_orders_is_near_to_all_orders_and_adds_up(prepared: Prepar
     for order in orders:
         values = np.array([start])
         for column in order:
-            before = ranker.margins(values)[0]
+            before = ranker.margins(values)[0, 0]
             values[0, column] = end[column]
-            exact[column] += (ranker.margins(values)[0] - before) / len(orders)
+            exact[column] += (ranker.margins(values)[0, 0] - before) / len(orders)
     found = between(ranker, start, end, list(range(6)))
     np.testing.assert_allclose(found, exact, atol=0.25)
-    assert sum(found) == pytest.approx(ranker.margins(np.array([end]))[0])
+    assert sum(found) == pytest.approx(ranker.margins(np.array([end]))[0, 0])

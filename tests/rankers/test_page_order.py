@@ -13,8 +13,9 @@ from shelfrank.metrics import ndcg
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers import RANKERS, ranker_spec
 from shelfrank.rankers.base import Fitted, Ranker
-from shelfrank.rankers.lambdamart import CUTOFF, LambdaMART
+from shelfrank.rankers.lambdamart import CUTOFF, Boosted, LambdaMART, mean_curve
 from shelfrank.rankers.run import Run, problem
+from shelfrank.rankers.trees import LightGBMTrees
 from tiny import tiny
 
 
@@ -73,15 +74,21 @@ def test_lambdamarts_curve_is_our_ndcg(prepared: PreparedData) -> None:
     labels[search % 3 > 0] = 0
     labels[np.flatnonzero(search == 3)[0]] = -1
     valid = replace(valid, labels=labels)
-    settings = ("lambdamart.grades={click: 1, add_to_cart: 5, purchase: 31}", "lambdamart.learning_rate=0.3")
+    settings = (
+        "lambdamart.per_task=false",
+        "lambdamart.grades={click: 1, add_to_cart: 5, purchase: 31}",
+        *("lambdamart.learning_rate=0.3", "lambdamart.n_leaves=31", "lambdamart.l2=0"),
+        *("lambdamart.feature_share=1", "lambdamart.row_share=1", "lambdamart.n_bins=255"),
+    )
     ranker, found = fitted("lambdamart", prepared, train, valid, *settings)
     assert isinstance(ranker, LambdaMART)
-    assert ranker.booster is not None
+    assert ranker.graded is not None
+    booster = ranker.graded.booster
     grades, features = ranker._grades(valid), np.concatenate([valid.numerical, valid.categorical], axis=1)
     expected = []
     # The booster has the kept trees only.
-    for n_trees in range(1, ranker.booster.num_trees() + 1):
-        scores = np.asarray(ranker.booster.predict(features, num_iteration=n_trees))
+    for n_trees in range(1, booster.num_trees() + 1):
+        scores = np.asarray(booster.predict(features, num_iteration=n_trees))
         values = ndcg(scores, grades, valid.search_offsets, valid.tie_keys, CUTOFF)
         expected.append(1 - np.nanmean(values))
         assert 3 < np.isfinite(values).sum() < valid.n_searches / 2
@@ -92,7 +99,15 @@ def test_lambdamarts_curve_is_our_ndcg(prepared: PreparedData) -> None:
 
 def test_ties_count_by_key_where_no_tree_tells_products_apart(prepared: PreparedData) -> None:
     train, valid = prepared.split("train"), prepared.split("valid")
-    ranker, found = fitted("lambdamart", prepared, train, valid, f"lambdamart.min_rows_per_leaf={train.n_rows}")
+    settings = ("lambdamart.per_task=false", f"lambdamart.min_rows_per_leaf={train.n_rows}")
+    ranker, found = fitted("lambdamart", prepared, train, valid, *settings)
     assert isinstance(ranker, LambdaMART)
     values = ndcg(np.zeros(valid.n_rows), ranker._grades(valid), valid.search_offsets, valid.tie_keys, CUTOFF)
     assert found.curve[0]["valid_loss"] == pytest.approx(1 - np.nanmean(values), abs=1e-9)
+
+
+def test_the_curve_of_several_models_is_their_mean_each_as_it_is_kept_once_it_has_stopped() -> None:
+    trees = LightGBMTrees(None)
+    curve = mean_curve([Boosted(trees, [0.8, 0.4, 0.6], 2, 9), Boosted(trees, [0.6, 0.5, 0.4, 0.2, 0.3], 4, 9)])
+    assert [record["valid_loss"] for record in curve] == pytest.approx([0.7, 0.45, 0.5, 0.3, 0.35])
+    assert [record["epoch"] for record in curve if record["best"]] == [4]

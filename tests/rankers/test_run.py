@@ -326,7 +326,8 @@ def test_data_that_changed_since_training_is_refused(tmp_path: Path) -> None:
     [
         ("mmoe", "weights.safetensors"),
         ("xgboost", "model.ubj"),
-        ("lambdamart", "model.txt"),
+        ("lambdamart", "model.click.txt"),
+        ("lambdamart", "trees.json"),
         ("mmoe", "config.yaml"),
         ("mmoe", "manifest.json"),
     ],

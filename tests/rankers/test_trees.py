@@ -20,7 +20,7 @@ from shelfrank.metrics.ranking import MAX_GRADE as METRICS_MAX_GRADE
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, kept_trees, training_matrix
-from shelfrank.rankers.lambdamart import LambdaMART
+from shelfrank.rankers.lambdamart import LambdaMART, with_positive
 from shelfrank.rankers.run import Run, problem
 from shelfrank.rankers.trees import feature_matrix
 from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, covers
@@ -45,29 +45,38 @@ def fitted(name: str, train: Split, *settings: str) -> tuple[Any, Fitted]:
     return ranker, ranker.fit(train, random_split(200, seed=9, name="valid"))
 
 
-@pytest.mark.parametrize("name", TREES)
+GRADED = "lambdamart.per_task=false"
+
+
+@pytest.mark.parametrize(("name", "settings"), [("xgboost", ()), ("lambdamart", ()), ("lambdamart", (GRADED,))])
 def test_the_baseline_is_the_mean_margin_of_the_training_rows(
-    name: str, small_runs: dict[str, Path], prepared: PreparedData
+    name: str, settings: tuple[str, ...], prepared: PreparedData
 ) -> None:
-    ranker = Run.open(small_runs[name]).ranker(prepared)
-    assert isinstance(ranker, TreeRanker)
     train = prepared.split("train")
-    # LightGBM counts the rows of its leaves while it learns, when some values are hidden; XGBoost's are counted after.
+    # LightGBM counts the rows of its leaves that a tree was grown on.
+    of_all = ("lambdamart.row_share=1",) if name == "lambdamart" else ()
+    ranker = ranker_spec(name).build(problem(prepared, tiny(name, *of_all, *settings)))
+    ranker.fit(train, prepared.split("valid"))
+    assert isinstance(ranker, TreeRanker)
+    # It counts them while it learns, when some values are hidden; XGBoost's are counted after.
     hidden_share = ranker.problem.config.train.hide_share if name == "lambdamart" else 0.0
     hiding = Hiding(train, hidden_share, ranker.problem.config.seed)
     margins = ranker.margins(training_matrix(train, np.arange(train.n_rows), hiding))
     features = feature_matrix(prepared.split("test"))
     contributions, baselines = ranker.shap_values(features)
-    assert baselines == pytest.approx(margins.mean(), abs=1e-5)
-    assert contributions.sum(axis=1) + baselines == pytest.approx(ranker.margins(features), abs=1e-5)
+    assert margins.shape[1] == (3 if ranker.gives_probabilities and name == "lambdamart" else 1)
+    for model in range(margins.shape[1]):
+        learned = with_positive(train.labels[:, model], train) if margins.shape[1] > 1 else np.ones(train.n_rows, bool)
+        assert baselines[:, model] == pytest.approx(margins[learned, model].mean(), abs=1e-5)
+    assert contributions.sum(axis=2) + baselines == pytest.approx(ranker.margins(features), abs=1e-5)
 
 
 def test_rows_without_the_tasks_label_are_no_training_rows() -> None:
     rows = random_split(400, missing=0.5)
     ranker, _ = fitted("xgboost", rows, "xgboost.task=click", "xgboost.max_depth=2")
     known = rows.labels[:, 0] >= 0
-    margins = ranker.margins(feature_matrix(rows))
-    assert ranker.shap_values(feature_matrix(rows))[1][0] == pytest.approx(margins[known].mean(), abs=1e-5)
+    margins = ranker.margins(feature_matrix(rows))[:, 0]
+    assert ranker.shap_values(feature_matrix(rows))[1][0, 0] == pytest.approx(margins[known].mean(), abs=1e-5)
     assert abs(margins[known].mean() - margins.mean()) > 1e-3
 
 
@@ -95,7 +104,7 @@ def test_xgboosts_contributions_are_the_shapley_values_of_trees_whose_nodes_coun
         return share * parts[0] + (1 - share) * parts[1]
 
     n = features.shape[1]
-    contributions = ranker.shap_values(features[:5])[0]
+    contributions = ranker.shap_values(features[:5])[0][:, 0]
     for row, found in zip(features[:5], contributions, strict=True):
         for feature in range(n):
             others = [other for other in range(n) if other != feature]
@@ -127,7 +136,7 @@ def test_a_leaf_that_no_row_reaches_explains_rows_all_the_same() -> None:
     ranker.booster = ranker._cover_by_rows(ranker.booster, alike)
     contributions, baselines = ranker.shap_values(feature_matrix(rows))
     assert np.isfinite(contributions).all()
-    assert contributions.sum(axis=1) + baselines == pytest.approx(ranker.margins(feature_matrix(rows)), abs=1e-4)
+    assert contributions.sum(axis=2) + baselines == pytest.approx(ranker.margins(feature_matrix(rows)), abs=1e-4)
 
 
 def test_a_model_that_counts_no_rows_is_not_explained(small_runs: dict[str, Path], prepared: PreparedData) -> None:
@@ -178,7 +187,9 @@ def test_rows_lie_in_the_order_of_their_tie_keys_within_their_search() -> None:
 @pytest.mark.parametrize("grade", [30, 31])
 def test_lambdamart_trains_on_the_highest_grades(grade: int) -> None:
     assert MAX_GRADE == METRICS_MAX_GRADE
-    ranker, found = fitted("lambdamart", random_split(600), f"lambdamart.grades={{click: 1, purchase: {grade}}}")
+    ranker, found = fitted(
+        "lambdamart", random_split(600), GRADED, f"lambdamart.grades={{click: 1, purchase: {grade}}}"
+    )
     assert ranker.score(random_split(50)).std() > 0
     assert all(0 <= record["valid_loss"] <= 1 for record in found.curve)
 
@@ -188,15 +199,15 @@ def test_rows_without_any_graded_label_are_left_out_and_counted() -> None:
     labels = rows.labels.copy()
     labels[:100] = -1
     labels[100:200, 1:] = -1
-    _, found = fitted("lambdamart", replace(rows, labels=labels))
+    _, found = fitted("lambdamart", replace(rows, labels=labels), GRADED)
     assert "100 training rows without any label left out" in found.choices
-    ranker = LambdaMART(of_split(rows, tiny("lambdamart", "lambdamart.grades={purchase: 2}")))
+    ranker = LambdaMART(of_split(rows, tiny("lambdamart", GRADED, "lambdamart.grades={purchase: 2}")))
     assert np.flatnonzero(ranker._grades(replace(rows, labels=labels)) < 0).tolist() == list(range(200))
 
 
 def test_grades_of_other_tasks_than_the_logs_are_told() -> None:
     with pytest.raises(UserError, match=r"lambdamart.grades must give a grade above 0 to a task .* \(click\)"):
-        LambdaMART(of_split(random_split(10, n_tasks=1), tiny("lambdamart", "lambdamart.grades={purchase: 2}")))
+        LambdaMART(of_split(random_split(10, n_tasks=1), tiny("lambdamart", GRADED, "lambdamart.grades={purchase: 2}")))
 
 
 @pytest.mark.parametrize("split", ["train", "valid"])
@@ -249,3 +260,60 @@ def test_the_choice_of_the_task_says_why(tasks: tuple[str, ...], settings: tuple
     )
     ranker = XGBoost(of_split(train, tiny("xgboost", "xgboost.n_rounds=2", *settings)))
     assert ranker.fit(train, valid).choices[0] == choice
+
+
+def test_a_task_without_positives_has_no_model_and_a_probability_of_zero() -> None:
+    rows = random_split(400)
+    labels = rows.labels.copy()
+    labels[:, 2] = 0
+    ranker, found = fitted("lambdamart", replace(rows, labels=labels))
+    assert ranker.scored_tasks == ("click", "add_to_cart")
+    assert (ranker.score(rows)[:, 2] == 0).all()
+    assert "purchase has no model, as it is positive in no row of the training or validation split" in found.choices
+    labels[:] = 0
+    with pytest.raises(UserError, match="the train split must have at least one positive label"):
+        fitted("lambdamart", replace(rows, labels=labels))
+
+
+def test_each_tasks_model_is_the_one_that_its_labels_alone_give() -> None:
+    rows, valid = random_split(400), random_split(200, seed=9, name="valid")
+    ranker, _ = fitted("lambdamart", rows)
+    for i, task in enumerate(rows.tasks):
+        alone = [replace(each, tasks=(task,), labels=np.asarray(each.labels)[:, [i]]) for each in (rows, valid)]
+        own = LambdaMART(of_split(alone[0], tiny("lambdamart")))
+        own.fit(*alone)
+        assert np.array_equal(own.score(alone[1])[:, 0], ranker.score(valid)[:, i])
+
+
+def test_the_probabilities_of_a_task_have_the_mean_of_its_labels() -> None:
+    ranker, _ = fitted("lambdamart", random_split(2_000))
+    valid = random_split(200, seed=9, name="valid")
+    # Fitted on these rows; the targets of Platt's scaling are a little inside 0 and 1.
+    assert ranker.score(valid).mean(axis=0) == pytest.approx((valid.labels == 1).mean(axis=0), abs=0.01)
+
+
+def planted_positions(n_searches: int, seed: int, name: str) -> tuple[Split, np.ndarray]:
+    """Searches of five products with one appeal; customers look at the top and rarely below.
+
+    The shop shows by another number, which the customers do not mind.
+    """
+    rng = np.random.default_rng(seed)
+    numbers = rng.normal(size=(n_searches * 5, 2))
+    shown = np.argsort(np.argsort(-numbers[:, 1].reshape(-1, 5), axis=1), axis=1).ravel() + 1
+    seen = rng.random(len(numbers)) < np.array([1.0, 0.5, 0.25, 0.12, 0.06])[shown - 1]
+    labels = seen & (rng.random(len(numbers)) < 1 / (1 + np.exp(1.0 - 2 * numbers[:, 0])))
+    rows = hand_split(labels[:, None].astype(int).tolist(), numbers, [5] * n_searches, (), name)
+    return replace(rows, position=shown.astype(np.int32)), numbers[:, 0]
+
+
+def test_with_position_bias_trees_follow_what_customers_like_and_not_the_shown_order() -> None:
+    train, _ = planted_positions(3_000, 0, "train")
+    valid, appeal = planted_positions(500, 1, "valid")
+
+    def agreement(*settings: str) -> float:
+        ranker = LambdaMART(of_split(train, tiny("lambdamart", "lambdamart.n_rounds=60", *settings)))
+        found = ranker.fit(train, valid)
+        assert any("position" in choice for choice in found.choices) == bool(settings)
+        return float(np.corrcoef(ranker.margins(feature_matrix(valid))[:, 0], appeal)[0, 1])
+
+    assert agreement("lambdamart.position_bias=true") > agreement() + 0.05

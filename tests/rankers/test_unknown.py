@@ -34,6 +34,7 @@ SETTINGS = {
     "lambdamart": (),
 }
 PROBABILITIES = [name for name in SETTINGS if name != "lambdamart"]
+"""LambdaMART learns from the pages with a click alone, whose click rates are other ones."""
 
 
 @functools.cache

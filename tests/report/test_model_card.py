@@ -31,7 +31,7 @@ from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
 from tiny import TINY_EVALUATION, tiny
 
-RANKERS = ("mmoe_dcn_v2", "xgboost", "lambdamart", "popularity", "shown_order")
+RANKERS = ("mmoe_dcn_v2", "xgboost", "lambdamart", "blend", "popularity", "shown_order")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +52,13 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Facts:
     train(folder / "prepared", "mmoe", tiny("mmoe", "exclude_sides=[customer]", seed=4), folder / "run")
     evaluate(folder / "run", folder / "evaluation", TINY_EVALUATION, "valid")
     return gather(Run.open(folder / "run"), Evaluation.open(folder / "evaluation"))
+
+
+def test_the_card_of_a_blend_has_both_parts(small_runs: dict[str, Path], small_evaluations: dict[str, Path]) -> None:
+    card = model_card(Run.open(small_runs["blend"]), Evaluation.open(small_evaluations["blend"]))
+    assert "a model per task, up to 15 leaves) and the network that follows" in card
+    assert "Head: MMoE with 4 experts" in card
+    assert re.search(r"click: network [\d]+ %, trees [\d]+ %", card)
 
 
 @pytest.mark.parametrize("name", RANKERS)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shelfrank.api.arguments import AtLeastOne, Location, Locations, Preset, SearchId, checked, optional_path
 from shelfrank.api.artifacts import ModelCard, Run
+from shelfrank.config.rankers import DEFAULT_RANKER
 
 if TYPE_CHECKING:
     from shelfrank.explain.search import ExplainedSearch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def train(
     data: Location,
     *,
-    ranker: str,
+    ranker: str = DEFAULT_RANKER,
     out: Location,
     seed: int | None = None,
     preset: Preset = "default",
@@ -28,7 +29,8 @@ def train(
 
     Args:
         data: Prepared data.
-        ranker: Name of the ranker, such as `mmoe_dcn_v2`; `shelfrank.api.rankers()` has all.
+        ranker: Name of the ranker, such as `mmoe_dcn_v2`; `shelfrank.api.rankers()` has all. The default blends boosted
+            trees and a network.
         out: The folder of the run.
         seed: Seed of every draw; None leaves it to the settings.
         preset: Sizes: the ranker's own, or near to the paper's parameter counts.

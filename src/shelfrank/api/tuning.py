@@ -38,17 +38,18 @@ def tune(
     config: Location | None = None,
     **settings: Any,
 ) -> Tuning:
-    """Searches for the best loss weights or sizes of a network, on the validation split.
+    """Searches for the best loss weights or sizes of a network, or settings of trees, on the validation split.
 
     Args:
         data: Prepared data; its test split is not opened.
-        ranker: Name of a network that learns several tasks, such as `mmoe_dcn_v2`.
+        ranker: Name of a network that learns several tasks, such as `mmoe_dcn_v2`, or `lambdamart`.
         out: The folder of the result.
-        search: Loss weights, or dropout, layers, embeddings and experts.
+        search: Loss weights, or dropout, layers, embeddings and experts; of trees `sizes` are their rate, leaves and
+            regularisation.
         method: Trains the promising weightings only, or every one.
         objective: Task whose MRR is maximised, or weights such as `{"click": 1, "purchase": 3}`; None weighs all tasks
             equally.
-        trials: Networks that the search over sizes tries.
+        trials: Networks, or settings of trees, that the search over sizes tries.
         workers: Processes that train at the same time.
         join: Only works on the trials of a call of the same arguments that runs elsewhere and writes the result.
         seed: Seed of every draw; None leaves it to the settings.
@@ -62,7 +63,7 @@ def tune(
         that writes it has ended.
 
     Raises:
-        UserError: Where the ranker is no network or has nothing to weigh, a setting is not as it must be, the data
+        UserError: Where the ranker is neither or has nothing to weigh, a setting is not as it must be, the data
             cannot be read, or a training fails.
     """
     from shelfrank.rankers.run import resolve_experiment

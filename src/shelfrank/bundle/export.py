@@ -49,6 +49,7 @@ from shelfrank.features.encoder import Encoder
 from shelfrank.features.request_check import RequestFeature, made_of_declared, read_by, request_features
 from shelfrank.features.store import STORE_FILE, STORE_VERSION
 from shelfrank.logs.search_log import SearchLog
+from shelfrank.rankers.blend import network_of
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import Run
 from shelfrank.report.model_card import model_card
@@ -58,9 +59,24 @@ from shelfrank.text.scores import SemanticScores
 
 EXPORT_VERSION = 5
 """Part of every version's inputs: raise it when the same run gives another bundle."""
-MODELS = {"shown_order": "position", "popularity": "rates", "xgboost": "xgboost", "lambdamart": "lambdamart"}
+MODELS = {
+    "shown_order": "position",
+    "popularity": "rates",
+    "xgboost": "xgboost",
+    "lambdamart": "lambdamart",
+    "blend": "blend",
+}
 """The scorer of a ranker in the service, a name in `SCORERS`; every other ranker is a network."""
-RUN_FILES = ("weights.safetensors", "text_model.json", "model.txt", "model.ubj", "config.yaml")
+RUN_FILES = (
+    "weights.safetensors",
+    "text_model.json",
+    "model*.txt",
+    "model.ubj",
+    "trees.json",
+    "blend.json",
+    "config.yaml",
+)
+"""Patterns of the files of a run, and names of those of prepared data, that a version holds too."""
 PREPARED_FILES = ("encoder.json", "columns.json", "schema.yaml")
 VECTOR_TEXTS = 4096
 """Products whose vectors are in memory at a time."""
@@ -160,18 +176,19 @@ class _Export:
         self.run, self.prepared, self.settings, self.draft, self.scores = run, prepared, settings, draft, scores
         self.folder = draft.path
         self.ranker = run.ranker(prepared)
+        self.network = network_of(self.ranker)
         self.log = SearchLog.open(Path(prepared.manifest.info["log"]))
         self.semantic = None if scores is None else _encoder_of(scores)
         self.shares_encoder = False
 
     def write(self, evaluation: Evaluation | None) -> None:
         """Writes every file."""
-        for file, source in [
+        for pattern, source in [
             *((name, self.run.path) for name in RUN_FILES),
             *((name, self.prepared.path) for name in PREPARED_FILES),
         ]:
-            if (source / file).is_file():
-                shutil.copyfile(source / file, self.folder / file)
+            for file in source.glob(pattern):
+                shutil.copyfile(file, self.folder / file.name)
         for folder in ("onnx", "text", "semantic", GOLDEN):
             (self.folder / folder).mkdir()
         scores = None if self.scores is None else self.scores.path
@@ -184,8 +201,8 @@ class _Export:
                 quantize(self.folder / graph_file(name, "fp32"), self.folder / graph_file(name, "int8"))
         spec = self._spec(precisions)
         spec.save(self.folder)
-        if isinstance(self.ranker, NeuralRanker) and self.ranker.texts is not None:
-            self._write_product_vectors(self.ranker)
+        if self.network is not None and self.network.texts is not None:
+            self._write_product_vectors(self.network)
         quality = self._write_golden(spec)
         self._write_samples()
         self.draft.info["no_page"] = write_shop(self.log, self.prepared, self.folder / SHOP)
@@ -216,7 +233,7 @@ class _Export:
             prepared.categorical_columns[i] for i in categorical
         ]
         places = {column.name: i for i, column in enumerate(prepared.numerical_columns)}
-        has_text = isinstance(ranker, NeuralRanker) and ranker.texts is not None
+        texts = None if self.network is None else self.network.texts
         return Spec(
             ranker=run.name,
             label=run.label,
@@ -229,9 +246,7 @@ class _Export:
             categorical=categorical,
             columns=tuple((column.name, column.side.value, float(column.mean)) for column in seen),
             rates=tuple(places[f"product_{task}_rate"] for task in prepared.tasks) if run.name == "popularity" else (),
-            matching_tokens=min(config.neural.text.max_tokens, ranker.texts.encoder.max_tokens)
-            if isinstance(ranker, NeuralRanker) and ranker.texts is not None and has_text
-            else None,
+            matching_tokens=None if texts is None else min(config.neural.text.max_tokens, texts.encoder.max_tokens),
             semantic_tokens=None if self.semantic is None else self.semantic.max_tokens,
             shares_encoder=self.shares_encoder,
             precisions=precisions,
@@ -244,23 +259,23 @@ class _Export:
         return read_by(features, columns, made_of_declared(facts))
 
     def _write_ranker(self) -> Iterator[str]:
-        ranker = self.ranker
-        if not isinstance(ranker, NeuralRanker):
+        network = self.network
+        if network is None:
             return
-        problem = ranker.problem
-        model = ranker.model.cpu().eval()
+        problem = network.problem
+        model = network.model.cpu().eval()
         export_ranker(
             model, problem.n_numerical, len(problem.category_sizes), self.folder / graph_file("ranker", "fp32")
         )
         yield "ranker"
 
     def _write_encoders(self) -> Iterator[str]:
-        ranker, semantic = self.ranker, self.semantic
-        if isinstance(ranker, NeuralRanker) and ranker.texts is not None:
-            encoder, text = ranker.texts.encoder, ranker.model.text
+        network, semantic = self.network, self.semantic
+        if network is not None and network.texts is not None:
+            encoder, text = network.texts.encoder, network.model.text
             assert text is not None, "a ranker with texts has a network that reads them"
             encoder.frozen.cpu()
-            trained, cache_dtype = text.trained.cpu(), ranker.config.text.cache_dtype
+            trained, cache_dtype = text.trained.cpu(), network.config.text.cache_dtype
             tokenizer = _tokenizer(encoder.name, encoder.tokenizer)
             (self.folder / MATCHING_TOKENIZER).write_text(tokenizer, encoding="utf-8")
             graph = self.folder / graph_file("query", "fp32")

@@ -11,7 +11,15 @@ from jaxtyping import Float, Float32, Int, Int32, Int64
 
 from shelfrank.bundle.spec import Precision, Spec, graph_file
 from shelfrank.core.errors import UserError
-from shelfrank.rankers.trees import LightGBMTrees, XGBoostTrees, feature_matrix, for_every_task
+from shelfrank.rankers.blending import blend_scores, load_blends
+from shelfrank.rankers.trees import (
+    TASK_TREES,
+    LightGBMTrees,
+    TaskTrees,
+    XGBoostTrees,
+    feature_matrix,
+    for_every_task,
+)
 
 
 @dataclass(frozen=True)
@@ -118,12 +126,16 @@ class LambdaMARTScorer(WithoutExperts):
     """LightGBM's trees, on one core."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
-        self.n_tasks = len(spec.tasks)
-        self.trees = LightGBMTrees.load(folder, threads=1)
+        self.tasks = spec.tasks
+        per_task = (folder / TASK_TREES).is_file()
+        self.trees = TaskTrees.load(folder, threads=1) if per_task else LightGBMTrees.load(folder, threads=1)
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
-        """Returns the one score for every task."""
-        return for_every_task(self.trees.margins(feature_matrix(rows)), self.n_tasks)
+        """Returns each task's probability; of graded labels the one score, for every task."""
+        features = feature_matrix(rows)
+        if isinstance(self.trees, TaskTrees):
+            return self.trees.probabilities(features, self.tasks)
+        return for_every_task(self.trees.margins(features), len(self.tasks))
 
 
 class XGBoostScorer(WithoutExperts):
@@ -136,6 +148,30 @@ class XGBoostScorer(WithoutExperts):
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
         """Returns the one task's probability for every task."""
         return for_every_task(self.trees.probabilities(feature_matrix(rows)), self.n_tasks)
+
+
+class BlendScorer(Scorer):
+    """Trees and a network, or the trees alone."""
+
+    def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
+        self.tasks, self.blends = spec.tasks, load_blends(folder)
+        self.trees = TaskTrees.load(folder, threads=1)
+        has_network = (folder / graph_file("ranker", precision)).is_file()
+        if not has_network and any(blend.network for blend in self.blends.values()):
+            raise UserError(f"{folder} must have the graph of its network, but it has none; export the run again")
+        self.network = OnnxScorer(folder, spec, precision) if has_network else None
+
+    def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
+        """Each task's probability."""
+        trees = self.trees.logits(feature_matrix(rows)).T if len(rows) else np.empty((len(self.trees.models), 0))
+        network = None if self.network is None else self.network.score(rows)
+        return blend_scores(
+            self.blends, self.tasks, network, dict(zip(self.trees.models, trees, strict=True)), len(rows)
+        )
+
+    def gates(self, rows: Rows) -> Float32[np.ndarray, "rows n_learned n_experts"] | None:
+        """The gates of the network's MMoE."""
+        return None if self.network is None else self.network.gates(rows)
 
 
 class PositionScorer(WithoutExperts):
@@ -164,6 +200,7 @@ SCORERS: dict[str, Callable[[Path, Spec, Precision], Scorer]] = {
     "onnx": OnnxScorer,
     "lambdamart": LambdaMARTScorer,
     "xgboost": XGBoostScorer,
+    "blend": BlendScorer,
     "position": PositionScorer,
     "rates": RateScorer,
 }

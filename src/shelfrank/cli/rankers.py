@@ -8,7 +8,7 @@ import typer
 
 from shelfrank import api
 from shelfrank.cli.options import AsJson, ConfigFile, Mlflow, Out, Set, settings_of, tell
-from shelfrank.config.rankers import RANKER_NAMES
+from shelfrank.config.rankers import DEFAULT_RANKER, RANKER_NAMES
 
 
 def ranker_names() -> list[str]:
@@ -31,7 +31,7 @@ rankers_app = typer.Typer()
 def train(
     prepared: Annotated[Path, typer.Argument(help="A folder of prepared data.")],
     out: Out,
-    ranker: Ranker,
+    ranker: Ranker = DEFAULT_RANKER,
     preset: Preset = "default",
     config: ConfigFile = None,
     assign: Set = None,
@@ -41,7 +41,7 @@ def train(
     mlflow: Mlflow = False,
     as_json: AsJson = False,
 ) -> None:
-    """Trains one ranker; several processes that `torchrun` starts share the work."""
+    """Trains one ranker, where none is named a blend; processes that `torchrun` starts share the work."""
     from shelfrank.core.processes import joined
 
     settings = settings_of(api.train, assign, seed=seed, train__device=device)

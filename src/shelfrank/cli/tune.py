@@ -29,13 +29,16 @@ def tune(
     out: Out,
     ranker: Ranker,
     search: Annotated[
-        Literal["weights", "sizes"], typer.Option(help="Loss weights, or dropout, layers, embeddings and experts.")
+        Literal["weights", "sizes"],
+        typer.Option(help="Loss weights, or sizes of a network; of lambdamart, rate, leaves, regularisation."),
     ] = "weights",
     method: Annotated[
         Literal["cheap", "full"], typer.Option(help="Train the promising weightings only, or every one.")
     ] = "cheap",
     objective: Objective = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Networks that the search over sizes tries.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Networks or trees that the search over sizes tries.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train at the same time.")] = 1,
     join: Annotated[
         bool, typer.Option("--join", help="Only work on the trials of the same command that runs elsewhere.")
@@ -47,7 +50,7 @@ def tune(
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Searches for the best loss weights or sizes of a network, on the validation split."""
+    """Searches for the best loss weights or sizes of a network, or settings of trees, on the validation split."""
     found = api.tune(
         prepared,
         ranker=ranker,

@@ -19,7 +19,7 @@ from shelfrank.config.prepare import (
     SplitConfig,
     UnderstandingConfig,
 )
-from shelfrank.config.rankers import ExperimentConfig, LambdaMARTConfig, TrainConfig, XGBoostConfig
+from shelfrank.config.rankers import BlendConfig, ExperimentConfig, LambdaMARTConfig, TrainConfig, XGBoostConfig
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.config.sampling import SamplingConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
@@ -28,6 +28,7 @@ from shelfrank.config.tune import TuneConfig
 
 __all__ = [
     "AgreementConfig",
+    "BlendConfig",
     "DCNV2Config",
     "EngineConfig",
     "EvaluateConfig",

@@ -32,11 +32,18 @@ RANKER_NAMES = (
     "mmoe_dcn_v2_text_dot",
     "mmoe_ftt_text_cross",
     "network",
+    "blend",
 )
 """The keys of `shelfrank.rankers.RANKERS` in its order, repeated here because importing it loads torch."""
 
+DEFAULT_RANKER = "blend"
+"""The ranker that `train` takes where none is named."""
+
 Shrinkage = Annotated[float, Field(ge=1e-9, le=1)]
 """Factor on a tree's contribution."""
+LeafCount = Annotated[int, Field(ge=2, le=MAX_LEAVES)]
+PositiveShare = Annotated[float, Field(gt=0, le=1)]
+L2 = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class TrainConfig(Strict):
@@ -115,11 +122,15 @@ class XGBoostConfig(Strict):
 
 
 class LambdaMARTConfig(Strict):
-    """LightGBM's LambdaMART on graded labels, the usual choice in practice.
+    """LightGBM's LambdaMART, the usual choice in practice: a model per task, or one of graded labels.
 
     Attributes:
-        grades: Grade of a row by its deepest outcome; unnamed tasks have grade 0.
-        n_rounds: Maximum number of trees.
+        per_task: Learns a model for each task, whose probabilities `score_weights` fuse as a network's; otherwise one
+            model of graded labels orders every task.
+        grades: Grade of a row by its deepest outcome, for the one model; unnamed tasks have grade 0.
+        position_bias: Learns what each position adds to a product's chances beside the trees, and leaves it out when
+            scoring, so that the trees imitate the shown order less.
+        n_rounds: Maximum number of trees of a model.
         learning_rate: Shrinkage.
         n_leaves: Leaves of a tree.
         min_rows_per_leaf: Minimum rows of a leaf.
@@ -127,23 +138,32 @@ class LambdaMARTConfig(Strict):
         row_share: Share of the training rows that each tree is grown on.
         l2: L2 regularisation of the leaves.
         n_bins: Bins of a numerical feature at most.
+        max_split_codes: Codes of a categorical feature at most that a split may separate from the others.
         early_stopping_rounds: Rounds without a better validation NDCG before boosting stops.
     """
 
+    per_task: bool = True
     grades: dict[Literal["click", "add_to_cart", "purchase"], Annotated[int, Field(ge=0, le=MAX_GRADE)]] = {
         "click": 1,
         "add_to_cart": 2,
         "purchase": 3,
     }
+    position_bias: bool = False
     n_rounds: Rounds = 400
-    learning_rate: Shrinkage = 0.1
-    n_leaves: int = Field(default=31, ge=2, le=MAX_LEAVES)
+    learning_rate: Shrinkage = 0.08
+    n_leaves: LeafCount = 15
     min_rows_per_leaf: Count = 50
-    feature_share: float = Field(default=1.0, gt=0, le=1)
-    row_share: float = Field(default=1.0, gt=0, le=1)
-    l2: float = Field(default=0.0, ge=0, le=1e9)
-    n_bins: int = Field(default=255, ge=2, le=65_535)
+    feature_share: PositiveShare = 0.3
+    row_share: PositiveShare = 0.8
+    l2: L2 = 10.0
+    n_bins: int = Field(default=63, ge=2, le=65_535)
+    max_split_codes: Count = 1
     early_stopping_rounds: Rounds = 30
+
+    @property
+    def read_keys(self) -> list[str]:
+        """The keys that the ranker uses: grades only for the one model of graded labels."""
+        return [name for name in type(self).model_fields if name != "grades" or not self.per_task]
 
     @field_validator("grades")
     @classmethod
@@ -152,6 +172,19 @@ class LambdaMARTConfig(Strict):
             raise ValueError("grades must have one above 0")
         # In a fixed order, a config that is read from a manifest (with sorted keys) is written back unchanged.
         return {task: grades[task] for task in TASKS if task in grades}
+
+
+class BlendConfig(Strict):
+    """The blend of LambdaMART and a network, whose own settings are `lambdamart`, `neural` and `train`.
+
+    Attributes:
+        network: Ranker that is the network, whose preset `neural` starts from.
+        min_searches: Training searches with a positive label that a network takes to learn from; with fewer the trees
+            rank alone.
+    """
+
+    network: str = "network"
+    min_searches: Count = 200
 
 
 class ExperimentConfig(Strict):
@@ -171,6 +204,7 @@ class ExperimentConfig(Strict):
         train: The training loop.
         xgboost: The ranker `xgboost`.
         lambdamart: The ranker `lambdamart`.
+        blend: The ranker `blend`.
     """
 
     seed: Seed = 0
@@ -183,6 +217,7 @@ class ExperimentConfig(Strict):
     train: TrainConfig = TrainConfig()
     xgboost: XGBoostConfig = XGBoostConfig()
     lambdamart: LambdaMARTConfig = LambdaMARTConfig()
+    blend: BlendConfig = BlendConfig()
 
     def loss_weights(self, tasks: Sequence[str]) -> TaskWeights:
         """The weight of each task's loss; a `UserError` where none of the tasks has any."""

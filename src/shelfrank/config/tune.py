@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from shelfrank.config.base import (
     MAX_ROUNDS,
+    Count,
     Cutoff,
     Resamples,
     Rounds,
@@ -16,6 +17,7 @@ from shelfrank.config.base import (
     WeightByTask,
     Width,
 )
+from shelfrank.config.rankers import L2, LeafCount, PositiveShare, Shrinkage
 
 MAX_PARTS = 100
 LayerCount = Annotated[int, Field(ge=1, le=64)]
@@ -100,11 +102,37 @@ class SizesConfig(Strict):
         return self
 
 
+class TreesConfig(Strict):
+    """The space of the random search over LambdaMART's settings, which has as many trials as that over sizes.
+
+    Attributes:
+        learning_rate: Minimum and maximum shrinkage, drawn evenly in its logarithm.
+        n_leaves: Numbers of leaves.
+        min_rows_per_leaf: Minimum rows of a leaf.
+        feature_share: Shares of the features that a tree may use.
+        row_share: Shares of the rows that a tree is grown on.
+        l2: L2 regularisation of the leaves.
+    """
+
+    learning_rate: tuple[Shrinkage, Shrinkage] = (0.03, 0.15)
+    n_leaves: tuple[LeafCount, ...] = Field(default=(7, 15, 31, 63), min_length=1)
+    min_rows_per_leaf: tuple[Count, ...] = Field(default=(20, 50, 100, 200), min_length=1)
+    feature_share: tuple[PositiveShare, ...] = Field(default=(0.2, 0.3, 0.5, 0.8), min_length=1)
+    row_share: tuple[PositiveShare, ...] = Field(default=(0.6, 0.8, 1.0), min_length=1)
+    l2: tuple[L2, ...] = Field(default=(0.0, 1.0, 10.0, 50.0), min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "TreesConfig":
+        if self.learning_rate[0] > self.learning_rate[1]:
+            raise ValueError("learning_rate must be a minimum and a maximum")
+        return self
+
+
 class TuneConfig(Strict):
     """A search for settings, evaluated on the validation split.
 
     Attributes:
-        search: `weights` searches the simplex of loss weights, `sizes` draws networks at random.
+        search: `weights` searches the simplex of loss weights, `sizes` draws networks at random, or settings of trees.
         method: `full` trains every point of the simplex, `cheap` only those that shorter looks keep.
         step: Distance of the simplex's points along an edge.
         relevance_weights: Weights of the relevance label's loss to combine with every point; None takes only the
@@ -112,6 +140,7 @@ class TuneConfig(Strict):
         objective: The objective to maximise.
         cheap: The cheap method.
         sizes: The random search.
+        trees: What the random search draws for trees.
         confidence: Confidence level of every interval.
         n_resamples: Bootstrap resamples of searches.
         seed: Seed of the resamples, the draws and the rows of the looks.
@@ -124,6 +153,7 @@ class TuneConfig(Strict):
     objective: ObjectiveConfig = ObjectiveConfig()
     cheap: CheapConfig = CheapConfig()
     sizes: SizesConfig = SizesConfig()
+    trees: TreesConfig = TreesConfig()
     confidence: float = Field(default=0.95, gt=0, lt=1)
     n_resamples: Resamples = 1000
     seed: Seed = 0

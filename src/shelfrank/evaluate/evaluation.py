@@ -142,6 +142,8 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "params": _parameters(run),
             "curves": run.manifest.info["fitted"]["curve"] or None,
             "choices": run.manifest.info["fitted"]["choices"],
+            # Runs of former versions name none.
+            "shares": run.manifest.info["fitted"].get("shares"),
             "cost": {
                 "train": run.manifest.info["cost"] if ranker.learned else None,
                 "score": {"wall_s": round(scored.seconds, 3), "rows": split.n_rows},

@@ -21,10 +21,14 @@ class Method(StrEnum):
     """The change of the score when one feature is set to its training mean: of a bundle, whose graph has no gradients.
     Contributions do not add up to the score."""
 
+    BLEND = "blend"
+    """Of a blend: its network's integrated gradients and its trees' SHAP values, each times the part's weight."""
+
     @property
     def label(self) -> str:
         """Its name in a sentence."""
-        return "SHAP" if self is Method.SHAP else self.value.replace("_", " ")
+        words = {Method.SHAP: "SHAP", Method.BLEND: "integrated gradients and SHAP, weighted"}
+        return words.get(self) or self.value.replace("_", " ")
 
 
 class Contribution(NamedTuple):
@@ -51,8 +55,8 @@ class Explanation:
         features: Every feature that the ranker sees, numbers, then categories, then, for a network with text, the
             matching features as one.
         sides: The side of each feature.
-        contributions: How far each feature moved each task's logit from the baseline's. LambdaMART's one score counts
-            for every task.
+        contributions: How far each feature moved each task's logit from the baseline's. The one score of
+            LambdaMART on graded labels counts for every task.
         logits: The row's, before the sigmoid.
         baseline_logits: The baseline's.
         gates: Weight of each expert for each task; None where there is no mixture of experts.

@@ -4,10 +4,12 @@ from typing import Literal
 
 from shelfrank.core.errors import UserError
 from shelfrank.data.prepared import Neutral, Split
+from shelfrank.explain.blends import explain_blend
 from shelfrank.explain.explanation import Explanation
 from shelfrank.explain.networks import explain_network
 from shelfrank.explain.trees import explain_trees
 from shelfrank.rankers.base import Ranker
+from shelfrank.rankers.blend import Blend
 from shelfrank.rankers.boosting import TreeRanker
 from shelfrank.rankers.neural import NeuralRanker
 
@@ -35,7 +37,7 @@ def explain(
     Raises:
         UserError: Where the ranker scores by no features.
     """
-    if not isinstance(ranker, NeuralRanker | TreeRanker):
+    if not isinstance(ranker, NeuralRanker | TreeRanker | Blend):
         raise UserError(
             f"only rankers that score by features can be explained, but {type(ranker).__name__} scores by none; "
             "choose a network or trees"
@@ -43,6 +45,8 @@ def explain(
     if not rows.n_rows:
         return []
     start = rows.neutral(neutral) if baseline == "neutral" else None
+    if isinstance(ranker, Blend):
+        return explain_blend(ranker, rows, start)
     if isinstance(ranker, NeuralRanker):
         return explain_network(ranker, rows, start)
     return explain_trees(ranker, rows, start)

@@ -37,17 +37,17 @@ def explain_trees(ranker: TreeRanker, rows: Split, neutral: Split | None) -> lis
         of_customer = np.flatnonzero([column.side is Side.CUSTOMER for column in columns])
         start = feature_matrix(neutral)
         contributions, baselines = shapley_between(ranker, start, features, of_customer), ranker.margins(start)
-    # One score serves every task that the trees predict.
-    n_tasks = len(ranker.scored_tasks)
+    # One model may serve every task that the trees predict.
+    of_task = np.broadcast_to(np.arange(margins.shape[1]), len(ranker.scored_tasks))
     return [
         Explanation(
             method=Method.SHAP,
             tasks=ranker.scored_tasks,
             features=tuple(column.name for column in columns),
             sides=tuple(column.side for column in columns),
-            contributions=np.tile(contributions[row], (n_tasks, 1)),
-            logits=np.full(n_tasks, margins[row]),
-            baseline_logits=np.full(n_tasks, baselines[row]),
+            contributions=contributions[row, of_task],
+            logits=margins[row, of_task],
+            baseline_logits=baselines[row, of_task],
         )
         for row in range(rows.n_rows)
     ]
@@ -58,7 +58,7 @@ def shapley_between(
     start: Float32[np.ndarray, "rows n_features"],
     end: Float32[np.ndarray, "rows n_features"],
     columns: Int64[np.ndarray, " columns"],
-) -> Float64[np.ndarray, "rows n_features"]:
+) -> Float64[np.ndarray, "rows n_models n_features"]:
     """Estimates the Shapley values of the features in which each row differs from its baseline.
 
     A feature's value is the mean, over orders of the features, of what the margin gains when the feature changes after
@@ -75,11 +75,11 @@ def shapley_between(
     """
     rng = np.random.default_rng(0)
     orders = [rng.permutation(columns) for _ in range(N_ORDERS)]
-    found = np.zeros(end.shape)
+    found = np.zeros((len(end), ranker.margins(end[:1]).shape[1], end.shape[1]))
     for order in (*orders, *(order[::-1] for order in orders)):
         steps = np.repeat(start[None], len(order) + 1, axis=0)
         for place, column in enumerate(order.tolist(), start=1):
             steps[place:, :, column] = end[:, column]
-        margins = ranker.margins(steps.reshape(-1, end.shape[1])).reshape(steps.shape[:2])
-        found[:, order] += np.diff(margins, axis=0).T / (2 * N_ORDERS)
+        margins = ranker.margins(steps.reshape(-1, end.shape[1])).reshape(*steps.shape[:2], -1)
+        found[:, :, order] += np.moveaxis(np.diff(margins, axis=0), 0, -1) / (2 * N_ORDERS)
     return found

@@ -25,6 +25,7 @@ class Fitted:
         seconds: Wall time of the fitting itself.
         frozen_parameters: Parameters that stay as they are.
         gates: By task, the mean weight of each expert over the validation rows; None without a mixture of experts.
+        shares: Of a blend, each part's share by task; None for a ranker of one part.
     """
 
     curve: list[dict[str, Any]] = field(default_factory=list)
@@ -33,6 +34,7 @@ class Fitted:
     seconds: float = 0.0
     frozen_parameters: int = 0
     gates: dict[str, list[float]] | None = None
+    shares: dict[str, dict[str, float]] | None = None
 
 
 class Ranker(ABC):

@@ -15,17 +15,20 @@ FEW_TREES = 3
 
 
 class TreeRanker(Ranker):
-    """Boosted trees, whose leaves add up to one margin per row."""
+    """Boosted trees, whose leaves add up to one margin per row and model.
+
+    There is a model for each of the scored tasks, in their order, or one for all of them.
+    """
 
     @abstractmethod
-    def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
-        """The sum of each row's leaves, before any sigmoid."""
+    def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, "rows n_models"]:
+        """Each row's score by each model before any sigmoid: the sum of its leaves, or a scale of it."""
 
     @abstractmethod
     def shap_values(
         self, features: Float32[np.ndarray, "rows n_features"]
-    ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
-        """Each feature's contribution to each row's margin, and the base margin: the mean over training rows."""
+    ) -> tuple[Float64[np.ndarray, "rows n_models n_features"], Float64[np.ndarray, "rows n_models"]]:
+        """Each feature's contribution to each row's margins, and the base margins: the mean over training rows."""
 
 
 def training_matrix(

@@ -6,7 +6,7 @@ from typing import Any
 
 from shelfrank.config import ExperimentConfig
 from shelfrank.config.settings import select
-from shelfrank.core.errors import unknown_name
+from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.rankers.base import Problem, Ranker
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.renamed import RENAMED, renamed
@@ -22,18 +22,33 @@ class RankerSpec:
         label: Its name in tables, with `text` for the text encoder; see `label_for`.
         build: Makes an unfitted one.
         preset: Settings that define it; the user's override them.
-        reads: Paths of the settings that it reads, those of a section for all of its keys; None for a network, whose
-            settings decide which others it reads.
+        reads: Paths of the settings that it reads, those of a section for all of its keys, or what says so of a config;
+            None for a network, whose settings decide which others it reads.
+        blends: Whether a network is a part of it, whose preset is its own.
     """
 
     label: str
     build: Callable[[Problem], Ranker]
     preset: Mapping[str, Any] = field(default_factory=dict)
-    reads: tuple[str, ...] | None = None
+    reads: tuple[str, ...] | Callable[[ExperimentConfig], tuple[str, ...]] | None = None
+    blends: bool = False
 
     def label_for(self, config: ExperimentConfig) -> str:
-        """Its name in tables with the text encoder of a config, such as `MMoE + DCN-V2 + MiniLM cross`."""
-        return self.label.replace(" + text ", f" + {encoder_label(config.neural.text.model)} ")
+        """Its name in tables with the text encoder and parts of a config, such as `MMoE + DCN-V2 + MiniLM cross`."""
+        label = self.label
+        if self.blends:
+            label = label.replace("network", RANKERS[config.blend.network].label)
+        return label.replace(" + text ", f" + {encoder_label(config.neural.text.model)} ")
+
+    def preset_for(self, config: ExperimentConfig) -> dict[str, Any]:
+        """Settings that define a blend with this config: those of its network; another ranker is a `UserError`."""
+        network = ranker_spec(config.blend.network)
+        if network.build is not NeuralRanker:
+            raise UserError(
+                f"blend.network must be a network, such as mmoe_dcn_v2, but {config.blend.network} "
+                f"({network.label}) is none"
+            )
+        return dict(network.preset)
 
 
 # The boosting libraries load scikit-learn, pandas and SciPy where they are installed, which takes as long as everything
@@ -52,8 +67,30 @@ def _lambdamart(problem: Problem) -> Ranker:
     return LambdaMART(problem)
 
 
+def _blend(problem: Problem) -> Ranker:
+    from shelfrank.rankers.blend import Blend
+
+    return Blend(problem)
+
+
 def _network(label: str, settings: Mapping[str, Any]) -> RankerSpec:
     return RankerSpec(label, NeuralRanker, {"neural": settings})
+
+
+def _lambdamart_reads(config: ExperimentConfig) -> tuple[str, ...]:
+    # One score of graded labels has nothing to weigh.
+    weights = _WEIGHTS if config.lambdamart.per_task else ()
+    return (*weights, *_TREES, *(f"lambdamart.{key}" for key in config.lambdamart.read_keys))
+
+
+def _network_reads(config: ExperimentConfig) -> tuple[str, ...]:
+    # A single task has one loss and one score, so that there is nothing to weigh.
+    weights = (*_WEIGHTS, "relevance_weight") if config.neural.single_task is None else ()
+    return ("seed", *weights, *_COLUMNS, "train", *(f"neural.{key}" for key in config.neural.read_keys))
+
+
+def _blend_reads(config: ExperimentConfig) -> tuple[str, ...]:
+    return (*_network_reads(config), *_lambdamart_reads(config), "blend")
 
 
 _COLUMNS = ("exclude_sides", "exclude_features")
@@ -89,7 +126,7 @@ RANKERS: dict[str, RankerSpec] = {
     "shown_order": RankerSpec("Shown order", ShownOrder, reads=_COLUMNS),
     "popularity": RankerSpec("Popularity", Popularity, reads=(*_WEIGHTS, *_COLUMNS)),
     "xgboost": RankerSpec("XGBoost (single task)", _xgboost, reads=(*_TREES, "xgboost")),
-    "lambdamart": RankerSpec("LambdaMART", _lambdamart, reads=(*_TREES, "lambdamart")),
+    "lambdamart": RankerSpec("LambdaMART", _lambdamart, reads=_lambdamart_reads),
     "dcn_v2_single": _network("DCN-V2 (single task)", {**_DCN_V2, **_ALONE, "single_task": "auto"}),
     "ftt_single": _network("FT-T (single task)", {**_FTT, **_ALONE, "single_task": "auto"}),
     "dcn_v2": _network("DCN-V2", {**_DCN_V2, **_ALONE}),
@@ -102,6 +139,7 @@ RANKERS: dict[str, RankerSpec] = {
     "mmoe_dcn_v2_text_dot": _network("MMoE + DCN-V2 + text dot", {**_DCN_V2, "text": {"matching": "dot"}}),
     "mmoe_ftt_text_cross": _network("MMoE + FT-T + text cross", {**_FTT, "text": {"matching": "cross"}}),
     "network": RankerSpec("Network", NeuralRanker, _REGULARISED),
+    "blend": RankerSpec("Blend (LambdaMART, network)", _blend, reads=_blend_reads, blends=True),
 }
 """Every ranker by the name that the command line takes."""
 
@@ -129,8 +167,5 @@ def read_settings(name: str, config: ExperimentConfig) -> dict[str, Any]:
         UserError: Where the ranker is unknown.
     """
     reads = ranker_spec(name).reads
-    if reads is None:
-        # A single task has one loss and one score, so that there is nothing to weigh.
-        weights = (*_WEIGHTS, "relevance_weight") if config.neural.single_task is None else ()
-        reads = ("seed", *weights, *_COLUMNS, "train", *(f"neural.{key}" for key in config.neural.read_keys))
-    return select(config.model_dump(mode="json"), reads)
+    reads = _network_reads if reads is None else reads
+    return select(config.model_dump(mode="json"), reads(config) if callable(reads) else reads)

@@ -277,13 +277,18 @@ def resolve_experiment(
         UserError: Where the ranker is unknown or has no such preset, or a setting is not as it must be.
     """
     spec: RankerSpec = ranker_spec(name)
-    base = dict(spec.preset)
+    seeds = [] if seed is None else [f"seed={seed}"]
+
+    def resolved(base: Mapping[str, Any]) -> ExperimentConfig:
+        return resolve(ExperimentConfig, file, [*overrides, *seeds], base=dict(base), settings=settings)
+
+    # Only the settings say which network a blend has.
+    base = spec.preset_for(resolved({})) if spec.blends else dict(spec.preset)
     if preset == "paper":
         if name not in PAPER_ROWS or not PAPER_ROWS[name].sizes:
             raise UserError(f"the preset paper needs a network of the paper's Table 2, which {name} is not")
         base = merge(base, {"neural": PAPER_ROWS[name].sizes})
-    seeds = [] if seed is None else [f"seed={seed}"]
-    return resolve(ExperimentConfig, file, [*overrides, *seeds], base=base, settings=settings)
+    return resolved(base)
 
 
 def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:

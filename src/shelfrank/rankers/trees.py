@@ -4,6 +4,8 @@ A serving process loads this file, so it imports neither torch nor a database, a
 trees are used.
 """
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,8 +13,12 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
+from shelfrank.core.errors import UserError
+
 XGBOOST_MODEL = "model.ubj"
 LIGHTGBM_MODEL = "model.txt"
+TASK_TREES = "trees.json"
+"""Scales of a model per task; beside it is each model's file."""
 
 
 @runtime_checkable
@@ -116,11 +122,17 @@ class LightGBMTrees:
     threads: int | None = None
 
     @classmethod
-    def load(cls, folder: Path, threads: int | None = None) -> "LightGBMTrees":
-        """Reads the model of a run or bundle."""
+    def load(cls, folder: Path, threads: int | None = None, file: str = LIGHTGBM_MODEL) -> "LightGBMTrees":
+        """Reads a model of a run or bundle."""
         import lightgbm as lgb
 
-        return cls(lgb.Booster(model_file=folder / LIGHTGBM_MODEL), threads)
+        return cls(lgb.Booster(model_file=folder / file), threads)
+
+    def save(self, folder: Path, file: str = LIGHTGBM_MODEL) -> None:
+        """Writes LightGBM's own text format."""
+        # The library reports a full disk as its own error.
+        text = self.booster.model_to_string(num_iteration=self.booster.best_iteration)
+        (folder / file).write_text(text, encoding="utf-8")
 
     def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
         """Computes the sum of each row's leaves."""
@@ -134,3 +146,91 @@ class LightGBMTrees:
 
     def _threads(self) -> dict[str, Any]:
         return {} if self.threads is None else {"num_threads": self.threads}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a task's scores become its logits.
+
+    Attributes:
+        slope: Factor, never negative.
+        intercept: Logit of a score of 0.
+    """
+
+    slope: float
+    intercept: float
+
+
+@dataclass(frozen=True)
+class TaskTrees:
+    """Trees of LightGBM, a model for each task.
+
+    Attributes:
+        models: The trees of each task that has a model.
+        scales: How their scores become logits.
+    """
+
+    models: Mapping[str, LightGBMTrees]
+    scales: Mapping[str, Scale]
+
+    @classmethod
+    def load(cls, folder: Path, threads: int | None = None) -> "TaskTrees":
+        """Reads the models of a run or bundle; a broken list of them is a `UserError`."""
+        try:
+            scales = {
+                str(task): Scale(float(scale["slope"]), float(scale["intercept"]))
+                for task, scale in json.loads((folder / TASK_TREES).read_text(encoding="utf-8")).items()
+            }
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{folder / TASK_TREES} must hold each task's scale, but it cannot be read: {error}; train again"
+            ) from error
+        return cls({task: LightGBMTrees.load(folder, threads, model_file(task)) for task in scales}, scales)
+
+    def save(self, folder: Path) -> None:
+        """Writes each task's model in the library's text format, and their scales."""
+        for task, model in self.models.items():
+            model.save(folder, model_file(task))
+        scales = {task: vars(scale) for task, scale in self.scales.items()}
+        (folder / TASK_TREES).write_text(json.dumps(scales, indent=1), encoding="utf-8")
+
+    def logits(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, "rows n_models"]:
+        """Computes each model's logits, in the order of the models."""
+        return np.stack(
+            [
+                self.scales[task].slope * model.margins(features) + self.scales[task].intercept
+                for task, model in self.models.items()
+            ],
+            axis=1,
+        )
+
+    def probabilities(
+        self, features: Float32[np.ndarray, "rows n_features"], tasks: Sequence[str]
+    ) -> Float32[np.ndarray, "rows n_tasks"]:
+        """Computes each task's probability; 0 for a task without a model."""
+        found = np.zeros((len(features), len(tasks)), np.float32)
+        if len(features):
+            places = [tasks.index(task) for task in self.models]
+            found[:, places] = sigmoid(self.logits(features))
+        return found
+
+    def contributions(
+        self, features: Float32[np.ndarray, "rows n_features"]
+    ) -> Float64[np.ndarray, "rows n_models n_features_plus_1"]:
+        """Computes the library's TreeSHAP of each model's logits; the last column is the baseline."""
+        found = [self.scales[task].slope * model.contributions(features) for task, model in self.models.items()]
+        for each, task in zip(found, self.models, strict=True):
+            each[:, -1] += self.scales[task].intercept
+        return np.stack(found, axis=1)
+
+
+def model_file(task: str) -> str:
+    """The file of a task's model."""
+    return f"model.{task}.txt"
+
+
+def sigmoid(logits: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:
+    """Computes the probability of each logit."""
+    # Numerics: no exponential overflows.
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1.0, small) / (1.0 + small)

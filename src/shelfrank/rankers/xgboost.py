@@ -116,13 +116,13 @@ class XGBoost(TreeRanker):
             return np.empty((0, len(self.problem.tasks)), np.float32)
         return for_every_task(self.trees.probabilities(feature_matrix(rows)), len(self.problem.tasks))
 
-    def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
-        """The logits."""
-        return self.trees.margins(features)
+    def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, "rows n_models"]:
+        """The logits of the one task."""
+        return self.trees.margins(features)[:, None]
 
     def shap_values(
         self, features: Float32[np.ndarray, "rows n_features"]
-    ) -> tuple[Float64[np.ndarray, "rows n_features"], Float64[np.ndarray, " rows"]]:
+    ) -> tuple[Float64[np.ndarray, "rows n_models n_features"], Float64[np.ndarray, "rows n_models"]]:
         """The library's TreeSHAP, with the number of training rows as each node's cover.
 
         Differs: the library weighs a node by the sum of its rows' hessians p (1 - p), so that rows of which it is sure
@@ -134,8 +134,8 @@ class XGBoost(TreeRanker):
                 "a model that is explained from the training mean must hold how many training rows reach each node, "
                 "but this one, of an earlier version, holds none; train again"
             )
-        values = self.trees.contributions(features)
-        return values[:, :-1], values[:, -1]
+        values = self.trees.contributions(features)[:, None]
+        return values[:, :, :-1], values[:, :, -1]
 
     def save(self, folder: Path) -> None:
         """Writes XGBoost's own binary JSON."""

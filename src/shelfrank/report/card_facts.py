@@ -134,8 +134,9 @@ class Facts:
 
     @property
     def is_network(self) -> bool:
-        """Whether the model is one of the composed networks."""
-        return ranker_spec(self.run.name).build is NeuralRanker
+        """Whether the model is one of the composed networks, or has one as a part."""
+        spec = ranker_spec(self.run.name)
+        return spec.build is NeuralRanker or (spec.blends and self.ranker.params is not None)
 
     @property
     def columns(self) -> MeasureColumns:

@@ -209,6 +209,7 @@ class Ranker(Estimates):
     learned: bool | None = None
     task_weights: Numbers = {}
     score_weights: Numbers = {}
+    shares: Annotated[dict[str, Numbers], BeforeValidator(present)] = {}
     params: Parameters | None = None
     pd: ByTask = {}
     share_of_possible: Numbers = {}

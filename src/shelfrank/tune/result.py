@@ -11,6 +11,7 @@ from shelfrank.data.prepared import Split
 from shelfrank.tune.judge import Judge, mean_figures
 from shelfrank.tune.simplex import Point, efficient
 from shelfrank.tune.sizes import SizeSearch, Tried
+from shelfrank.tune.trees import TreeSearch
 from shelfrank.tune.weights import WHOLE, Judged, WeightSearch
 
 Result = tuple[dict[str, Any], ExperimentConfig, dict[str, np.ndarray]]
@@ -63,7 +64,7 @@ def weight_result(search: WeightSearch, found: Sequence[Judged]) -> Result:
     return result, search.config_of(point), {each.point.id: each.ranks for each in found}
 
 
-def size_result(search: SizeSearch, found: Sequence[Tried]) -> Result:
+def size_result(search: SizeSearch | TreeSearch, found: Sequence[Tried]) -> Result:
     """The figures of a search over sizes.
 
     Args:

@@ -18,11 +18,11 @@ SIZES = "sizes"
 
 @dataclass(frozen=True)
 class Tried:
-    """A network that was tried.
+    """A network, or trees, that were tried.
 
     Attributes:
         id: The trial.
-        params: The drawn sizes; empty for the config as it was given.
+        params: The drawn values; empty for the config as it was given.
         settings: The keys of the config that they stand for.
         state: `done`, `pruned` or `failed`.
         facts: Its rows, seconds and parameters; of a failed one the error.
@@ -83,9 +83,11 @@ class SizeSearch:
             owner = f"{self.owner}/{SIZES}/{job.id}"
             return self.trainer.whole(self.config_of(job.params), runner.folder_of(SIZES, job.id), owner, prune)
 
-        found = [self._tried(runner, each) for each in runner.run(SIZES, jobs, do, on_results, tolerant=True)]
-        if all(each.ranks is None for each in found):
-            raise UserError(f"a trial must end well, but all {len(found)} failed: {found[0].facts.get('error')}")
+        found = [
+            tried(runner, each, {"neural": settings_of(self.trainer.config.neural, each.job.params)})
+            for each in runner.run(SIZES, jobs, do, on_results, tolerant=True)
+        ]
+        require_one_ended(found)
         return found
 
     def _is_hopeless(self, runner: JobRunner, record: Mapping[str, Any], losses: Sequence[float]) -> bool:
@@ -97,11 +99,18 @@ class SizeSearch:
         """The experiment with drawn sizes."""
         return overlaid(self.trainer.config, {"neural": settings_of(self.trainer.config.neural, params)})
 
-    def _tried(self, runner: JobRunner, result: JobResult) -> Tried:
-        job = result.job
-        ranks = read_ranks(runner.folder_of(SIZES, job.id)) if result.state == "done" else None
-        settings = {"neural": settings_of(self.trainer.config.neural, job.params)}
-        return Tried(job.id, job.params, settings, result.state, result.facts, ranks)
+
+def tried(runner: JobRunner, result: JobResult, settings: Mapping[str, Any]) -> Tried:
+    """A trial with what it left and the settings that its draw stands for."""
+    job = result.job
+    ranks = read_ranks(runner.folder_of(SIZES, job.id)) if result.state == "done" else None
+    return Tried(job.id, job.params, settings, result.state, result.facts, ranks)
+
+
+def require_one_ended(found: Sequence[Tried]) -> None:
+    """Refuses a search of which no trial ended well."""
+    if all(each.ranks is None for each in found):
+        raise UserError(f"a trial must end well, but all {len(found)} failed: {found[0].facts.get('error')}")
 
 
 def is_hopeless(losses: Sequence[float], ended: Sequence[Sequence[float]], epoch: int, kept_percent: float) -> bool:

@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from shelfrank.config import ExperimentConfig, TuneConfig, merge
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.metrics.order import fuse
+from shelfrank.rankers.base import Ranker
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
 from shelfrank.train.checkpoint import Checkpoints
@@ -28,7 +29,7 @@ WEIGHTS_FOLDER = "model"
 
 @dataclass(frozen=True)
 class TrialTrainer:
-    """Trains networks of one prepared data and judges them on its validation split; the test split is never opened.
+    """Trains networks or trees on prepared data, judged on the validation split; the test split is never opened.
 
     Attributes:
         prepared: The data.
@@ -78,10 +79,29 @@ class TrialTrainer:
         rows = len(fitted.curve) * self.train_rows.n_rows
         parameters = sum((fitted.parameters or {}).values())
         losses = [record["valid_task_loss"] for record in fitted.curve]
-        facts = self._leave(ranker, folder, keep_weights)
+        facts = self._leave(ranker, ranker.problem.task_weights.shares, folder, keep_weights)
         facts |= {"rows": rows, "parameters": parameters, "valid_task_losses": losses}
         shutil.rmtree(checkpoint, ignore_errors=True)
         return facts
+
+    def trees(self, config: ExperimentConfig, folder: Path) -> dict[str, Any]:
+        """Boosts LambdaMART as `train` would; a killed trial is boosted anew, to the same bits.
+
+        Args:
+            config: The resolved experiment.
+            folder: Where ranks go.
+
+        Returns:
+            The objective and the rows that were trained on.
+        """
+        # The library is loaded for trees alone.
+        from shelfrank.rankers.lambdamart import LambdaMART
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        ranker = LambdaMART(problem(self.prepared, config))
+        ranker.fit(self.train_rows, self.judge.split)
+        weights = config.fusion_weights(self.prepared.tasks).shares
+        return self._leave(ranker, weights, folder, keep_weights=False) | {"rows": self.train_rows.n_rows}
 
     def short(self, config: ExperimentConfig, folder: Path, start: Path, share: float, look: int) -> dict[str, Any]:
         """Trains from given weights for a part of a training.
@@ -108,7 +128,8 @@ class TrialTrainer:
         # One epoch leaves none to choose from, and a pass over the validation split costs as much as the look itself.
         valid = self.judge.split if epochs > 1 else self.judge.split.searches(np.array([0]))
         fitted = ranker.fit(rows, valid)
-        return self._leave(ranker, folder, keep_weights=True) | {"rows": len(fitted.curve) * rows.n_rows}
+        weights = ranker.problem.task_weights.shares
+        return self._leave(ranker, weights, folder, keep_weights=True) | {"rows": len(fitted.curve) * rows.n_rows}
 
     def rows_of(self, share: float, look: int) -> int:
         """Rows that a short training sees."""
@@ -126,9 +147,9 @@ class TrialTrainer:
     def _split(self, name: str) -> Split:
         return self.prepared.split(name).select(self.config.exclude_sides, self.config.exclude_features)
 
-    def _leave(self, ranker: NeuralRanker, folder: Path, keep_weights: bool) -> dict[str, Any]:
+    def _leave(self, ranker: Ranker, weights: tuple[float, ...], folder: Path, keep_weights: bool) -> dict[str, Any]:
         scores = ranker.score(self.judge.split)
-        ranks = self.judge.ranks(fuse(scores, ranker.problem.task_weights.shares))
+        ranks = self.judge.ranks(fuse(scores, weights))
 
         def write(draft: Path) -> None:
             np.save(draft / RANKS, ranks)

@@ -23,12 +23,15 @@ from shelfrank.text.encoder import find_model, model_fingerprint
 from shelfrank.tune.follow import following
 from shelfrank.tune.result import size_result, weight_result
 from shelfrank.tune.sizes import SizeSearch
+from shelfrank.tune.trees import TreeSearch
 from shelfrank.tune.trials import TrialTrainer
 from shelfrank.tune.weights import WeightSearch
 
 KIND = "tuning"
 TUNING_VERSION = 3
 """Part of every search's inputs: raise it when the same inputs would be judged otherwise."""
+TREES = "lambdamart"
+"""The ranker of trees whose settings can be searched for."""
 BEST, RESULT, PAGE = "best.yaml", "trials.json", "tuning.html"
 
 
@@ -78,7 +81,7 @@ def tune(
 
     Args:
         prepared_path: A finished folder of prepared data, whose test split is not opened.
-        ranker: A name in `RANKERS` of a network.
+        ranker: A name in `RANKERS` of a network, or `lambdamart`.
         config: The resolved config that every trial starts from.
         out: The folder of the result.
         settings: How to search, and for what.
@@ -88,7 +91,7 @@ def tune(
         False where `out` already holds the result of the same inputs, and nothing was done.
 
     Raises:
-        UserError: Where the ranker is no network or has nothing to weigh, the data cannot be read, or a training fails.
+        UserError: Where the ranker is neither or has nothing to weigh, the data cannot be read, or a training fails.
     """
     prepared = PreparedData.open(prepared_path)
     inputs = _inputs(prepared, ranker, config, settings)
@@ -96,7 +99,7 @@ def tune(
         return False
     refuse_foreign(out, KIND)
     verify_files_but_test(prepared)
-    search = _search(prepared, config, settings, inputs)
+    search = _search(prepared, ranker, config, settings, inputs)
     work = work_folder(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     with publish(out, KIND, inputs) as draft, measured() as cost:
@@ -146,7 +149,7 @@ def join(
     inputs = _inputs(prepared, ranker, config, settings)
     if is_current(out, KIND, inputs):
         return
-    search = _search(prepared, config, settings, inputs)
+    search = _search(prepared, ranker, config, settings, inputs)
     try:
         with counted_by(lambda _: None):
             search.run(JobRunner(_trials(work_folder(out), inputs)), lambda *_: None)
@@ -175,11 +178,11 @@ def write_result(folder: Path, result: dict[str, Any], best: ExperimentConfig, r
     write_tuning(plain(result), folder / PAGE)
 
 
-def unused(settings: TuneConfig) -> set[str]:
+def unused(settings: TuneConfig, of_trees: bool = False) -> set[str]:
     """The settings that a search does not look at, so that another value of theirs is the same search."""
     if settings.search == "sizes":
-        return {"method", "step", "relevance_weights", "cheap"}
-    return {"sizes"} if settings.method == "cheap" else {"sizes", "cheap"}
+        return {"method", "step", "relevance_weights", "cheap", *(() if of_trees else ("trees",))}
+    return {"sizes", "trees"} if settings.method == "cheap" else {"sizes", "trees", "cheap"}
 
 
 def verify_files_but_test(prepared: PreparedData) -> None:
@@ -191,8 +194,17 @@ def verify_files_but_test(prepared: PreparedData) -> None:
 
 def _inputs(prepared: PreparedData, ranker: str, config: ExperimentConfig, settings: TuneConfig) -> dict[str, Any]:
     spec = ranker_spec(ranker)
-    if spec.build is not NeuralRanker or config.neural.single_task is not None:
-        raise UserError(f"tune needs a network that learns several tasks, such as mmoe_dcn_v2, but {ranker} is none")
+    if ranker == TREES:
+        if settings.search == "weights":
+            raise UserError(
+                f"{ranker} has no loss weights to search for; search for its settings with --search sizes, or tune the "
+                "weights that fuse its tasks with tune-fusion"
+            )
+    elif spec.build is not NeuralRanker or config.neural.single_task is not None:
+        raise UserError(
+            "tune needs a network that learns several tasks, such as mmoe_dcn_v2, or lambdamart, but "
+            f"{ranker} is neither"
+        )
     if settings.search == "weights" and config.score_weights is not None:
         raise UserError(
             "score_weights must not be set while loss weights are tuned, which fuse the scores too; tune them "
@@ -207,22 +219,23 @@ def _inputs(prepared: PreparedData, ranker: str, config: ExperimentConfig, setti
         "prepared": prepared.manifest.fingerprint,
         "ranker": ranker,
         "config": config.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json", exclude=unused(settings)),
+        "settings": settings.model_dump(mode="json", exclude=unused(settings, ranker == TREES)),
         "version": TUNING_VERSION,
     }
-    if config.neural.text.matching != "none":
+    if ranker != TREES and config.neural.text.matching != "none":
         inputs["text_model"] = model_fingerprint(find_model(config.neural.text.model))
     return inputs
 
 
 def _search(
-    prepared: PreparedData, config: ExperimentConfig, settings: TuneConfig, inputs: dict[str, Any]
-) -> WeightSearch | SizeSearch:
+    prepared: PreparedData, ranker: str, config: ExperimentConfig, settings: TuneConfig, inputs: dict[str, Any]
+) -> WeightSearch | SizeSearch | TreeSearch:
     trainer = TrialTrainer(prepared, config, settings)
     if not trainer.judge.split.n_searches:
         raise UserError(f"{prepared.path} must have validation searches to tune on, but it has none")
     assert sum(trainer.judge.weights) > 0
-    kind = WeightSearch if settings.search == "weights" else SizeSearch
+    of_sizes = TreeSearch if ranker == TREES else SizeSearch
+    kind = WeightSearch if settings.search == "weights" else of_sizes
     search = kind(trainer, fingerprint(inputs))
     search.stages()
     return search

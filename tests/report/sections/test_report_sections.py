@@ -116,6 +116,13 @@ def test_the_profile_tells_size_and_cost(full: dict[str, Any]) -> None:
     ]  # fmt: skip
 
 
+def test_the_profile_shows_the_trees_share_of_a_blend(full: dict[str, Any]) -> None:
+    full["rankers"][-1]["shares"] = {"click": {"network": 0.512, "trees": 0.488}}
+    table = _tables(rankers_section(read_comparison(full)))["Size, weights and cost of the rankers"]
+    notes = [note for cell in table.rows[-1].cells for note, _ in cell.notes if "trees" in note]
+    assert notes == ["trees 48.8 %"]
+
+
 def test_the_profile_shows_the_weights_that_made_the_order(full: dict[str, Any]) -> None:
     ranker = next(ranker for ranker in full["rankers"] if ranker["name"] == "mmoe_dcn_v2")
     ranker["task_weights"] = {"click": 0.5, "add_to_cart": 0.25, "purchase": 0.25}

@@ -214,8 +214,8 @@ def _profile(comparison: Comparison) -> Table:
     legend = (
         "PD: share of the first products that are the same with and without personalization; lower is more "
         "personalized; a dash where the ranker reads no customer features or no customer is known. Score weights fuse "
-        "the tasks' scores into the page's order, with the weight in the loss where it differs; a dash where a single "
-        "score orders the page."
+        "the tasks' scores into the page's order, with the weight in the loss where it differs, and the trees' share "
+        "in a blend; a dash where a single score orders the page."
     )
     return Table("Size, weights and cost of the rankers", "Ranker", columns, rows, groups, legend)
 
@@ -229,6 +229,9 @@ def _choices(ranker: Ranker) -> list[str]:
 def _weight_cell(ranker: Ranker, task: str) -> Cell:
     weight, in_loss = ranker.order_weights.get(task), ranker.task_weights.get(task)
     notes = [] if in_loss is None or in_loss == weight else [(f"loss {number(in_loss, 2)}", "")]
+    # Of a blend, in which the other part is the network.
+    if trees := ranker.shares.get(task, {}).get("trees"):
+        notes.append((f"trees {percent(trees)}", ""))
     return Cell(number(weight, 2), notes)
 
 
