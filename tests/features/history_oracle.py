@@ -256,10 +256,10 @@ def _taste(
     strength = config.history.prior_strength
     priors = {str(task): rate for task, rate in config.history.prior_rates.items()}
     for task in tasks:
-        rate = (_outcomes(own, task) + strength * priors[task]) / (_attention(own) + strength)
+        rate = (_outcomes(own, task) + strength * priors[task]) / (_attention(own, task) + strength)
         for feature in affinity:
             like = [h for h in own if products[h.product][feature] == products[now.product][feature]]
-            observed, expected = _outcomes(like, task), rate * _attention(like)
+            observed, expected = _outcomes(like, task), rate * _attention(like, task)
             values[f"{key}_{feature}_{task}_lift"] = math.log(
                 (observed + strength * rate) / (expected + strength * rate)
             )
@@ -281,5 +281,5 @@ def _outcomes(some: list[PastEvent], task: str) -> int:
     return sum(h.outcomes.get(task, 0) for h in some)
 
 
-def _attention(some: list[PastEvent]) -> float:
-    return sum(1 / math.log2(1 + h.position) for h in some if h.impression and "click" in h.known)
+def _attention(some: list[PastEvent], task: str = "click") -> float:
+    return sum(1 / math.log2(1 + h.position) for h in some if h.impression and task in h.known)

@@ -105,9 +105,9 @@ class HistoryConfig(Strict):
         query_product: Impressions and smoothed click rate of the query-product pair.
         customer: The customer's earlier actions, on this product and overall.
         session: The visitor's earlier actions in this session.
-        taste: What customer and session chose against what they were shown: more or fewer clicks, carts and purchases
-            than expected of each value of the affinity features, and how high the chosen products lie among those of
-            their category in price and other numbers.
+        taste: What customer and session chose against what they were shown: clicks, carts and purchases of each value of
+            the affinity features against those expected, and the price of what they chose among the prices of its
+            category. It needs clicks, and for prices a catalogue that states them.
         affinity: Product features whose values are matched with the customer's and the query's past clicks; None
             takes the declared categorical product features in their order, up to six.
         outcome_delay_s: Seconds after a search until its clicks, carts and purchases are known.

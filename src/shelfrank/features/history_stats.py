@@ -101,9 +101,9 @@ class HistoryStat:
     combine: Literal["sum", "latest"] = "sum"
 
 
-def _attention(rows: Any) -> Any:
-    # Attention whose clicks are not known says nothing about clicks.
-    return rows.click.notnull().ifelse((MILLIONTHS / (1.0 + rows.position).log2()).round(), 0)
+def _attention(rows: Any, task: str = "click") -> Any:
+    # Attention whose outcome is not known says nothing about outcomes.
+    return rows[task].notnull().ifelse((MILLIONTHS / (1.0 + rows.position).log2()).round(), 0)
 
 
 def _attention_of_event(event: HistoryEvent) -> int:
@@ -147,6 +147,12 @@ def _known(task: str) -> Measure:
 
 
 @cache
+def _attention_of_task(task: str) -> Measure:
+    """Attention where the task's label is known."""
+    return Measure(f"attention_{task}", "int32", lambda rows: _attention(rows, task), _attention_of_event)
+
+
+@cache
 def _level_of_attention(name: str) -> Measure:
     """The level of the product, weighted by attention; an unknown level counts as the middle of its category."""
     return Measure(
@@ -187,10 +193,11 @@ def history_stats(tasks: Sequence[str], levels: Sequence[str] = ()) -> dict[str,
 
     Returns:
         `impression`; each task, and `known_<task>` of it; `event` outside the results pages; `engaged` and, the time
-        of the latest engagement, `last_us`; `attention`, 1 / log2(1 + position), the discount of NDCG, in millionths;
-        and of the clicks on products whose price is known the number, `clicked_priced`, and the sum of ln price in
-        millionths, `clicked_price`. For each feature F with levels the sum of them, each in thousandths and weighted by
-        attention in millionths, `attention_F_level`, and that of those with an outcome, `<task>_F_level`.
+        of the latest engagement, `last_us`; `attention`, 1 / log2(1 + position), the discount of NDCG, in millionths,
+        where the click's label is known, and `attention_<task>` where the task's is; of the clicks on products whose
+        price is known the number, `clicked_priced`, and the sum of ln price in millionths, `clicked_price`. For each
+        feature F with levels the sum of them, each in thousandths and weighted by attention in millionths,
+        `attention_F_level`, and that of those with an outcome, `<task>_F_level`.
     """
     engagement = (_OUTCOMES[tasks[0]], _EVENT)
     table = (
@@ -201,6 +208,7 @@ def history_stats(tasks: Sequence[str], levels: Sequence[str] = ()) -> dict[str,
         HistoryStat("engaged", engagement),
         HistoryStat("last_us", engagement, np.int64, combine="latest"),
         HistoryStat("attention", (_ATTENTION,), np.int64),
+        *(HistoryStat(each.name, (each,), np.int64) for each in map(_attention_of_task, tasks)),
         HistoryStat("clicked_price", (_CLICKED_PRICE,), np.int64),
         HistoryStat("clicked_priced", (_CLICKED_PRICED,)),
         *(HistoryStat(each.name, (each,), np.int64) for each in map(_level_of_attention, levels)),

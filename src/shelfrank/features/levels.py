@@ -1,4 +1,4 @@
-"""Levels: where a product's price, or another of its numbers, lies among those of its category, from cheap to dear.
+"""Levels: how high a product's price, or another of its numbers, is among the prices of its category.
 
 What a price means depends on the category. Levels of all categories are comparable, so that a visitor's past with one
 category says something about another.
@@ -39,9 +39,14 @@ class Levels:
     -500 to 500. It is NaN where the value is missing or nothing of its category has one. Products without a category
     are a category of their own, and so are all products where the catalogue has none.
 
-    Attributes:
+    Args:
         names: The features.
         categories: The categories, the missing one among them.
+        scales: The known values of each feature.
+
+    Attributes:
+        names: The features.
+        categories: The categories.
     """
 
     def __init__(self, names: Sequence[str], categories: Sequence[str | None], scales: Sequence[_Scale]) -> None:
@@ -57,6 +62,9 @@ class Levels:
             products: The catalogue.
             names: The features.
             features: The declared features of the products, for the spelling of categories.
+
+        Returns:
+            The scales.
         """
         categories = catalogue_categories(products, features)
         known = sorted({category for category in categories if category is not None})
@@ -81,6 +89,9 @@ class Levels:
             name: The feature.
             values: NaN where missing.
             categories: The category of each; None where it is missing.
+
+        Returns:
+            The levels in thousandths.
         """
         scale = self._scales[name]
         codes = np.array([self._code_of.get(category, -1) for category in categories], np.int64)
@@ -161,6 +172,9 @@ class ProductLevels:
         Args:
             products: Rows of the products; -1 for an unknown one.
             given: For each candidate the features that a request gives instead of the catalogue's; empty for none.
+
+        Returns:
+            The levels in thousandths; NaN where one is unknown.
         """
         levels = self._levels[products]
         for row, features in enumerate(given):

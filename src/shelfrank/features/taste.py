@@ -34,10 +34,11 @@ def taste_features(key: str, tasks: tuple[str, ...], plan: HistoryPlan, config: 
         config: The prior of the visitor's own rates.
 
     Returns:
-        For each affinity feature A and task T `<key>_A_T_lift`: the logarithm of observed against expected outcomes on
-        earlier products with the candidate's value of A. For each feature F with levels `<key>_F_level_T_fit`, how far
-        the candidate lies from what the visitor was shown, times how far the visitor's choices did; and, for clicks,
-        `<key>_F_level_distance` between the candidate and the choices. All are 0 without history.
+        For each affinity feature A and task T `<key>_A_T_lift`: the logarithm of observed over expected outcomes on
+        earlier products with the candidate's value of A. For each feature F with levels `<key>_F_level_T_fit`: the
+        candidate's level minus the mean level of what the visitor was shown, times the same difference of its choices.
+        For clicks also `<key>_F_level_distance`, the candidate's level minus the choices' mean level. All are 0 without
+        history.
     """
     features = [_lift(key, feature, task, plan, config) for feature in plan.affinity for task in tasks]
     for name in plan.levels:
@@ -48,8 +49,9 @@ def taste_features(key: str, tasks: tuple[str, ...], plan: HistoryPlan, config: 
 
 def _lift(key: str, feature: str, task: str, plan: HistoryPlan, config: HistoryConfig) -> ComputedFeature:
     same = f"{key}|{feature}"
-    outcomes, attention = plan.stat(same, task), plan.stat(same, "attention")
-    all_outcomes, all_attention = plan.stat(key, task), plan.stat(key, "attention")
+    attended = f"attention_{task}" if plan.partly else "attention"
+    outcomes, attention = plan.stat(same, task), plan.stat(same, attended)
+    all_outcomes, all_attention = plan.stat(key, task), plan.stat(key, attended)
     strength, prior = config.prior_strength, prior_rate(config, task)
 
     def compute(columns: Columns) -> Float64[np.ndarray, " rows"]:
@@ -67,7 +69,7 @@ def _lift(key: str, feature: str, task: str, plan: HistoryPlan, config: HistoryC
 
 
 class _Choices:
-    """How high a visitor's choices lie, and what it was shown, by one task and level; in levels of -1/2 to 1/2."""
+    """Mean levels, from -1/2 to 1/2, of what a visitor chose by one task and of what it was shown."""
 
     def __init__(self, key: str, name: str, task: str, plan: HistoryPlan) -> None:
         self.outcomes, self.chosen = plan.stat(key, task), plan.stat(key, f"{task}_{name}_level")
@@ -93,7 +95,7 @@ class _Choices:
     def where_known(self, columns: Columns, values: Num[np.ndarray, " _"]) -> Float64[np.ndarray, " rows"]:
         """The values where the visitor was shown anything and the candidate's level is known; 0 elsewhere."""
         known = (columns[self.attention.column] > 0) & np.isfinite(columns[self.column])
-        return np.where(known, np.where(known, values, 0.0), 0.0)
+        return np.where(known, values, 0.0)
 
 
 def _level_fit(key: str, name: str, task: str, plan: HistoryPlan) -> ComputedFeature:
