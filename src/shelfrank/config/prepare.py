@@ -105,8 +105,8 @@ class HistoryConfig(Strict):
         query_product: Impressions and smoothed click rate of the query-product pair.
         customer: The customer's earlier actions, on this product and overall.
         session: The visitor's earlier actions in this session.
-        taste: What customer and session chose against what they were shown: clicks, carts and purchases of each value of
-            the affinity features against those expected, and the price of what they chose among the prices of its
+        taste: What customer and session chose against what they were shown: clicks, carts and purchases of each value
+            of the affinity features against those expected, and the price of what they chose among the prices of its
             category. It needs clicks, and for prices a catalogue that states them.
         affinity: Product features whose values are matched with the customer's and the query's past clicks; None
             takes the declared categorical product features in their order, up to six.

@@ -189,7 +189,7 @@ def compare_with_shown_order(run: Run, evaluation: Evaluation) -> dict[str, Any]
         tasks = ranker.score(split)
         fused = np.ascontiguousarray(tasks[:, 0])
         report = {"label": ranker_spec(SHOWN_ORDER).label, "learned": ranker.learned}
-        report |= figures(split, tasks, fused, ranker, config)
+        report |= figures(split, tasks, fused, ranker.scored_tasks, config)
         rankers = {SHOWN_ORDER: Scored(report, tasks, fused), **rankers}
     return compare_scored(rankers, prepared, config, split_name, SHOWN_ORDER if SHOWN_ORDER in rankers else None)
 

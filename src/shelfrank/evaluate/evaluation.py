@@ -134,10 +134,10 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "uses_features": ranker.uses_features,
             "task_weights": dict(run.config.loss_weights(prepared.tasks)) if fuses(ranker) else None,
             "score_weights": dict(fusion) if fuses(ranker) else None,
-            **figures(split, tasks, fused, ranker, config),
+            **figures(split, tasks, fused, scored.scored_tasks, config),
             **({} if truth is None else truth.figures(fused, config)),
             **_figures_of_folds(prepared, split, fused, config),
-            "calibration": calibrations(split, tasks, ranker),
+            "calibration": calibrations(split, tasks, scored.scored_tasks) if ranker.gives_probabilities else None,
             "pd": personal and _personalization(personal, fusion.shares, config, draft.path),
             "params": _parameters(run),
             "curves": run.manifest.info["fitted"]["curve"] or None,
@@ -183,11 +183,15 @@ def evaluated_searches(prepared: PreparedData, split_name: str) -> dict[str, Any
 
 
 class _Scores(NamedTuple):
-    """A split's scores, those for a neutral customer, and the ranker, of folds the last one's."""
+    """A split's scores, those for a neutral customer, and the ranker, of folds the last one's.
+
+    Of folds only the tasks are scored that every fold's ranker scores.
+    """
 
     tasks: Float32[np.ndarray, "rows n_tasks"]
     personal: "_Personal | None"
     ranker: Ranker
+    scored_tasks: tuple[str, ...]
     seconds: float
 
 
@@ -197,9 +201,10 @@ def _score(run: Run, prepared: PreparedData, split_name: str, config: EvaluateCo
     chosen = sample_searches(int(ends[-1]), config)
     tasks: list[np.ndarray] = []
     personal: list[_Personal] = []
-    seconds, ranker = 0.0, None
+    seconds, ranker, scored_tasks = 0.0, None, prepared.tasks
     for part, data, split, first in zip(run.parts, prepared.parts, splits, ends[:-1].tolist(), strict=True):
         ranker, rows = part.ranker(data), part.select(split)
+        scored_tasks = tuple(task for task in scored_tasks if task in ranker.scored_tasks)
         if not rows.n_rows:
             # Of a fold, no search may have the mark that is asked for.
             tasks.append(np.zeros((0, len(rows.tasks)), np.float32))
@@ -214,7 +219,7 @@ def _score(run: Run, prepared: PreparedData, split_name: str, config: EvaluateCo
             neutral = score_together(ranker.score, subset.neutral(config.neutral))
             personal.append(_Personal(own + first, subset, scores, neutral))
     assert ranker is not None, "a run has at least one part"
-    return _Scores(np.concatenate(tasks), _together(personal), ranker, seconds)
+    return _Scores(np.concatenate(tasks), _together(personal), ranker, scored_tasks, seconds)
 
 
 def _figures_of_folds(
@@ -272,11 +277,11 @@ def figures(
     split: Split,
     tasks: Float[np.ndarray, "rows n_tasks"],
     fused: Float32[np.ndarray, " rows"],
-    ranker: Ranker,
+    scored_tasks: Sequence[str],
     config: EvaluateConfig,
 ) -> dict[str, Any]:
     """AUC by task, and every per-search metric by cutoff and task, each with its interval."""
-    total = len(METRICS) * len(config.ks) * len(split.tasks) + len(ranker.scored_tasks)
+    total = len(METRICS) * len(config.ks) * len(split.tasks) + len(scored_tasks)
     result: dict[str, Any] = {name: {str(k): {} for k in config.ks} for name in METRICS} | {"auc": {}}
     with progress("Measuring", total=total, unit="figures") as advance:
         for index, task in enumerate(split.tasks):
@@ -287,7 +292,7 @@ def figures(
                     interval = bootstrap_mean(values, config.n_resamples, config.seed, config.confidence)
                     result[name][str(k)][task] = interval.as_dict()
                     advance(1)
-            if task in ranker.scored_tasks:
+            if task in scored_tasks:
                 scores = np.ascontiguousarray(tasks[:, index])
                 interval = bootstrap_auc(
                     scores, labels, split.search_offsets, config.n_resamples_auc, config.seed, config.confidence
@@ -299,14 +304,12 @@ def figures(
     return result
 
 
-def calibrations(split: Split, tasks: Float[np.ndarray, "rows n_tasks"], ranker: Ranker) -> dict[str, Any] | None:
-    """Predicted against observed rates in bins of rising prediction, for rankers whose scores are probabilities."""
-    if not ranker.gives_probabilities:
-        return None
+def calibrations(split: Split, tasks: Float[np.ndarray, "rows n_tasks"], scored_tasks: Sequence[str]) -> dict[str, Any]:
+    """Predicted against observed rates in bins of rising prediction, of scores that are probabilities."""
     return {
         task: calibration(tasks[:, index], split.labels[:, index])
         for index, task in enumerate(split.tasks)
-        if task in ranker.scored_tasks
+        if task in scored_tasks
     }
 
 
