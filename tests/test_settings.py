@@ -14,6 +14,7 @@ from typer.main import get_command
 from shelfrank import cli
 from shelfrank.cli.rankers import ranker_names
 from shelfrank.config import ExperimentConfig, TuneConfig, resolve
+from shelfrank.config.rankers import DEFAULT_RANKER
 from shelfrank.rankers import RANKERS, read_settings
 from shelfrank.rankers.run import resolve_experiment
 from shelfrank.settings import PAGE_COMMAND, STEPS, settings_page, step_settings
@@ -37,13 +38,20 @@ def shelfrank(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     return run
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", [step for step in STEPS if step != "train"])
 def test_what_is_printed_for_a_step_is_its_default_config(step: str, shelfrank: Run, tmp_path: Path) -> None:
     code, out, _ = shelfrank("config", *step.split())
     assert code == 0
     file = tmp_path / "config.yaml"
     file.write_text(out)
     assert resolve(STEPS[step], file) == STEPS[step]()
+
+
+def test_what_is_printed_for_train_is_what_it_trains_without_a_name(shelfrank: Run, tmp_path: Path) -> None:
+    _, out, _ = shelfrank("config", "train")
+    file = tmp_path / "config.yaml"
+    file.write_text(out)
+    assert resolve_experiment(DEFAULT_RANKER, file, [], None) == resolve_experiment(DEFAULT_RANKER, None, [], None)
 
 
 @pytest.mark.parametrize("name", RANKERS)

@@ -225,3 +225,11 @@ def test_calibration_is_part_of_scoring_and_not_of_training() -> None:
     model.calibration.shift.fill_(-1.0)
     torch.testing.assert_close(model(*inputs).logits, 2 * before - 1)
     torch.testing.assert_close(model.train()(*inputs).logits, before)
+
+
+def test_numbers_beyond_the_clip_count_as_the_clip() -> None:
+    model = warmed(make("mlp", "neural.clip=2"))
+    far, near = torch.full((1, N_NUMERICAL), 900.0), torch.full((1, N_NUMERICAL), 2.0)
+    codes = torch.zeros(1, len(SIZES), dtype=torch.int32)
+    assert torch.equal(model(far, codes).logits, model(near, codes).logits)
+    assert not torch.equal(model(near / 2, codes).logits, model(near, codes).logits)

@@ -52,7 +52,7 @@ class RankerGraph(nn.Module):
             matching = numerical[:, :0]
         else:
             matching = self.model.text.compare(query.expand_as(products), products)
-        inputs = Inputs(numerical, self.model.inputs(categorical), matching)
+        inputs = Inputs(self.model.numbers(numerical), self.model.inputs(categorical), matching)
         out = self.model.bottom(inputs)
         probs = torch.sigmoid(self.model.of_bottom(out).logits)
         head = self.model.head

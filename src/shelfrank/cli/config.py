@@ -22,7 +22,11 @@ def config(
     ] = None,
     ranker: Annotated[
         str | None,
-        typer.Option("--ranker", help="Only what this ranker reads, at its sizes.", autocompletion=ranker_names),
+        typer.Option(
+            "--ranker",
+            help="What this ranker reads, at its sizes; of train, blend unless named.",
+            autocompletion=ranker_names,
+        ),
     ] = None,
     preset: Preset = "default",
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/settings.md, without STEP.")] = False,
@@ -41,5 +45,10 @@ def config(
         return
     if not step:
         raise UserError(f"a step must be named: choose one of {', '.join(STEPS)}")
+    if step == ["train"] and ranker is None and preset == "default":
+        # A file for `train --config` must train what `train` does.
+        from shelfrank.config.rankers import DEFAULT_RANKER
+
+        ranker = DEFAULT_RANKER
     found = step_settings(" ".join(step), ranker, preset)
     typer.echo(json.dumps(found.as_list(), ensure_ascii=False) if as_json else found.as_yaml().rstrip("\n"))

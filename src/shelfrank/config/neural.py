@@ -165,6 +165,8 @@ class NeuralConfig(Strict):
         tower_layers: Widths of a tower's hidden layers.
         batch_norm: Batch normalisation after each hidden linear layer of bottom, experts and towers, and of the
             matching features.
+        clip: Standard deviations at which numbers are cut off, so that a rare value such as a product's first purchase
+            does not decide a score alone; None keeps them as they are.
         dropout: Share of hidden units dropped in training, after each hidden layer.
     """
 
@@ -184,6 +186,7 @@ class NeuralConfig(Strict):
     n_networks: int = Field(default=1, ge=1, le=100)
     tower_layers: Layers = (32,)
     batch_norm: bool = True
+    clip: float | None = Field(default=None, gt=0, le=1e6)
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
     @property

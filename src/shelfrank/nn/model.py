@@ -84,7 +84,7 @@ class MultiTaskRanker(nn.Module):
         bias_column: int | None = None,
     ) -> None:
         super().__init__()
-        self.n_tasks, self.entire_space = n_tasks, config.entire_space
+        self.n_tasks, self.entire_space, self.clip = n_tasks, config.entire_space, config.clip
         bottom = BOTTOMS[config.bottom]
         self.inputs = TabularInputs(category_sizes, config.d_embedding, bottom.embedding_std)
         self.text = None
@@ -142,7 +142,11 @@ class MultiTaskRanker(nn.Module):
         """Embeds codes and compares texts: the bottom's inputs."""
         assert (texts is None) == (self.text is None), "a network with text needs texts, and one without takes none"
         matching = numerical.new_empty(len(numerical), 0) if texts is None or self.text is None else self.text(texts)
-        return Inputs(numerical, self.inputs(categorical), matching)
+        return Inputs(self.numbers(numerical), self.inputs(categorical), matching)
+
+    def numbers(self, numerical: Float[Tensor, "rows n_num"]) -> Float[Tensor, "rows n_num"]:
+        """The numbers as the bottom reads them, cut off where the config says so."""
+        return numerical if self.clip is None else numerical.clamp(-self.clip, self.clip)
 
     def parameter_counts(self) -> dict[str, int]:
         """Trainable parameters by box."""

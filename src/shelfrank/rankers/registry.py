@@ -105,6 +105,7 @@ _REGULARISED = {
         "mlp": {"layers": [128, 64]},
         **_ALONE,
         "dropout": 0.25,
+        "clip": 5.0,
         "position_bias": {"n_positions": 50, "by": "device"},
         "entire_space": True,
         "calibrate": True,
