@@ -50,6 +50,12 @@ def test_the_names_that_titles_open_with_are_an_attribute_where_none_is_declared
     assert list(with_heads(declared).attributes) == ["color"]
 
 
+def test_products_without_a_title_open_with_no_name() -> None:
+    found = with_heads(Catalogue([*hardware().titles, None, "", "!"]))
+    assert list(found.attributes[OPENING][-3:]) == [None] * 3
+    assert set(found.attributes[OPENING][:-3]) == {"acme", "lumora home"}
+
+
 def test_in_a_romance_language_the_head_is_first() -> None:
     titles = [f"{kind} de {place} en {of}" for kind in ("Table basse", "Chaise longue") for place, of in PLACES]
     found = with_heads(Catalogue(titles))

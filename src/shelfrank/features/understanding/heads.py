@@ -73,7 +73,7 @@ def _openings(titles: Sequence[str | None]) -> list[str | None]:
     found: list[str | None] = []
     for text in texts:
         name = tuple(text[:1])
-        opens = n_opening[name] >= MIN_PRODUCTS and n_opening[name] >= MIN_OPENING * n_titles[text[0]]
+        opens = bool(text) and n_opening[name] >= MIN_PRODUCTS and n_opening[name] >= MIN_OPENING * n_titles[text[0]]
         if not opens or name[0] in STOP_WORDS or has_digit(name[0]):
             found.append(None)
             continue
