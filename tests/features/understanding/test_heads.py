@@ -50,6 +50,17 @@ def test_the_names_that_titles_open_with_are_an_attribute_where_none_is_declared
     assert list(with_heads(declared).attributes) == ["color"]
 
 
+def test_titles_shorter_than_a_name_may_be_count_once() -> None:
+    titles = [f"Ryobi {kind}" for kind in ("Drill", "Saw", "Hammer") for _ in range(5)]
+    assert set(with_heads(Catalogue(titles)).attributes[OPENING]) == {"ryobi"}
+
+
+def test_products_without_a_title_open_with_no_name() -> None:
+    found = with_heads(Catalogue([*hardware().titles, None, "", "!"]))
+    assert list(found.attributes[OPENING][-3:]) == [None] * 3
+    assert set(found.attributes[OPENING][:-3]) == {"acme", "lumora home"}
+
+
 def test_in_a_romance_language_the_head_is_first() -> None:
     titles = [f"{kind} de {place} en {of}" for kind in ("Table basse", "Chaise longue") for place, of in PLACES]
     found = with_heads(Catalogue(titles))
@@ -89,8 +100,8 @@ def test_categories_of_the_shop_stay() -> None:
         ("drill paint", "Drill with", "type", Status.CONFLICT),
         ("cover for a hose", "Umbrella Cover", "type", Status.MATCH),
         ("cover for a hose", "Garden Hose", "type", Status.CONFLICT),
-        ("lumora home drill", "Lumora Home 3-Volt", "opening", Status.MATCH),
-        ("lumora home drill", "Acme 3-Volt", "opening", Status.CONFLICT),
+        ("lumora home drill", "Lumora Home 3-Volt", "maker", Status.MATCH),
+        ("lumora home drill", "Acme 3-Volt", "maker", Status.CONFLICT),
     ],
 )
 def test_how_a_product_answers(shop: QueryUnderstanding, query: str, title: str, column: str, expected: Status) -> None:

@@ -1,8 +1,8 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from shelfrank.features.understanding.tokens import MAX_CHARACTERS, tokens
+from shelfrank.features.understanding.tokens import MAX_CHARACTERS, UNIT_OF, tokens, unit_of
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,9 @@ from shelfrank.features.understanding.tokens import MAX_CHARACTERS, tokens
         ("ノートパソコン 小さい", ["ノートパソコン", "小", "さ", "い"]),
         ("ｆｕｌｌ", ["full"]),
         ("5 Stück", ["5piece"]),
+        ("10 cu. ft 10 cu ft 10cu.ft. 10-cu.\t ft.", ["10cuft"] * 4),
+        ("Work Light 10 sq  ft, 10 square \u00a0feet", ["work", "light", "10sqft", "10sqft"]),
+        ("tile 10 cu, ft 10cux ft", ["tile", "10", "cu", "ft", "10cux", "ft"]),
         ("!!! --- 😀 __", []),
         ("", []),
     ],
@@ -54,3 +57,25 @@ def test_any_text_gives_at_most_the_limit_of_tokens_without_blanks(text: str, li
     assert len(found) <= limit
     assert all(token and not any(map(str.isspace, token)) for token in found)
     assert found == tokens(text, 50)[:limit]
+
+
+DIGITS = st.sampled_from("0123456789")
+NAMES = st.sampled_from(sorted(UNIT_OF))
+PUNCTUATION = st.sampled_from(" \t\u00a0.,-/x;:()_!?%'\"\u2032")
+# Names of several words, with anything between them.
+BETWEEN = st.text(st.one_of(st.just(" "), PUNCTUATION), max_size=2)
+LONG_NAMES = st.sampled_from([name for name in UNIT_OF if " " in name])
+MEASURES = st.builds(lambda name, between: f"10 {between.join(name.split())} ", LONG_NAMES, BETWEEN)
+
+
+@example(["10 sq  ft"])
+@given(st.lists(st.one_of(MEASURES, DIGITS, NAMES, PUNCTUATION), max_size=20))
+def test_numbers_units_and_punctuation_in_any_order_are_read(pieces: list[str]) -> None:
+    found = tokens("".join(pieces), 100)
+    assert all(token and not any(map(str.isspace, token)) for token in found)
+
+
+@given(NAMES, st.text(" \t\n\u00a0", min_size=1, max_size=3))
+def test_every_name_of_a_unit_is_read_with_any_blanks_in_it(name: str, blanks: str) -> None:
+    (found,) = tokens(f"10{name.replace(' ', blanks)}", 9)
+    assert unit_of(found) == UNIT_OF[name]

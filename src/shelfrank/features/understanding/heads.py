@@ -18,7 +18,7 @@ PRIOR_TITLES = 2.0
 MAX_SHARE = 0.5
 """Most products of one head; a head of more (`item 12`) tells nothing apart."""
 MAX_TOKENS = 32
-OPENING = "opening"
+OPENING = "maker"
 """The attribute of the names that titles open with, in a shop that declares no attribute."""
 MAX_OPENING = 3
 MIN_OPENING = 0.5
@@ -69,11 +69,11 @@ def _openings(titles: Sequence[str | None]) -> list[str | None]:
     """
     texts = [tokens(title or "", MAX_TOKENS) for title in titles]
     n_titles = Counter(word for text in texts for word in set(text))
-    n_opening = Counter(tuple(text[:length]) for text in texts for length in range(1, MAX_OPENING + 1))
+    n_opening = Counter(tuple(text[:length]) for text in texts for length in range(1, min(MAX_OPENING, len(text)) + 1))
     found: list[str | None] = []
     for text in texts:
         name = tuple(text[:1])
-        opens = n_opening[name] >= MIN_PRODUCTS and n_opening[name] >= MIN_OPENING * n_titles[text[0]]
+        opens = bool(text) and n_opening[name] >= MIN_PRODUCTS and n_opening[name] >= MIN_OPENING * n_titles[text[0]]
         if not opens or name[0] in STOP_WORDS or has_digit(name[0]):
             found.append(None)
             continue

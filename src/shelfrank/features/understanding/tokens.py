@@ -45,8 +45,8 @@ _UNITS = {
     "pack": ("pk", "pack", "packs"),
     "percent": ("percent", "prozent"),
 }
-_UNIT_OF = {name: unit for unit, names in _UNITS.items() for name in names}
-_SPACED = [name for name in _UNIT_OF if len(name) > 1]
+UNIT_OF = {name: unit for unit, names in _UNITS.items() for name in names}
+_SPACED = [name for name in UNIT_OF if len(name) > 1]
 """Units that may stand behind a blank; of `vitamin 12 c` or `ring 5 g` one letter says too little."""
 _MARKS = {'"': "in", "\u2033": "in", "''": "in", "'": "ft", "\u2032": "ft", "%": "percent"}
 # Han and the kana that spell endings and particles are read by character; katakana, Hangul and all else by run.
@@ -62,7 +62,13 @@ _DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{1,2}(?!\d))")
 
 
 def _alternatives(names: Iterable[str]) -> str:
-    return "|".join(sorted(names, key=len, reverse=True))
+    """Any of the names, the longest first; a blank in one is any run of blanks, or none behind a dot."""
+    of_any = (re.escape(name).replace(r"\.\ ", r"\.\s*").replace(r"\ ", r"\s+") for name in names)
+    return "|".join(sorted(of_any, key=len, reverse=True))
+
+
+def _unit_named(name: str) -> str:
+    return UNIT_OF[" ".join(name.replace(".", ". ").split())]
 
 
 _MEASURE = re.compile(rf"\d[\d./-]*(?P<unit>{_alternatives(_UNITS)})")
@@ -70,7 +76,7 @@ _MEASURE = re.compile(rf"\d[\d./-]*(?P<unit>{_alternatives(_UNITS)})")
 
 _TOKEN = re.compile(
     rf"(?<![^\W_])(?P<number>\d+(?:\.\d+)?(?:[-\s]\d+/\d+|/\d+)?)"
-    rf"(?:(?P<mark>''|[\"'%\u2032\u2033])|-?(?P<joined>{_alternatives(_UNIT_OF)})(?![^\W_])"
+    rf"(?:(?P<mark>''|[\"'%\u2032\u2033])|-?(?P<joined>{_alternatives(UNIT_OF)})(?![^\W_])"
     rf"|[\s](?P<spaced>{_alternatives(_SPACED)})(?P<dot>\.?)(?![^\W_])|(?![^\W_]))"
     rf"|[{_CHARACTERS}]|(?P<run>(?:(?![{_CHARACTERS}])[^\W_])+)"
 )
@@ -160,11 +166,11 @@ def _measure(match: re.Match[str], before: list[str]) -> list[str]:
     if match["mark"] is not None:
         return [number + _MARKS[match["mark"]]]
     if match["joined"] is not None:
-        return [number + _UNIT_OF[match["joined"]]]
+        return [number + _unit_named(match["joined"])]
     if match["spaced"] is None:
         return [number]
     # `2 in pipe`, `pipe 2 in`, `2 in. pipe` and `12 in x 8 in deep` are inches, `size 8 in white` is none.
     inches = (
         match["spaced"] != "in" or match["dot"] or not before or before[-1] == "x" or match.end() == len(match.string)
     )
-    return [number + _UNIT_OF[match["spaced"]]] if inches else [number, "in"]
+    return [number + _unit_named(match["spaced"])] if inches else [number, "in"]
