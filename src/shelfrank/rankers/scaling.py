@@ -1,5 +1,7 @@
 """How scores become comparable: each search's choice among its products explained by scores, and probabilities."""
 
+import itertools
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
@@ -17,8 +19,9 @@ def fit_choice(
     """Fits the weights of scores whose sum explains best which products of each search are positive.
 
     The weights, of which none is negative, minimise the softmax cross-entropy of each search's positives among its
-    rows, each positive as a choice of its own. The loss is convex, so there is one minimum, and a number that is added
-    to a search's scores changes nothing: how scores of different searches compare plays no part.
+    rows, each positive as a choice of its own. The loss is convex, so there is one minimum: it is found exactly, by a
+    fit of each choice among the scores, of which there should be few. A number that is added to a search's scores
+    changes nothing: how scores of different searches compare plays no part.
 
     Args:
         scores: The scores, a column each.
@@ -49,14 +52,17 @@ def fit_choice(
     known = spread > 0
     x = x[:, known] / spread[known]
     weights = np.zeros(x.shape[1])
-    free = np.ones(len(weights), bool)
-    for _ in range(1 + len(weights)):
-        weights[free] = _choice_weights(x[:, free], chosen, search, starts, n_positive)
-        if (weights[free] >= 0).all():
+    least = np.inf
+    # The minimum with no negative weight is the free minimum of the scores that it uses. Most first: where no weight of
+    # all is negative, nothing else is better.
+    for n_used in range(len(weights), -1, -1):
+        for columns in map(list, itertools.combinations(range(len(weights)), n_used)):
+            tried, loss = _choice_weights(x[:, columns], chosen, search, starts, n_positive)
+            if loss < least and (tried >= 0).all():
+                least, weights = loss, np.zeros(len(weights))
+                weights[columns] = tried
+        if n_used == len(weights) and least < np.inf:
             break
-        # The most negative alone: without it the others may turn positive.
-        free[int(np.argmin(np.where(free, weights, 0.0)))] = False
-        weights[~free] = 0.0
     found = np.zeros(len(spread))
     found[known] = weights / spread[known]
     return found
@@ -68,11 +74,11 @@ def _choice_weights(
     search: Int[np.ndarray, " rows"],
     starts: Int[np.ndarray, " searches"],
     n_positive: Float64[np.ndarray, " searches"],
-) -> Float64[np.ndarray, " n_scores"]:
-    """Minimises the choice loss by Newton's steps, halved where they overshoot."""
+) -> tuple[Float64[np.ndarray, " n_scores"], float]:
+    """Minimises the choice loss by Newton's steps, halved where they overshoot; the weights and their loss."""
     weights = np.zeros(x.shape[1])
-    if not len(starts) or not len(weights):
-        return weights
+    if not len(starts):
+        return weights, 0.0
 
     def loss_at(weights: np.ndarray) -> tuple[float, np.ndarray]:
         z = x @ weights
@@ -82,6 +88,8 @@ def _choice_weights(
         return float(-log_shares[chosen].sum() + RIDGE / 2 * weights @ weights), np.exp(log_shares)
 
     loss, shares = loss_at(weights)
+    if not len(weights):
+        return weights, loss
     for _ in range(MAX_STEPS):
         expected = shares * n_positive[search]
         gradient = x.T @ (expected - chosen) + RIDGE * weights
@@ -95,11 +103,11 @@ def _choice_weights(
                 break
             size /= 2
         else:
-            return weights
+            return weights, loss
         weights, shares, gained, loss = weights - size * step, tried_shares, loss - tried, tried
         if gained <= STEP_TOLERANCE * max(1.0, abs(loss)):
-            return weights
-    return weights
+            return weights, loss
+    return weights, loss
 
 
 def fit_sigmoid(scores: Float[np.ndarray, " rows"], positive: Bool[np.ndarray, " rows"]) -> tuple[float, float]:
