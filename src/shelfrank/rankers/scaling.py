@@ -3,7 +3,10 @@
 import itertools
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float64, Int
+
+from shelfrank.nn.calibration import fit_platt
 
 MAX_STEPS = 100
 STEP_TOLERANCE = 1e-10
@@ -118,46 +121,24 @@ def fit_sigmoid(scores: Float[np.ndarray, " rows"], positive: Bool[np.ndarray, "
         positive: Each row's label.
 
     Returns:
-        The slope, never negative, and the intercept. Where the scores do not rise with the labels, the slope is 0 and
-        the intercept the logit of their mean.
+        The slope, always positive so that the order stays, and the intercept. Where the scores do not rise with the
+        labels, the slope is the least that calibration allows and the mean probability about that of the labels.
 
     Example:
         >>> slope, intercept = fit_sigmoid(np.array([0.0, 0.0, 1.0, 1.0]), np.array([True, False, True, True]))
         >>> slope > 1, abs(intercept) < 0.1
         (True, True)
     """
-    y = positive.astype(np.float64)
     # Platt's own targets: a label that is the same in every row gives no infinite logit.
-    n_positive, n = float(y.sum()), len(y)
-    y = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n - n_positive + 2))
+    n_positive, n = float(positive.sum()), len(positive)
+    targets = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n - n_positive + 2))
+    mean_logit = float(np.log(targets.mean() / (1 - targets.mean())))
     centre, spread = float(scores.mean()), float(scores.std())
-    mean_logit = float(np.log(y.mean() / (1 - y.mean())))
-    if not spread > 0:
-        return 0.0, mean_logit
-    x = np.stack([(scores.astype(np.float64) - centre) / spread, np.ones(n)], axis=1)
-    weights = np.array([0.0, mean_logit])
-
-    def loss_at(weights: np.ndarray) -> float:
-        z = x @ weights
-        return float((np.logaddexp(0, z) - y * z).sum())
-
-    loss = loss_at(weights)
-    for _ in range(MAX_STEPS):
-        probs = 1 / (1 + np.exp(-(x @ weights)))
-        curvature = (x * (probs * (1 - probs))[:, None]).T @ x + RIDGE * np.eye(2)
-        step, size = np.linalg.solve(curvature, x.T @ (probs - y)), 1.0
-        tried = loss_at(weights - step)
-        while tried > loss and size > STEP_TOLERANCE:
-            size /= 2
-            tried = loss_at(weights - size * step)
-        if tried > loss:
-            break
-        weights, gained, loss = weights - size * step, loss - tried, tried
-        if gained <= STEP_TOLERANCE * max(1.0, loss):
-            break
-    if weights[0] <= 0:
-        return 0.0, mean_logit
-    return float(weights[0] / spread), float(weights[1] - weights[0] * centre / spread)
+    # Numerics: rounding leaves a constant score a spread.
+    spread = spread if spread > 1e-9 * max(1.0, abs(centre)) else 1.0
+    x = (scores.astype(np.float64) - centre) / spread
+    scale, shift = fit_platt(torch.from_numpy(x), torch.from_numpy(targets), (0.0, mean_logit), (RIDGE, RIDGE))
+    return scale / spread, shift - scale * centre / spread
 
 
 def within_spread(
