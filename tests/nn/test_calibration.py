@@ -54,6 +54,13 @@ def test_no_neighbour_is_better() -> None:
         assert min(around) >= least - 1e-9
 
 
+def test_logits_that_fall_with_the_labels_keep_their_order_and_give_the_labels_mean() -> None:
+    logits = np.linspace(2.0, 6.0, 400)[:, None]
+    found = fitted(logits, np.arange(400)[:, None] < 80)
+    assert found.scale.item() == pytest.approx(MIN_SCALE)
+    assert torch.sigmoid(found(torch.from_numpy(logits))).mean().item() == pytest.approx(0.2, abs=1e-3)
+
+
 def test_tasks_without_labels_or_positives_stay_finite_and_in_order() -> None:
     logits = np.array([[-1.0, -1.0, 2.0], [1.0, 1.0, -2.0], [0.0, 0.0, 1.0]])
     found = fitted(logits, np.array([[-1, 0, 0], [-1, 0, 1], [-1, 0, 0]]))

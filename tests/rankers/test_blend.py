@@ -87,7 +87,10 @@ def test_the_blends_probabilities_have_the_labels_mean() -> None:
 def test_parts_that_order_the_wrong_way_leave_the_trees_alone() -> None:
     data = planted(-1.0, -1.0)
     blend = fit_blend(**data)
-    assert (blend.network, blend.trees, blend.share_of_trees) == (0.0, 1.0, 1.0)
+    assert (blend.network, blend.share_of_trees) == (0.0, 1.0)
+    assert blend.trees > 0
+    logits = blend.trees * data["trees"] + blend.intercept
+    assert (1 / (1 + np.exp(-logits))).mean() == pytest.approx(1 / 8, abs=1e-3)
 
 
 def test_searches_with_a_positive_of_any_task_are_counted() -> None:
@@ -109,6 +112,8 @@ def test_a_blend_adds_up_its_parts(small_runs: dict[str, Path], prepared: Prepar
         assert found[:, i] == pytest.approx(expected, rel=1e-4)
     shares = run.manifest.info["fitted"]["shares"]
     assert {task: sum(parts.values()) for task, parts in shares.items()} == pytest.approx(dict.fromkeys(rows.tasks, 1))
+    alone = Run.open(small_runs["network"]).manifest.info["fitted"]
+    assert run.manifest.info["fitted"]["gates"] == alone["gates"] is not None
     assert any(choice.startswith("click: network ") for choice in run.manifest.info["fitted"]["choices"])
     assert run.manifest.info["fitted"]["parameters"] == ranker.network.model.parameter_counts()
 
@@ -178,6 +183,22 @@ def test_contributions_add_up_to_the_blended_logit(
             blend = ranker.blends[task]
             expected = blend.network * parts[0][row].contributions[i] + blend.trees * parts[1][row].contributions[i]
             assert why.contributions[i] == pytest.approx(expected)
+
+
+def test_what_the_trees_refuse_is_told_before_the_network_trains(
+    prepared: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained(*_: object) -> None:
+        raise AssertionError("the network must not train")
+
+    monkeypatch.setattr(NeuralRanker, "fit", trained)
+    train_rows, valid = prepared.split("train"), prepared.split("valid")
+    ranker = ranker_spec("blend").build(problem(prepared, tiny("blend")))
+    with pytest.raises(UserError, match="the valid split must have at least one positive label"):
+        ranker.fit(train_rows, replace(valid, labels=np.zeros_like(valid.labels)))
+    monkeypatch.setattr("shelfrank.rankers.lambdamart.MAX_ROWS", 3)
+    with pytest.raises(UserError, match="at most 3 products, but the train split has one of"):
+        ranker.fit(train_rows, valid)
 
 
 class Killed(BaseException):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from shelfrank.rankers.scaling import fit_choice, fit_sigmoid, within_spread
+from shelfrank.rankers.scaling import RIDGE, fit_choice, fit_sigmoid, within_spread
 
 
 def planted_choices(weights: tuple[float, ...], n_searches: int = 20_000, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -52,6 +52,45 @@ def test_a_score_that_orders_the_wrong_way_has_no_weight() -> None:
     assert fit_choice(*planted_choices((-0.8, -0.3))).tolist() == [0.0, 0.0]
 
 
+def related_choices(kind: str, seed: int) -> tuple[np.ndarray, ...]:
+    """Three scores of thirty searches of four products that are related to one another, and random choices."""
+    rng = np.random.default_rng(seed)
+    mixed = rng.normal(size=(3, 3))
+    weights = {
+        "collinear": np.array([[1.3, 1.0, 1.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.3]]),
+        "negatively related": np.array([[1.5, -1.0, -0.5], [0.0, 0.5, 0.0], [0.0, 0.0, 0.5]]),
+        "mixed": mixed,
+    }
+    scores = rng.normal(size=(120, 3)) @ weights[kind]
+    utility = rng.gumbel(size=120)
+    chosen = np.arange(4) == utility.reshape(-1, 4).argmax(axis=1)[:, None]
+    return scores, chosen.ravel(), np.arange(0, 121, 4)
+
+
+@pytest.mark.parametrize("kind", ["collinear", "negatively related", "mixed"])
+def test_no_other_weights_without_a_negative_one_explain_the_choices_better(kind: str) -> None:
+    used = set()
+    for seed in range(60):
+        scores, chosen, offsets = related_choices(kind, seed)
+        pages = scores.reshape(-1, 4, 3)
+
+        # The ridge of `fit_choice` counts weights in units of a score's spread.
+        ridge = RIDGE / 2 * within_spread(scores, offsets) ** 2
+
+        def loss(
+            weights: np.ndarray, pages: np.ndarray = pages, chosen: np.ndarray = chosen, ridge: np.ndarray = ridge
+        ) -> float:
+            z = pages @ weights
+            return float(np.log(np.exp(z).sum(axis=1)).sum() - z.ravel()[chosen].sum() + ridge @ weights**2)
+
+        best = minimize(loss, np.full(3, 0.1), method="L-BFGS-B", bounds=[(0, None)] * 3)
+        weights = fit_choice(scores, chosen, offsets)
+        assert (weights >= 0).all()
+        assert loss(weights) <= best.fun + 1e-5
+        used.add(int((weights > 0).sum()))
+    assert used >= {0, 1, 2}
+
+
 def test_what_separates_perfectly_or_says_nothing_has_finite_weights() -> None:
     offsets = np.arange(0, 101, 2)
     chosen = np.arange(100) % 2 == 0
@@ -75,10 +114,10 @@ def test_the_sigmoid_of_planted_labels_is_found() -> None:
 @pytest.mark.parametrize(
     "scores", [np.zeros(40), -np.arange(40.0)], ids=["the same for every row", "falling with the labels"]
 )
-def test_scores_that_do_not_rise_with_the_labels_give_the_mean(scores: np.ndarray) -> None:
+def test_scores_that_do_not_rise_with_the_labels_keep_their_order_and_give_the_mean(scores: np.ndarray) -> None:
     slope, intercept = fit_sigmoid(scores, np.arange(40) >= 30)
-    assert slope == 0
-    assert 1 / (1 + np.exp(-intercept)) == pytest.approx(0.25, abs=0.02)
+    assert slope > 0
+    assert (1 / (1 + np.exp(-(slope * scores + intercept)))).mean() == pytest.approx(0.25, abs=0.02)
 
 
 @pytest.mark.parametrize("n_positive", [0, 1, 39, 40])

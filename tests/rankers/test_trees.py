@@ -22,7 +22,7 @@ from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, kept_trees, training_matrix
 from shelfrank.rankers.lambdamart import LambdaMART, with_positive
 from shelfrank.rankers.run import Run, problem
-from shelfrank.rankers.trees import feature_matrix
+from shelfrank.rankers.trees import TaskTrees, feature_matrix
 from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, covers
 from tiny import hand_split, random_split, tiny
 
@@ -317,3 +317,8 @@ def test_with_position_bias_trees_follow_what_customers_like_and_not_the_shown_o
         return float(np.corrcoef(ranker.margins(feature_matrix(valid))[:, 0], appeal)[0, 1])
 
     assert agreement("lambdamart.position_bias=true") > agreement() + 0.05
+
+
+def test_missing_scales_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trees.json must hold each task's scale"):
+        TaskTrees.load(tmp_path)

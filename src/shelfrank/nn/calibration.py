@@ -60,24 +60,59 @@ class Calibration(nn.Module):
         for task in range(labels.shape[1]):
             known = labels[:, task] >= 0
             rows, positive = logits[known, task].double().cpu(), (labels[known, task] == 1).double().cpu()
-            scale, shift = _fit_one(rows, positive, group)
+            scale, shift = fit_platt(rows, positive, group=group)
             self.scale[task], self.shift[task] = scale, shift
 
 
-def _fit_one(logits: Float[Tensor, " rows"], positive: Float[Tensor, " rows"], group: Processes) -> tuple[float, float]:
-    identity, pull = torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor(PULL, dtype=torch.float64)
-    inputs = torch.stack([logits, torch.ones_like(logits)], dim=1)
+def fit_platt(
+    logits: Float[Tensor, " rows"],
+    targets: Float[Tensor, " rows"],
+    towards: tuple[float, float] = (1.0, 0.0),
+    pull: tuple[float, float] = PULL,
+    group: Processes = ALONE,
+) -> tuple[float, float]:
+    """Fits the scale and the shift that turn logits into those of their targets (Platt's scaling).
+
+    Both minimise the cross-entropy of all rows. A scale below the least allowed is set to it, and the shift then fitted
+    alone, so that the mean probability stays that of the targets.
+
+    Args:
+        logits: Of the rows, or of this process's share of them, in float64.
+        targets: Wanted probabilities.
+        towards: Scale and shift where the fit starts, and to which it is pulled.
+        pull: How strongly.
+        group: The processes that share the rows; each finds the same.
+
+    Returns:
+        The scale, at least `MIN_SCALE`, and the shift.
+    """
+    ones = torch.ones_like(logits)
+    start, weights = torch.tensor(towards, dtype=torch.float64), torch.tensor(pull, dtype=torch.float64)
+    inputs = torch.stack([logits, ones], dim=1)
+    scale, shift = _newton(inputs, torch.zeros_like(logits), targets, start, weights, group).tolist()
+    if scale < MIN_SCALE:
+        (shift,) = _newton(ones[:, None], MIN_SCALE * logits, targets, start[1:], weights[1:], group).tolist()
+    return max(scale, MIN_SCALE), shift
+
+
+def _newton(
+    inputs: Float[Tensor, "rows n"],
+    offset: Float[Tensor, " rows"],
+    targets: Float[Tensor, " rows"],
+    start: Float[Tensor, " n"],
+    pull: Float[Tensor, " n"],
+    group: Processes,
+) -> Float[Tensor, " n"]:
+    """Minimises the cross-entropy of a weighted sum of inputs beside an offset, pulled to its start."""
 
     def loss(at: Tensor) -> Tensor:
-        z = inputs @ at
-        return (
-            group.add_up((nn.functional.softplus(z) - positive * z).sum()) + (pull * (at - identity).square()).sum() / 2
-        )
+        z = inputs @ at + offset
+        return group.add_up((nn.functional.softplus(z) - targets * z).sum()) + (pull * (at - start).square()).sum() / 2
 
-    at, value = identity, loss(identity)
+    at, value = start, loss(start)
     for _ in range(MAX_STEPS):
-        probs = torch.sigmoid(inputs @ at)
-        slope = group.add_up(inputs.T @ (probs - positive)) + pull * (at - identity)
+        probs = torch.sigmoid(inputs @ at + offset)
+        slope = group.add_up(inputs.T @ (probs - targets)) + pull * (at - start)
         curvature = group.add_up(inputs.T @ (inputs * (probs * (1 - probs))[:, None])) + torch.diag(pull)
         step, fraction = torch.linalg.solve(curvature, slope), 1.0
         # Numerics: far from the minimum a whole step may overshoot.
@@ -86,5 +121,4 @@ def _fit_one(logits: Float[Tensor, " rows"], positive: Float[Tensor, " rows"], g
         if not value - lower > TOLERANCE * value:
             break
         at, value = at - fraction * step, lower
-    scale, shift = at.tolist()
-    return max(scale, MIN_SCALE), shift
+    return at

@@ -57,6 +57,9 @@ class Blend(Ranker):
     def fit(self, train: Split, valid: Split, checkpoints: Checkpoints | None = None) -> Fitted:
         """Trains both parts, each as it stops by itself, and fits the weights on `valid`."""
         n_positive = n_positive_searches(train)
+        if processes().leads:
+            # Before the network has trained for hours.
+            self.trees.check(train, valid)
         self.network, of_network = None, Fitted()
         if n_positive >= self.settings.min_searches:
             # First: its checkpoints survive a kill, while the trees are boosted anew, to the same bits.
@@ -84,6 +87,7 @@ class Blend(Ranker):
             parameters=of_network.parameters,
             frozen_parameters=of_network.frozen_parameters,
             seconds=of_network.seconds + of_trees.seconds,
+            gates=of_network.gates,
             shares=None if self.network is None else {task: blend.shares for task, blend in self.blends.items()},
         )
 
@@ -164,8 +168,6 @@ def fit_blend(
         # Neither orders the searches as their labels do.
         weights = np.array([0.0, 1.0])
     slope, intercept = fit_sigmoid(parts @ weights, positive)
-    # A slope of 0 would forget the order.
-    slope = slope or 1.0
     apart = weights * within_spread(parts, search_offsets)
     share = float(apart[1] / apart.sum()) if apart.sum() > 0 else float(weights[1] > 0)
     return TaskBlend(slope * float(weights[0]), slope * float(weights[1]), intercept, share)

@@ -108,12 +108,28 @@ class LambdaMART(TreeRanker):
             )
         return Fitted(curve, [*choices, *hiding.notes()], None, time.monotonic() - started)
 
-    def _fit_tasks(self, train: Split, valid: Split, hiding: Hiding) -> tuple[list[dict[str, Any]], list[str]]:
-        learned = [
+    def check(self, train: Split, valid: Split) -> None:
+        """Refuses splits that `fit` with a model per task would refuse."""
+        learned = self._learned(train, valid)
+        if not learned:
+            raise no_positive(valid if (train.labels == 1).any() else train)
+        for rows in (train, valid):
+            for task in learned:
+                labels = rows.labels[:, self.problem.tasks.index(task)]
+                used = (labels >= 0) & with_positive(labels, rows)
+                sizes = np.bincount(search_of_rows(rows)[used], minlength=rows.n_searches)
+                require_small_pages(rows, int(sizes.max()))
+
+    def _learned(self, train: Split, valid: Split) -> list[str]:
+        """The tasks that are positive in both splits."""
+        return [
             task
             for i, task in enumerate(self.problem.tasks)
             if all((s.labels[:, i] == 1).any() for s in (train, valid))
         ]
+
+    def _fit_tasks(self, train: Split, valid: Split, hiding: Hiding) -> tuple[list[dict[str, Any]], list[str]]:
+        learned = self._learned(train, valid)
         if not learned:
             raise no_positive(valid if (train.labels == 1).any() else train)
         choices = [
@@ -289,11 +305,7 @@ class LambdaMART(TreeRanker):
         order = tie_order(rows)
         order = order[used[order]]
         sizes = np.bincount(search_of_rows(rows)[order], minlength=rows.n_searches)
-        if sizes.max() > MAX_ROWS:
-            raise UserError(
-                f"LambdaMART ranks searches of at most {MAX_ROWS:,} products, but the {rows.name} split has one of "
-                f"{sizes.max():,}; train another ranker, such as xgboost, or import pages of fewer products"
-            )
+        require_small_pages(rows, int(sizes.max()))
         codes = range(self.problem.n_numerical, len(self.problem.columns))
         return lgb.Dataset(
             feature_matrix(rows, order) if hiding is None else training_matrix(rows, order, hiding),
@@ -322,6 +334,15 @@ def no_positive(rows: Split) -> UserError:
     return UserError(f"the {rows.name} split must have at least one positive label, but it has none; import more")
 
 
+def require_small_pages(rows: Split, most: int) -> None:
+    """Refuses a split with a search of more rows than the library ranks; `most` is the largest's."""
+    if most > MAX_ROWS:
+        raise UserError(
+            f"LambdaMART ranks searches of at most {MAX_ROWS:,} products, but the {rows.name} split has one of "
+            f"{most:,}; train another ranker, such as xgboost, or import pages of fewer products"
+        )
+
+
 def with_positive(labels: Int[np.ndarray, " rows"], rows: Split) -> Bool[np.ndarray, " rows"]:
     """The rows of the searches that have a positive."""
     search = search_of_rows(rows)
@@ -331,9 +352,7 @@ def with_positive(labels: Int[np.ndarray, " rows"], rows: Split) -> Bool[np.ndar
 def mean_curve(models: Sequence[Boosted]) -> list[dict[str, Any]]:
     """The mean loss of some models after each tree; one that has stopped counts with the trees that it keeps."""
     n = max(len(model.losses) for model in models)
-    losses = np.array(
-        [[*model.losses, *[model.losses[model.kept - 1]] * (n - len(model.losses))] for model in models]
-    ).mean(axis=0)
+    losses = np.array([[model.losses[min(i, model.kept - 1)] for i in range(n)] for model in models]).mean(axis=0)
     kept = max(model.kept for model in models)
     return [
         {"epoch": i + 1, "train_loss": None, "valid_loss": float(loss), "best": i + 1 == kept}

@@ -1,7 +1,12 @@
 """How scores become comparable: each search's choice among its products explained by scores, and probabilities."""
 
+import itertools
+
 import numpy as np
+import torch
 from jaxtyping import Bool, Float, Float64, Int
+
+from shelfrank.nn.calibration import fit_platt
 
 MAX_STEPS = 100
 STEP_TOLERANCE = 1e-10
@@ -17,8 +22,9 @@ def fit_choice(
     """Fits the weights of scores whose sum explains best which products of each search are positive.
 
     The weights, of which none is negative, minimise the softmax cross-entropy of each search's positives among its
-    rows, each positive as a choice of its own. The loss is convex, so there is one minimum, and a number that is added
-    to a search's scores changes nothing: how scores of different searches compare plays no part.
+    rows, each positive as a choice of its own. The loss is convex, so there is one minimum: it is found exactly, by a
+    fit of each choice among the scores, of which there should be few. A number that is added to a search's scores
+    changes nothing: how scores of different searches compare plays no part.
 
     Args:
         scores: The scores, a column each.
@@ -49,14 +55,17 @@ def fit_choice(
     known = spread > 0
     x = x[:, known] / spread[known]
     weights = np.zeros(x.shape[1])
-    free = np.ones(len(weights), bool)
-    for _ in range(1 + len(weights)):
-        weights[free] = _choice_weights(x[:, free], chosen, search, starts, n_positive)
-        if (weights[free] >= 0).all():
+    least = np.inf
+    # The minimum with no negative weight is the free minimum of the scores that it uses. Most first: where no weight of
+    # all is negative, nothing else is better.
+    for n_used in range(len(weights), -1, -1):
+        for columns in map(list, itertools.combinations(range(len(weights)), n_used)):
+            tried, loss = _choice_weights(x[:, columns], chosen, search, starts, n_positive)
+            if loss < least and (tried >= 0).all():
+                least, weights = loss, np.zeros(len(weights))
+                weights[columns] = tried
+        if n_used == len(weights) and least < np.inf:
             break
-        # The most negative alone: without it the others may turn positive.
-        free[int(np.argmin(np.where(free, weights, 0.0)))] = False
-        weights[~free] = 0.0
     found = np.zeros(len(spread))
     found[known] = weights / spread[known]
     return found
@@ -68,11 +77,11 @@ def _choice_weights(
     search: Int[np.ndarray, " rows"],
     starts: Int[np.ndarray, " searches"],
     n_positive: Float64[np.ndarray, " searches"],
-) -> Float64[np.ndarray, " n_scores"]:
-    """Minimises the choice loss by Newton's steps, halved where they overshoot."""
+) -> tuple[Float64[np.ndarray, " n_scores"], float]:
+    """Minimises the choice loss by Newton's steps, halved where they overshoot; the weights and their loss."""
     weights = np.zeros(x.shape[1])
-    if not len(starts) or not len(weights):
-        return weights
+    if not len(starts):
+        return weights, 0.0
 
     def loss_at(weights: np.ndarray) -> tuple[float, np.ndarray]:
         z = x @ weights
@@ -82,6 +91,8 @@ def _choice_weights(
         return float(-log_shares[chosen].sum() + RIDGE / 2 * weights @ weights), np.exp(log_shares)
 
     loss, shares = loss_at(weights)
+    if not len(weights):
+        return weights, loss
     for _ in range(MAX_STEPS):
         expected = shares * n_positive[search]
         gradient = x.T @ (expected - chosen) + RIDGE * weights
@@ -95,11 +106,11 @@ def _choice_weights(
                 break
             size /= 2
         else:
-            return weights
+            return weights, loss
         weights, shares, gained, loss = weights - size * step, tried_shares, loss - tried, tried
         if gained <= STEP_TOLERANCE * max(1.0, abs(loss)):
-            return weights
-    return weights
+            return weights, loss
+    return weights, loss
 
 
 def fit_sigmoid(scores: Float[np.ndarray, " rows"], positive: Bool[np.ndarray, " rows"]) -> tuple[float, float]:
@@ -110,46 +121,24 @@ def fit_sigmoid(scores: Float[np.ndarray, " rows"], positive: Bool[np.ndarray, "
         positive: Each row's label.
 
     Returns:
-        The slope, never negative, and the intercept. Where the scores do not rise with the labels, the slope is 0 and
-        the intercept the logit of their mean.
+        The slope, always positive so that the order stays, and the intercept. Where the scores do not rise with the
+        labels, the slope is the least that calibration allows and the mean probability about that of the labels.
 
     Example:
         >>> slope, intercept = fit_sigmoid(np.array([0.0, 0.0, 1.0, 1.0]), np.array([True, False, True, True]))
         >>> slope > 1, abs(intercept) < 0.1
         (True, True)
     """
-    y = positive.astype(np.float64)
     # Platt's own targets: a label that is the same in every row gives no infinite logit.
-    n_positive, n = float(y.sum()), len(y)
-    y = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n - n_positive + 2))
+    n_positive, n = float(positive.sum()), len(positive)
+    targets = np.where(positive, (n_positive + 1) / (n_positive + 2), 1 / (n - n_positive + 2))
+    mean_logit = float(np.log(targets.mean() / (1 - targets.mean())))
     centre, spread = float(scores.mean()), float(scores.std())
-    mean_logit = float(np.log(y.mean() / (1 - y.mean())))
-    if not spread > 0:
-        return 0.0, mean_logit
-    x = np.stack([(scores.astype(np.float64) - centre) / spread, np.ones(n)], axis=1)
-    weights = np.array([0.0, mean_logit])
-
-    def loss_at(weights: np.ndarray) -> float:
-        z = x @ weights
-        return float((np.logaddexp(0, z) - y * z).sum())
-
-    loss = loss_at(weights)
-    for _ in range(MAX_STEPS):
-        probs = 1 / (1 + np.exp(-(x @ weights)))
-        curvature = (x * (probs * (1 - probs))[:, None]).T @ x + RIDGE * np.eye(2)
-        step, size = np.linalg.solve(curvature, x.T @ (probs - y)), 1.0
-        tried = loss_at(weights - step)
-        while tried > loss and size > STEP_TOLERANCE:
-            size /= 2
-            tried = loss_at(weights - size * step)
-        if tried > loss:
-            break
-        weights, gained, loss = weights - size * step, loss - tried, tried
-        if gained <= STEP_TOLERANCE * max(1.0, loss):
-            break
-    if weights[0] <= 0:
-        return 0.0, mean_logit
-    return float(weights[0] / spread), float(weights[1] - weights[0] * centre / spread)
+    # Numerics: rounding leaves a constant score a spread.
+    spread = spread if spread > 1e-9 * max(1.0, abs(centre)) else 1.0
+    x = (scores.astype(np.float64) - centre) / spread
+    scale, shift = fit_platt(torch.from_numpy(x), torch.from_numpy(targets), (0.0, mean_logit), (RIDGE, RIDGE))
+    return scale / spread, shift - scale * centre / spread
 
 
 def within_spread(

@@ -153,7 +153,7 @@ class Scale:
     """How a task's scores become its logits.
 
     Attributes:
-        slope: Factor, never negative.
+        slope: Factor, positive; in runs of former versions it may be 0.
         intercept: Logit of a score of 0.
     """
 
@@ -181,7 +181,7 @@ class TaskTrees:
                 str(task): Scale(float(scale["slope"]), float(scale["intercept"]))
                 for task, scale in json.loads((folder / TASK_TREES).read_text(encoding="utf-8")).items()
             }
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{folder / TASK_TREES} must hold each task's scale, but it cannot be read: {error}; train again"
             ) from error
