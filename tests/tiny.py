@@ -43,8 +43,10 @@ TINY_EVALUATION = EvaluateConfig(ks=(1, 5), pd_k=5, n_resamples=40, n_resamples_
 
 def tiny(ranker: str, *assignments: str, seed: int | None = None) -> ExperimentConfig:
     """The config of a ranker that trains in a moment; the assignments come on top."""
-    text = [f"neural.text.model={tiny_bert()}"] if "text" in ranker else []
-    return resolve_experiment(ranker, None, [*TINY, *text, *assignments], seed)
+    own = [f"neural.text.model={tiny_bert()}"] if "text" in ranker else []
+    # All four units of its only tower die: every row would have one score.
+    own += ["neural.tower_layers=[8]"] if ranker == "ftt_single" else []
+    return resolve_experiment(ranker, None, [*TINY, *own, *assignments], seed)
 
 
 @functools.cache

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from shelfrank.core.artifact import publish
 from shelfrank.data.prepared import ARRAYS, KIND, Split, save_columns
@@ -43,6 +45,8 @@ def planted_prepared(out: Path, n_train: int = 300, n_valid: int = 300, has_test
             (draft.path / split.name).mkdir()
             for array in ARRAYS:
                 np.save(draft.path / split.name / f"{array}.npy", getattr(split, array))
+            ids = [f"{split.name}{i}" for i in range(split.n_searches)]
+            pq.write_table(pa.table({"search_id": ids}), draft.path / split.name / "searches.parquet")
         if not has_test:
             (draft.path / "test").mkdir()
             for array in ARRAYS:

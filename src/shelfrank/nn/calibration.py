@@ -50,7 +50,8 @@ class Calibration(nn.Module):
     ) -> None:
         """Minimises each task's binary cross-entropy over some rows by Newton's method.
 
-        A weak pull towards the identity keeps both finite where a task has few labels.
+        A weak pull towards the identity keeps both finite where a task has few labels. A task whose labels are all equal
+        keeps its probabilities: rows without a positive say nothing about how likely one is.
 
         Args:
             logits: Of the rows before calibration, or of this process's share of them.
@@ -60,7 +61,8 @@ class Calibration(nn.Module):
         for task in range(labels.shape[1]):
             known = labels[:, task] >= 0
             rows, positive = logits[known, task].double().cpu(), (labels[known, task] == 1).double().cpu()
-            scale, shift = fit_platt(rows, positive, group=group)
+            n_positive, n_rows = group.add_up(torch.stack([positive.sum(), torch.ones_like(positive).sum()])).tolist()
+            scale, shift = (1.0, 0.0) if n_positive in (0, n_rows) else fit_platt(rows, positive, group=group)
             self.scale[task], self.shift[task] = scale, shift
 
 
