@@ -98,6 +98,15 @@ def test_a_killed_training_resumes_within_its_fold(
     assert not list(tmp_path.glob(".run*"))
 
 
+def test_an_error_of_a_fold_names_it(small_folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise UserError("the valid split must have a positive")
+
+    monkeypatch.setattr(run_module, "problem", refuse)
+    with pytest.raises(UserError, match=r"^fold-1: the valid split must have a positive$"):
+        train(small_folds / "prepared", "lambdamart", tiny("lambdamart"), tmp_path / "run")
+
+
 def test_text_states_of_folds_lie_beside_all_of_them(small_folds: Path) -> None:
     for name in NAMES:
         data = PreparedData.open(small_folds / "prepared" / name)

@@ -269,7 +269,7 @@ def test_a_task_without_positives_has_no_model_and_a_probability_of_zero() -> No
     ranker, found = fitted("lambdamart", replace(rows, labels=labels))
     assert ranker.scored_tasks == ("click", "add_to_cart")
     assert (ranker.score(rows)[:, 2] == 0).all()
-    assert "purchase has no model, as it is positive in no row of the training or validation split" in found.choices
+    assert "purchase has no model, which takes a positive in the training and in the validation split" in found.choices
     labels[:] = 0
     with pytest.raises(UserError, match="the train split must have at least one positive label"):
         fitted("lambdamart", replace(rows, labels=labels))

@@ -11,6 +11,7 @@ import numpy as np
 
 from shelfrank import __version__
 from shelfrank.config import EvaluateConfig
+from shelfrank.config.rankers import DEFAULT_RANKER
 from shelfrank.core.artifact import is_current, publish, read_manifest
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.core.progress import measured
@@ -227,7 +228,8 @@ def network_against_lambdamart(
 ) -> dict[str, Any] | None:
     """The paired difference in MRR of a network to a LambdaMART, which tells what the network adds to boosted trees.
 
-    Of several networks, and of several runs of LambdaMART, the one of the highest MRR on the first task is taken.
+    Of several networks, and of several runs of LambdaMART, the one of the highest MRR on the first task is taken; a
+    blend only where there is no network by itself.
 
     Args:
         rankers: Rankers that were measured on the same split, by name.
@@ -246,6 +248,7 @@ def network_against_lambdamart(
         return -1.0 if value is None else value
 
     networks = [name for name, scored in rankers.items() if scored.report["params"] is not None]
+    networks = [name for name in networks if rankers[name].report["ranker"] != DEFAULT_RANKER] or networks
     trees = [name for name, scored in rankers.items() if scored.report["ranker"] == LAMBDAMART]
     if not networks or not trees:
         return None
@@ -294,6 +297,7 @@ def _shared_inputs(evaluations: dict[str, Evaluation]) -> dict[str, Any]:
             where = f" in {', '.join(_unlike([json.loads(text) for text in groups]))}" if what == "config" else ""
             raise UserError(
                 f"compared evaluations must share their {what}, but they differ{where}: {told}; evaluate them alike"
+                + ("; to compare features, leave them out with exclude_features of train" if what == "data" else "")
             )
     return values
 

@@ -50,8 +50,8 @@ class Calibration(nn.Module):
     ) -> None:
         """Minimises each task's binary cross-entropy over some rows by Newton's method.
 
-        A weak pull towards the identity keeps both finite where a task has few labels. A task whose labels are all equal
-        keeps its probabilities: rows without a positive say nothing about how likely one is.
+        A weak pull towards the identity keeps both finite where a task has few labels. A task whose labels are all
+        equal keeps its probabilities: rows without a positive say nothing about how likely one is.
 
         Args:
             logits: Of the rows before calibration, or of this process's share of them.

@@ -133,7 +133,7 @@ class LambdaMART(TreeRanker):
         if not learned:
             raise no_positive(valid if (train.labels == 1).any() else train)
         choices = [
-            f"{task} has no model, as it is positive in no row of the training or validation split"
+            f"{task} has no model, which takes a positive in the training and in the validation split"
             for task in self.problem.tasks
             if task not in learned
         ]

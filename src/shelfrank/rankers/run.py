@@ -187,7 +187,10 @@ def _train_folds(
             clear_other_folds(finished)
         group.wait()
         for fold in prepared.folds:
-            train(fold.path, name, config, finished / fold.path.name, resume)
+            try:
+                train(fold.path, name, config, finished / fold.path.name, resume)
+            except UserError as error:
+                raise UserError(f"{fold.path.name}: {error}") from error
         if draft is not None:
             gather_folds(finished, names, KIND, draft)
             infos = [read_manifest(finished / each, KIND).info for each in names]
