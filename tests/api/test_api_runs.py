@@ -27,7 +27,7 @@ def test_settings_come_over_a_preset_and_a_file(tmp_path: Path, small_prepared: 
 def test_without_a_name_a_blend_is_trained_and_says_what_it_is(tmp_path: Path, small_prepared: Path) -> None:
     run = sr.train(small_prepared, out=tmp_path / "run", blend={"min_searches": 10_000}, **TREES)
     assert (run.info["fitted"]["choices"][0]).startswith("trees alone: the log has ")
-    assert yaml.safe_load((run.path / "config.yaml").read_text())["blend"]["network"] == "mmoe_dcn_v2"
+    assert yaml.safe_load((run.path / "config.yaml").read_text())["blend"]["network"] == "network"
 
 
 def test_a_search_is_explained(steps: Steps) -> None:

@@ -57,7 +57,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Facts:
 def test_the_card_of_a_blend_has_both_parts(small_runs: dict[str, Path], small_evaluations: dict[str, Path]) -> None:
     card = model_card(Run.open(small_runs["blend"]), Evaluation.open(small_evaluations["blend"]))
     assert "a model per task, up to 15 leaves) and the network that follows" in card
-    assert "Head: MMoE with 4 experts" in card
+    assert "Towers, one per task: click, add to cart and purchase" in card
     assert re.search(r"click: network [\d]+ %, trees [\d]+ %", card)
 
 

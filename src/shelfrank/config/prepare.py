@@ -62,7 +62,7 @@ class SplitConfig(Strict):
     train: float = Field(default=0.8, gt=0, lt=1)
     valid: float = Field(default=0.1, gt=0, lt=1)
     folds: int = Field(default=4, ge=2, le=100)
-    fold: int | None = Field(default=None, ge=1)
+    fold: int | None = Field(default=None, ge=1, le=100)
 
     @model_validator(mode="after")
     def _check(self) -> "SplitConfig":
