@@ -179,8 +179,8 @@ def lines(title: str, shops: list[dict[str, Any]]) -> list[str]:
     for name in ("with", "without"):
         agreements = [shop["figures"][name]["agreement"] for shop in shops]
         if None not in agreements:
-            told = ", ".join(f"{agreement:.3f}" for agreement in agreements)
-            made.append(f"  agreement with true grades {name} the group: {told}")
+            listed = ", ".join(f"{agreement:.3f}" for agreement in agreements)
+            made.append(f"  agreement with true grades {name} the group: {listed}")
     figures = shops[0]["figures"]["with"]["expected"]
     for figure, tasks in figures.items():
         made += [f"  {figure} {task}: {_told(shops, figure, task, None)}" for task in tasks]

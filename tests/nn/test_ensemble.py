@@ -1,5 +1,6 @@
 """An ensemble is the mean of its members, and they are trained as if each were alone."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from shelfrank.config import TrainConfig
 from shelfrank.data.batch import Batch
 from shelfrank.nn.ensemble import Ensemble, members_of
 from shelfrank.nn.model import MultiTaskRanker
-from shelfrank.rankers.neural import build_network
+from shelfrank.rankers.neural import MEMBER_STRIDE, build_network
 from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.losses import LossWeights
 from shelfrank.train.trainer import Trainer
@@ -50,9 +51,11 @@ def test_its_logits_are_the_mean_of_its_members() -> None:
 def test_its_members_start_from_seeds_of_their_own() -> None:
     members = members_of(make(2, seed=5))
     for index, member in enumerate(members):
-        alone = make(1, seed=5 + index)
+        alone = make(1, seed=5 + index * MEMBER_STRIDE)
         for ours, theirs in zip(member.parameters(), alone.parameters(), strict=True):
             assert torch.equal(ours, theirs)
+    firsts = [next(member.parameters()) for run in (5, 6, 7) for member in members_of(make(3, seed=run))]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(firsts, 2))
     assert make(3).parameter_counts() == {name: 3 * n for name, n in make(1).parameter_counts().items()}
 
 
@@ -61,7 +64,7 @@ def test_each_member_is_trained_as_if_it_were_alone() -> None:
     together = make(2)
     Trainer(together, TRAIN, VALID, config(weight_decay=0.1, schedule="cosine"), WEIGHTS, 0).run()
     for index, member in enumerate(members_of(together)):
-        alone = make(1, seed=index)
+        alone = make(1, seed=index * MEMBER_STRIDE)
         # As the ensemble's best epoch may be another, the last counts.
         trainer = Trainer(alone, TRAIN, VALID, config(weight_decay=0.1, schedule="cosine"), WEIGHTS, 0)
         curve = trainer.run().curve

@@ -16,7 +16,7 @@ def filled(n_positions: int, column: int | None = None, n_codes: int = 1) -> Pos
     torch.manual_seed(0)
     bias = PositionBias(n_positions, 2, column, n_codes)
     torch.nn.init.normal_(bias.table)
-    bias.count(torch.tensor(POSITIONS), torch.tensor(CODES))
+    bias.count(torch.tensor(POSITIONS), None if column is None else torch.tensor(CODES)[:, column])
     return bias
 
 
@@ -50,7 +50,7 @@ def test_biases_start_at_nothing_and_average_to_nothing_over_the_counted_rows() 
 def test_unknown_positions_alone_leave_nothing_to_centre() -> None:
     bias = PositionBias(3, 2)
     none = torch.zeros(2, 0, dtype=torch.int32)
-    bias.count(torch.tensor([0, -1]), none)
+    bias.count(torch.tensor([0, -1]), None)
     assert bias.share.tolist() == [0.0, 0.0, 0.0]
     assert bias(torch.tensor([0, 5]), none).tolist() == [[0.0, 0.0]] * 2
 

@@ -1,5 +1,6 @@
 """A ranker trained on every fold: an ordinary run each, resumed after a kill, and refused where one run is needed."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,13 @@ def test_a_killed_training_resumes_within_its_fold(
     for name in NAMES:
         assert (out / name / WEIGHTS).read_bytes() == (tmp_path / "whole" / name / WEIGHTS).read_bytes()
     assert not list(tmp_path.glob(".run*"))
+
+
+def test_data_beside_a_manifest_of_another_kind_is_no_fold(small_prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_prepared, tmp_path / "log" / "prepared")
+    (tmp_path / "log" / "manifest.json").write_text("{}")
+    prepared = PreparedData.open(tmp_path / "log" / "prepared")
+    assert run_module.problem(prepared, tiny("mmoe")).texts.cache == tmp_path / "log" / ".prepared.text_states"
 
 
 def test_an_error_of_a_fold_names_it(small_folds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,7 +132,7 @@ class PositionBiasConfig(Strict):
         n_positions: Positions with a bias of their own; later ones share the last one's. 0 learns no bias.
         by: Categorical feature whose values have biases of their own, such as the device; a log without it has one
             bias per position. None has one in any case.
-        learning_rate_factor: The biases' learning rate, in those of the rest of the network.
+        learning_rate_factor: Factor on the learning rate of the biases.
     """
 
     n_positions: int = Field(default=0, ge=0, le=100_000)

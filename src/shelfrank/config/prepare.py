@@ -52,7 +52,7 @@ class SplitConfig(Strict):
         by: `time` puts the latest searches into the test split; `search_id` splits by a fixed hash of the id; `forward`
             cuts the latest searches into test windows, each of which is the test split of a fold: its validation
             split is what comes right before, its training split everything before that.
-        train: Share of the searches; of `forward`, that of the first fold, as later folds train on more.
+        train: Share of the searches; with `forward` the first fold's, since later folds train on more.
         valid: Share of the searches; the others are the test split, or the test windows together.
         folds: Test windows of `forward`.
         fold: The only fold of `forward` to prepare, 1 for the earliest; None prepares all.

@@ -58,7 +58,7 @@ class TrainConfig(Strict):
         epochs: Maximum passes over the training split.
         patience: Epochs without a better validation figure before training stops; see `stop_by`.
         stop_by: Validation figure that picks the epoch and stops training: `loss` is the tasks' loss, `mrr` is MRR@10
-            of the order that is served, that of the fused score, averaged over the tasks by their weight in it.
+            of the order that is served, by the fused score, averaged over the tasks by their weights in the score.
         pointwise_weight: Weight of the binary cross-entropy of each row in a task's loss; it keeps probabilities
             calibrated.
         listwise_weight: Weight of the softmax cross-entropy over the products of each search in a task's loss; it

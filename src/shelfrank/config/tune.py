@@ -124,7 +124,8 @@ class TreesConfig(Strict):
     @model_validator(mode="after")
     def _check(self) -> "TreesConfig":
         if self.learning_rate[0] > self.learning_rate[1]:
-            raise ValueError("learning_rate must be a minimum and a maximum")
+            low, high = self.learning_rate
+            raise ValueError(f"learning_rate must be a minimum and a maximum, but {low:g} is above {high:g}")
         return self
 
 

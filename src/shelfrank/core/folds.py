@@ -43,6 +43,14 @@ def gather_folds(folder: Path, names: Iterable[str], kind: str, draft: Draft) ->
         draft.stand_ins[f"{name}/{MANIFEST}"] = read_manifest(folder / name, kind).fingerprint.encode()
 
 
+def holds_folds(path: Path, kind: str) -> bool:
+    """Whether a folder is of this kind and holds folds."""
+    try:
+        return FOLDS in read_manifest(path, kind).info
+    except UserError:
+        return False
+
+
 def refuse_folds(path: Path, manifest: Manifest) -> None:
     """Raises a `UserError` where a folder holds folds and a step takes only one."""
     if FOLDS in manifest.info:

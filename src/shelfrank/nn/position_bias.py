@@ -32,10 +32,10 @@ class PositionBias(nn.Module):
         self.table = nn.Parameter(torch.zeros(n_codes * n_positions, n_tasks))
         self.register_buffer("share", torch.zeros(n_codes * n_positions))
 
-    def count(self, position: Int[Tensor, " rows"], categorical: Int[Tensor, "rows n_cat"]) -> None:
-        """Centres the biases over the given rows: those of training."""
+    def count(self, position: Int[Tensor, " rows"], codes: Int[Tensor, " rows"] | None) -> None:
+        """Centres the biases over the training rows; `codes` are those of `column`, None without one."""
         known = position >= 1
-        places = self._places(position[known], categorical[known])
+        places = self._places(position[known], None if codes is None else codes[known])
         counts = torch.bincount(places, minlength=len(self.share)).double()
         self.share.copy_(counts / counts.sum().clamp(min=1))
 
@@ -47,9 +47,10 @@ class PositionBias(nn.Module):
         self, position: Int[Tensor, " rows"], categorical: Int[Tensor, "rows n_cat"]
     ) -> Float[Tensor, "rows n_tasks"]:
         """Looks the rows' biases up."""
-        biases = self.centred()[self._places(position.clamp(min=1), categorical)]
+        codes = None if self.column is None else categorical[:, self.column]
+        biases = self.centred()[self._places(position.clamp(min=1), codes)]
         return biases * (position >= 1)[:, None]
 
-    def _places(self, position: Int[Tensor, " rows"], categorical: Int[Tensor, "rows n_cat"]) -> Int[Tensor, " rows"]:
+    def _places(self, position: Int[Tensor, " rows"], codes: Int[Tensor, " rows"] | None) -> Int[Tensor, " rows"]:
         places = position.long().clamp(max=self.n_positions) - 1
-        return places if self.column is None else places + self.n_positions * categorical[:, self.column].long()
+        return places if codes is None else places + self.n_positions * codes.long()

@@ -30,6 +30,8 @@ from shelfrank.train.trainer import Trainer
 
 WEIGHTS = "weights.safetensors"
 TEXT_MODEL = "text_model.json"
+MEMBER_STRIDE = 1_000_003
+"""Between the seeds of an ensemble's networks: runs of nearby seeds share none. PyTorch reads the lowest 32 bits only."""
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -260,7 +262,7 @@ def build_network(
         trained_layers: The text encoder's trained layers.
         group: The processes that share a batch.
         column: Index of the categorical column by whose codes position biases differ.
-        seed: Seed of the first network's weights; those of the others follow.
+        seed: Seed of the weights of the first network; each of the others has a seed far from it.
 
     Returns:
         The network.
@@ -269,7 +271,7 @@ def build_network(
     of_member = config if n == 1 else config.model_copy(update={"calibrate": False})
     members = []
     for index in range(n):
-        torch.manual_seed(seed + index)
+        torch.manual_seed(seed + index * MEMBER_STRIDE)
         parts = (n_numerical, category_sizes, n_tasks, of_member, n_relevance_classes, trained_layers)
         members.append(MultiTaskRanker(*parts, group, column))
     return members[0] if n == 1 else Ensemble(members, config.calibrate)

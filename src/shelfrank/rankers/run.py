@@ -10,11 +10,12 @@ from typing import Any, Literal
 import yaml
 
 from shelfrank.config import ExperimentConfig, merge, resolve
-from shelfrank.core.artifact import MANIFEST, Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
+from shelfrank.core.artifact import Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.core.errors import UserError
-from shelfrank.core.folds import FOLDS, clear_other_folds, folds_in_progress, gather_folds, refuse_folds
+from shelfrank.core.folds import FOLDS, clear_other_folds, folds_in_progress, gather_folds, holds_folds, refuse_folds
 from shelfrank.core.processes import processes
 from shelfrank.core.progress import measured
+from shelfrank.data.prepared import KIND as PREPARED
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.rankers import RankerSpec, ranker_spec, read_settings
 from shelfrank.rankers.base import Problem, Ranker, TextTables
@@ -302,7 +303,7 @@ def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:
         if column.side not in config.exclude_sides and column.name not in config.exclude_features
     ]
     # Folds have the same texts, and a folder of folds holds only what its step wrote.
-    data = prepared.path.parent if (prepared.path.parent / MANIFEST).is_file() else prepared.path
+    data = prepared.path.parent if holds_folds(prepared.path.parent, PREPARED) else prepared.path
     return Problem(
         config=config,
         tasks=prepared.tasks,

@@ -133,9 +133,11 @@ class Trainer:
         self.calibration: Calibration | None = getattr(model, "calibration", None)
         for bias in self.position_biases:
             if bias is not None:
-                bias.count(
-                    *(torch.from_numpy(np.array(each)).to(device) for each in (train.position, train.categorical))
-                )
+                position = torch.from_numpy(np.array(train.position)).to(device)
+                codes = None
+                if bias.column is not None:
+                    codes = torch.from_numpy(np.array(train.categorical[:, bias.column])).to(device)
+                bias.count(position, codes)
         self.state, self.best = Progress(), dict[str, Tensor]()
         self.started = 0.0
 

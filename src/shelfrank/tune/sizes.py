@@ -1,6 +1,6 @@
 """The random search over dropout, layers, embeddings and experts, with hopeless trials ended early."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 from shelfrank.config import ExperimentConfig, NeuralConfig
 from shelfrank.config.tune import SizesConfig
 from shelfrank.core.errors import UserError
-from shelfrank.core.jobs import Job, JobResult, JobRunner, Pruned
+from shelfrank.core.jobs import Job, JobRunner, Pruned
 from shelfrank.tune.trials import TrialTrainer, overlaid, read_ranks
 from shelfrank.tune.weights import OnResults, Stage
 
@@ -67,9 +67,8 @@ class SizeSearch:
         Raises:
             UserError: Where none ended well.
         """
-        sizes, [stage] = self.trainer.settings.sizes, self.stages()
-        drawn = draws(space(self.trainer.config.neural, sizes), sizes.n_trials, self.trainer.settings.seed)
-        jobs = [Job(f"{i:03d}", stage.rows, params) for i, params in enumerate(drawn)]
+        settings, neural = self.trainer.settings, self.trainer.config.neural
+        drawn = draws(space(neural, settings.sizes), settings.sizes.n_trials, settings.seed)
 
         def do(job: Job) -> Mapping[str, Any]:
             losses: list[float] = []
@@ -83,12 +82,8 @@ class SizeSearch:
             owner = f"{self.owner}/{SIZES}/{job.id}"
             return self.trainer.whole(self.config_of(job.params), runner.folder_of(SIZES, job.id), owner, prune)
 
-        found = [
-            tried(runner, each, {"neural": settings_of(self.trainer.config.neural, each.job.params)})
-            for each in runner.run(SIZES, jobs, do, on_results, tolerant=True)
-        ]
-        require_one_ended(found)
-        return found
+        [stage] = self.stages()
+        return try_all(runner, stage, drawn, do, on_results, lambda params: {"neural": settings_of(neural, params)})
 
     def _is_hopeless(self, runner: JobRunner, record: Mapping[str, Any], losses: Sequence[float]) -> bool:
         sizes = self.trainer.settings.sizes
@@ -100,17 +95,39 @@ class SizeSearch:
         return overlaid(self.trainer.config, {"neural": settings_of(self.trainer.config.neural, params)})
 
 
-def tried(runner: JobRunner, result: JobResult, settings: Mapping[str, Any]) -> Tried:
-    """A trial with what it left and the settings that its draw stands for."""
-    job = result.job
-    ranks = read_ranks(runner.folder_of(SIZES, job.id)) if result.state == "done" else None
-    return Tried(job.id, job.params, settings, result.state, result.facts, ranks)
+def try_all(
+    runner: JobRunner,
+    stage: Stage,
+    drawn: Iterable[Mapping[str, Any]],
+    do: Callable[[Job], Mapping[str, Any]],
+    on_results: OnResults,
+    settings_for: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+) -> list[Tried]:
+    """Runs a trial for each draw beside whoever else does.
 
+    Args:
+        runner: The trials.
+        stage: The step, for the rows of a trial.
+        drawn: The draws.
+        do: Runs one trial and returns its facts.
+        on_results: Called with the stage's name and its results so far.
+        settings_for: The settings that a draw stands for.
 
-def require_one_ended(found: Sequence[Tried]) -> None:
-    """Refuses a search of which no trial ended well."""
+    Returns:
+        Every trial, in the order of the draws.
+
+    Raises:
+        UserError: Where none ended well.
+    """
+    jobs = [Job(f"{i:03d}", stage.rows, params) for i, params in enumerate(drawn)]
+    found = []
+    for result in runner.run(stage.name, jobs, do, on_results, tolerant=True):
+        job, is_done = result.job, result.state == "done"
+        ranks = read_ranks(runner.folder_of(stage.name, job.id)) if is_done else None
+        found.append(Tried(job.id, job.params, settings_for(job.params), result.state, result.facts, ranks))
     if all(each.ranks is None for each in found):
         raise UserError(f"a trial must end well, but all {len(found)} failed: {found[0].facts.get('error')}")
+    return found
 
 
 def is_hopeless(losses: Sequence[float], ended: Sequence[Sequence[float]], epoch: int, kept_percent: float) -> bool:

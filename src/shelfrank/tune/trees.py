@@ -10,7 +10,7 @@ import numpy as np
 from shelfrank.config import ExperimentConfig
 from shelfrank.config.tune import TreesConfig
 from shelfrank.core.jobs import Job, JobRunner
-from shelfrank.tune.sizes import SIZES, Draw, Tried, draws, require_one_ended, tried
+from shelfrank.tune.sizes import SIZES, Draw, Tried, draws, try_all
 from shelfrank.tune.trials import TrialTrainer, overlaid
 from shelfrank.tune.weights import OnResults, Stage
 
@@ -44,17 +44,14 @@ class TreeSearch:
         Raises:
             UserError: Where none ended well.
         """
-        settings, [stage] = self.trainer.settings, self.stages()
+        settings = self.trainer.settings
         drawn = draws(space(settings.trees), settings.sizes.n_trials, settings.seed)
-        jobs = [Job(f"{i:03d}", stage.rows, params) for i, params in enumerate(drawn)]
 
         def do(job: Job) -> Mapping[str, Any]:
             return self.trainer.trees(self.config_of(job.params), runner.folder_of(SIZES, job.id))
 
-        results = runner.run(SIZES, jobs, do, on_results, tolerant=True)
-        found = [tried(runner, each, {"lambdamart": dict(each.job.params)}) for each in results]
-        require_one_ended(found)
-        return found
+        [stage] = self.stages()
+        return try_all(runner, stage, drawn, do, on_results, lambda params: {"lambdamart": dict(params)})
 
     def config_of(self, params: Mapping[str, Any]) -> ExperimentConfig:
         """The experiment with drawn settings."""
