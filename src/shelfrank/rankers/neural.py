@@ -31,7 +31,7 @@ from shelfrank.train.trainer import Trainer
 WEIGHTS = "weights.safetensors"
 TEXT_MODEL = "text_model.json"
 MEMBER_STRIDE = 1_000_003
-"""Between the seeds of an ensemble's networks: runs of nearby seeds share none. PyTorch reads the lowest 32 bits only."""
+"""Between the seeds of an ensemble's networks: runs of nearby seeds share none. PyTorch reads the lowest 32 bits."""
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
