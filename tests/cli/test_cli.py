@@ -202,12 +202,12 @@ def test_the_demo_goes_the_whole_path(
     shelfrank: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo, "PACKAGED_MODEL", "not_installed")
-    monkeypatch.setattr(demo, "NETWORK", ("mmoe", ("mmoe", [*TINY])))
+    monkeypatch.setattr(demo, "SERVED", ("blend", [*TINY]))
     monkeypatch.setattr(demo, "SMALL", StorefrontConfig(searches=12_000, products=400, customers=100))
     first = shelfrank("demo", "--out", tmp_path / "demo", "--searches", 250)
     assert first.code == 0, first.err
     comparison = json.loads((tmp_path / "demo" / "comparison" / "comparison.json").read_text())
-    assert [each["name"] for each in comparison["rankers"]] == ["shown_order", "lambdamart", "mmoe"]
+    assert [each["name"] for each in comparison["rankers"]] == ["shown_order", "lambdamart", "blend"]
     assert (tmp_path / "demo" / "comparison" / "report.html").is_file()
     products = pq.read_table(tmp_path / "demo" / "log" / "products")["product_id"].to_pylist()[:3]
     ranked = Bundle.open(tmp_path / "demo" / "bundle").rank(query="red sofa", candidates=products)
