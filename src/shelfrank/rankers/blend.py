@@ -119,27 +119,46 @@ class Blend(Ranker):
         return dict(zip(tasks, self.trees.margins(feature_matrix(rows)).T, strict=True))
 
     def _fit_blends(self, valid: Split) -> None:
-        of_trees = self._tree_logits(valid)
-        of_network = None if self.network is None else network_logits(self.network.score(valid))
-        self.blends = {}
-        for index, task in enumerate(self.problem.tasks):
-            has_network = self.network is not None and task in self.network.scored_tasks
-            if has_network and task in of_trees:
-                assert of_network is not None
-                order = tie_order(valid)
-                known = order[valid.labels[order, index] >= 0]
-                sizes = np.bincount(search_of_rows(valid)[known], minlength=valid.n_searches)
-                self.blends[task] = fit_blend(
-                    of_network[known, index],
-                    of_trees[task][known],
-                    valid.labels[known, index] == 1,
-                    np.append(0, np.cumsum(sizes)),
-                    valid.position[known],
-                )
-            elif has_network:
-                self.blends[task] = NETWORK_ALONE
-            elif task in of_trees:
-                self.blends[task] = TREES_ALONE
+        of_network = {} if self.network is None else self._network_logits(valid)
+        self.blends = fit_blends(of_network, self._tree_logits(valid), valid)
+
+    def _network_logits(self, rows: Split) -> dict[str, Float64[np.ndarray, " rows"]]:
+        assert self.network is not None, "only called with a network"
+        logits = network_logits(self.network.score(rows))
+        return {task: logits[:, self.problem.tasks.index(task)] for task in self.network.scored_tasks}
+
+
+def fit_blends(
+    network: Mapping[str, Float64[np.ndarray, " rows"]], trees: Mapping[str, Float64[np.ndarray, " rows"]], valid: Split
+) -> dict[str, TaskBlend]:
+    """Fits each task's weights.
+
+    Args:
+        network: The network's logits by task.
+        trees: The trees' logits by task.
+        valid: The rows that were scored.
+
+    Returns:
+        By task that a part scores, how it is blended.
+    """
+    order = tie_order(valid)
+    blends = {}
+    for index, task in enumerate(valid.tasks):
+        if task in network and task in trees:
+            known = order[valid.labels[order, index] >= 0]
+            sizes = np.bincount(search_of_rows(valid)[known], minlength=valid.n_searches)
+            blends[task] = fit_blend(
+                network[task][known],
+                trees[task][known],
+                valid.labels[known, index] == 1,
+                np.append(0, np.cumsum(sizes)),
+                valid.position[known],
+            )
+        elif task in network:
+            blends[task] = NETWORK_ALONE
+        elif task in trees:
+            blends[task] = TREES_ALONE
+    return blends
 
 
 def fit_blend(

@@ -116,7 +116,7 @@ class LambdaMART(TreeRanker):
         for rows in (train, valid):
             for task in learned:
                 labels = rows.labels[:, self.problem.tasks.index(task)]
-                used = (labels >= 0) & with_positive(labels, rows)
+                used = (labels >= 0) & with_positive(labels == 1, rows)
                 sizes = np.bincount(search_of_rows(rows)[used], minlength=rows.n_searches)
                 require_small_pages(rows, int(sizes.max()))
 
@@ -142,7 +142,7 @@ class LambdaMART(TreeRanker):
         found: list[Boosted] = []
         for task in learned:
             labels, check = (rows.labels[:, self.problem.tasks.index(task)] for rows in (train, valid))
-            used = (labels >= 0) & with_positive(labels, train)
+            used = (labels >= 0) & with_positive(labels == 1, train)
             boosted = self._boost(task, train, valid, labels.astype(np.int32), used, check.astype(np.int32), hiding)
             found.append(boosted)
             models[task] = boosted.trees
@@ -160,7 +160,8 @@ class LambdaMART(TreeRanker):
 
     def _fit_graded(self, train: Split, valid: Split, hiding: Hiding) -> tuple[list[dict[str, Any]], list[str]]:
         grades = self._grades(train)
-        boosted = self._boost("graded", train, valid, grades, grades >= 0, self._grades(valid), hiding)
+        used = (grades >= 0) & with_positive(grades > 0, train)
+        boosted = self._boost("graded", train, valid, grades, used, self._grades(valid), hiding)
         self.graded = boosted.trees
         n_unknown = int((grades < 0).sum())
         return mean_curve([boosted]), [
@@ -234,7 +235,8 @@ class LambdaMART(TreeRanker):
             "max_cat_threshold": self.settings.max_split_codes,
             "seed": self.problem.config.seed,
             "deterministic": True,
-            "force_row_wise": True,
+            # A third faster where trees see a share of the features, and the same bits whatever the threads.
+            "force_col_wise": True,
             "verbosity": -1,
             **({} if self.problem.config.train.threads is None else {"num_threads": self.problem.config.train.threads}),
         }
@@ -343,10 +345,10 @@ def require_small_pages(rows: Split, most: int) -> None:
         )
 
 
-def with_positive(labels: Int[np.ndarray, " rows"], rows: Split) -> Bool[np.ndarray, " rows"]:
-    """The rows of the searches that have a positive."""
+def with_positive(positive: Bool[np.ndarray, " rows"], rows: Split) -> Bool[np.ndarray, " rows"]:
+    """The rows of the searches that have a positive; others teach nothing about an order."""
     search = search_of_rows(rows)
-    return (np.bincount(search, labels == 1, rows.n_searches) > 0)[search]
+    return (np.bincount(search, positive, rows.n_searches) > 0)[search]
 
 
 def mean_curve(models: Sequence[Boosted]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.distributed import publish_once
 
 KIND = "run"
-RUN_VERSION = 5
+RUN_VERSION = 6
 """Part of every run's inputs: raise it when the same data and config give another model."""
 
 
