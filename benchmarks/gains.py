@@ -72,6 +72,8 @@ WITHOUT = {
 """The features that trees are trained without, by the name of the training."""
 TRAININGS = ("blend", "debiased", *WITHOUT)
 COMPARED = (
+    ("without_taste", "before"),
+    ("without_understanding", "before"),
     ("trees", "without_understanding"),
     ("trees", "without_taste"),
     ("trees", "before"),
@@ -82,7 +84,7 @@ COMPARED = (
     ("blend_debiased", "debiased"),
     ("network", "trees"),
 )
-"""What is compared with what."""
+"""What is compared with what; the first two are query understanding and taste, each by itself."""
 
 
 class Shop(NamedTuple):
@@ -290,7 +292,7 @@ def lines(title: str, shops: list[dict[str, Figures]], kinds: list[dict[str, np.
         if name in trained and base in trained:
             made.append(f"  {name} against {base}")
             made += [f"    {key}: {told(shops, name, base, key)}" for key in keys]
-            if base == "without_understanding":
+            if (name, base) == ("without_taste", "before"):
                 for kind in sorted({kind for shop in kinds for kind in shop}):
                     chosen = [shop.get(kind, np.zeros(0, np.int64)) for shop in kinds]
                     made.append(f"    {keys[0]}, {kind}: {told(shops, name, base, keys[0], chosen)}")
