@@ -7,6 +7,7 @@ trained for each training seed, all with the settings that `shelfrank train` tak
 
 - `blend`, the default ranker, whose parts are figures of their own: `trees` and `network`
 - `debiased`: the trees beside the effect of positions, and `blend_debiased`: they and the same network
+- `network_as_shown`: the network without an effect of positions, and `blend_as_shown`: it and the same trees
 - trees `without_understanding`, `without_taste`, and `before`: without both, with the features of before
 
 They are judged on the test split by redrawn and unbiased MRR@10. A search's figure is its mean over the training seeds,
@@ -70,7 +71,8 @@ WITHOUT = {
     "before": lambda name: is_understanding(name) or is_taste(name),
 }
 """The features that trees are trained without, by the name of the training."""
-TRAININGS = ("blend", "debiased", *WITHOUT)
+TRAININGS = ("blend", "debiased", "network_as_shown", *WITHOUT)
+NETWORKS = ("network_as_shown",)
 COMPARED = (
     ("without_taste", "before"),
     ("without_understanding", "before"),
@@ -79,6 +81,8 @@ COMPARED = (
     ("trees", "before"),
     ("blend", "before"),
     ("blend_debiased", "before"),
+    ("blend_as_shown", "before"),
+    ("blend_as_shown", "trees"),
     ("blend", "trees"),
     ("blend", "debiased"),
     ("blend_debiased", "debiased"),
@@ -161,11 +165,20 @@ def excluded(shop: Shop, training: str) -> list[str]:
     return left_out
 
 
+def settings_of(shop: Shop, training: str) -> tuple[str, dict[str, Any]]:
+    """The ranker that a training is of, and its settings."""
+    if training == "blend":
+        return "blend", {}
+    if training == "network_as_shown":
+        return "network", {"neural": {"position_bias": {"n_positions": 0}}}
+    settings = {"exclude_features": excluded(shop, training), "lambdamart": {"position_bias": training == "debiased"}}
+    return "lambdamart", settings
+
+
 def learn(shop: Shop, training: str, seed: int, settings: dict[str, Any], split_name: str) -> str:
     """Trains, writes each search's figures, and tells how long it took."""
     run = shop.runs / f"{training}-{seed}"
-    name = "blend" if training == "blend" else "lambdamart"
-    own = {"exclude_features": excluded(shop, training), "lambdamart": {"position_bias": training == "debiased"}}
+    name, own = settings_of(shop, training)
     train(shop.prepared.path, name, resolve_experiment(name, None, [], seed, "default", {**settings, **own}), run)
     opened = Run.open(run)
     file = figures_file(shop, training, seed, split_name)
@@ -183,23 +196,24 @@ def learn(shop: Shop, training: str, seed: int, settings: dict[str, Any], split_
     return f"{opened.manifest.info['fitted']['seconds']:.0f} s"
 
 
-def scores_of(shop: Shop, run: Run, of_network: Path, split_name: str) -> dict[str, np.ndarray]:
-    """The probabilities of a run's ranker and of what is made of its parts, by name."""
+def scores_of(shop: Shop, run: Run, beside: Path, split_name: str) -> dict[str, np.ndarray]:
+    """The probabilities of a run's ranker and of what is made of its parts, or of it and those of a blend beside it."""
     rows, valid = (run.select(shop.prepared.split(name)) for name in (split_name, "valid"))
     ranker, training = run.ranker(shop.prepared), run.path.name.rsplit("-", 1)[0]
     if isinstance(ranker, Blend):
         assert ranker.network is not None, "the shop is large enough for a network"
         return {"blend": ranker.score(rows), "trees": ranker.trees.score(rows), "network": ranker.network.score(rows)}
     made = {training: ranker.score(rows)}
-    if training == "debiased" and of_network.is_dir():
-        whole = Run.open(of_network).ranker(shop.prepared)
+    if training in ("debiased", *NETWORKS) and beside.is_dir():
+        whole = Run.open(beside).ranker(shop.prepared)
         assert isinstance(whole, Blend), "the run beside it is a blend"
-        assert whole.network is not None, "the shop is large enough for a network"
-        blends = fit_blends(
-            by_task(network_logits(whole.network.score(valid)), valid.tasks), tree_logits(ranker, valid), valid
-        )
-        made["blend_debiased"] = blend_scores(
-            blends, rows.tasks, whole.network.score(rows), tree_logits(ranker, rows), rows.n_rows
+        network = ranker if training in NETWORKS else whole.network
+        trees = whole.trees if training in NETWORKS else ranker
+        assert network is not None, "the shop is large enough for a network"
+        of_valid = by_task(network_logits(network.score(valid)), valid.tasks)
+        blends = fit_blends(of_valid, tree_logits(trees, valid), valid)
+        made[f"blend_{training.removeprefix('network_')}"] = blend_scores(
+            blends, rows.tasks, network.score(rows), tree_logits(trees, rows), rows.n_rows
         )
     return made
 
