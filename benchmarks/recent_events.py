@@ -165,7 +165,8 @@ def write_features(arguments: argparse.Namespace) -> None:
             names[group] = list(columns)
             parts.setdefault(group, []).append(np.column_stack(list(columns.values())).astype(np.float32))
     arrays = {group: np.concatenate(pages) for group, pages in parts.items()}
-    np.savez(arguments.out, first=first, **arrays, **{f"{group}.names": np.array(names[group]) for group in names})
+    named = {"first": first, **arrays, **{f"{group}.names": np.array(names[group]) for group in names}}
+    np.savez(arguments.out, **named)  # pyright: ignore[reportArgumentType]
     for group, values in arrays.items():
         print(f"{group}: {values.shape[1]} columns, {(values != 0).mean():.0%} not 0")
 
@@ -250,7 +251,7 @@ def read_catalogue(log: Path, prepared: PreparedData, vectors: str) -> Catalogue
     category = codes[declared.index("category")] if "category" in declared else np.zeros(len(price), np.int64)
     codes += [price_bands(log_price, category), np.arange(len(price))]
     documents, queries = texts["document"].to_pylist(), prepared.queries()["query"].to_pylist()
-    words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", binary=True, dtype=np.float32)
+    words = TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", binary=True, dtype=np.float32)  # pyright: ignore[reportArgumentType]
     product_words = words.fit_transform(documents)
     query_words = words.transform([each or "" for each in queries])
     if vectors == "svd":
@@ -587,7 +588,8 @@ def boosted_scores(
         "verbosity": -1,
         "num_threads": options.threads,
     }
-    grades = np.max([(train.labels[:, i] == 1) * settings.grades[task] for i, task in enumerate(train.tasks)], axis=0)
+    of_task: dict[str, int] = {**settings.grades}
+    grades = np.max([(train.labels[:, i] == 1) * of_task[task] for i, task in enumerate(train.tasks)], axis=0)
     search, order = search_of_rows(train), tie_order(train)
     has = np.bincount(search, grades, train.n_searches) > 0
     order = order[has[search[order]]]
