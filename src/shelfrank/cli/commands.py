@@ -266,6 +266,9 @@ def _prepared_facts(info: Mapping[str, Any]) -> list[str]:
         positives = ", ".join(f"{count:,} {task}" for task, count in split["positives"].items())
         lines.append(f"{name}: {split['searches']:,} searches, {split['impressions']:,} impressions, {positives}")
     lines.append("features: " + ", ".join(f"{count} {side}" for side, count in sorted(info["features"].items())))
+    if "feature_seconds" in info:
+        costs = sorted(info["feature_seconds"].items(), key=lambda item: (-item[1], item[0]))
+        lines.append("seconds by group of features: " + ", ".join(f"{group} {value:,.1f}" for group, value in costs))
     lines += [f"spelling: {info['spelling']}"] if "spelling" in info else []
     if "understanding" in info:
         lines.append(_understanding_line(info["understanding"]))

@@ -20,18 +20,23 @@ from shelfrank.features.taste import taste_features
 
 def computed_features(plan: HistoryPlan, config: PrepareConfig) -> list[ComputedFeature]:
     """Every feature that a config computes from history and page, offline and online."""
-    features = history_features(plan, config.history)
+    return [each for group in grouped_features(plan, config).values() for each in group]
+
+
+def grouped_features(plan: HistoryPlan, config: PrepareConfig) -> dict[str, list[ComputedFeature]]:
+    """The features of `computed_features` by group: `history`, `taste` and `page`, those that have any."""
+    taste: list[ComputedFeature] = []
     if config.history.taste and "click" in plan.tasks:
         if config.history.customer:
-            features += taste_features("customer", plan.tasks, plan, config.history)
+            taste += taste_features("customer", plan.tasks, plan, config.history)
         if config.history.session and plan.has_sessions:
             # A session is too short for more than clicks.
-            features += taste_features("session", ("click",), plan, config.history)
-    if config.page:
-        features += page_features(plan)
+            taste += taste_features("session", ("click",), plan, config.history)
+    page = page_features(plan) if config.page else []
     if config.upstream_order:
-        features += upstream_features(plan, config.history.session)
-    return features
+        page += upstream_features(plan, config.history.session)
+    groups = {"history": history_features(plan, config.history), "taste": taste, "page": page}
+    return {name: features for name, features in groups.items() if features}
 
 
 def numerical_columns(encoder: Encoder, features: Sequence[ComputedFeature]) -> list[Column]:

@@ -27,10 +27,12 @@ class TextColumns:
     """Features of rows that come from the texts of their query and product.
 
     Attributes:
+        group: What people know them by.
         features: The features.
         compute: Their values, from the columns of some rows.
     """
 
+    group: str
     features: tuple[Feature, ...]
     compute: Callable[[Columns], Float32[np.ndarray, "rows n"]]
 
@@ -63,12 +65,16 @@ class Texts:
         made: list[TextColumns] = []
         if (textual := self.textual) is not None:
             made.append(
-                TextColumns(textual.features, lambda rows: textual.compute(rows["query_idx"], rows["product_idx"]))
+                TextColumns(
+                    "text", textual.features, lambda rows: textual.compute(rows["query_idx"], rows["product_idx"])
+                )
             )
         if (semantic := self.semantic) is not None:
             made.append(
                 TextColumns(
-                    (SEMANTIC_FEATURE,), lambda rows: semantic.cosine(rows["query_idx"], rows["product_idx"])[:, None]
+                    "semantic",
+                    (SEMANTIC_FEATURE,),
+                    lambda rows: semantic.cosine(rows["query_idx"], rows["product_idx"])[:, None],
                 )
             )
         return made

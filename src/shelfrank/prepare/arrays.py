@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float32, Int8, Int32, Int64
 
-from shelfrank.core.schema import RANDOMISED, Feature
+from shelfrank.core.schema import RANDOMISED
 from shelfrank.data.npy import NpyWriter
 from shelfrank.data.prepared import LAST_OF_SESSION, SPLITS, id_hashes, tie_keys
 from shelfrank.features.encoder import Encoder, encode_entities
 from shelfrank.features.plan import EntityTables, Plan
+from shelfrank.prepare.feature_seconds import DECLARED
 from shelfrank.prepare.relevance import RelevanceLabels
 from shelfrank.prepare.rows import PageBatch, RowReader
 from shelfrank.prepare.statistics import SplitCounter
@@ -43,7 +44,7 @@ def write_arrays(
     Returns:
         Statistics by split.
     """
-    assembler = _Assembler(encoder, entities, plan, reader.features)
+    assembler = _Assembler(encoder, entities, plan, reader)
     search_hashes = id_hashes(searches["search_id"].to_pylist())
     product_hashes = id_hashes(entities.products["product_id"].to_pylist())
 
@@ -111,9 +112,9 @@ class _SplitWriter:
 class _Assembler:
     """Encodes a batch's rows; products and customers are encoded once and looked up."""
 
-    def __init__(self, encoder: Encoder, entities: EntityTables, plan: Plan, computed: tuple[Feature, ...]) -> None:
-        self.encoder = encoder
-        self.features = {feature.name: feature for feature in (*plan.row_features, *computed)}
+    def __init__(self, encoder: Encoder, entities: EntityTables, plan: Plan, reader: RowReader) -> None:
+        self.encoder, self.seconds, self.group_of = encoder, reader.seconds, reader.group_of
+        self.features = {feature.name: feature for feature in (*plan.row_features, *reader.features)}
         self.tables: dict[str, tuple[str, np.ndarray]] = {}
         for key, features, table in (
             ("product_idx", plan.product_features, entities.products),
@@ -128,24 +129,26 @@ class _Assembler:
         """The encoded numbers."""
         blocks = []
         for encoding in self.encoder.numerical:
-            if encoding.name in self.tables:
-                key, table = self.tables[encoding.name]
-                blocks.append(table[batch.ints(key)])
-            else:
-                raw = batch.raw(self.features[encoding.name])
-                assert isinstance(raw, np.ndarray)
-                blocks.append(encoding.transform(raw))
+            with self.seconds.of(self.group_of.get(encoding.name, DECLARED)):
+                if encoding.name in self.tables:
+                    key, table = self.tables[encoding.name]
+                    blocks.append(table[batch.ints(key)])
+                else:
+                    raw = batch.raw(self.features[encoding.name])
+                    assert isinstance(raw, np.ndarray)
+                    blocks.append(encoding.transform(raw))
         return np.concatenate(blocks, axis=1) if blocks else np.empty((batch.rows.num_rows, 0), np.float32)
 
     def categorical(self, batch: PageBatch) -> Int32[np.ndarray, "rows n_cat"]:
         """The category codes."""
         blocks = []
         for encoding in self.encoder.categorical:
-            if encoding.name in self.tables:
-                key, table = self.tables[encoding.name]
-                blocks.append(table[batch.ints(key)])
-            else:
-                raw = batch.raw(self.features[encoding.name])
-                assert not isinstance(raw, np.ndarray)
-                blocks.append(encoding.transform(raw))
+            with self.seconds.of(self.group_of.get(encoding.name, DECLARED)):
+                if encoding.name in self.tables:
+                    key, table = self.tables[encoding.name]
+                    blocks.append(table[batch.ints(key)])
+                else:
+                    raw = batch.raw(self.features[encoding.name])
+                    assert not isinstance(raw, np.ndarray)
+                    blocks.append(encoding.transform(raw))
         return np.stack(blocks, axis=1) if blocks else np.empty((batch.rows.num_rows, 0), np.int32)

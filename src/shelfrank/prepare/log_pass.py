@@ -3,6 +3,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 # ibis's own annotations reject its operators and column methods.
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,17 @@ from shelfrank.data.prepared import LAST_OF_SESSION
 from shelfrank.engine import open_engine
 from shelfrank.engine.base import ROW, Advance, Engine, Kept
 from shelfrank.features.encoder import numbers
+from shelfrank.features.history_features import ComputedFeature
 from shelfrank.features.history_offline import StatsOfGroups, product_codes, timeline, with_numbers
 from shelfrank.features.history_stats import KeyPlan, key_plans
 from shelfrank.features.index import IndexedLog, index_and_collect
 from shelfrank.features.levels import Levels
-from shelfrank.features.page_features import computed_features
+from shelfrank.features.page_features import grouped_features
 from shelfrank.features.plan import EntityTables, Plan, entity_tables, plan_features, refuse_taken_names
 from shelfrank.features.texts import SHOWN_PRODUCT_COLUMNS, TEXT_ATTRIBUTES, TextColumns, Texts
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.prepare.columns import ColumnFiles
+from shelfrank.prepare.feature_seconds import DECLARED, FeatureSeconds
 from shelfrank.prepare.pairs import PairTable, pair_counts
 from shelfrank.prepare.relevance import RelevanceLabels, label
 from shelfrank.prepare.rows import RowFiles, RowReader
@@ -74,9 +77,11 @@ def read_log(
         UserError: Where the log is unusable or a setting names something that the log lacks.
     """
     n_rows = int(log.manifest.info["rows"]["impressions"])
+    seconds = FeatureSeconds()
     with open_engine(config.engine, scratch, log.path) as engine:
         plan = plan_features(log, engine, config)
-        computed = computed_features(plan.history, config)
+        groups = grouped_features(plan.history, config)
+        computed = [each for group in groups.values() for each in group]
         keys = key_plans((stat for each in computed for stat in each.stats), config.history.outcome_delay_s)
         steps = 2 + len(keys) + (config.sampling is not None) + (config.relevance is not None)
         with progress("Reading the log", total=n_rows * steps, unit="rows") as advance:
@@ -84,11 +89,13 @@ def read_log(
             searches = _with_session_ends(searches)
             advance(n_rows)
             entities = entity_tables(indexed, engine)
-            texts = Texts(log, entities, config, scores)
+            with seconds.of("text" if config.text else DECLARED):
+                texts = Texts(log, entities, config, scores)
             columns, queries = texts.columns(), None
             if config.understanding is not None:
-                queries = UnderstoodQueries.read(entities, plan, config.understanding)
-                columns.append(TextColumns(queries.features, queries.compute))
+                with seconds.of("understanding"):
+                    queries = UnderstoodQueries.read(entities, plan, config.understanding)
+                columns.append(TextColumns("understanding", queries.features, queries.compute))
             refuse_taken_names(
                 plan,
                 [*(each.feature for each in computed), *(feature for each in columns for feature in each.features)],
@@ -100,7 +107,8 @@ def read_log(
                     f"{n_rows:,} have not; run `shelfrank validate`"
                 )
             if queries is not None:
-                queries.learn(rows, plan, config)
+                with seconds.of("understanding"):
+                    queries.learn(rows, plan, config)
             kept, bins, relevance = np.ones(rows.n_rows, dtype=bool), None, None
             if config.sampling is not None:
                 kept, bins = _sample(rows, indexed, engine, plan, config.sampling)
@@ -124,7 +132,8 @@ def read_log(
             files: dict[str, ColumnFiles] = {}
             for key in keys.values():
                 chosen = everything if key.key in whole else kept
-                files[key.key] = _history(engine, moments, key, chosen, scratch / "history" / str(len(files)))
+                with seconds.of_shares(stats_by_group(key, groups)):
+                    files[key.key] = _history(engine, moments, key, chosen, scratch / "history" / str(len(files)))
                 advance(n_rows)
     splits = searches["split"].to_numpy()
     in_products = plan.history.has_price and not plan.price_in_rows
@@ -134,7 +143,7 @@ def read_log(
     )
     in_rows = plan.history.has_price and plan.price_in_rows
     row_files = RowFiles(rows, kept, files, whole)
-    reader = RowReader(row_files, splits, computed, columns, of_products, in_rows, config.engine.threads)
+    reader = RowReader(row_files, splits, groups, columns, of_products, in_rows, seconds, config.engine.threads)
     return LogPass(reader, searches, entities, texts, queries, plan, bins, relevance)
 
 
@@ -232,6 +241,15 @@ def _relevance(
         voters.append(UnderstandingVoter(queries.relevance))
     voters += load_voters(config.relevance.voters, PairTexts(texts.queries, texts.table(entities.products)))
     return label(pairs, voters, config.relevance), pairs
+
+
+def stats_by_group(key: KeyPlan, groups: Mapping[str, Sequence[ComputedFeature]]) -> dict[str, float]:
+    """How many of a key's statistics each group of features reads; one that several read counts for the first."""
+    shares: dict[str, float] = {}
+    for stat in key.stats:
+        first = next(name for name, group in groups.items() if any(stat in each.stats for each in group))
+        shares[first] = shares.get(first, 0.0) + 1.0
+    return shares
 
 
 def _history(

@@ -126,7 +126,15 @@ def _info_of_folds(folds: Sequence[PreparedData]) -> dict[str, Any]:
         "wall_s": round(sum(info["cost"]["wall_s"] for info in infos), 2),
         "peak_rss_mb": max(info["cost"]["peak_rss_mb"] for info in infos),
     }
-    return {**infos[-1], "splits": {**infos[-1]["splits"], "test": test}, "cost": cost}
+    # A fold that an earlier version finished has no seconds.
+    each_fold = [info.get("feature_seconds", {}) for info in infos]
+    groups = dict.fromkeys(group for seconds in each_fold for group in seconds)
+    return {
+        **infos[-1],
+        "splits": {**infos[-1]["splits"], "test": test},
+        "feature_seconds": {group: round(sum(each.get(group, 0.0) for each in each_fold), 2) for group in groups},
+        "cost": cost,
+    }
 
 
 def raw_features(log_path: Path, config: PrepareConfig, split: bool = False) -> pa.Table:
@@ -186,6 +194,7 @@ def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) 
     info = {
         "splits": statistics,
         "features": dict(Counter(column.side.value for column in (*columns, *codes))),
+        "feature_seconds": reader.seconds.as_dict(),
         "left_out_features": encoder.left_out | unread_texts(log.schema, log_pass.entities.products),
         "suspect_features": {each.feature: each.as_dict() for each in suspects},
         "lost_defaults": lost_defaults(log.schema.features, encoder),

@@ -17,6 +17,7 @@ from shelfrank.features.encoder import numbers
 from shelfrank.features.history_features import ComputedFeature
 from shelfrank.features.texts import TextColumns
 from shelfrank.prepare.columns import ColumnFiles
+from shelfrank.prepare.feature_seconds import FeatureSeconds
 
 BATCH_ROWS = 131_072
 
@@ -77,13 +78,15 @@ class RowReader:
         self,
         files: RowFiles,
         splits: Int8[np.ndarray, " searches"],
-        computed: Sequence[ComputedFeature],
+        groups: Mapping[str, Sequence[ComputedFeature]],
         texts: Sequence[TextColumns],
         product_numbers: Mapping[str, Float64[np.ndarray, " products"]],
         price_in_rows: bool,
+        seconds: FeatureSeconds,
         threads: int | None = None,
     ) -> None:
-        self.files, self.splits, self.computed, self.texts = files, splits, tuple(computed), tuple(texts)
+        self.files, self.splits, self.groups, self.texts = files, splits, groups, tuple(texts)
+        self.seconds = seconds
         self.product_numbers, self.price_in_rows = product_numbers, price_in_rows
         self.threads = threads or usable_cores()
         self._kept_before = np.concatenate([[0], np.cumsum(files.kept, dtype=np.int64)])
@@ -92,9 +95,17 @@ class RowReader:
     def features(self) -> tuple[Feature, ...]:
         """The computed features."""
         return (
-            *(each.feature for each in self.computed),
+            *(each.feature for group in self.groups.values() for each in group),
             *(feature for each in self.texts for feature in each.features),
         )
+
+    @property
+    def group_of(self) -> dict[str, str]:
+        """The group of each computed feature, by name."""
+        return {
+            **{each.feature.name: name for name, group in self.groups.items() for each in group},
+            **{feature.name: each.group for each in self.texts for feature in each.features},
+        }
 
     def page_sizes(self, n_searches: int) -> Int64[np.ndarray, " searches"]:
         """Kept rows of each search."""
@@ -144,11 +155,14 @@ class RowReader:
                 columns |= {name: values[kept] for name, values in some.items()}
             else:
                 columns |= history.read(first, last)
-        for each in self.computed:
-            if not each.whole_pages:
-                computed[each.feature.name] = np.asarray(each.compute(columns), dtype=np.float64)
+        for name, group in self.groups.items():
+            with self.seconds.of(name):
+                for each in group:
+                    if not each.whole_pages:
+                        computed[each.feature.name] = np.asarray(each.compute(columns), dtype=np.float64)
         for each in self.texts:
-            values = each.compute(columns)
+            with self.seconds.of(each.group):
+                values = each.compute(columns)
             computed |= {feature.name: values[:, index] for index, feature in enumerate(each.features)}
         return PageBatch(rows, self.splits[rows["search_idx"].to_numpy()], computed)
 
@@ -158,11 +172,13 @@ class RowReader:
         whole = dict(columns)
         for key in self.files.whole:
             whole |= self.files.history[key].read(start, start + len(kept))
-        return {
-            each.feature.name: np.asarray(each.compute(whole), dtype=np.float64)[kept]
-            for each in self.computed
-            if each.whole_pages
-        }
+        computed: dict[str, Num[np.ndarray, " kept"]] = {}
+        for name, group in self.groups.items():
+            with self.seconds.of(name):
+                for each in group:
+                    if each.whole_pages:
+                        computed[each.feature.name] = np.asarray(each.compute(whole), dtype=np.float64)[kept]
+        return computed
 
     def _columns(self, rows: pa.Table) -> dict[str, Num[np.ndarray, " rows"]]:
         names = ("ts_us", "position", "search_idx", "product_idx", "query_idx")
