@@ -23,7 +23,16 @@ from shelfrank.rankers.run import problem
 from shelfrank.rankers.xgboost import XGBoost
 from tiny import add_relevance, tiny, tiny_bert
 
-NAMES = ("mmoe_dcn_v2", "dcn_v2", "dcn_v2_single", "mmoe_dcn_v2_text_cross", "xgboost", "lambdamart")
+NAMES = (
+    "mmoe_dcn_v2",
+    "dcn_v2",
+    "dcn_v2_single",
+    "mmoe_dcn_v2_text_cross",
+    "xgboost",
+    "lambdamart",
+    "xgboost_ranking",
+    "catboost",
+)
 TASKS = {"dcn_v2_single": ("add_to_cart",), "xgboost": ("add_to_cart",)}
 every_ranker = pytest.mark.parametrize("name", NAMES)
 
@@ -173,7 +182,7 @@ def test_gates_are_each_tasks_softmax_over_the_experts(rankers: dict[str, Ranker
     assert np.ptp(expected, axis=0).max() > 0.01
 
 
-@pytest.mark.parametrize("name", ["dcn_v2", "dcn_v2_single", "xgboost", "lambdamart"])
+@pytest.mark.parametrize("name", ["dcn_v2", "dcn_v2_single", "xgboost", "lambdamart", "xgboost_ranking", "catboost"])
 def test_without_a_mixture_of_experts_there_are_no_gates(name: str, rankers: dict[str, Ranker], page: Split) -> None:
     assert all(explanation.gates is None for explanation in explain(rankers[name], page))
 

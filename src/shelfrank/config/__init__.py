@@ -19,7 +19,16 @@ from shelfrank.config.prepare import (
     SplitConfig,
     UnderstandingConfig,
 )
-from shelfrank.config.rankers import BlendConfig, ExperimentConfig, LambdaMARTConfig, TrainConfig, XGBoostConfig
+from shelfrank.config.rankers import (
+    BlendConfig,
+    CatBoostConfig,
+    ExperimentConfig,
+    LambdaMARTConfig,
+    RankingTreesConfig,
+    TrainConfig,
+    XGBoostConfig,
+    XGBoostRankingConfig,
+)
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.config.sampling import SamplingConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
@@ -29,6 +38,7 @@ from shelfrank.config.tune import TuneConfig
 __all__ = [
     "AgreementConfig",
     "BlendConfig",
+    "CatBoostConfig",
     "DCNV2Config",
     "EngineConfig",
     "EvaluateConfig",
@@ -40,6 +50,7 @@ __all__ = [
     "MMoEConfig",
     "NeuralConfig",
     "PrepareConfig",
+    "RankingTreesConfig",
     "RelevanceConfig",
     "SamplingConfig",
     "SemanticConfig",
@@ -54,6 +65,7 @@ __all__ = [
     "TuneConfig",
     "UnderstandingConfig",
     "XGBoostConfig",
+    "XGBoostRankingConfig",
     "merge",
     "resolve",
 ]
