@@ -259,10 +259,12 @@ def test_a_score_of_graded_labels_stands_for_every_task(prepared: PreparedData, 
     ranker.fit(prepared.split("train"), prepared.split("valid"))
     (found,) = explain(ranker, take(page, [2]))
     assert np.array_equal(found.contributions, np.tile(found.contributions[0], (3, 1)))
+    assert found.one_score
 
 
 def test_a_model_per_task_explains_its_own_logit(rankers: dict[str, Ranker], page: Split) -> None:
     (found,) = explain(rankers["lambdamart"], take(page, [2]))
+    assert not found.one_score
     probs = rankers["lambdamart"].score(take(page, [2]))[0]
     assert 1 / (1 + np.exp(-found.logits)) == pytest.approx(probs, rel=1e-5)
     assert not np.array_equal(found.contributions[0], found.contributions[2])

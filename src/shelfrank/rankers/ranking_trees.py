@@ -89,11 +89,13 @@ class RankingTrees(TreeRanker):
     def __init__(self, problem: Problem) -> None:
         problem.require_features()
         self.problem = problem
-        self.per_task, grades = self.settings.per_task, self.settings.grades
-        if not self.per_task and not any(grade and task in problem.tasks for task, grade in grades.items()):
+        self.per_task = self.settings.per_task
+        if not self.per_task and not any(
+            grade and task in problem.tasks for task, grade in self.settings.grades.items()
+        ):
             raise UserError(
                 f"{self.section}.grades must give a grade above 0 to a task that the log has labels of "
-                f"({', '.join(problem.tasks)}), but it is {grades}"
+                f"({', '.join(problem.tasks)}), but it is {self.settings.grades}"
             )
         self.graded: LibraryTrees | None = None
         self.of_tasks: TaskTrees | None = None
