@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shelfrank.config import ExperimentConfig, RankingTreesConfig
+from shelfrank.config import ExperimentConfig
+from shelfrank.config.rankers import RankingTreesConfig
 from shelfrank.config.settings import select
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.rankers.base import Problem, Ranker

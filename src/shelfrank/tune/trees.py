@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from shelfrank.config import ExperimentConfig, RankingTreesConfig
+from shelfrank.config import ExperimentConfig
+from shelfrank.config.rankers import RankingTreesConfig
 from shelfrank.config.tune import TreesConfig
 from shelfrank.core.jobs import Job, JobRunner
 from shelfrank.tune.sizes import SIZES, Draw, Tried, draws, try_all
