@@ -171,7 +171,7 @@ def test_the_shell_can_complete_commands(shelfrank: Run) -> None:
     [
         ("shelfrank conf", {"config"}),
         ("shelfrank train prepared --ranker mmoe_f", {name for name in RANKERS if name.startswith("mmoe_f")}),
-        ("shelfrank config train --ranker xg", {"xgboost"}),
+        ("shelfrank config train --ranker xg", {"xgboost", "xgboost_ranking"}),
         ("shelfrank config sem", {"semantic"}),
         ("shelfrank describe pop", {"popularity"}),
     ],

@@ -34,6 +34,8 @@ TINY = (
     "neural.tower_layers=[4]",
     "xgboost.n_rounds=8",
     "lambdamart.n_rounds=8",
+    "xgboost_ranking.n_rounds=8",
+    "catboost.n_rounds=8",
     "lambdamart.min_rows_per_leaf=5",
     "blend.min_searches=1",
 )

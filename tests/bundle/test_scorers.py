@@ -57,7 +57,7 @@ def test_a_library_that_rounds_by_place_cannot_break_ties() -> None:
     assert scores[1] == scores[4] > scores[0]
 
 
-@pytest.mark.parametrize("ranker", ["xgboost", "lambdamart", "blend"])
+@pytest.mark.parametrize("ranker", ["xgboost", "lambdamart", "xgboost_ranking", "catboost", "blend"])
 def test_trees_score_as_offline_without_the_training_stack(small_prepared: Path, tmp_path: Path, ranker: str) -> None:
     train(small_prepared, ranker, tiny(ranker), tmp_path / "run")
     export(tmp_path / "run", tmp_path / "bundle", ExportSettings(golden_pages=3, replayed=0))

@@ -91,12 +91,13 @@ def test_the_report_says_what_was_measured(name: str, evaluation: Evaluation, sp
     assert (report["name"], report["ranker"], report["label"]) == (name, name, RANKERS[name].label_for(tiny(name)))
     assert report["cost"]["score"]["rows"] == split.n_rows
     learned = name not in {"shown_order", "popularity"}
-    per_task = (NETWORKS - set(SINGLE)) | {"lambdamart", "blend"}
+    per_task = (NETWORKS - set(SINGLE)) | {"lambdamart", "xgboost_ranking", "catboost", "blend"}
     assert (report["task_weights"] is not None) == (name in per_task)
     assert (report["cost"]["train"] is not None) == learned
     assert (report["calibration"] is not None) == (name in NETWORKS | per_task | {"xgboost"})
     assert (report["params"] is not None) == (name in NETWORKS | {"blend"})
     assert (report["shares"] is not None) == (name == "blend")
+    assert (report["gates"] is not None) == name.startswith("mmoe")
     if name in NETWORKS:
         assert (report["params"]["total"] > report["params"]["trainable"]) == ("text" in name)
 

@@ -23,7 +23,16 @@ from shelfrank.rankers.run import problem
 from shelfrank.rankers.xgboost import XGBoost
 from tiny import add_relevance, tiny, tiny_bert
 
-NAMES = ("mmoe_dcn_v2", "dcn_v2", "dcn_v2_single", "mmoe_dcn_v2_text_cross", "xgboost", "lambdamart")
+NAMES = (
+    "mmoe_dcn_v2",
+    "dcn_v2",
+    "dcn_v2_single",
+    "mmoe_dcn_v2_text_cross",
+    "xgboost",
+    "lambdamart",
+    "xgboost_ranking",
+    "catboost",
+)
 TASKS = {"dcn_v2_single": ("add_to_cart",), "xgboost": ("add_to_cart",)}
 every_ranker = pytest.mark.parametrize("name", NAMES)
 
@@ -173,7 +182,7 @@ def test_gates_are_each_tasks_softmax_over_the_experts(rankers: dict[str, Ranker
     assert np.ptp(expected, axis=0).max() > 0.01
 
 
-@pytest.mark.parametrize("name", ["dcn_v2", "dcn_v2_single", "xgboost", "lambdamart"])
+@pytest.mark.parametrize("name", ["dcn_v2", "dcn_v2_single", "xgboost", "lambdamart", "xgboost_ranking", "catboost"])
 def test_without_a_mixture_of_experts_there_are_no_gates(name: str, rankers: dict[str, Ranker], page: Split) -> None:
     assert all(explanation.gates is None for explanation in explain(rankers[name], page))
 
@@ -250,10 +259,12 @@ def test_a_score_of_graded_labels_stands_for_every_task(prepared: PreparedData, 
     ranker.fit(prepared.split("train"), prepared.split("valid"))
     (found,) = explain(ranker, take(page, [2]))
     assert np.array_equal(found.contributions, np.tile(found.contributions[0], (3, 1)))
+    assert found.one_score
 
 
 def test_a_model_per_task_explains_its_own_logit(rankers: dict[str, Ranker], page: Split) -> None:
     (found,) = explain(rankers["lambdamart"], take(page, [2]))
+    assert not found.one_score
     probs = rankers["lambdamart"].score(take(page, [2]))[0]
     assert 1 / (1 + np.exp(-found.logits)) == pytest.approx(probs, rel=1e-5)
     assert not np.array_equal(found.contributions[0], found.contributions[2])

@@ -75,6 +75,20 @@ def test_products_that_tie_keep_the_shown_order(
     assert len(positions) > 8
 
 
+def test_a_score_of_graded_labels_is_no_logit(
+    runs: dict[str, Path], search_id: str, small_prepared: Path, tmp_path: Path
+) -> None:
+    train(small_prepared, "lambdamart", tiny("lambdamart", "lambdamart.per_task=false"), tmp_path / "graded")
+    lines = explain_search(tmp_path / "graded", search_id, top=1).lines("purchase")
+    assert any(line.startswith("contributions to the score that orders every task, from ") for line in lines)
+    assert not any("logit" in line for line in lines)
+    assert any("contributions to the logit of purchase" in line for line in _purchase(runs, search_id))
+
+
+def _purchase(runs: dict[str, Path], search_id: str) -> list[str]:
+    return explain_search(runs["lambdamart"], search_id, top=1).lines("purchase")
+
+
 def test_only_the_first_products_are_explained(runs: dict[str, Path], search_id: str) -> None:
     few, all_ = (explain_search(runs["lambdamart"], search_id, top=top).products for top in (3, 100))
     assert [product.product_id for product in few] == [product.product_id for product in all_[:3]]

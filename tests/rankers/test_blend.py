@@ -16,7 +16,7 @@ from shelfrank.explain.rows import explain
 from shelfrank.metrics import reciprocal_rank
 from shelfrank.rankers import RANKERS, ranker_spec
 from shelfrank.rankers.blend import Blend, fit_blend, n_positive_searches, network_of
-from shelfrank.rankers.blending import NETWORK_ALONE, TREES_ALONE, load_blends
+from shelfrank.rankers.blending import NETWORK_ALONE, TREES_ALONE, TaskBlend, load_blends
 from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.neural import WEIGHTS, NeuralRanker
 from shelfrank.rankers.run import KIND, Run, problem, resolve_experiment, train
@@ -113,6 +113,7 @@ def test_a_blend_adds_up_its_parts(small_runs: dict[str, Path], prepared: Prepar
     shares = run.manifest.info["fitted"]["shares"]
     assert {task: sum(parts.values()) for task, parts in shares.items()} == pytest.approx(dict.fromkeys(rows.tasks, 1))
     assert any(choice.startswith("click: network ") for choice in run.manifest.info["fitted"]["choices"])
+    assert run.label == "Blend (LambdaMART, Network)"
     assert run.manifest.info["fitted"]["parameters"] == ranker.network.model.parameter_counts()
 
 
@@ -140,8 +141,19 @@ def test_a_small_log_is_ranked_by_trees_alone(prepared: PreparedData, tmp_path: 
         "(blend.min_searches)"
     )
     assert (fitted["shares"], fitted["parameters"]) == (None, None)
+    assert run.label == "Blend (LambdaMART alone)"
     (why,) = explain(ranker, rows.run_of_searches(0, 1).searches(np.array([0])))[:1]
     assert why.method is Method.SHAP
+
+
+@pytest.mark.parametrize(("n_searches", "is_few"), [(99, True), (100, False)])
+def test_shares_that_few_searches_decide_are_uncertain(n_searches: int, is_few: bool, prepared: PreparedData) -> None:
+    ranker = Blend(problem(prepared, tiny("blend")))
+    ranker.blends = {"click": TaskBlend(0.5, 0.5, 0.0, 0.5), "add_to_cart": TREES_ALONE}
+    valid = hand_split([[1, 1, 0], [0, 0, 0]] * n_searches, sizes=[2] * n_searches)
+    notes = ranker._few_searches(valid)
+    assert len(notes) == is_few
+    assert not is_few or "fewer than 100 validation searches have a positive (click 99)" in notes[0]
 
 
 def without_positives(rows: Split, task: int) -> Split:
@@ -194,7 +206,7 @@ def test_what_the_trees_refuse_is_told_before_the_network_trains(
     ranker = ranker_spec("blend").build(problem(prepared, tiny("blend")))
     with pytest.raises(UserError, match="the valid split must have at least one positive label"):
         ranker.fit(train_rows, replace(valid, labels=np.zeros_like(valid.labels)))
-    monkeypatch.setattr("shelfrank.rankers.lambdamart.MAX_ROWS", 3)
+    monkeypatch.setattr(LambdaMART, "max_rows", 3)
     with pytest.raises(UserError, match="at most 3 products, but the train split has one of"):
         ranker.fit(train_rows, valid)
 

@@ -13,7 +13,8 @@ from shelfrank.metrics import ndcg
 from shelfrank.metrics.order import fuse
 from shelfrank.rankers import RANKERS, ranker_spec
 from shelfrank.rankers.base import Fitted, Ranker
-from shelfrank.rankers.lambdamart import CUTOFF, Boosted, LambdaMART, mean_curve
+from shelfrank.rankers.lambdamart import LambdaMART
+from shelfrank.rankers.ranking_trees import CUTOFF, Boosted, mean_curve
 from shelfrank.rankers.run import Run, problem
 from shelfrank.rankers.trees import LightGBMTrees
 from tiny import tiny

@@ -26,7 +26,7 @@ SINGLE = [name for name in NETWORKS if name.endswith("_single")]
 SEVERAL = [name for name in NETWORKS if name not in SINGLE]
 """Networks that learn one task, and those that learn several, and the relevance label with them."""
 
-NO_PICKLES = {".json", ".jsonl", ".yaml", ".safetensors", ".ubj", ".txt"}
+NO_PICKLES = {".json", ".jsonl", ".yaml", ".safetensors", ".ubj", ".txt", ".cbm"}
 """Formats that run no code when they are read."""
 
 
@@ -151,7 +151,7 @@ def test_a_log_of_clicks_only_is_enough(name: str, click_only_prepared: Path) ->
     assert ranker.score(rows).shape == (rows.n_rows, 1)
 
 
-@pytest.mark.parametrize("name", ["xgboost", "lambdamart"])
+@pytest.mark.parametrize("name", ["xgboost", "lambdamart", "xgboost_ranking", "catboost"])
 def test_trees_learn_from_features_of_any_name(name: str, ranker: Ranker, prepared: PreparedData) -> None:
     known = problem(prepared, tiny(name))
     other = ranker_spec(name).build(replace(known, columns=tuple(f"{each} [<EUR>]" for each in known.columns)))
@@ -312,7 +312,7 @@ def test_networks_note_the_task_that_no_training_row_has(prepared: PreparedData)
     assert "purchase is 1 in no training row, so that only its absence is learned" in fitted.choices
 
 
-@pytest.mark.parametrize("name", ["xgboost", "lambdamart", "mmoe"])
+@pytest.mark.parametrize("name", ["xgboost", "lambdamart", "xgboost_ranking", "catboost", "mmoe"])
 def test_a_split_without_positives_is_told(name: str, prepared: PreparedData) -> None:
     train = prepared.split("train")
     nothing = replace(train, labels=np.zeros_like(train.labels))

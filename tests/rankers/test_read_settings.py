@@ -10,7 +10,7 @@ from shelfrank.config import ExperimentConfig, Strict
 from shelfrank.config.settings import settings_of
 from shelfrank.rankers import RANKERS, ranker_spec, read_settings
 from shelfrank.rankers.paper import PAPER_ROWS
-from shelfrank.rankers.run import Run, resolve_experiment, train
+from shelfrank.rankers.run import Run, resolve_experiment, train, unused_settings
 from tiny import tiny
 
 PASSED_ON = {"task_weights", "relevance_weight", "neural.text.matching", "neural.text.learning_rate"}
@@ -30,7 +30,13 @@ def leaves(settings: dict[str, Any], prefix: str = "") -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", ["shown_order", "popularity", "xgboost", "lambdamart", "dcn_v2", "tabnet", "mmoe_ftt"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("shown_order", "popularity", "xgboost", "lambdamart", "xgboost_ranking", "catboost"),
+        *("dcn_v2", "tabnet", "mmoe_ftt"),
+    ],
+)
 def test_a_ranker_reads_the_settings_that_are_listed_for_it(
     name: str, small_prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,6 +87,47 @@ def test_a_network_with_text_reads_the_encoder_and_a_single_task_no_weights() ->
     assert with_text["neural"]["text"]["max_tokens"] == 64
     single = read_settings("dcn_v2_single", resolve_experiment("dcn_v2_single", None, [], 0))
     assert not {"task_weights", "score_weights", "relevance_weight"} & single.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "assignments", "note"),
+    [
+        ("mmoe", ("lambdamart.n_leaves=5",), "note: mmoe does not use lambdamart.n_leaves, which was set"),
+        (
+            "lambdamart",
+            ("lambdamart.grades={click: 1, purchase: 9}", "train.epochs=3", "lambdamart.n_leaves=5"),
+            "note: lambdamart does not use train.epochs, lambdamart.grades, which were set",
+        ),
+        ("lambdamart", ("lambdamart.grades={click: 1, purchase: 9}", "lambdamart.per_task=false"), None),
+        (
+            "popularity",
+            tuple(f"xgboost.{key}=2" for key in ("n_rounds", "max_depth", "early_stopping_rounds"))
+            + tuple(f"train.{key}=7" for key in ("epochs", "patience", "batch_size", "threads")),
+            "note: popularity does not use train.batch_size, train.epochs, train.patience, train.threads, "
+            "xgboost.n_rounds and 2 more, which were set",
+        ),
+        ("blend", ("blend.network=mmoe_dcn_v2", "lambdamart.n_leaves=5", "neural.mmoe.n_experts=2"), None),
+        ("blend", ("neural.mmoe.n_experts=2",), "note: blend does not use neural.mmoe.n_experts, which was set"),
+    ],
+)
+def test_a_note_names_the_settings_that_were_set_and_are_not_used(
+    name: str, assignments: tuple[str, ...], note: str | None
+) -> None:
+    config = resolve_experiment(name, None, list(assignments), 7)
+    assert unused_settings(name, config) == ([] if note is None else [note])
+
+
+@pytest.mark.parametrize("name", RANKERS)
+def test_a_preset_is_used_whole(name: str) -> None:
+    assert unused_settings(name, resolve_experiment(name, None, [], None)) == []
+    if name in PAPER_ROWS and PAPER_ROWS[name].sizes:
+        assert unused_settings(name, resolve_experiment(name, None, [], None, "paper")) == []
+
+
+def test_a_run_keeps_the_note_on_settings_that_are_not_used(small_prepared: Path, tmp_path: Path) -> None:
+    train(small_prepared, "popularity", resolve_experiment("popularity", None, ["train.epochs=3"], 0), tmp_path / "run")
+    choices = Run.open(tmp_path / "run").manifest.info["fitted"]["choices"]
+    assert choices == ["note: popularity does not use train.epochs, which was set"]
 
 
 @pytest.mark.parametrize("preset", ["default", "paper"])

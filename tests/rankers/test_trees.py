@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,16 @@ from shelfrank.metrics.ranking import MAX_GRADE as METRICS_MAX_GRADE
 from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, kept_trees, training_matrix
-from shelfrank.rankers.lambdamart import LambdaMART, with_positive
+from shelfrank.rankers.lambdamart import LambdaMART
+from shelfrank.rankers.ranking_trees import with_positive
 from shelfrank.rankers.run import Run, problem
-from shelfrank.rankers.trees import TaskTrees, feature_matrix
+from shelfrank.rankers.trees import CatBoostTrees, LightGBMTrees, TaskTrees, feature_matrix
 from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, covers
 from tiny import hand_split, random_split, tiny
 
-TREES = ("xgboost", "lambdamart")
+RANKING = ("lambdamart", "xgboost_ranking", "catboost")
+"""Rankers with a model per task, or one of graded labels."""
+TREES = ("xgboost", *RANKING)
 
 
 @pytest.fixture
@@ -48,26 +52,33 @@ def fitted(name: str, train: Split, *settings: str) -> tuple[Any, Fitted]:
 GRADED = "lambdamart.per_task=false"
 
 
-@pytest.mark.parametrize(("name", "settings"), [("xgboost", ()), ("lambdamart", ()), ("lambdamart", (GRADED,))])
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("xgboost", ()),
+        *((name, ()) for name in RANKING),
+        *((name, (f"{name}.per_task=false",)) for name in RANKING),
+    ],
+)
 def test_the_baseline_is_the_mean_margin_of_the_training_rows(
     name: str, settings: tuple[str, ...], prepared: PreparedData
 ) -> None:
     train = prepared.split("train")
     # LightGBM counts the rows of its leaves that a tree was grown on.
-    of_all = ("lambdamart.row_share=1",) if name == "lambdamart" else ()
+    of_all = (f"{name}.row_share=1",) if name in RANKING else ()
     ranker = ranker_spec(name).build(problem(prepared, tiny(name, *of_all, *settings)))
     ranker.fit(train, prepared.split("valid"))
     assert isinstance(ranker, TreeRanker)
-    # It counts them while it learns, when some values are hidden; XGBoost's are counted after.
-    hidden_share = ranker.problem.config.train.hide_share if name == "lambdamart" else 0.0
+    # They count them while they learn, when some values are hidden; XGBoost's are counted after.
+    hidden_share = ranker.problem.config.train.hide_share if name in ("lambdamart", "catboost") else 0.0
     hiding = Hiding(train, hidden_share, ranker.problem.config.seed)
     margins = ranker.margins(training_matrix(train, np.arange(train.n_rows), hiding))
     features = feature_matrix(prepared.split("test"))
     contributions, baselines = ranker.shap_values(features)
-    assert margins.shape[1] == (3 if ranker.gives_probabilities and name == "lambdamart" else 1)
+    assert margins.shape[1] == (3 if ranker.gives_probabilities and name in RANKING else 1)
     for model in range(margins.shape[1]):
         learned = np.ones(train.n_rows, bool)
-        if name == "lambdamart":
+        if name in RANKING:
             positive = train.labels == 1
             learned = with_positive(positive[:, model] if margins.shape[1] > 1 else positive.any(axis=1), train)
         assert baselines[:, model] == pytest.approx(margins[learned, model].mean(), abs=1e-5)
@@ -187,12 +198,12 @@ def test_rows_lie_in_the_order_of_their_tie_keys_within_their_search() -> None:
     assert tie_order(rows).tolist() == [1, 2, 0, 4, 3]
 
 
+@pytest.mark.parametrize("name", RANKING)
 @pytest.mark.parametrize("grade", [30, 31])
-def test_lambdamart_trains_on_the_highest_grades(grade: int) -> None:
+def test_trees_learn_to_rank_by_the_highest_grades(name: str, grade: int) -> None:
     assert MAX_GRADE == METRICS_MAX_GRADE
-    ranker, found = fitted(
-        "lambdamart", random_split(600), GRADED, f"lambdamart.grades={{click: 1, purchase: {grade}}}"
-    )
+    settings = (f"{name}.per_task=false", f"{name}.grades={{click: 1, purchase: {grade}}}")
+    ranker, found = fitted(name, random_split(600), *settings)
     assert ranker.score(random_split(50)).std() > 0
     assert all(0 <= record["valid_loss"] <= 1 for record in found.curve)
 
@@ -234,8 +245,11 @@ def test_no_feature_left_is_told(name: str, how: str, prepared: PreparedData) ->
         ranker_spec(name).build(problem(prepared, tiny(name, f"{how}=[{left_out}]")))
 
 
-@pytest.mark.parametrize("name", TREES)
-@pytest.mark.parametrize("columns", ["numerical", "categorical"])
+@pytest.mark.parametrize(
+    ("name", "columns"),
+    # CatBoost refuses rows that are all alike; see below.
+    [*((name, "numerical") for name in TREES), *((name, "categorical") for name in TREES if name != "catboost")],
+)
 def test_constant_features_leave_a_score_that_ties(name: str, columns: str) -> None:
     rows = random_split(300)
     same = {kind: np.zeros_like(getattr(rows, kind)) for kind in ("numerical", "categorical")}
@@ -265,31 +279,34 @@ def test_the_choice_of_the_task_says_why(tasks: tuple[str, ...], settings: tuple
     assert ranker.fit(train, valid).choices[0] == choice
 
 
-def test_a_task_without_positives_has_no_model_and_a_probability_of_zero() -> None:
+@pytest.mark.parametrize("name", RANKING)
+def test_a_task_without_positives_has_no_model_and_a_probability_of_zero(name: str) -> None:
     rows = random_split(400)
     labels = rows.labels.copy()
     labels[:, 2] = 0
-    ranker, found = fitted("lambdamart", replace(rows, labels=labels))
+    ranker, found = fitted(name, replace(rows, labels=labels))
     assert ranker.scored_tasks == ("click", "add_to_cart")
     assert (ranker.score(rows)[:, 2] == 0).all()
     assert "purchase has no model, which takes a positive in the training and in the validation split" in found.choices
     labels[:] = 0
     with pytest.raises(UserError, match="the train split must have at least one positive label"):
-        fitted("lambdamart", replace(rows, labels=labels))
+        fitted(name, replace(rows, labels=labels))
 
 
-def test_each_tasks_model_is_the_one_that_its_labels_alone_give() -> None:
+@pytest.mark.parametrize("name", RANKING)
+def test_each_tasks_model_is_the_one_that_its_labels_alone_give(name: str) -> None:
     rows, valid = random_split(400), random_split(200, seed=9, name="valid")
-    ranker, _ = fitted("lambdamart", rows)
+    ranker, _ = fitted(name, rows)
     for i, task in enumerate(rows.tasks):
         alone = [replace(each, tasks=(task,), labels=np.asarray(each.labels)[:, [i]]) for each in (rows, valid)]
-        own = LambdaMART(of_split(alone[0], tiny("lambdamart")))
+        own = ranker_spec(name).build(of_split(alone[0], tiny(name)))
         own.fit(*alone)
         assert np.array_equal(own.score(alone[1])[:, 0], ranker.score(valid)[:, i])
 
 
-def test_the_probabilities_of_a_task_have_the_mean_of_its_labels() -> None:
-    ranker, _ = fitted("lambdamart", random_split(2_000))
+@pytest.mark.parametrize("name", RANKING)
+def test_the_probabilities_of_a_task_have_the_mean_of_its_labels(name: str) -> None:
+    ranker, _ = fitted(name, random_split(2_000))
     valid = random_split(200, seed=9, name="valid")
     # Fitted on these rows; the targets of Platt's scaling are a little inside 0 and 1.
     assert ranker.score(valid).mean(axis=0) == pytest.approx((valid.labels == 1).mean(axis=0), abs=0.01)
@@ -322,6 +339,55 @@ def test_with_position_bias_trees_follow_what_customers_like_and_not_the_shown_o
     assert agreement("lambdamart.position_bias=true") > agreement() + 0.05
 
 
+@pytest.mark.parametrize("name", ["xgboost_ranking", "catboost"])
+def test_searches_beyond_lightgbms_limit_are_learned_from(name: str) -> None:
+    labels = np.zeros((10_001, 1), int)
+    labels[::7] = 1
+    ranker = ranker_spec(name).build(of_split(hand_split(labels.tolist()), tiny(name, f"{name}.n_rounds=2")))
+    ranker.fit(hand_split(labels.tolist()), hand_split(labels[:50].tolist(), name="valid"))
+    assert isinstance(ranker, TreeRanker)
+    assert ranker.scored_tasks == ("click",)
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_trees_learn_which_of_many_categories_customers_like(name: str) -> None:
+    def planted(n_rows: int, split: str) -> Split:
+        rows, rng = random_split(n_rows, n_tasks=1, name=split), np.random.default_rng(n_rows)
+        codes = rng.integers(0, 9, size=(n_rows, 1)).astype(np.int32)
+        liked = rng.random((n_rows, 1)) < np.where(codes == 5, 0.8, 0.1)
+        columns = (replace(rows.categorical_columns[0], size=9),)
+        numbers = np.zeros_like(rows.numerical)
+        labels = liked.astype(rows.labels.dtype)
+        return replace(rows, categorical_columns=columns, numerical=numbers, categorical=codes, labels=labels)
+
+    train, valid = planted(600, "train"), planted(200, "valid")
+    settings = (f"{name}.feature_share=1", f"{name}.n_rounds=40", "train.hide_share=0")
+    ranker = ranker_spec(name).build(of_split(train, tiny(name, *settings)))
+    ranker.fit(train, valid)
+    scores, is_liked = ranker.score(valid)[:, 0], np.asarray(valid.categorical)[:, 0] == 5
+    assert scores[is_liked].min() > scores[~is_liked].max() + 0.2
+
+
+def test_without_catboost_its_ranker_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "catboost", None)
+    with pytest.raises(UserError, match=r"pip install 'shelfrank\[catboost\]'"):
+        ranker_spec("catboost").build(of_split(random_split(10), tiny("catboost")))
+    with pytest.raises(UserError, match=r"pip install 'shelfrank\[catboost\]'"):
+        CatBoostTrees.load(tmp_path)
+
+
+def test_rows_that_catboost_cannot_learn_from_are_a_users_error() -> None:
+    rows, valid = (
+        replace(each, numerical=np.zeros_like(each.numerical), categorical=np.zeros_like(each.categorical))
+        for each in (random_split(100), random_split(100, seed=9, name="valid"))
+    )
+    ranker = ranker_spec("catboost").build(of_split(rows, tiny("catboost", "train.hide_share=0")))
+    with pytest.raises(
+        UserError, match=r"CatBoost must be able to learn from the train split, but it fails: .*; train"
+    ):
+        ranker.fit(rows, valid)
+
+
 def test_missing_scales_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"trees.json must hold each task's scale"):
-        TaskTrees.load(tmp_path)
+        TaskTrees.load(tmp_path, LightGBMTrees)

@@ -27,14 +27,18 @@ SETTINGS = TuneConfig.model_validate(
 )
 
 
-def test_every_draw_is_a_config_within_the_space() -> None:
-    drawn = draws(space(TreesConfig()), 40, seed=0)
+@pytest.mark.parametrize(
+    ("name", "size"), [("lambdamart", "n_leaves"), ("xgboost_ranking", "n_leaves"), ("catboost", "depth")]
+)
+def test_every_draw_is_a_config_within_the_space(name: str, size: str) -> None:
+    own = type(getattr(ExperimentConfig(), name))
+    drawn = draws(space(TreesConfig(), own), 40, seed=0)
     assert drawn[0] == {}
     for params in drawn[1:]:
-        settings = ExperimentConfig.model_validate({"lambdamart": params}).lambdamart
+        settings = own.model_validate(params)
         assert 0.03 <= settings.learning_rate <= 0.15
-        assert settings.n_leaves in TreesConfig().n_leaves
-    assert len({params["n_leaves"] for params in drawn[1:]}) == 4
+        assert getattr(settings, size) in getattr(TreesConfig(), size)
+    assert len({params[size] for params in drawn[1:]}) == 4
     # Drawn evenly in the logarithm.
     assert np.median([params["learning_rate"] for params in drawn[1:]]) < 0.085
 
@@ -67,10 +71,22 @@ def test_the_best_trees_are_found_and_a_killed_search_resumes(tmp_path: Path, mo
     assert not tune(prepared, "lambdamart", config, out, SETTINGS)
 
 
+@pytest.mark.parametrize("name", ["xgboost_ranking", "catboost"])
+def test_the_settings_of_every_library_are_searched(name: str, tmp_path: Path) -> None:
+    settings = TuneConfig.model_validate({**SETTINGS.model_dump(), "sizes": {"n_trials": 2}})
+    prepared = planted_prepared(tmp_path / "prepared", 60, 60)
+    assert tune(prepared, name, tiny(name), tmp_path / "tuned", settings)
+    found = json.loads((tmp_path / "tuned" / "trials.json").read_text())
+    assert [trial["state"] for trial in found["trials"]] == ["done"] * 2
+    drawn = found["trials"][1]["params"]
+    assert set(drawn) < set(getattr(ExperimentConfig(), name).model_dump())
+    assert "row_share" in drawn
+
+
 def test_a_search_that_trees_do_not_have_is_told(small_prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="lambdamart has no loss weights to search for"):
         tune(small_prepared, "lambdamart", tiny("lambdamart"), tmp_path / "out", TuneConfig())
-    with pytest.raises(UserError, match="such as mmoe_dcn_v2, or lambdamart, but xgboost is neither"):
+    with pytest.raises(UserError, match=r"such as mmoe_dcn_v2, or trees .*, but xgboost is neither"):
         tune(small_prepared, "xgboost", tiny("xgboost"), tmp_path / "out", SETTINGS)
 
 

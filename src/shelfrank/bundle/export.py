@@ -64,6 +64,8 @@ MODELS = {
     "popularity": "rates",
     "xgboost": "xgboost",
     "lambdamart": "lambdamart",
+    "xgboost_ranking": "xgboost_ranking",
+    "catboost": "catboost",
     "blend": "blend",
 }
 """The scorer of a ranker in the service, a name in `SCORERS`; every other ranker is a network."""
@@ -71,7 +73,8 @@ RUN_FILES = (
     "weights.safetensors",
     "text_model.json",
     "model*.txt",
-    "model.ubj",
+    "model*.ubj",
+    "model*.cbm",
     "trees.json",
     "blend.json",
     "config.yaml",

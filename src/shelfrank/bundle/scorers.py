@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from shelfrank.core.errors import UserError
 from shelfrank.rankers.blending import blend_scores, load_blends
 from shelfrank.rankers.trees import (
     TASK_TREES,
+    CatBoostTrees,
+    LibraryTrees,
     LightGBMTrees,
     TaskTrees,
     XGBoostTrees,
@@ -122,13 +125,13 @@ class OnnxScorer(Scorer):
         return {name: given[name] for name in self.inputs}
 
 
-class LambdaMARTScorer(WithoutExperts):
-    """LightGBM's trees, on one core."""
+class RankingTreesScorer(WithoutExperts):
+    """Trees of a boosting library that learned to rank, on one core."""
 
-    def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
+    def __init__(self, library: type[LibraryTrees], folder: Path, spec: Spec, precision: Precision) -> None:
         self.tasks = spec.tasks
         per_task = (folder / TASK_TREES).is_file()
-        self.trees = TaskTrees.load(folder, threads=1) if per_task else LightGBMTrees.load(folder, threads=1)
+        self.trees = TaskTrees.load(folder, library, threads=1) if per_task else library.load(folder, threads=1)
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
         """Returns each task's probability; of graded labels the one score, for every task."""
@@ -139,11 +142,11 @@ class LambdaMARTScorer(WithoutExperts):
 
 
 class XGBoostScorer(WithoutExperts):
-    """XGBoost's trees, on one core."""
+    """XGBoost's trees on one task, on one core."""
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
         self.n_tasks = len(spec.tasks)
-        self.trees = XGBoostTrees.load(folder, len(spec.numerical), len(spec.categorical), threads=1)
+        self.trees = XGBoostTrees.load(folder, threads=1)
 
     def score(self, rows: Rows) -> Float[np.ndarray, "rows n_tasks"]:
         """Returns the one task's probability for every task."""
@@ -155,7 +158,7 @@ class BlendScorer(Scorer):
 
     def __init__(self, folder: Path, spec: Spec, precision: Precision) -> None:
         self.tasks, self.blends = spec.tasks, load_blends(folder)
-        self.trees = TaskTrees.load(folder, threads=1)
+        self.trees = TaskTrees.load(folder, LightGBMTrees, threads=1)
         has_network = (folder / graph_file("ranker", precision)).is_file()
         if not has_network and any(blend.network for blend in self.blends.values()):
             raise UserError(f"{folder} must have the graph of its network, but it has none; export the run again")
@@ -198,7 +201,9 @@ class RateScorer(WithoutExperts):
 
 SCORERS: dict[str, Callable[[Path, Spec, Precision], Scorer]] = {
     "onnx": OnnxScorer,
-    "lambdamart": LambdaMARTScorer,
+    "lambdamart": partial(RankingTreesScorer, LightGBMTrees),
+    "xgboost_ranking": partial(RankingTreesScorer, XGBoostTrees),
+    "catboost": partial(RankingTreesScorer, CatBoostTrees),
     "xgboost": XGBoostScorer,
     "blend": BlendScorer,
     "position": PositionScorer,

@@ -30,7 +30,9 @@ def tune(
     ranker: Ranker,
     search: Annotated[
         Literal["weights", "sizes"],
-        typer.Option(help="Loss weights, or sizes of a network; of lambdamart, rate, leaves, regularisation."),
+        typer.Option(
+            help="Loss weights, or sizes of a network; of trees that learn to rank, rate, size, regularisation."
+        ),
     ] = "weights",
     method: Annotated[
         Literal["cheap", "full"], typer.Option(help="Train the promising weightings only, or every one.")

@@ -19,7 +19,15 @@ from shelfrank.config.prepare import (
     SplitConfig,
     UnderstandingConfig,
 )
-from shelfrank.config.rankers import BlendConfig, ExperimentConfig, LambdaMARTConfig, TrainConfig, XGBoostConfig
+from shelfrank.config.rankers import (
+    BlendConfig,
+    CatBoostConfig,
+    ExperimentConfig,
+    LambdaMARTConfig,
+    TrainConfig,
+    XGBoostConfig,
+    XGBoostRankingConfig,
+)
 from shelfrank.config.relevance import AgreementConfig, RelevanceConfig
 from shelfrank.config.sampling import SamplingConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
@@ -29,6 +37,7 @@ from shelfrank.config.tune import TuneConfig
 __all__ = [
     "AgreementConfig",
     "BlendConfig",
+    "CatBoostConfig",
     "DCNV2Config",
     "EngineConfig",
     "EvaluateConfig",
@@ -54,6 +63,7 @@ __all__ = [
     "TuneConfig",
     "UnderstandingConfig",
     "XGBoostConfig",
+    "XGBoostRankingConfig",
     "merge",
     "resolve",
 ]

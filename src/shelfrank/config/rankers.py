@@ -20,6 +20,8 @@ RANKER_NAMES = (
     "popularity",
     "xgboost",
     "lambdamart",
+    "xgboost_ranking",
+    "catboost",
     "dcn_v2_single",
     "ftt_single",
     "dcn_v2",
@@ -42,6 +44,8 @@ DEFAULT_RANKER = "blend"
 Shrinkage = Annotated[float, Field(ge=1e-9, le=1)]
 """Factor on a tree's contribution."""
 LeafCount = Annotated[int, Field(ge=2, le=MAX_LEAVES)]
+TreeDepth = Annotated[int, Field(ge=1, le=16)]
+"""Depth of a symmetric tree, up to CatBoost's limit."""
 PositiveShare = Annotated[float, Field(gt=0, le=1)]
 L2 = Annotated[float, Field(ge=0, le=1e9)]
 
@@ -121,24 +125,19 @@ class XGBoostConfig(Strict):
     early_stopping_rounds: Rounds = 20
 
 
-class LambdaMARTConfig(Strict):
-    """LightGBM's LambdaMART, the usual choice in practice: a model per task, or one of graded labels.
+class RankingTreesConfig(Strict):
+    """Boosted trees that learn to rank: a model per task, or one of graded labels.
 
     Attributes:
         per_task: Learns a model for each task, whose probabilities `score_weights` fuse as a network's; otherwise one
             model of graded labels orders every task.
         grades: Grade of a row by its deepest outcome, for the one model; unnamed tasks have grade 0.
-        position_bias: Learns what each position adds to a product's chances beside the trees, and leaves it out when
-            scoring, so that the trees imitate the shown order less.
         n_rounds: Maximum number of trees of a model.
         learning_rate: Shrinkage.
-        n_leaves: Leaves of a tree.
-        min_rows_per_leaf: Minimum rows of a leaf.
         feature_share: Share of the features that each tree may use.
         row_share: Share of the training rows that each tree is grown on.
         l2: L2 regularisation of the leaves.
         n_bins: Bins of a numerical feature at most.
-        max_split_codes: Codes of a categorical feature at most that a split may separate from the others.
         early_stopping_rounds: Rounds without a better validation NDCG before boosting stops.
     """
 
@@ -148,16 +147,12 @@ class LambdaMARTConfig(Strict):
         "add_to_cart": 2,
         "purchase": 3,
     }
-    position_bias: bool = False
     n_rounds: Rounds = 400
     learning_rate: Shrinkage = 0.08
-    n_leaves: LeafCount = 15
-    min_rows_per_leaf: Count = 50
     feature_share: PositiveShare = 0.3
     row_share: PositiveShare = 0.8
     l2: L2 = 10.0
     n_bins: int = Field(default=63, ge=2, le=65_535)
-    max_split_codes: Count = 1
     early_stopping_rounds: Rounds = 30
 
     @property
@@ -172,6 +167,45 @@ class LambdaMARTConfig(Strict):
             raise ValueError("grades must have one above 0")
         # In a fixed order, a config that is read from a manifest (with sorted keys) is written back unchanged.
         return {task: grades[task] for task in TASKS if task in grades}
+
+
+class LambdaMARTConfig(RankingTreesConfig):
+    """LightGBM's LambdaMART, the usual choice in practice.
+
+    Attributes:
+        position_bias: Learns what each position adds to a product's chances beside the trees, and leaves it out when
+            scoring, so that the trees imitate the shown order less.
+        n_leaves: Leaves of a tree.
+        min_rows_per_leaf: Minimum rows of a leaf.
+        max_split_codes: Codes of a categorical feature at most that a split may separate from the others.
+    """
+
+    position_bias: bool = False
+    n_leaves: LeafCount = 15
+    min_rows_per_leaf: Count = 50
+    max_split_codes: Count = 1
+
+
+class XGBoostRankingConfig(RankingTreesConfig):
+    """XGBoost's `rank:ndcg`.
+
+    Attributes:
+        n_leaves: Leaves of a tree.
+        max_split_codes: Codes of a categorical feature at most that a split may separate from the others.
+    """
+
+    n_leaves: LeafCount = 15
+    max_split_codes: Count = 1
+
+
+class CatBoostConfig(RankingTreesConfig):
+    """CatBoost's `YetiRank` on symmetric trees; needs the extra `catboost`.
+
+    Attributes:
+        depth: Depth of a tree, which has 2 ** depth leaves.
+    """
+
+    depth: TreeDepth = 4
 
 
 class BlendConfig(Strict):
@@ -204,6 +238,8 @@ class ExperimentConfig(Strict):
         train: The training loop.
         xgboost: The ranker `xgboost`.
         lambdamart: The ranker `lambdamart`.
+        xgboost_ranking: The ranker `xgboost_ranking`.
+        catboost: The ranker `catboost`.
         blend: The ranker `blend`.
     """
 
@@ -217,6 +253,8 @@ class ExperimentConfig(Strict):
     train: TrainConfig = TrainConfig()
     xgboost: XGBoostConfig = XGBoostConfig()
     lambdamart: LambdaMARTConfig = LambdaMARTConfig()
+    xgboost_ranking: XGBoostRankingConfig = XGBoostRankingConfig()
+    catboost: CatBoostConfig = CatBoostConfig()
     blend: BlendConfig = BlendConfig()
 
     def loss_weights(self, tasks: Sequence[str]) -> TaskWeights:

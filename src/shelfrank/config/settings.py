@@ -51,7 +51,9 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> tuple[Setting, ...]
     Returns:
         The settings; those below a section that is null by default have the section's own defaults.
     """
-    meanings, schema = attribute_meanings(model), model.model_json_schema()
+    # A config class inherits the keys of another, which says what they mean.
+    meanings = {key: words for each in reversed(model.__mro__) for key, words in attribute_meanings(each).items()}
+    schema = model.model_json_schema()
     found: list[Setting] = []
     for name, field in model.model_fields.items():
         section = _section(field.annotation)

@@ -17,7 +17,7 @@ from shelfrank.config.base import (
     WeightByTask,
     Width,
 )
-from shelfrank.config.rankers import L2, LeafCount, PositiveShare, Shrinkage
+from shelfrank.config.rankers import L2, LeafCount, PositiveShare, Shrinkage, TreeDepth
 
 MAX_PARTS = 100
 LayerCount = Annotated[int, Field(ge=1, le=64)]
@@ -103,11 +103,14 @@ class SizesConfig(Strict):
 
 
 class TreesConfig(Strict):
-    """The space of the random search over LambdaMART's settings, which has as many trials as that over sizes.
+    """The space of the random search over the settings of boosted trees, with as many trials as that over sizes.
+
+    Each ranker draws the settings that it has.
 
     Attributes:
         learning_rate: Minimum and maximum shrinkage, drawn evenly in its logarithm.
         n_leaves: Numbers of leaves.
+        depth: Depths of CatBoost's trees.
         min_rows_per_leaf: Minimum rows of a leaf.
         feature_share: Shares of the features that a tree may use.
         row_share: Shares of the rows that a tree is grown on.
@@ -116,6 +119,7 @@ class TreesConfig(Strict):
 
     learning_rate: tuple[Shrinkage, Shrinkage] = (0.03, 0.15)
     n_leaves: tuple[LeafCount, ...] = Field(default=(7, 15, 31, 63), min_length=1)
+    depth: tuple[TreeDepth, ...] = Field(default=(3, 4, 5, 6), min_length=1)
     min_rows_per_leaf: tuple[Count, ...] = Field(default=(20, 50, 100, 200), min_length=1)
     feature_share: tuple[PositiveShare, ...] = Field(default=(0.2, 0.3, 0.5, 0.8), min_length=1)
     row_share: tuple[PositiveShare, ...] = Field(default=(0.6, 0.8, 1.0), min_length=1)

@@ -142,8 +142,9 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
             "params": _parameters(run),
             "curves": run.manifest.info["fitted"]["curve"] or None,
             "choices": run.manifest.info["fitted"]["choices"],
-            # Runs of former versions name none.
+            # Runs of former versions name neither.
             "shares": run.manifest.info["fitted"].get("shares"),
+            "gates": run.manifest.info["fitted"].get("gates"),
             "cost": {
                 "train": run.manifest.info["cost"] if ranker.learned else None,
                 "score": {"wall_s": round(scored.seconds, 3), "rows": split.n_rows},

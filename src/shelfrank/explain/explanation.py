@@ -56,11 +56,12 @@ class Explanation:
             matching features as one.
         sides: The side of each feature.
         contributions: How far each feature moved each task's logit from the baseline's. The one score of
-            LambdaMART on graded labels counts for every task.
+            trees on graded labels counts for every task.
         logits: The row's, before the sigmoid.
         baseline_logits: The baseline's.
         gates: Weight of each expert for each task; None where there is no mixture of experts.
         attention: Weight of each feature in the network's own selection, at least 0; None where it makes none.
+        one_score: Whether the logits are one score that orders every task, and no logit of a probability.
     """
 
     method: Method
@@ -72,6 +73,7 @@ class Explanation:
     baseline_logits: Float64[np.ndarray, " n_tasks"]
     gates: Float64[np.ndarray, "n_tasks n_experts"] | None = None
     attention: Float64[np.ndarray, " n_features"] | None = None
+    one_score: bool = False
 
     @property
     def gaps(self) -> Float64[np.ndarray, " n_tasks"]:

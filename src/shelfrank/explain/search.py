@@ -78,7 +78,8 @@ class ExplainedProduct:
         why, index = self.explanation, self.explanation.tasks.index(task)
         found = why.strongest(task)
         logit, baseline = why.logits[index], why.baseline_logits[index]
-        lines = [f"{self.rank}. {self.product_id} {self.title or ''}  logit {logit:.2f}, baseline {baseline:.2f}"]
+        what = "score" if why.one_score else "logit"
+        lines = [f"{self.rank}. {self.product_id} {self.title or ''}  {what} {logit:.2f}, baseline {baseline:.2f}"]
         lines += [
             f"   {logits:+.3f}  {feature}{_spoken(self.values, feature)} ({side.value})"
             for feature, side, logits in found[:N_SHOWN]
@@ -131,9 +132,10 @@ class ExplainedSearch:
         shown = task or tasks[0]
         measured = {"mean": "the training mean", "neutral": "the same page for a neutral customer"}[self.baseline]
         head = f"{self.search_id}: {self.query!r} for {self.customer_id or 'an anonymous visitor'}, by {self.ranker}"
-        method = self.products[0].explanation.method
+        why = self.products[0].explanation
+        explained = "score that orders every task" if why.one_score else f"logit of {shown}"
         read = [] if self.reading is None else [f"the query is read as: {str(self.reading) or 'no word'}"]
-        lines = [head, *read, f"contributions to the logit of {shown}, from {measured} ({method.label}):"]
+        lines = [head, *read, f"contributions to the {explained}, from {measured} ({why.method.label}):"]
         return lines + [line for product in self.products for line in product.lines(shown)]
 
 

@@ -48,6 +48,7 @@ def explain_trees(ranker: TreeRanker, rows: Split, neutral: Split | None) -> lis
             contributions=contributions[row, of_task],
             logits=margins[row, of_task],
             baseline_logits=baselines[row, of_task],
+            one_score=not ranker.gives_probabilities,
         )
         for row in range(rows.n_rows)
     ]

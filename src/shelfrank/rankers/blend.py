@@ -25,6 +25,9 @@ from shelfrank.rankers.scaling import fit_choice, fit_sigmoid, within_spread
 from shelfrank.rankers.trees import feature_matrix
 from shelfrank.train.checkpoint import Checkpoints
 
+FEW_SEARCHES = 100
+"""Validation searches with a positive below which a note says that a task's shares are uncertain."""
+
 
 class Blend(Ranker):
     """LambdaMART with a model per task and a network, added up as logits with weights of each task.
@@ -77,6 +80,7 @@ class Blend(Ranker):
         else:
             words = [f"{task}: {spoken_shares(blend)}" for task, blend in self.blends.items()]
             words.append("shares fitted on the validation split: of how far a search's products are apart")
+            words += self._few_searches(valid)
         return Fitted(
             curve=of_trees.curve if self.network is None else of_network.curve,
             choices=[
@@ -117,6 +121,22 @@ class Blend(Ranker):
         if not rows.n_rows:
             return {task: np.empty(0) for task in tasks}
         return dict(zip(tasks, self.trees.margins(feature_matrix(rows)).T, strict=True))
+
+    def _few_searches(self, valid: Split) -> list[str]:
+        """A note on the tasks whose weights were fitted on few searches; none without any."""
+        search = search_of_rows(valid)
+        fitted_on = {
+            task: int((np.bincount(search, valid.labels[:, self.problem.tasks.index(task)] == 1) > 0).sum())
+            for task, blend in self.blends.items()
+            if blend not in (TREES_ALONE, NETWORK_ALONE)
+        }
+        few = [f"{task} {n:,}" for task, n in fitted_on.items() if n < FEW_SEARCHES]
+        if not few:
+            return []
+        return [
+            f"note: shares are uncertain where fewer than {FEW_SEARCHES} validation searches have a positive "
+            f"({', '.join(few)}); take a longer log, or a longer validation period"
+        ]
 
     def _fit_blends(self, valid: Split) -> None:
         of_network = {} if self.network is None else self._network_logits(valid)

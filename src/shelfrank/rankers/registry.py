@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shelfrank.config import ExperimentConfig
+from shelfrank.config.rankers import RankingTreesConfig
 from shelfrank.config.settings import select
 from shelfrank.core.errors import UserError, unknown_name
 from shelfrank.rankers.base import Problem, Ranker
@@ -67,6 +68,18 @@ def _lambdamart(problem: Problem) -> Ranker:
     return LambdaMART(problem)
 
 
+def _xgboost_ranking(problem: Problem) -> Ranker:
+    from shelfrank.rankers.xgboost_ranking import XGBoostRanking
+
+    return XGBoostRanking(problem)
+
+
+def _catboost(problem: Problem) -> Ranker:
+    from shelfrank.rankers.catboost import CatBoost
+
+    return CatBoost(problem)
+
+
 def _blend(problem: Problem) -> Ranker:
     from shelfrank.rankers.blend import Blend
 
@@ -77,10 +90,14 @@ def _network(label: str, settings: Mapping[str, Any]) -> RankerSpec:
     return RankerSpec(label, NeuralRanker, {"neural": settings})
 
 
-def _lambdamart_reads(config: ExperimentConfig) -> tuple[str, ...]:
-    # One score of graded labels has nothing to weigh.
-    weights = _WEIGHTS if config.lambdamart.per_task else ()
-    return (*weights, *_TREES, *(f"lambdamart.{key}" for key in config.lambdamart.read_keys))
+def _ranking_trees(label: str, build: Callable[[Problem], Ranker], section: str) -> RankerSpec:
+    def reads(config: ExperimentConfig) -> tuple[str, ...]:
+        settings: RankingTreesConfig = getattr(config, section)
+        # One score of graded labels has nothing to weigh.
+        weights = _WEIGHTS if settings.per_task else ()
+        return (*weights, *_TREES, *(f"{section}.{key}" for key in settings.read_keys))
+
+    return RankerSpec(label, build, reads=reads)
 
 
 def _network_reads(config: ExperimentConfig) -> tuple[str, ...]:
@@ -90,7 +107,8 @@ def _network_reads(config: ExperimentConfig) -> tuple[str, ...]:
 
 
 def _blend_reads(config: ExperimentConfig) -> tuple[str, ...]:
-    return (*_network_reads(config), *_lambdamart_reads(config), "blend")
+    of_trees = (*_TREES, *(f"lambdamart.{key}" for key in config.lambdamart.read_keys))
+    return (*_network_reads(config), *_WEIGHTS, *of_trees, "blend")
 
 
 _COLUMNS = ("exclude_sides", "exclude_features")
@@ -127,7 +145,9 @@ RANKERS: dict[str, RankerSpec] = {
     "shown_order": RankerSpec("Shown order", ShownOrder, reads=_COLUMNS),
     "popularity": RankerSpec("Popularity", Popularity, reads=(*_WEIGHTS, *_COLUMNS)),
     "xgboost": RankerSpec("XGBoost (single task)", _xgboost, reads=(*_TREES, "xgboost")),
-    "lambdamart": RankerSpec("LambdaMART", _lambdamart, reads=_lambdamart_reads),
+    "lambdamart": _ranking_trees("LambdaMART", _lambdamart, "lambdamart"),
+    "xgboost_ranking": _ranking_trees("XGBoost (ranking)", _xgboost_ranking, "xgboost_ranking"),
+    "catboost": _ranking_trees("CatBoost", _catboost, "catboost"),
     "dcn_v2_single": _network("DCN-V2 (single task)", {**_DCN_V2, **_ALONE, "single_task": "auto"}),
     "ftt_single": _network("FT-T (single task)", {**_FTT, **_ALONE, "single_task": "auto"}),
     "dcn_v2": _network("DCN-V2", {**_DCN_V2, **_ALONE}),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 
 from shelfrank.config import ExperimentConfig, merge, resolve
+from shelfrank.config.settings import settings_of
 from shelfrank.core.artifact import Draft, Manifest, fingerprint, is_current, read_manifest, verify_files
 from shelfrank.core.errors import UserError
 from shelfrank.core.folds import FOLDS, clear_other_folds, folds_in_progress, gather_folds, holds_folds, refuse_folds
@@ -26,6 +27,11 @@ from shelfrank.train.checkpoint import Checkpoints
 from shelfrank.train.distributed import publish_once
 
 KIND = "run"
+TREES_ALONE = "Blend (LambdaMART alone)"
+"""Label of a blend whose log is too small for a network."""
+NAMED_SETTINGS = 5
+"""Settings at most that a note names."""
+_ABSENT = object()
 RUN_VERSION = 6
 """Part of every run's inputs: raise it when the same data and config give another model."""
 
@@ -78,7 +84,11 @@ class Run:
     def label(self) -> str:
         """How tables name it."""
         excluded = ", ".join(side.value for side in self.config.exclude_sides)
-        return ranker_spec(self.name).label_for(self.config) + (f" without {excluded} features" if excluded else "")
+        spec = ranker_spec(self.name)
+        # Runs of former versions do not name the parts' shares.
+        is_alone = spec.blends and self.manifest.info.get("fitted", {}).get("shares", {}) is None
+        label = TREES_ALONE if is_alone else spec.label_for(self.config)
+        return label + (f" without {excluded} features" if excluded else "")
 
     def prepared(self) -> PreparedData:
         """The data it was trained on; a `UserError` where that has changed since."""
@@ -162,6 +172,7 @@ def train(
             group.wait()
             return True
         fitted = ranker.fit(splits[0], splits[1], checkpoints)
+        fitted.choices.extend(unused_settings(name, config))
         ranker.save(draft.path)
         write_config(draft, name, config)
         lines = "".join(json.dumps(record) + "\n" for record in fitted.curve)
@@ -293,6 +304,42 @@ def resolve_experiment(
             raise UserError(f"the preset paper needs a network of the paper's Table 2, which {name} is not")
         base = merge(base, {"neural": PAPER_ROWS[name].sizes})
     return resolved(base)
+
+
+def unused_settings(name: str, config: ExperimentConfig) -> list[str]:
+    """A note on the settings that were changed and that the ranker does not read; none where it reads all.
+
+    Args:
+        name: A name in `RANKERS`.
+        config: The resolved config.
+
+    Returns:
+        One sentence, or none.
+    """
+    spec = ranker_spec(name)
+    preset = spec.preset_for(config) if spec.blends else dict(spec.preset)
+    sizes = PAPER_ROWS[name].sizes if name in PAPER_ROWS else {}
+    presets = (preset, merge(preset, {"neural": sizes}))
+    read, values = read_settings(name, config), config.model_dump(mode="json")
+    unused = [
+        path
+        for path, default in ((each.path, each.default) for each in settings_of(ExperimentConfig) if not each.section)
+        if path != "seed"
+        and _at(read, path) is _ABSENT
+        and _at(values, path) not in (_ABSENT, default, *(_at(each, path) for each in presets))
+    ]
+    if not unused:
+        return []
+    shown, more = unused[:NAMED_SETTINGS], len(unused) - NAMED_SETTINGS
+    others = f" and {more} more" if more > 0 else ""
+    return [f"note: {name} does not use {', '.join(shown)}{others}, which {'was' if len(unused) == 1 else 'were'} set"]
+
+
+def _at(settings: Any, path: str) -> Any:
+    """The value at a dotted path of nested settings, or `_ABSENT`."""
+    for key in path.split("."):
+        settings = settings.get(key, _ABSENT) if isinstance(settings, Mapping) else _ABSENT
+    return settings
 
 
 def problem(prepared: PreparedData, config: ExperimentConfig) -> Problem:

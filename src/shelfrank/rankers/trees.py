@@ -5,18 +5,19 @@ trees are used.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int64
 
 from shelfrank.core.errors import UserError
 
-XGBOOST_MODEL = "model.ubj"
-LIGHTGBM_MODEL = "model.txt"
+MODEL = "model"
+"""Name of the only model of a run, without its suffix."""
 TASK_TREES = "trees.json"
 """Scales of a model per task; beside it is each model's file."""
 
@@ -53,36 +54,68 @@ def for_every_task(scores: Float[np.ndarray, " rows"], n_tasks: int) -> Float32[
     return np.repeat(scores.astype(np.float32)[:, None], n_tasks, axis=1)
 
 
+class LibraryTrees(ABC):
+    """One model of a boosting library.
+
+    Attributes:
+        suffix: Suffix of its file, which is in the library's own format.
+    """
+
+    suffix: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, threads: int | None = None, name: str = MODEL) -> "LibraryTrees":
+        """Reads a model of a run or bundle."""
+
+    @abstractmethod
+    def save(self, folder: Path, name: str = MODEL) -> None:
+        """Writes the library's own format."""
+
+    @abstractmethod
+    def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
+        """Computes the sum of each row's leaves."""
+
+    @abstractmethod
+    def contributions(
+        self, features: Float32[np.ndarray, "rows n_features"]
+    ) -> Float64[np.ndarray, "rows n_features_plus_1"]:
+        """Computes the library's TreeSHAP; the last column is the baseline."""
+
+
 @dataclass(frozen=True)
-class XGBoostTrees:
-    """Trees of XGBoost with a logistic objective.
+class XGBoostTrees(LibraryTrees):
+    """Trees of XGBoost.
 
     Attributes:
         booster: The trees, an `xgboost.Booster`.
-        n_numerical: Columns that are numbers.
-        n_categorical: Columns that are codes; they follow.
         threads: Threads that score; None is the library's choice.
     """
 
+    suffix: ClassVar[str] = "ubj"
+
     booster: Any
-    n_numerical: int
-    n_categorical: int
     threads: int | None = None
 
     @classmethod
-    def load(cls, folder: Path, n_numerical: int, n_categorical: int, threads: int | None = None) -> "XGBoostTrees":
-        """Reads the model of a run or bundle."""
+    def load(cls, folder: Path, threads: int | None = None, name: str = MODEL) -> "XGBoostTrees":
+        """Reads a model of a run or bundle."""
         import xgboost as xgb
 
         parameters = {} if threads is None else {"nthread": threads}
-        return cls(xgb.Booster(parameters, model_file=folder / XGBOOST_MODEL), n_numerical, n_categorical, threads)
+        return cls(xgb.Booster(parameters, model_file=folder / f"{name}.{cls.suffix}"), threads)
+
+    def save(self, folder: Path, name: str = MODEL) -> None:
+        """Writes XGBoost's own binary JSON."""
+        # The library reports a full disk as its own error, with a stack trace.
+        (folder / f"{name}.{self.suffix}").write_bytes(self.booster.save_raw("ubj"))
 
     def probabilities(self, features: Float32[np.ndarray, "rows n_features"]) -> Float32[np.ndarray, " rows"]:
-        """Computes the probability of each row's label."""
+        """Computes the probability of each row's label, for trees with a logistic objective."""
         return self.booster.predict(self._matrix(features)).astype(np.float32)
 
     def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
-        """Computes the logits."""
+        """Computes the sum of each row's leaves, the logits of a logistic objective."""
         return self.booster.predict(self._matrix(features), output_margin=True).astype(np.float64)
 
     def contributions(
@@ -98,19 +131,14 @@ class XGBoostTrees:
             features,
             # Models that were saved with the features' own names are scored by those.
             feature_names=self.booster.feature_names,
-            feature_types=feature_types(self.n_numerical, self.n_categorical),
+            feature_types=self.booster.feature_types,
             enable_categorical=True,
             nthread=self.threads,
         )
 
 
-def feature_types(n_numerical: int, n_categorical: int) -> list[str]:
-    """Lists the kinds of the columns as XGBoost names them."""
-    return ["q"] * n_numerical + ["c"] * n_categorical
-
-
 @dataclass(frozen=True)
-class LightGBMTrees:
+class LightGBMTrees(LibraryTrees):
     """Trees of LightGBM.
 
     Attributes:
@@ -118,21 +146,23 @@ class LightGBMTrees:
         threads: Threads that score; None is the library's choice.
     """
 
+    suffix: ClassVar[str] = "txt"
+
     booster: Any
     threads: int | None = None
 
     @classmethod
-    def load(cls, folder: Path, threads: int | None = None, file: str = LIGHTGBM_MODEL) -> "LightGBMTrees":
+    def load(cls, folder: Path, threads: int | None = None, name: str = MODEL) -> "LightGBMTrees":
         """Reads a model of a run or bundle."""
         import lightgbm as lgb
 
-        return cls(lgb.Booster(model_file=folder / file), threads)
+        return cls(lgb.Booster(model_file=folder / f"{name}.{cls.suffix}"), threads)
 
-    def save(self, folder: Path, file: str = LIGHTGBM_MODEL) -> None:
+    def save(self, folder: Path, name: str = MODEL) -> None:
         """Writes LightGBM's own text format."""
         # The library reports a full disk as its own error.
         text = self.booster.model_to_string(num_iteration=self.booster.best_iteration)
-        (folder / file).write_text(text, encoding="utf-8")
+        (folder / f"{name}.{self.suffix}").write_text(text, encoding="utf-8")
 
     def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
         """Computes the sum of each row's leaves."""
@@ -146,6 +176,87 @@ class LightGBMTrees:
 
     def _threads(self) -> dict[str, Any]:
         return {} if self.threads is None else {"num_threads": self.threads}
+
+
+@dataclass(frozen=True)
+class CatBoostTrees(LibraryTrees):
+    """Trees of CatBoost.
+
+    Attributes:
+        model: The trees, a `catboost.CatBoost`.
+        threads: Threads that score; None is the library's choice.
+    """
+
+    suffix: ClassVar[str] = "cbm"
+
+    model: Any
+    threads: int | None = None
+
+    @classmethod
+    def load(cls, folder: Path, threads: int | None = None, name: str = MODEL) -> "CatBoostTrees":
+        """Reads a model of a run or bundle; a `UserError` where CatBoost is not installed."""
+        model = catboost_library().CatBoost()
+        model.load_model(str(folder / f"{name}.{cls.suffix}"))
+        return cls(model, threads)
+
+    def save(self, folder: Path, name: str = MODEL) -> None:
+        """Writes CatBoost's own binary format."""
+        # Its JSON rounds the sums of leaves.
+        self.model.save_model(str(folder / f"{name}.{self.suffix}"))
+
+    def margins(self, features: Float32[np.ndarray, "rows n_features"]) -> Float64[np.ndarray, " rows"]:
+        """Computes the sum of each row's leaves."""
+        if not len(features):
+            return np.empty(0)
+        return np.asarray(self.model.predict(self._pool(features), **self._threads()), np.float64)
+
+    def contributions(
+        self, features: Float32[np.ndarray, "rows n_features"]
+    ) -> Float64[np.ndarray, "rows n_features_plus_1"]:
+        """Computes the library's TreeSHAP; the last column is the baseline."""
+        values = self.model.get_feature_importance(self._pool(features), type="ShapValues", **self._threads())
+        return np.asarray(values, np.float64)
+
+    def _pool(self, features: Float32[np.ndarray, "rows n_features"]) -> Any:
+        return catboost_pool(features, features.shape[1] - len(self.model.get_cat_feature_indices()))
+
+    def _threads(self) -> dict[str, Any]:
+        return {} if self.threads is None else {"thread_count": self.threads}
+
+
+def catboost_library() -> Any:
+    """Imports CatBoost; a `UserError` where it is not installed."""
+    try:
+        import catboost
+    except ImportError as error:
+        raise UserError(
+            "CatBoost must be installed for the ranker catboost, but it is not; "
+            "install it with: pip install 'shelfrank[catboost]'"
+        ) from error
+    return catboost
+
+
+def catboost_pool(features: Float32[np.ndarray, "rows n_features"], n_numerical: int, **labels: Any) -> Any:
+    """Makes CatBoost's rows of a matrix whose first columns are numbers and whose others are codes.
+
+    Args:
+        features: The matrix.
+        n_numerical: Columns that are numbers.
+        **labels: What else the library's `Pool` takes.
+
+    Returns:
+        A `catboost.Pool`.
+    """
+    library = catboost_library()
+    numbers, codes = features[:, :n_numerical], features[:, n_numerical:]
+    known, place = np.unique(codes.astype(np.int64), return_inverse=True)
+    # The library takes no matrix of numbers as categories.
+    names = np.array([b"%d" % code for code in known.tolist()], object)
+    data = library.FeaturesData(
+        np.ascontiguousarray(numbers) if numbers.size else None,
+        names[place.reshape(codes.shape)] if codes.size else None,
+    )
+    return library.Pool(data, **labels)
 
 
 @dataclass(frozen=True)
@@ -163,18 +274,18 @@ class Scale:
 
 @dataclass(frozen=True)
 class TaskTrees:
-    """Trees of LightGBM, a model for each task.
+    """Trees that learn to rank, a model for each task.
 
     Attributes:
         models: The trees of each task that has a model.
         scales: How their scores become logits.
     """
 
-    models: Mapping[str, LightGBMTrees]
+    models: Mapping[str, LibraryTrees]
     scales: Mapping[str, Scale]
 
     @classmethod
-    def load(cls, folder: Path, threads: int | None = None) -> "TaskTrees":
+    def load(cls, folder: Path, library: type[LibraryTrees], threads: int | None = None) -> "TaskTrees":
         """Reads the models of a run or bundle; a broken list of them is a `UserError`."""
         try:
             scales = {
@@ -185,12 +296,12 @@ class TaskTrees:
             raise UserError(
                 f"{folder / TASK_TREES} must hold each task's scale, but it cannot be read: {error}; train again"
             ) from error
-        return cls({task: LightGBMTrees.load(folder, threads, model_file(task)) for task in scales}, scales)
+        return cls({task: library.load(folder, threads, f"{MODEL}.{task}") for task in scales}, scales)
 
     def save(self, folder: Path) -> None:
-        """Writes each task's model in the library's text format, and their scales."""
+        """Writes each task's model in the library's own format, and their scales."""
         for task, model in self.models.items():
-            model.save(folder, model_file(task))
+            model.save(folder, f"{MODEL}.{task}")
         scales = {task: vars(scale) for task, scale in self.scales.items()}
         (folder / TASK_TREES).write_text(json.dumps(scales, indent=1), encoding="utf-8")
 
@@ -222,11 +333,6 @@ class TaskTrees:
         for each, task in zip(found, self.models, strict=True):
             each[:, -1] += self.scales[task].intercept
         return np.stack(found, axis=1)
-
-
-def model_file(task: str) -> str:
-    """The file of a task's model."""
-    return f"model.{task}.txt"
 
 
 def sigmoid(logits: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:

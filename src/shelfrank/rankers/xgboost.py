@@ -16,7 +16,7 @@ from shelfrank.data.hiding import Hiding
 from shelfrank.data.prepared import Split, tie_order
 from shelfrank.rankers.base import Fitted, Problem
 from shelfrank.rankers.boosting import TreeRanker, kept_trees, training_matrix
-from shelfrank.rankers.trees import XGBOOST_MODEL, XGBoostTrees, feature_matrix, feature_types, for_every_task
+from shelfrank.rankers.trees import XGBoostTrees, feature_matrix, for_every_task
 from shelfrank.train.checkpoint import Checkpoints
 
 COVER, ROWS = "cover", "training_rows"
@@ -79,7 +79,7 @@ class XGBoost(TreeRanker):
                 evals=[(learn, "train"), (check, "valid")],
                 early_stopping_rounds=self.settings.early_stopping_rounds,
                 evals_result=curves,
-                callbacks=[_Advance(advance)],
+                callbacks=[Advance(advance)],
                 verbose_eval=False,
             )
         best = int(self.booster.best_iteration)
@@ -108,7 +108,7 @@ class XGBoost(TreeRanker):
     def trees(self) -> XGBoostTrees:
         """The trees that were learned."""
         assert self.booster is not None, "fit or load must come first"
-        return XGBoostTrees(self.booster, *self._n_columns)
+        return XGBoostTrees(self.booster)
 
     def score(self, rows: Split) -> Float32[np.ndarray, "rows n_tasks"]:
         """The one task's probability, for every task."""
@@ -139,13 +139,11 @@ class XGBoost(TreeRanker):
 
     def save(self, folder: Path) -> None:
         """Writes XGBoost's own binary JSON."""
-        assert self.booster is not None, "fit or load must come first"
-        # The library reports a full disk as its own error, with a stack trace.
-        (folder / XGBOOST_MODEL).write_bytes(self.booster.save_raw("ubj"))
+        self.trees.save(folder)
 
     def load(self, folder: Path) -> None:
         """Reads what `save` wrote."""
-        self.booster = XGBoostTrees.load(folder, *self._n_columns).booster
+        self.booster = XGBoostTrees.load(folder).booster
 
     def _known(self, rows: Split) -> Int64[np.ndarray, " known"]:
         """The rows that have the task's label, each search's in the order of their tie keys."""
@@ -176,35 +174,51 @@ class XGBoost(TreeRanker):
         )
 
     def _cover_by_rows(self, booster: xgb.Booster, train: Split) -> xgb.Booster:
-        """The same trees, each node with the number of training rows that reach it as its cover.
-
-        Then the library's TreeSHAP starts from the mean margin of these rows, and its contributions are those of a
-        background that weighs each of them equally. They are counted as they are: values that were hidden to train
-        would move the mean.
-        """
-        model = json.loads(booster.save_raw("json"))
-        trees = model["learner"]["gradient_booster"]["model"]["trees"]
-        counts = [np.zeros(len(tree["left_children"]), np.int64) for tree in trees]
-        known = self._known(train)
-        for start in range(0, len(known), BLOCK_ROWS):
-            block = xgb.DMatrix(
-                feature_matrix(train, known[start : start + BLOCK_ROWS]),
-                feature_names=booster.feature_names,
-                feature_types=feature_types(*self._n_columns),
-                enable_categorical=True,
-            )
-            leaves = booster.predict(block, pred_leaf=True).reshape(block.num_row(), len(trees)).astype(np.int64)
-            for count, reached in zip(counts, leaves.T, strict=True):
-                count += np.bincount(reached, minlength=len(count))
-        for tree, count in zip(trees, counts, strict=True):
-            tree["sum_hessian"] = covers(tree["left_children"], tree["right_children"], count).tolist()
-        counted = xgb.Booster(model_file=bytearray(json.dumps(model).encode()))
-        counted.set_attr(**{COVER: ROWS})
-        return counted
+        return cover_by_rows(booster, train, self._known(train))
 
     @property
     def _n_columns(self) -> tuple[int, int]:
         return self.problem.n_numerical, len(self.problem.category_sizes)
+
+
+def feature_types(n_numerical: int, n_categorical: int) -> list[str]:
+    """Lists the kinds of the columns as XGBoost names them."""
+    return ["q"] * n_numerical + ["c"] * n_categorical
+
+
+def cover_by_rows(booster: xgb.Booster, rows: Split, chosen: Int64[np.ndarray, " chosen"]) -> xgb.Booster:
+    """The same trees, each node with the number of training rows that reach it as its cover.
+
+    Then the library's TreeSHAP starts from the mean margin of these rows, and its contributions are those of a
+    background that weighs each of them equally. They are counted as they are: values that were hidden to train
+    would move the mean.
+
+    Args:
+        booster: The trees.
+        rows: The training split.
+        chosen: The rows of it that were learned from.
+
+    Returns:
+        The trees with these covers.
+    """
+    model = json.loads(booster.save_raw("json"))
+    trees = model["learner"]["gradient_booster"]["model"]["trees"]
+    counts = [np.zeros(len(tree["left_children"]), np.int64) for tree in trees]
+    for start in range(0, len(chosen), BLOCK_ROWS):
+        block = xgb.DMatrix(
+            feature_matrix(rows, chosen[start : start + BLOCK_ROWS]),
+            feature_names=booster.feature_names,
+            feature_types=booster.feature_types,
+            enable_categorical=True,
+        )
+        leaves = booster.predict(block, pred_leaf=True).reshape(block.num_row(), len(trees)).astype(np.int64)
+        for count, reached in zip(counts, leaves.T, strict=True):
+            count += np.bincount(reached, minlength=len(count))
+    for tree, count in zip(trees, counts, strict=True):
+        tree["sum_hessian"] = covers(tree["left_children"], tree["right_children"], count).tolist()
+    counted = xgb.Booster(model_file=bytearray(json.dumps(model).encode()))
+    counted.set_attr(**{COVER: ROWS})
+    return counted
 
 
 def covers(left: list[int], right: list[int], n_rows: Int64[np.ndarray, " nodes"]) -> Float64[np.ndarray, " nodes"]:
@@ -229,7 +243,9 @@ def covers(left: list[int], right: list[int], n_rows: Int64[np.ndarray, " nodes"
     return cover
 
 
-class _Advance(TrainingCallback):
+class Advance(TrainingCallback):
+    """Moves a progress bar by one for each tree."""
+
     def __init__(self, advance: object) -> None:
         self.advance = advance
 

@@ -210,6 +210,7 @@ class Ranker(Estimates):
     task_weights: Numbers = {}
     score_weights: Numbers = {}
     shares: Annotated[dict[str, Numbers], BeforeValidator(present)] = {}
+    gates: Annotated[dict[str, list[float]], BeforeValidator(present)] = {}
     params: Parameters | None = None
     pd: ByTask = {}
     share_of_possible: Numbers = {}

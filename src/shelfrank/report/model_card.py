@@ -40,7 +40,7 @@ CARD_VERSION = 3
 MARKDOWN, PAGE = "model_card.md", "model_card.html"
 LICENSE = "unknown"
 """What the hub of model cards calls a licence that nobody has stated."""
-PACKAGES = ("numpy", "torch", "xgboost-cpu", "xgboost", "lightgbm", "transformers")
+PACKAGES = ("numpy", "torch", "xgboost-cpu", "xgboost", "lightgbm", "catboost", "transformers")
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]<>|#~&"})
 

@@ -1,4 +1,4 @@
-"""The random search over LambdaMART's settings, with as many trials as a network gets."""
+"""The random search over the settings of boosted trees that learn to rank, with as many trials as a network gets."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from shelfrank.config import ExperimentConfig
+from shelfrank.config.rankers import RankingTreesConfig
 from shelfrank.config.tune import TreesConfig
 from shelfrank.core.jobs import Job, JobRunner
 from shelfrank.tune.sizes import SIZES, Draw, Tried, draws, try_all
@@ -17,14 +18,16 @@ from shelfrank.tune.weights import OnResults, Stage
 
 @dataclass(frozen=True)
 class TreeSearch:
-    """The search over the settings of LambdaMART.
+    """The search over the settings of boosted trees that learn to rank.
 
     Attributes:
         trainer: Trains and judges.
+        ranker: Their name in `RANKERS`, which is that of their settings too.
         owner: Fingerprint of the search's inputs.
     """
 
     trainer: TrialTrainer
+    ranker: str
     owner: str
 
     def stages(self) -> list[Stage]:
@@ -45,26 +48,36 @@ class TreeSearch:
             UserError: Where none ended well.
         """
         settings = self.trainer.settings
-        drawn = draws(space(settings.trees), settings.sizes.n_trials, settings.seed)
+        own: RankingTreesConfig = getattr(self.trainer.config, self.ranker)
+        drawn = draws(space(settings.trees, type(own)), settings.sizes.n_trials, settings.seed)
 
         def do(job: Job) -> Mapping[str, Any]:
-            return self.trainer.trees(self.config_of(job.params), runner.folder_of(SIZES, job.id))
+            return self.trainer.trees(self.ranker, self.config_of(job.params), runner.folder_of(SIZES, job.id))
 
         [stage] = self.stages()
-        return try_all(runner, stage, drawn, do, on_results, lambda params: {"lambdamart": dict(params)})
+        return try_all(runner, stage, drawn, do, on_results, lambda params: {self.ranker: dict(params)})
 
     def config_of(self, params: Mapping[str, Any]) -> ExperimentConfig:
         """The experiment with drawn settings."""
-        return overlaid(self.trainer.config, {"lambdamart": dict(params)})
+        return overlaid(self.trainer.config, {self.ranker: dict(params)})
 
 
-def space(trees: TreesConfig) -> dict[str, Draw]:
-    """The settings that are drawn, by their keys in `lambdamart`."""
+def space(trees: TreesConfig, own: type[RankingTreesConfig]) -> dict[str, Draw]:
+    """The settings that are drawn, by their keys: those of the space that the ranker has.
+
+    Args:
+        trees: The space.
+        own: The ranker's settings.
+
+    Returns:
+        How each setting is drawn.
+    """
     low, high = (math.log(rate) for rate in trees.learning_rate)
     # Rounded, so that `--set` prints it whole.
     found: dict[str, Draw] = {"learning_rate": lambda random: round(float(np.exp(random.uniform(low, high))), 4)}
-    for name in ("n_leaves", "min_rows_per_leaf", "feature_share", "row_share", "l2"):
-        found[name] = _choice(getattr(trees, name))
+    for name in ("n_leaves", "depth", "min_rows_per_leaf", "feature_share", "row_share", "l2"):
+        if name in own.model_fields:
+            found[name] = _choice(getattr(trees, name))
     return found
 
 

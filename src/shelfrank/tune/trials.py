@@ -15,6 +15,7 @@ from jaxtyping import Int64
 from shelfrank.config import ExperimentConfig, TuneConfig, merge
 from shelfrank.data.prepared import PreparedData, Split
 from shelfrank.metrics.order import fuse
+from shelfrank.rankers import ranker_spec
 from shelfrank.rankers.base import Ranker
 from shelfrank.rankers.neural import NeuralRanker
 from shelfrank.rankers.run import problem
@@ -84,21 +85,19 @@ class TrialTrainer:
         shutil.rmtree(checkpoint, ignore_errors=True)
         return facts
 
-    def trees(self, config: ExperimentConfig, folder: Path) -> dict[str, Any]:
-        """Boosts LambdaMART as `train` would; a killed trial is boosted anew, to the same bits.
+    def trees(self, ranker_name: str, config: ExperimentConfig, folder: Path) -> dict[str, Any]:
+        """Boosts trees as `train` would; a killed trial is boosted anew, to the same bits.
 
         Args:
+            ranker_name: Their name in `RANKERS`.
             config: The resolved experiment.
             folder: Where ranks go.
 
         Returns:
             The objective and the rows that were trained on.
         """
-        # The library is loaded for trees alone.
-        from shelfrank.rankers.lambdamart import LambdaMART
-
         folder.parent.mkdir(parents=True, exist_ok=True)
-        ranker = LambdaMART(problem(self.prepared, config))
+        ranker = ranker_spec(ranker_name).build(problem(self.prepared, config))
         ranker.fit(self.train_rows, self.judge.split)
         weights = config.fusion_weights(self.prepared.tasks).shares
         return self._leave(ranker, weights, folder, keep_weights=False) | {"rows": self.train_rows.n_rows}

@@ -30,8 +30,8 @@ from shelfrank.tune.weights import WeightSearch
 KIND = "tuning"
 TUNING_VERSION = 3
 """Part of every search's inputs: raise it when the same inputs would be judged otherwise."""
-TREES = "lambdamart"
-"""The ranker of trees whose settings can be searched for."""
+TREES = ("lambdamart", "xgboost_ranking", "catboost")
+"""The rankers of trees whose settings can be searched for."""
 BEST, RESULT, PAGE = "best.yaml", "trials.json", "tuning.html"
 
 
@@ -81,7 +81,7 @@ def tune(
 
     Args:
         prepared_path: A finished folder of prepared data, whose test split is not opened.
-        ranker: A name in `RANKERS` of a network, or `lambdamart`.
+        ranker: A name in `RANKERS` of a network, or of trees that learn to rank, such as `lambdamart`.
         config: The resolved config that every trial starts from.
         out: The folder of the result.
         settings: How to search, and for what.
@@ -194,7 +194,7 @@ def verify_files_but_test(prepared: PreparedData) -> None:
 
 def _inputs(prepared: PreparedData, ranker: str, config: ExperimentConfig, settings: TuneConfig) -> dict[str, Any]:
     spec = ranker_spec(ranker)
-    if ranker == TREES:
+    if ranker in TREES:
         if settings.search == "weights":
             raise UserError(
                 f"{ranker} has no loss weights to search for; search for its settings with --search sizes, or tune the "
@@ -202,7 +202,7 @@ def _inputs(prepared: PreparedData, ranker: str, config: ExperimentConfig, setti
             )
     elif spec.build is not NeuralRanker or config.neural.single_task is not None:
         raise UserError(
-            "tune needs a network that learns several tasks, such as mmoe_dcn_v2, or lambdamart, but "
+            f"tune needs a network that learns several tasks, such as mmoe_dcn_v2, or trees ({', '.join(TREES)}), but "
             f"{ranker} is neither"
         )
     if settings.search == "weights" and config.score_weights is not None:
@@ -219,10 +219,10 @@ def _inputs(prepared: PreparedData, ranker: str, config: ExperimentConfig, setti
         "prepared": prepared.manifest.fingerprint,
         "ranker": ranker,
         "config": config.model_dump(mode="json"),
-        "settings": settings.model_dump(mode="json", exclude=unused(settings, ranker == TREES)),
+        "settings": settings.model_dump(mode="json", exclude=unused(settings, ranker in TREES)),
         "version": TUNING_VERSION,
     }
-    if ranker != TREES and config.neural.text.matching != "none":
+    if ranker not in TREES and config.neural.text.matching != "none":
         inputs["text_model"] = model_fingerprint(find_model(config.neural.text.model))
     return inputs
 
@@ -234,9 +234,14 @@ def _search(
     if not trainer.judge.split.n_searches:
         raise UserError(f"{prepared.path} must have validation searches to tune on, but it has none")
     assert sum(trainer.judge.weights) > 0
-    of_sizes = TreeSearch if ranker == TREES else SizeSearch
-    kind = WeightSearch if settings.search == "weights" else of_sizes
-    search = kind(trainer, fingerprint(inputs))
+    owner = fingerprint(inputs)
+    search = (
+        WeightSearch(trainer, owner)
+        if settings.search == "weights"
+        else TreeSearch(trainer, ranker, owner)
+        if ranker in TREES
+        else SizeSearch(trainer, owner)
+    )
     search.stages()
     return search
 

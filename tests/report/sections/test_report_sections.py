@@ -5,6 +5,7 @@ import pytest
 
 from shelfrank.report.blocks import Cell, Details, Missing, Orders, Row, Section, Table, Tabs
 from shelfrank.report.comparison import read_comparison
+from shelfrank.report.formats import number
 from shelfrank.report.sections import calibration
 from shelfrank.report.sections.cost import cost_section
 from shelfrank.report.sections.data import data_section
@@ -121,6 +122,33 @@ def test_the_profile_shows_the_trees_share_of_a_blend(full: dict[str, Any]) -> N
     table = _tables(rankers_section(read_comparison(full)))["Size, weights and cost of the rankers"]
     notes = [note for cell in table.rows[-1].cells for note, _ in cell.notes if "trees" in note]
     assert notes == ["trees 48.8 %"]
+
+
+@pytest.mark.parametrize("is_single_task", [False, True])
+def test_the_profile_shows_that_trees_have_no_share(full: dict[str, Any], is_single_task: bool) -> None:
+    ranker = full["rankers"][-1]
+    ranker["shares"] = {"click": {"network": 1.0, "trees": 0.0}}
+    if is_single_task:
+        full["tasks"] = ["click"]
+        ranker["task_weights"] = ranker["score_weights"] = None
+    table = _tables(rankers_section(read_comparison(full)))["Size, weights and cost of the rankers"]
+    cell = table.rows[-1].cells[1]
+    assert [note for note, _ in cell.notes if "trees" in note] == ["trees 0.0 %"]
+
+
+def test_the_experts_that_each_task_uses_are_a_table(full: dict[str, Any]) -> None:
+    title = "Experts that each task uses"
+    assert title not in _tables(rankers_section(read_comparison(full)))
+    full["rankers"][-1]["gates"] = {"click": [0.02, 0.98], "purchase": [0.5, 0.5]}
+    full["rankers"][-2]["gates"] = {"click": [0.2, 0.3, 0.5]}
+    table = _tables(rankers_section(read_comparison(full)))[title]
+    assert table.columns == ["Expert 1", "Expert 2", "Expert 3"]
+    assert [[cell.text for cell in row.cells] for row in table.rows] == [
+        ["20 %", "30 %", "50 %"],
+        ["2 %", "98 %", number(None)],
+        ["50 %", "50 %", number(None)],
+    ]
+    assert table.rows[1].head.endswith(", Click")
 
 
 def test_the_profile_shows_the_weights_that_made_the_order(full: dict[str, Any]) -> None:

@@ -41,6 +41,7 @@ def rankers_section(comparison: Comparison) -> Section:
         _difference_charts(comparison),
         _possible(comparison),
         _profile(comparison),
+        *_gates(comparison),
     ]
     choices = [Listing(ranker.title, facts) for ranker in comparison.rankers if (facts := _choices(ranker))]
     if choices:
@@ -220,6 +221,26 @@ def _profile(comparison: Comparison) -> Table:
     return Table("Size, weights and cost of the rankers", "Ranker", columns, rows, groups, legend)
 
 
+def _gates(comparison: Comparison) -> list[Block]:
+    """How much each task uses each expert, for the rankers with a mixture of experts; nothing without any."""
+    rankers = [ranker for ranker in comparison.rankers if ranker.gates]
+    n_experts = max((len(shares) for ranker in rankers for shares in ranker.gates.values()), default=0)
+    rows = [
+        Row(
+            f"{ranker.title}, {task_title(task)}",
+            [Cell(percent(share, 0), bar=share_bar(share)) for share in [*shares, *[None] * (n_experts - len(shares))]],
+        )
+        for ranker in rankers
+        for task, shares in ranker.gates.items()
+    ]
+    columns = [f"Expert {place + 1}" for place in range(n_experts)]
+    legend = (
+        "Mean weight of each expert in a task's gate over the validation rows; a row adds up to 100 %. An expert with "
+        "about 0 % in every row is hardly used."
+    )
+    return [Table("Experts that each task uses", "Ranker and task", columns, rows, legend=legend)] if rows else []
+
+
 def _choices(ranker: Ranker) -> list[str]:
     parts = ranker.params.parts if ranker.params else {}
     named = [f"{name.replace('_', ' ')} {compact(n)}" for name, n in parts.items()]
@@ -230,7 +251,8 @@ def _weight_cell(ranker: Ranker, task: str) -> Cell:
     weight, in_loss = ranker.order_weights.get(task), ranker.task_weights.get(task)
     notes = [] if in_loss is None or in_loss == weight else [(f"loss {number(in_loss, 2)}", "")]
     # Of a blend, in which the other part is the network.
-    if trees := ranker.shares.get(task, {}).get("trees"):
+    trees = ranker.shares.get(task, {}).get("trees")
+    if trees is not None:
         notes.append((f"trees {percent(trees)}", ""))
     return Cell(number(weight, 2), notes)
 
