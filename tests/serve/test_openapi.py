@@ -12,14 +12,14 @@ from starlette.testclient import TestClient
 
 from shelfrank.serve import api
 
-OPERATIONS = ["/v1/rank", "/v1/rerank", "/v1/events"]
+OPERATIONS = ["/v1/rank", "/v1/rerank", "/v2/rerank", "/rerank", "/v1/events"]
 OF_THE_PAGE = ["/v1/shop/search", "/v1/shop/explain", "/v1/shop/actions"]
 
 
 def test_every_route_is_described_with_an_example(client: TestClient) -> None:
     schema = client.get("/openapi.json").json()
     assert set(schema["paths"]) == {*OPERATIONS, "/v1/bundle", "/v1/admin/reload", "/livez", "/readyz", "/metrics"}
-    for name in ("RankRequest", "RankResponse", "RerankRequest", "EventsRequest"):
+    for name in ("RankRequest", "RankResponse", "RerankRequest", "RerankTextsRequest", "EventsRequest"):
         (example,) = schema["components"]["schemas"][name]["examples"]
         getattr(api, name).model_validate(example)
 

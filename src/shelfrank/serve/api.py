@@ -1,9 +1,20 @@
 """The bodies of requests and responses."""
 
 import datetime as dt
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, field_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    WithJsonSchema,
+    field_validator,
+)
 
 from shelfrank.core.values import IdSpelling
 from shelfrank.logs.ubi.documents import KNOWN_ACTIONS
@@ -11,6 +22,8 @@ from shelfrank.logs.ubi.documents import KNOWN_ACTIONS
 MAX_CANDIDATES = 1000
 MAX_TEXT = 512
 """Characters of a query, a title or a feature's value."""
+MAX_DOCUMENT = 10_000
+"""Characters of a document to rerank."""
 MAX_ID = 256
 MAX_FEATURES = 100
 MAX_EVENTS = 1000
@@ -48,12 +61,12 @@ Id = Annotated[
 ]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]
 Document = Annotated[
-    Text,
+    Annotated[str, Field(max_length=MAX_DOCUMENT)],
     BeforeValidator(_id_text),
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "maxLength": MAX_TEXT},
+                {"type": "string", "maxLength": MAX_DOCUMENT},
                 {"type": "integer", "minimum": -_INT64, "maximum": _INT64 - 1},
             ]
         }
@@ -315,39 +328,111 @@ class RankResponse(BaseModel):
     took_ms: float
 
 
-class RerankRequest(BaseModel):
-    """A page in the shape of Cohere's `rerank`, as Elasticsearch and OpenSearch send it.
+class _Rerank(_Api):
+    """What every form of a rerank request has.
 
     Attributes:
         query: The query as typed.
-        documents: Product ids, or objects that have one as `id`, `product_id` or `text`; no other key is read, and an
-            object without one is refused.
-            Let the engine send the field that holds the product's id. Elasticsearch names the list `input`.
-        top_n: Maximum number of results; all if left out.
-        return_documents: Whether results repeat their document.
+        top_n: Maximum number of results; all if left out. Voyage's name is `top_k`.
+        return_documents: Whether results repeat their document. The name of text-embeddings-inference is `return_text`.
+        raw_scores: Whether scores are logits in place of numbers from 0 to 1.
+        rank_fields: Keys of an object that may hold its product's id, read before `id`, `product_id` and `text`.
         customer_id: The customer; an anonymous visitor if left out.
         session_id: The visit.
         context: Declared features of the page.
-        model: Ignored.
+        model: Ignored, as are all that follow: they choose a language model, or how much of a text it reads.
+        priority: Ignored.
+        user: Ignored.
+        truncate: Ignored.
+        truncation: Ignored.
+        truncation_direction: Ignored.
+        truncate_prompt_tokens: Ignored.
+        max_chunks_per_doc: Ignored.
+        max_tokens_per_doc: Ignored.
+    """
+
+    query: Text
+    top_n: Annotated[int, Field(strict=True, ge=1), AsWhole] | None = Field(
+        default=None, validation_alias=AliasChoices("top_n", "top_k")
+    )
+    return_documents: Annotated[bool, Field(strict=True)] | None = Field(
+        default=False, validation_alias=AliasChoices("return_documents", "return_text")
+    )
+    raw_scores: Annotated[bool, Field(strict=True)] | None = False
+    rank_fields: Annotated[list[Annotated[str, Field(max_length=MAX_ID)]], Field(max_length=MAX_FEATURES)] | None = None
+    customer_id: Id | None = None
+    session_id: Id | None = None
+    context: Values = {}
+    model: Any = None
+    priority: Any = None
+    user: Any = None
+    truncate: Any = None
+    truncation: Any = None
+    truncation_direction: Any = None
+    truncate_prompt_tokens: Any = None
+    max_chunks_per_doc: Any = None
+    max_tokens_per_doc: Any = None
+
+    @property
+    def given(self) -> Sequence[str | dict[str, Any]]:
+        """The documents."""
+        raise NotImplementedError
+
+
+class RerankRequest(_Rerank):
+    """A page in the form of Cohere's, Jina's, vLLM's and Infinity's `rerank`, as search engines send it.
+
+    Attributes:
+        documents: Product ids, titles of products of the bundle, or objects that have either as one of `rank_fields`,
+            `id`, `product_id` or `text`; no other key is read, and an object without one is refused. What the bundle
+            does not know keeps its place. Elasticsearch names the list `input`.
     """
 
     model_config = ConfigDict(
-        extra="ignore",
         json_schema_extra={
             "examples": [{"model": "shelfrank", "query": "red sofa", "documents": ["p00012", "p00845"], "top_n": 2}]
         },
     )
 
-    query: Text
     documents: Annotated[list[Document | DocumentObject], Field(max_length=MAX_CANDIDATES)] = Field(
         validation_alias=AliasChoices("documents", "input")
     )
-    top_n: Annotated[int, Field(strict=True, ge=1), AsWhole] | None = None
-    return_documents: Annotated[bool, Field(strict=True)] | None = False
-    customer_id: Id | None = None
-    session_id: Id | None = None
-    context: Values = {}
-    model: Any = None
+
+    @property
+    def given(self) -> Sequence[str | dict[str, Any]]:
+        """The documents."""
+        return self.documents
+
+
+class RerankTextsRequest(_Rerank):
+    """The same page in the form of text-embeddings-inference, whose answer is a list.
+
+    Attributes:
+        texts: Product ids, or titles of products of the bundle.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"query": "red sofa", "texts": ["p00012", "p00845"]}]})
+
+    texts: Annotated[list[Document], Field(max_length=MAX_CANDIDATES)]
+
+    @property
+    def given(self) -> Sequence[str | dict[str, Any]]:
+        """The documents."""
+        return self.texts
+
+
+OF_DOCUMENTS, OF_TEXTS = "a request with documents", "a request with texts"
+"""The forms of a rerank request; no key goes by these names."""
+
+
+def _form(given: Any) -> str:
+    has_texts = "texts" in given if isinstance(given, dict) else isinstance(given, RerankTextsRequest)
+    return OF_TEXTS if has_texts else OF_DOCUMENTS
+
+
+AnyRerankRequest = Annotated[
+    Annotated[RerankRequest, Tag(OF_DOCUMENTS)] | Annotated[RerankTextsRequest, Tag(OF_TEXTS)], Discriminator(_form)
+]
 
 
 class RerankResult(BaseModel):
@@ -355,13 +440,16 @@ class RerankResult(BaseModel):
 
     Attributes:
         index: Its index in the request, from 0.
-        relevance_score: The sort key of the results, from 0 to 1.
-        document: The document, if requested.
+        relevance_score: The sort key of the results, from 0 to 1. A document that keeps its place has that of the
+            result before it.
+        document: The document, if requested; `/rerank` has it as `text`.
+        text: The document, if requested of `/rerank`.
     """
 
     index: int
     relevance_score: float
     document: Any = None
+    text: Any = None
 
 
 class RerankResponse(BaseModel):
@@ -369,14 +457,36 @@ class RerankResponse(BaseModel):
 
     Attributes:
         id: Id of this response.
+        object: What this is.
+        created: When, in seconds since 1970.
+        model: The version that ranked.
         results: The documents.
+        usage: Tokens of a language model: none.
         meta: The bundle, whether the engine's own order was returned, and `unknown`, `unknown_ids`, `missing_features`
             and `unknown_features` as in `RankResponse`.
     """
 
     id: str
+    object: Literal["rerank"]
+    created: int
+    model: str
     results: list[RerankResult]
+    usage: dict[str, int]
     meta: dict[str, Any]
+
+
+class RerankedText(BaseModel):
+    """One text in its new place.
+
+    Attributes:
+        index: Its index in the request, from 0.
+        score: The sort key of the results.
+        text: The text, if requested.
+    """
+
+    index: int
+    score: float
+    text: str | None = None
 
 
 _UBI_EVENT = {

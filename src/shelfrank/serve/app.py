@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -24,14 +22,16 @@ from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events
 from shelfrank.serve.limits import Guard, Keys
-from shelfrank.serve.pages import MAX_KEY, coverage, ranked_page, read_page
-from shelfrank.serve.ranking import RankResult
+from shelfrank.serve.pages import MAX_KEY, ranked_page, read_page
+from shelfrank.serve.rerank_routes import rerank_routes
 from shelfrank.serve.service import EventsRefusedError, NoShopError, Service
 from shelfrank.serve.shop_routes import shop_routes
 
 log = logging.getLogger("shelfrank.serve")
 PAGE = Path(__file__).parent / "page"
 MAX_BODY_BYTES = 2_000_000
+NO_PLACES = frozenset(("body", api.OF_DOCUMENTS, api.OF_TEXTS))
+"""Parts of a problem's location that are no part of the request."""
 FALLBACK = "fp32 serves in place of "
 """Start of a second line of `/readyz`, if the requested precision does not serve."""
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -87,7 +87,7 @@ def create_app(
         redoc_url=None,
     )
     app.state.service = service
-    routers = [(_ranking_routes(), REFUSALS), (_operating_routes(), None)]
+    routers = [(_ranking_routes(), REFUSALS), (rerank_routes(), REFUSALS), (_operating_routes(), None)]
     if service.has_page:
         routers.append((shop_routes(), REFUSALS))
     for router, responses in routers:
@@ -115,26 +115,6 @@ def _ranking_routes() -> APIRouter:
         page, options = read_page(body)
         result = await _service(request).rank(page, options)
         return as_json(ranked_page(result, page.product_ids, started))
-
-    @router.post("/rerank", response_model=api.RerankResponse)
-    async def rerank(body: api.RerankRequest, request: Request) -> Response:
-        """Ranks in the form that search engines call: Cohere's `rerank`."""
-        result = await _service(request).rank(*read_page(body))
-        results: list[dict[str, Any]] = [
-            {"index": index, "relevance_score": score}
-            for index, score in zip(result.order, _relevance(result), strict=True)
-        ]
-        if body.return_documents:
-            for each in results:
-                document = body.documents[each["index"]]
-                each["document"] = {"text": document} if isinstance(document, str) else document
-        meta = {
-            "bundle": result.bundle,
-            "degraded": result.reason is not None,
-            "reason": result.reason,
-            **coverage(result),
-        }
-        return as_json({"id": str(uuid.uuid4()), "results": results, "meta": meta})
 
     @router.post("/events", response_model=api.EventsResponse, status_code=202, responses=EVENTS_REFUSED)
     async def events(body: api.EventsRequest, request: Request) -> Response:
@@ -230,22 +210,11 @@ def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _relevance(result: RankResult) -> list[float]:
-    """Sort keys from 0 to 1; in a degraded response they fall evenly along the engine's order."""
-    if result.scores is None:
-        n = len(result.order)
-        return [1 - place / n for place in range(n)]
-    if result.bounded:
-        return list(result.scores)
-    # Numerics: the sigmoid without an overflow, since trees that rank give scores of any size.
-    return np.exp(-np.logaddexp(0.0, -np.array(result.scores))).tolist()
-
-
 async def _on_invalid_request(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     problems = []
     for each in error.errors()[:5]:
-        place = ".".join(str(part)[:MAX_KEY] for part in each["loc"] if part != "body")
+        place = ".".join(str(part)[:MAX_KEY] for part in each["loc"] if part not in NO_PLACES)
         problems.append(f"{place}: {each['msg']}" if place else str(each["msg"]))
     # The value is not repeated: it may be long, or not valid text.
     detail = "; ".join(problems).encode("utf-8", "replace").decode()

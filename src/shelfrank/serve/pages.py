@@ -1,45 +1,28 @@
 """Request bodies become page requests with options, and ranked pages become responses, over HTTP or not."""
 
-import contextlib
 import datetime as dt
-import itertools
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from shelfrank.core.errors import UserError
-from shelfrank.core.values import IdSpelling
 from shelfrank.features.request import PageRequest
-from shelfrank.serve.api import (
-    DOCUMENT_KEYS,
-    MAX_NUMBER_ID,
-    MAX_TEXT,
-    RankRequest,
-    RerankRequest,
-    SearchRequest,
-    microseconds,
-)
+from shelfrank.serve.api import RankRequest, SearchRequest, microseconds
 from shelfrank.serve.ranking import RankOptions, RankResult, engine_ranks
 
 MAX_KEY = 64
 """Characters of a key that an error repeats."""
 
 
-def read_page(body: RankRequest | RerankRequest | SearchRequest) -> tuple[PageRequest, RankOptions]:
-    """Reads a validated body of `/v1/rank`, `/v1/rerank` or the page.
+def read_page(body: RankRequest | SearchRequest) -> tuple[PageRequest, RankOptions]:
+    """Reads a validated body of `/v1/rank` or of a search of the page.
 
     Args:
         body: The body; without a timestamp the page is ranked as of now.
 
     Returns:
         The page to rank, and how. A search of the page has no candidates yet: the shop retrieves them.
-
-    Raises:
-        UserError: If a document has no id.
     """
-    if isinstance(body, RerankRequest):
-        body = _of_documents(body)
-    elif isinstance(body, SearchRequest):
+    if isinstance(body, SearchRequest):
         body = _of_search(body)
     candidates = body.candidates
     features = [{} if isinstance(each, str) else each.features for each in candidates]
@@ -102,18 +85,6 @@ def coverage(result: RankResult) -> dict[str, Any]:
     }
 
 
-def _of_documents(body: RerankRequest) -> RankRequest:
-    """The same page as a `RankRequest`; its parts are valid already."""
-    return RankRequest.model_construct(
-        query=body.query,
-        candidates=[_document_id(place, document) for place, document in enumerate(body.documents)],
-        customer_id=body.customer_id,
-        session_id=body.session_id,
-        context=body.context,
-        top_n=body.top_n,
-    )
-
-
 def _of_search(body: SearchRequest) -> RankRequest:
     """The same page as a `RankRequest`; its parts are valid already."""
     return RankRequest.model_construct(
@@ -123,26 +94,6 @@ def _of_search(body: SearchRequest) -> RankRequest:
         session_id=body.session_id,
         task_weights=body.task_weights,
         top_n=body.top_n,
-    )
-
-
-def _document_id(place: int, document: str | dict[str, Any]) -> str:
-    if isinstance(document, str):
-        return document
-    for name in DOCUMENT_KEYS:
-        value = document.get(name)
-        if isinstance(value, int | float) and abs(value) > MAX_NUMBER_ID:
-            continue
-        with contextlib.suppress(ValueError):
-            if (spelled := IdSpelling().of(value)) is not None:
-                return spelled[:MAX_TEXT]
-    given = ", ".join(repr(str(key)[:MAX_KEY]) for key in itertools.islice(document, 5)) or "none"
-    raise UserError(
-        f"documents.{place} must be a product id, or an object with one as {', '.join(DOCUMENT_KEYS)}, but its "
-        f"keys are {given}; send the id in one of these"
-        if not document.keys() & set(DOCUMENT_KEYS)
-        else f"documents.{place} must hold a product id, a text or a whole number, as {', '.join(DOCUMENT_KEYS)}, "
-        "but it holds none there"
     )
 
 

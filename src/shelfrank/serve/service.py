@@ -23,6 +23,7 @@ from shelfrank.serve.journal import Journal, JournalReader
 from shelfrank.serve.metrics import Metrics
 from shelfrank.serve.ranking import RankOptions, RankResult, engine_positions, rank_page
 from shelfrank.serve.shop import Shop
+from shelfrank.serve.titles import Titles
 
 Result = TypeVar("Result")
 log = logging.getLogger("shelfrank.serve")
@@ -45,10 +46,12 @@ class EventsRefusedError(Exception):
 
 
 class _Serving:
-    """A bundle, its position in the journal, its shop if it has one, and why it fell back to float32."""
+    """A bundle, its position in the journal, its shop and titles if it has them, and why it fell back to float32."""
 
-    def __init__(self, bundle: Bundle, reader: JournalReader, shop: Shop | None, fallback: str | None) -> None:
-        self.bundle, self.reader, self.shop, self.fallback = bundle, reader, shop, fallback
+    def __init__(
+        self, bundle: Bundle, reader: JournalReader, shop: Shop | None, titles: Titles | None, fallback: str | None
+    ) -> None:
+        self.bundle, self.reader, self.shop, self.titles, self.fallback = bundle, reader, shop, titles, fallback
         self._waiting: deque[Event] = deque()
 
     def catch_up(self, max_events: int | None = None) -> bool:
@@ -222,6 +225,29 @@ class Service:
         self.metrics.count_features(result.missing_features, result.unknown_features)
         return result
 
+    def find_products(self, texts: Sequence[str]) -> list[str | None]:
+        """Finds products by id or, where the bundle has titles, by title.
+
+        Args:
+            texts: Ids or titles.
+
+        Returns:
+            The id of each product; None for what the bundle does not know, and before one is loaded.
+        """
+        serving = self._serving
+        if serving is None or not texts:
+            return [None] * len(texts)
+        found: list[str | None] = [
+            text if known else None
+            for text, known in zip(texts, serving.bundle.features.knows(texts).tolist(), strict=True)
+        ]
+        missing = [place for place, product in enumerate(found) if product is None]
+        if missing and serving.titles is not None:
+            products = serving.titles.find([texts[place] for place in missing])
+            for place, product in zip(missing, products, strict=True):
+                found[place] = product
+        return found
+
     async def with_shop(self, call: Callable[[Shop], Result]) -> Result:
         """Calls a function with the page's shop on the thread that ranks, after the events that a page waits for.
 
@@ -374,7 +400,8 @@ class Service:
         warm_up(bundle, version)
         has_shop = self.has_page and Shop.is_in(version.path)
         shop = Shop(bundle, version.path, self.journal.folder) if has_shop else None
-        serving = _Serving(bundle, JournalReader(self.journal), shop, fallback)
+        titles = Titles(version.path) if Shop.is_in(version.path) else None
+        serving = _Serving(bundle, JournalReader(self.journal), shop, titles, fallback)
         serving.catch_up()
         return serving
 
