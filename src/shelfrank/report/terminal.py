@@ -148,13 +148,13 @@ def conclusion_lines(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
-    """Which searches an evaluation is on, and MRR at the largest cutoff with that of each test window.
+    """Which searches an evaluation is on, MRR at the largest cutoff with that of each test window, clipped numbers.
 
     Args:
         report: An evaluation's `report.json`.
 
     Returns:
-        Lines of text; none where all searches of a single split were evaluated.
+        Lines of text; none where all searches of a single split were evaluated and no number was clipped.
     """
     evaluated = evaluated_on(EvaluatedCounts.model_validate(report["evaluated"]))
     folds: Mapping[str, Any] = report.get("folds", {})
@@ -169,6 +169,10 @@ def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
             f"MRR@{k} {task_title(task).lower()}: {_estimate(report['mrr'][k][task])}; {each}"
             for task, each in by_task.items()
             if each
+        ),
+        *(
+            f"clipped to the training range: {name} of {count:,} rows"
+            for name, count in sorted(report.get("clipped", {}).items())
         ),
     ]
 

@@ -255,6 +255,9 @@ class Service:
             if count:
                 self.metrics.unknown.labels(kind).inc(count)
         self.metrics.count_features(result.missing_features, result.unknown_features)
+        for name, count in result.clipped_features.items():
+            self.metrics.clipped_features.labels(name).inc(count)
+        self.metrics.not_finite.inc(result.not_finite)
         return result
 
     async def with_shop(self, call: Callable[[Shop], Result]) -> Result:
