@@ -159,3 +159,11 @@ def test_each_figure_that_is_not_a_standard_one_is_explained_in_a_line(full: dic
 
 def test_an_empty_comparison_has_no_words() -> None:
     assert conclusion_lines({}) == []
+
+
+def test_clipped_numbers_are_listed_by_feature() -> None:
+    assert clipped_lines({"clipped": {"price": 1200, "age": 3}}) == [
+        "clipped to the training range: age of 3 rows",
+        "clipped to the training range: price of 1,200 rows",
+    ]
+    assert clipped_lines({}) == []

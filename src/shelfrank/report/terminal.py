@@ -148,13 +148,13 @@ def conclusion_lines(comparison: Mapping[str, Any]) -> list[str]:
 
 
 def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
-    """Which searches an evaluation is on, MRR at the largest cutoff with that of each test window, clipped numbers.
+    """Which searches an evaluation is on, and MRR at the largest cutoff with that of each test window.
 
     Args:
         report: An evaluation's `report.json`.
 
     Returns:
-        Lines of text; none where all searches of a single split were evaluated and no number was clipped.
+        Lines of text; none where all searches of a single split were evaluated.
     """
     evaluated = evaluated_on(EvaluatedCounts.model_validate(report["evaluated"]))
     folds: Mapping[str, Any] = report.get("folds", {})
@@ -170,11 +170,14 @@ def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
             for task, each in by_task.items()
             if each
         ),
-        *(
-            f"clipped to the training range: {name} of {count:,} rows"
-            for name, count in sorted(report.get("clipped", {}).items())
-        ),
     ]
+
+
+def clipped_lines(report: Mapping[str, Any]) -> list[str]:
+    """The evaluated rows whose number is clipped to what training saw, by feature, from an evaluation's report."""
+    # Evaluations of former versions clipped nothing.
+    counts = sorted(report.get("clipped", {}).items())
+    return [f"clipped to the training range: {name} of {count:,} rows" for name, count in counts]
 
 
 def _estimate(figure: Mapping[str, Any]) -> str:
