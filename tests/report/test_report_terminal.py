@@ -6,6 +6,7 @@ from comparison_example import full_comparison, with_difference
 from rich.console import Console
 
 from shelfrank.report import comparison_table, conclusion_lines
+from shelfrank.report.terminal import clipped_lines
 
 NAMES = ("popularity", "text_match", "lambdamart", "mmoe_dcn_v2", "mmoe_ft_transformer_text")
 
