@@ -343,3 +343,69 @@ def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
         publish(tmp_path / "file" / "sub" / "x", "run", {}),
     ):
         pass
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "elsewhere" / "out")
+    for text in ("one", "two"):
+        assert read(write(link, text)) == text
+        assert link.is_symlink()
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["out"]
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    (tmp_path / "page").write_text("old")
+    (tmp_path / "page_link").symlink_to(tmp_path / "page")
+    write_atomic(tmp_path / "page_link", b"new")
+    assert (tmp_path / "page").read_text() == "new"
+    assert (tmp_path / "page_link").is_symlink()
+
+
+@pytest.mark.parametrize("name", [".", "", "../here", "absolute"])
+def test_the_working_folder_is_filled_and_stays_the_same(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    out = here if name == "absolute" else Path(name)
+    before = here.stat().st_ino
+    write(out)
+    with publish(out, "search_log", {"n": 2}) as draft:
+        (draft.path / "new.txt").write_text("two")
+        (here / "notes.txt").write_text("mine")
+    assert here.stat().st_ino == before
+    assert sorted(path.name for path in Path().iterdir()) == [MANIFEST, "new.txt", "notes.txt"]
+    assert read_manifest(here, "search_log").inputs == {"n": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": [1]},
+        {"files": {"top.txt": 3}},
+        {"files": {"top.txt": {"bytes": "3", "sha256": ""}}},
+        {"files": {"../other": {"bytes": 3, "sha256": ""}}},
+        {"files": {"/etc/passwd": {"bytes": 3, "sha256": ""}}},
+        {"files": {"a\0b": {"bytes": 3, "sha256": ""}}},
+        {"kind": ["search_log"]},
+        {"info": None},
+        {"inputs": 7},
+        {"fingerprint": 7},
+    ],
+    ids=str,
+)
+def test_an_odd_manifest_is_one_sentence(change: dict[str, Any], tmp_path: Path) -> None:
+    file = write(tmp_path / "out") / MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(UserError, match="must be a manifest of shelfrank, but it cannot be read"):
+        read_manifest(tmp_path / "out", "search_log")
+    assert not is_current(tmp_path / "out", "search_log", {})
+
+
+def test_a_file_name_that_no_system_has_is_missing(tmp_path: Path) -> None:
+    file = write(tmp_path / "out") / MANIFEST
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"files": {"n" * 5000: {"bytes": 3, "sha256": ""}}}))
+    with pytest.raises(UserError, match="but it is missing"):
+        read_manifest(tmp_path / "out", "search_log")

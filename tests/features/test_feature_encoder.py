@@ -1,4 +1,6 @@
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -292,3 +294,69 @@ def test_a_block_of_features_has_the_bits_of_each_alone(n_rows: int) -> None:
         np.testing.assert_array_equal(block.transform(some), np.concatenate(alone, axis=1))
         assert block.n_columns == 12
     assert NumericalBlock([]).transform(np.empty((0, n_rows))).shape == (n_rows, 0)
+
+
+def clipping(values: list[float], **settings: object) -> NumericalEncoding:
+    feature, moments = numerical(**settings), Moments()
+    raw = np.array(values)
+    moments.add(squash(raw) if feature.log1p else raw)
+    encoding = fit_numerical(feature, moments, is_clipped=True)
+    assert isinstance(encoding, NumericalEncoding)
+    return encoding
+
+
+@pytest.mark.parametrize("log1p", [False, True])
+def test_numbers_are_clipped_to_what_training_saw(log1p: bool) -> None:
+    encoding, free = clipping([2.0, 4.0, 9.0], log1p=log1p), fitted([2.0, 4.0, 9.0], log1p=log1p)
+    seen, outside = np.array([2.0, 4.0, 9.0]), np.array([-1e300, 1.999, 9.001, 1e300])
+    np.testing.assert_array_equal(encoding.transform(seen), free.transform(seen))
+    np.testing.assert_array_equal(encoding.transform(outside), free.transform(np.array([2.0, 2.0, 9.0, 9.0])))
+    assert encoding.is_clipped(np.array([1.9, 2.0, 9.0, 9.1, NAN])).tolist() == [True, False, False, True, False]
+    assert not free.is_clipped(outside).any()
+
+
+def test_defaults_and_neutral_zeros_are_not_clipped() -> None:
+    encoding, free = clipping([2.0, 4.0], default=-7.0), fitted([2.0, 4.0], default=-7.0)
+    np.testing.assert_array_equal(encoding.transform(np.array([NAN])), free.transform(np.array([NAN])))
+    assert encoding.columns() == free.columns()
+    assert not encoding.is_clipped(np.array([NAN])).any()
+
+
+def test_ranges_are_those_of_weighted_values_in_any_batches() -> None:
+    one, other = Moments(), Moments()
+    one.add(np.array([5.0, 900.0, NAN]), np.array([2.0, 0.0, 1.0]))
+    assert (one.low, one.high) == (5.0, 5.0)
+    other.add(np.array([-3.0, 7.0]))
+    one.merge(other)
+    assert (one.low, one.high) == (-3.0, 7.0)
+
+
+def test_an_encoder_keeps_its_ranges_and_older_ones_have_none(tmp_path: Path) -> None:
+    encoder = Encoder((clipping([2.0, 4.0]),), ())
+    encoder.save(tmp_path / "encoder.json")
+    assert Encoder.load(tmp_path / "encoder.json") == encoder
+    text = (tmp_path / "encoder.json").read_text()
+    plain = json.loads(text)
+    for name in ("low", "high"):
+        del plain["numerical"][0][name]
+    (tmp_path / "encoder.json").write_text(json.dumps(plain))
+    assert Encoder.load(tmp_path / "encoder.json").numerical[0].low is None
+
+
+@pytest.mark.parametrize("n_rows", [1, 7])
+def test_a_block_clips_and_counts_as_each_feature_alone(n_rows: int) -> None:
+    rng = np.random.default_rng(n_rows)
+    encodings = [
+        clipping(rng.normal(size=9).tolist(), log1p=bool(i & 1), default=[None, 50.0][i >> 1 & 1]) for i in range(4)
+    ]
+    encodings.insert(2, fitted([1.0, 2.0]))
+    raw = rng.normal(size=(5, n_rows)) * 3
+    for some in (raw, np.where(rng.random(raw.shape) < 0.4, NAN, raw)):
+        counts: dict[str, int] = {}
+        alone = [encoding.transform(some[i]) for i, encoding in enumerate(encodings)]
+        named = [replace(encoding, name=f"n{i}") for i, encoding in enumerate(encodings)]
+        encoded = NumericalBlock(named).transform(some, counts)
+        np.testing.assert_array_equal(encoded, np.concatenate(alone, axis=1))
+        expected = {each.name: int(each.is_clipped(some[i]).sum()) for i, each in enumerate(named)}
+        assert counts == {name: count for name, count in expected.items() if count}
+        assert counts

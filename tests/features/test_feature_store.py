@@ -72,7 +72,7 @@ def test_no_candidates_are_an_empty_page(store: FeatureStore) -> None:
 def test_given_features_replace_the_tables(store: FeatureStore) -> None:
     asked = PageRequest("red", ["p1", "p2"], "c1", ts_us=store.until_us)
     plain = store.page(asked)
-    given = store.page(replace(asked, customer={"loyalty": 3}, products=[{}, {"brand": "B", "price": 5.0}]))
+    given = store.page(replace(asked, customer={"loyalty": 3}, products=[{}, {"brand": "B", "price": 20.0}]))
     of_c3 = store.page(replace(asked, customer_id="c3"))
     np.testing.assert_array_equal(number(given, "loyalty"), number(of_c3, "loyalty"))
     assert not np.array_equal(number(plain, "loyalty"), number(given, "loyalty"))
@@ -169,3 +169,21 @@ def test_an_anonymous_visitor_is_the_neutral_customer(folder: Path, store: Featu
     assert len(of_customer) > 10
     expected = np.broadcast_to(anonymous.numerical[0, of_customer], (rows.n_rows, len(of_customer)))
     np.testing.assert_array_equal(rows.numerical[:, of_customer], expected)
+
+
+def test_given_numbers_are_clipped_to_what_training_saw_and_counted(store: FeatureStore, folder: Path) -> None:
+    train = PreparedData.open(folder / "prepared").split("train")
+    names = [column.name for column in store.numerical_columns]
+    asked = PageRequest("red", ["p1", "p2", "p3"], "c1", ts_us=store.until_us)
+    assert store.page(asked).clipped_features == {}
+    page = store.page(replace(asked, customer={"loyalty": 1e9}, products=[{"price": 1e6}, {}, {"price": 0.01}]))
+    for name in ("price", "loyalty", "page_price_to_mean", "page_price_to_least"):
+        of_train, here = train.numerical[:, names.index(name)], number(page, name)
+        assert of_train.min() <= here.min()
+        assert here.max() <= of_train.max()
+    assert page.clipped_features["price"] == 2
+    assert page.clipped_features["loyalty"] == 3
+    assert page.clipped_features["page_price_to_least"] >= 1
+    assert set(page.clipped_features) <= {
+        *("price", "loyalty", "page_price_to_mean", "page_price_to_least", "customer_price_distance")
+    }

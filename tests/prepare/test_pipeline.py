@@ -366,3 +366,34 @@ def test_kill_leaves_nothing_that_opens_and_the_next_run_succeeds(example: Examp
     assert prepare(tmp_path / "log", tmp_path / "out", one_thread())
     assert contents(tmp_path / "out") == contents(example.out)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "out"]
+
+
+def test_numbers_outside_of_the_training_range_are_clipped_and_counted(tmp_path: Path) -> None:
+    plain = random_tables(seed=3, n_searches=60, n_moments=50, price_in_rows=True)
+    odd = copy.deepcopy(plain)
+    last = max(row["timestamp"] for row in odd["impressions"])
+    rows = [row for row in odd["impressions"] if row["timestamp"] == last]
+    rows[0]["price"] = 1e6
+    data = []
+    for name, tables in (("plain", plain), ("odd", odd)):
+        prepare(write_log(tmp_path / f"{name}-log", tables), tmp_path / name, one_thread())
+        data.append(PreparedData.open(tmp_path / name))
+    before, after = data
+    np.testing.assert_array_equal(before.split("train").numerical, after.split("train").numerical)
+    names = [column.name for column in after.numerical_columns]
+    seen, test = after.split("train").numerical, after.split("test").numerical
+    for name in ("price", "page_price_to_mean", "page_price_to_least"):
+        place = names.index(name)
+        assert test[:, place].max() <= seen[:, place].max()
+        assert test[:, place].min() >= seen[:, place].min()
+    assert test[:, names.index("price")].max() == seen[:, names.index("price")].max()
+    clipped = after.manifest.info["clipped"]
+    assert clipped["price"]["test"] == 1 + before.manifest.info["clipped"].get("price", {}).get("test", 0)
+    assert all("train" not in splits for splits in clipped.values())
+    # Counts of the history grow in later weeks.
+    assert all("price" in name for name in clipped)
+    rows_of = " and ".join(f"{count} {split} rows" for split, count in clipped["price"].items())
+    assert f"price of {rows_of} is clipped to the range of the training rows" in after.feature_notes()
+    assert f"clipped to the training range: price: {rows_of.replace(' and', ',')}" in _prepared_facts(
+        after.manifest.info
+    )

@@ -6,6 +6,7 @@ from comparison_example import full_comparison, with_difference
 from rich.console import Console
 
 from shelfrank.report import comparison_table, conclusion_lines
+from shelfrank.report.terminal import clipped_lines
 
 NAMES = ("popularity", "text_match", "lambdamart", "mmoe_dcn_v2", "mmoe_ft_transformer_text")
 
@@ -159,3 +160,11 @@ def test_each_figure_that_is_not_a_standard_one_is_explained_in_a_line(full: dic
 
 def test_an_empty_comparison_has_no_words() -> None:
     assert conclusion_lines({}) == []
+
+
+def test_clipped_numbers_are_listed_by_feature() -> None:
+    assert clipped_lines({"clipped": {"price": 1200, "age": 3}}) == [
+        "clipped to the training range: age of 3 rows",
+        "clipped to the training range: price of 1,200 rows",
+    ]
+    assert clipped_lines({}) == []

@@ -66,6 +66,14 @@ def collect_new_objects_only() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def start_no_children() -> Iterator[None]:
+    """A service in this process checks what it loads in this process alone: each child takes a second or more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shelfrank.serve.version_checks.VersionChecks._run", lambda self, version: (None, None))
+        yield
+
+
 @pytest.fixture
 def own_bundle(bundle_path: Path, tmp_path: Path) -> BundleStore:
     """A copy that a test may change."""

@@ -12,6 +12,7 @@ from serving import body_of, golden_page, ready_client, wait_until
 from starlette.testclient import TestClient
 
 from shelfrank.bundle.loaded import Bundle
+from shelfrank.bundle.scorers import OnnxScorer, Rows
 from shelfrank.bundle.store import BundleStore
 from shelfrank.features.request import PageRequest
 from shelfrank.serve.journal import Journal
@@ -385,3 +386,62 @@ def test_draining_turns_requests_away_but_answers_them(own_client: TestClient, b
 def test_a_number_beyond_64_bits_is_no_id(client: TestClient, number: float) -> None:
     assert client.post("/v1/rank", json={"query": "sofa", "candidates": [number]}).status_code == 422
     assert client.post("/v1/rank", json={"query": "sofa", "candidates": [2**63 - 1]}).status_code == 200
+
+
+def test_an_outlier_is_ranked_within_what_training_saw_and_counted(own_client: TestClient, bundle_path: Path) -> None:
+    asked = golden_page(bundle_path)
+
+    def ranked(given: float) -> list[tuple[str, float]]:
+        body = body_of(asked)
+        body["candidates"][0] = {"id": asked.product_ids[0], "features": {"price": given}}
+        answer = rank(own_client, body)
+        assert not answer["degraded"]
+        return [(result["id"], result["score"]) for result in answer["results"]]
+
+    def count() -> float:
+        lines = own_client.get("/metrics").text.splitlines()
+        name = 'shelfrank_clipped_features_total{feature="price"} '
+        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
+
+    largest_price = 5.0 + 3 * 39
+    ranked(largest_price)
+    assert count() == 0
+    assert ranked(1e9) == ranked(1e15) == ranked(9e19)
+    assert count() == 3
+
+
+@pytest.mark.parametrize("weight", [1.0, 0.6])
+def test_a_row_without_a_finite_score_goes_last_alone(
+    weight: float, own_client: TestClient, bundle_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = golden_page(bundle_path)
+    body = body_of(asked, weight=weight, explain=10)
+    whole = ids(rank(own_client, body))
+    odd = [asked.product_ids.index(whole[0]), asked.product_ids.index(whole[2])]
+    score = OnnxScorer.score
+
+    def spoiled(values: float) -> None:
+        def spoil(self: OnnxScorer, rows: Rows) -> np.ndarray:
+            scores = np.array(score(self, rows))
+            if len(rows) == len(asked.product_ids):
+                scores[odd[0], 0], scores[odd[1]] = np.nan, values
+            return scores
+
+        monkeypatch.setattr(OnnxScorer, "score", spoil)
+
+    spoiled(np.inf)
+    answer = rank(own_client, body)
+    assert not answer["degraded"]
+    found = ids(answer)
+    assert set(found[-2:]) == {whole[0], whole[2]}
+    assert found[:-2] == [each for each in whole if each not in (whole[0], whole[2])] or weight < 1
+    scores = [result["score"] for result in answer["results"]]
+    assert scores[-1] == scores[-2] == min(scores)
+    assert all(0 <= value <= 1 for result in answer["results"] for value in result["tasks"].values())
+    explained = sum("explanation" in result for result in answer["results"])
+    assert explained == min(10, len(found) - 2)
+    assert "shelfrank_not_finite_total 2.0" in own_client.get("/metrics").text
+    odd[:] = [slice(None)] * 2
+    spoiled(np.nan)
+    answer = rank(own_client, body)
+    assert (answer["degraded"], answer["reason"]) == (True, "model_error")

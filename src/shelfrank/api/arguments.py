@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError
 
+from shelfrank.core.artifact import target
 from shelfrank.core.errors import UserError, os_sentence, unknown_name
 
 P = ParamSpec("P")
@@ -62,6 +63,9 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 if parameter not in checks:
                     checks[parameter] = TypeAdapter(annotation, config=_STRICT).validate_python
                 value = _validated(name, parameter, checks[parameter], value)
+            if parameter == "out" and isinstance(value, str | os.PathLike):
+                # Steps put checkpoints and drafts beside it, under its name.
+                value = target(Path(value))
             bound.arguments[parameter] = value
         try:
             return function(*bound.args, **bound.kwargs)

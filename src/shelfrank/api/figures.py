@@ -55,10 +55,11 @@ class Evaluation(Artifact):
         return _per_search(self.path)
 
     def lines(self) -> Sequence[str]:
-        """Which searches were evaluated, and the figure of each test window; none where it is one whole split."""
-        from shelfrank.report.terminal import evaluation_lines
+        """Which searches were evaluated, the figure of each test window unless there is one alone, clipped numbers."""
+        from shelfrank.report.terminal import clipped_lines, evaluation_lines
 
-        return evaluation_lines(self.report)
+        report = self.report
+        return [*evaluation_lines(report), *clipped_lines(report)]
 
     def _repr_html_(self) -> str:
         from shelfrank.evaluate.tables import figure_rows

@@ -25,6 +25,9 @@ TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 2e-2}
 but a float32 number in its last bit can round to the next of 256 steps."""
 RUN_TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 5e-2}
 """How far a score may be from the run's own: the loss of the precision."""
+ODD_ROWS = 1000
+FAR, FAR_SHARE = 1e4, 0.25
+"""A number that splits of any tree put at the end, and the share of numbers that are replaced by it."""
 ROWS, PAGES, REQUESTS = "rows.safetensors", "pages.json", "requests.json"
 
 
@@ -159,6 +162,34 @@ def check_golden(bundle: Bundle, folder: Path) -> float:
                 f"are off by {gap:.2g}; export the run again"
             )
     return from_run
+
+
+def score_odd_rows(bundle: Bundle, folder: Path) -> None:
+    """Scores rows that no page has, so that a damaged model fails here and not on a customer's page.
+
+    Golden pages reach few of a tree's leaves. Each of these rows has the numbers of many golden rows, some far outside
+    of their range, and codes at random.
+
+    Args:
+        bundle: The open bundle.
+        folder: Its folder.
+    """
+    rows = GoldenRows.load(folder / GOLDEN)
+    n_golden, n_columns = rows.numerical.shape
+    if not n_golden:
+        return
+    rng = np.random.default_rng(0)
+    chosen = rng.integers(0, n_golden, (ODD_ROWS, n_columns))
+    numerical = np.take_along_axis(rows.numerical, chosen, axis=0)
+    far = rng.random(numerical.shape) < FAR_SHARE
+    numerical[far] = rng.choice(np.array([-FAR, FAR], np.float32), int(far.sum()))
+    sizes = np.array([column.size for column in bundle.features.categorical_columns], np.int64)
+    categorical = rng.integers(0, sizes, (ODD_ROWS, len(sizes))).astype(np.int32)
+    products = rng.choice(rows.product_idx, ODD_ROWS)
+    position = np.arange(1, ODD_ROWS + 1, dtype=np.int32)
+    # A network may overflow on them, which is not the model's fault.
+    with np.errstate(all="ignore"):
+        bundle.scorer.score(bundle.rows(rows.queries[0], numerical, categorical, products, position))
 
 
 def _gap(scores: Float[np.ndarray, "rows n_tasks"], expected: Float[np.ndarray, "rows n_tasks"]) -> float:

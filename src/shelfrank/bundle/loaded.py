@@ -31,7 +31,7 @@ class ScoredPage:
     """A page with its scores.
 
     Attributes:
-        page: The encoded page with all columns; its missing features are those that the score can depend on.
+        page: The encoded page with all columns; of missing and clipped features, those that the score can depend on.
         rows: The columns that the ranker sees.
         scores: One per candidate and task, in the order of the candidates.
     """
@@ -121,7 +121,12 @@ class Bundle:
         """Computes the features of a page, then its scores."""
         page = self.features.page(request, self.semantic_vector(request.query))
         read = {each.name for each in self.spec.request_features}
-        page = replace(page, missing_features={name: n for name, n in page.missing_features.items() if name in read})
+        seen = {name for name, _, _ in self.spec.columns}
+        page = replace(
+            page,
+            missing_features={name: n for name, n in page.missing_features.items() if name in read},
+            clipped_features={name: n for name, n in page.clipped_features.items() if name in seen},
+        )
         n_rows = len(page.product_idx)
         position = np.arange(1, n_rows + 1) if request.positions is None else np.asarray(request.positions)
         return self._score(request.query, page, position)

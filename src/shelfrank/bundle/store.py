@@ -5,6 +5,7 @@ BUNDLE/current                    the name of a version, replaced in one step an
 """
 
 import contextlib
+import logging
 import os
 import re
 import shutil
@@ -17,10 +18,12 @@ from shelfrank.bundle.spec import KIND
 from shelfrank.core.artifact import Draft, Manifest, fingerprint, publish, read_manifest, verify_files, write_atomic
 from shelfrank.core.errors import UserError
 
+log = logging.getLogger("shelfrank.bundle")
 VERSIONS = "versions"
 CURRENT = "current"
 _NAME = re.compile(r"\d{6}-[0-9a-f]{12}")
 _DRAFT = re.compile(r"\..*\.(?:tmp|old)-(\d+)")
+_warned: set[tuple[Path, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,10 @@ class BundleStore:
         """Every version whose manifest can be read and whose files have their sizes, the oldest first."""
         versions = []
         for name in self._names():
-            with contextlib.suppress(UserError):
+            try:
                 versions.append(self._read(name))
+            except UserError as error:
+                _warn_once(self.folder(name), str(error))
         return versions
 
     def current(self) -> str | None:
@@ -91,6 +96,20 @@ class BundleStore:
         others = [name for name in reversed(self._names()) if name != current]
         return [*([current] if current else []), *others]
 
+    def folder(self, name: str) -> Path:
+        """The folder of a version, which need not exist."""
+        return self.path / VERSIONS / name
+
+    def stamp(self, name: str) -> tuple[tuple[str, int, int], ...]:
+        """Path, size and time of each file of a version: another value once a file has come or changed."""
+        found = []
+        for file in self.folder(name).rglob("*"):
+            # Files come and go while a version is copied.
+            with contextlib.suppress(OSError):
+                about = file.stat()
+                found.append((str(file), about.st_size, about.st_mtime_ns))
+        return tuple(sorted(found))
+
     def verified(self, name: str) -> Version:
         """Returns one version with every byte checked; a missing, partial or damaged one is a `UserError`."""
         version = self._read(name)
@@ -122,7 +141,7 @@ class BundleStore:
                 return version.name, False
         number = max((int(name.partition("-")[0]) for name in self._names()), default=0) + 1
         name = f"{number:06d}-{digest}"
-        with publish(self._folder(name), KIND, inputs) as draft:
+        with publish(self.folder(name), KIND, inputs) as draft:
             write(draft)
         self._write_pointer(name)
         return name, True
@@ -164,15 +183,15 @@ class BundleStore:
 
     def _names(self) -> list[str]:
         folder = self.path / VERSIONS
-        return (
-            sorted(entry.name for entry in folder.iterdir() if _NAME.fullmatch(entry.name)) if folder.is_dir() else []
-        )
-
-    def _folder(self, name: str) -> Path:
-        return self.path / VERSIONS / name
+        entries = sorted(folder.iterdir()) if folder.is_dir() else []
+        # Drafts, locks and what file managers leave are hidden.
+        for entry in entries:
+            if not entry.name.startswith(".") and not (_NAME.fullmatch(entry.name) and entry.is_dir()):
+                _warn_once(entry, f"{entry} is no version of a bundle")
+        return [entry.name for entry in entries if _NAME.fullmatch(entry.name) and entry.is_dir()]
 
     def _read(self, name: str) -> Version:
-        return Version(self._folder(name), read_manifest(self._folder(name), KIND))
+        return Version(self.folder(name), read_manifest(self.folder(name), KIND))
 
     def _is_whole(self, version: Version) -> bool:
         with contextlib.suppress(UserError):
@@ -195,6 +214,13 @@ class BundleStore:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
+def _warn_once(path: Path, problem: str) -> None:
+    """Warns of an entry of a store that is passed over, once in this process."""
+    if (path, problem) not in _warned:
+        _warned.add((path, problem))
+        log.warning("%s; it is passed over", problem)
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -202,4 +228,7 @@ def _is_alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
+    except OverflowError:
+        # No process has such a number.
+        return False
     return True

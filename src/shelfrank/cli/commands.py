@@ -275,6 +275,9 @@ def _prepared_facts(info: Mapping[str, Any]) -> list[str]:
     lines += [f"left out: {count:,} {reason}" for reason, count in sorted(info["left_out"].items()) if count]
     lines += [f"feature left out: {name}: {why}" for name, why in sorted(info["left_out_features"].items())]
     lines += [f"default of no use: {name}: {why}" for name, why in sorted(info.get("lost_defaults", {}).items())]
+    for name, splits in sorted(info.get("clipped", {}).items()):
+        rows = ", ".join(f"{count:,} {split} rows" for split, count in splits.items())
+        lines.append(f"clipped to the training range: {name}: {rows}")
     lines += [f"texts cut: {count:,} {reason}" for reason, count in sorted(info["cut_texts"].items()) if count]
     lines += api.sampling_lines(info["sampling"]) if "sampling" in info else []
     labels = info.get("relevance", {"counts": {}, "notes": []})

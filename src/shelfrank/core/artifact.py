@@ -61,6 +61,7 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
     Raises:
         UserError: Where `path` holds something that no step of this kind wrote, or another process is writing it.
     """
+    path = target(path)
     refuse_foreign(path, kind)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _writer_lock(path):
@@ -81,11 +82,19 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
                 "files": files,
             }
             write_atomic(draft.path / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-            _keep_unlisted_files(path, draft.path)
-            _swap_into_place(draft.path, path)
+            if _is_working_folder(path):
+                _fill_in_place(draft.path, path)
+            else:
+                _keep_unlisted_files(path, draft.path)
+                _swap_into_place(draft.path, path)
         except BaseException:
             shutil.rmtree(draft.path, ignore_errors=True)
             raise
+
+
+def target(path: Path) -> Path:
+    """Where a result at `path` is written: the folder or file that a link leads to, and `.` or `..` by its own name."""
+    return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
 
 
 @dataclass
@@ -122,16 +131,16 @@ def read_manifest(path: Path, kind: str) -> Manifest:
         what = "is not a finished folder of shelfrank" if path.exists() else "does not exist"
         raise UserError(f"{path} must be {_spoken(kind, 'finished')}, but it {what}; run the step that writes it first")
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        fields = {name: data[name] for name in ("kind", "inputs", "info", "files", "fingerprint")}
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError, TypeError) as error:
+        fields = _manifest_fields(json.loads(file.read_text(encoding="utf-8")))
+    # A recursion error is that of JSON of a thousand brackets.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{file} must be a manifest of shelfrank, but it cannot be read; remove {path} and {_anew('it', kind)}"
         ) from error
-    if data["kind"] != kind:
-        raise UserError(f"{path} must be {_spoken(kind)}, but it is {_spoken(data['kind'])}")
-    for name, entry in data["files"].items():
-        size = (path / name).stat().st_size if (path / name).is_file() else None
+    if fields["kind"] != kind:
+        raise UserError(f"{path} must be {_spoken(kind)}, but it is {_spoken(fields['kind'])}")
+    for name, entry in fields["files"].items():
+        size = _size(path / name)
         if size != entry["bytes"]:
             found = "is missing" if size is None else f"has {size} bytes"
             raise UserError(
@@ -139,6 +148,21 @@ def read_manifest(path: Path, kind: str) -> Manifest:
                 f"{_anew(path, kind)}"
             )
     return Manifest(**fields)
+
+
+def _manifest_fields(data: Any) -> dict[str, Any]:
+    """The fields of a `Manifest` in JSON; raises a `ValueError`, a `KeyError` or such where the JSON is none."""
+    fields = {name: data[name] for name in ("kind", "inputs", "info", "files", "fingerprint")}
+    kinds = {"kind": str, "inputs": dict, "info": dict, "files": dict, "fingerprint": str}
+    if not all(isinstance(fields[name], kind) for name, kind in kinds.items()):
+        raise ValueError("a field is of another type")
+    for name, entry in fields["files"].items():
+        # A path that leads elsewhere would have another folder's file checked in place of its own.
+        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+            raise ValueError("a file is elsewhere")
+        if not isinstance(entry["bytes"], int) or not isinstance(entry["sha256"], str):
+            raise ValueError("a file has no size or hash")
+    return fields
 
 
 def verify_files(path: Path, manifest: Manifest) -> None:
@@ -192,7 +216,8 @@ def fingerprint(data: Any) -> str:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Writes a file under a temporary name, syncs it and renames it into place."""
+    """Writes a file under a temporary name, syncs it and renames it into place; a link is followed."""
+    path = target(path)
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -225,13 +250,17 @@ def _writer_lock(path: Path) -> Iterator[None]:
 
 def _unlisted_files(path: Path) -> list[Path]:
     """Files of a finished folder that its manifest does not list."""
-    listed = json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("files")
-    known = {MANIFEST, *(listed if isinstance(listed, dict) else ())}
+    known = {MANIFEST, *_listed_files(path)}
     return sorted(
         file
         for file in path.rglob("*")
         if (file.is_symlink() or not file.is_dir()) and file.relative_to(path).as_posix() not in known
     )
+
+
+def _listed_files(path: Path) -> set[str]:
+    listed = json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("files")
+    return set(listed) if isinstance(listed, dict) else set()
 
 
 def _keep_unlisted_files(path: Path, draft: Path) -> None:
@@ -241,6 +270,33 @@ def _keep_unlisted_files(path: Path, draft: Path) -> None:
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, kept, follow_symlinks=False)
+
+
+def _is_working_folder(path: Path) -> bool:
+    return path.is_dir() and path.samefile(os.curdir)
+
+
+def _fill_in_place(draft: Path, path: Path) -> None:
+    """Moves a draft's files into a folder, which must stay the same one, since the caller and its shell are in it.
+
+    Without a manifest a folder is not finished, so the old one goes first and the new one comes last. Only files that
+    the old manifest lists are removed.
+    """
+    listed = sorted(_listed_files(path)) if _is_ours(path) else []
+    (path / MANIFEST).unlink(missing_ok=True)
+    for name in listed:
+        (path / name).unlink(missing_ok=True)
+    for folder in sorted({path / above for name in listed for above in Path(name).parents[:-1]}, reverse=True):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+    files = [file for file in draft.rglob("*") if file.is_file() and file != draft / MANIFEST]
+    for file in [*files, draft / MANIFEST]:
+        place = path / file.relative_to(draft)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(place)
+    for folder in (path, *(found for found in path.rglob("*") if found.is_dir())):
+        _sync_folder(folder)
+    shutil.rmtree(draft, ignore_errors=True)
 
 
 def _swap_into_place(draft: Path, path: Path) -> None:
@@ -280,9 +336,10 @@ def _is_ours(path: Path) -> bool:
     # Other programs write a manifest.json too: browser extensions, web apps, build tools.
     try:
         data = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(data, dict) and {"format", "kind", "shelfrank", "fingerprint"} <= data.keys()
+    keys = {"format", "kind", "shelfrank", "fingerprint"}
+    return isinstance(data, dict) and keys <= data.keys() and isinstance(data["kind"], str)
 
 
 def _hash_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -302,6 +359,13 @@ def _entry(content: bytes) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size if file.is_file() else None
+    except OSError:
+        return None
 
 
 def _sync_folder(path: Path) -> None:

@@ -6,7 +6,7 @@ shown. `columns.json` names the columns; `encoder.json` says how raw values beca
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -363,7 +363,7 @@ class PreparedData:
         return pq.read_table(self.parts[-1].path / "texts" / "products.parquet")
 
     def feature_notes(self) -> list[str]:
-        """Notes of preparing on features that it kept: suspected leaks, defaults of no use."""
+        """Notes of preparing on features that it kept: suspected leaks, defaults of no use, clipped numbers."""
         info = self.manifest.info
         # Folders of other makers, such as the census, list neither defaults nor leaks.
         lost = sorted(info.get("lost_defaults", {}).items())
@@ -371,7 +371,17 @@ class PreparedData:
         return [
             *(f"feature {name} may be a leak: {suspect['text']}" for name, suspect in suspects.items()),
             *(f"default of {name} of no use: {why}" for name, why in lost),
+            *clipped_lines(info.get("clipped", {})),
         ]
+
+
+def clipped_lines(clipped: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """A sentence for each feature with numbers that are clipped, from the rows by feature and split."""
+    lines = []
+    for name, splits in sorted(clipped.items()):
+        rows = " and ".join(f"{count:,} {split} rows" for split, count in splits.items())
+        lines.append(f"{name} of {rows} is clipped to the range of the training rows")
+    return lines
 
 
 def make_neutral(

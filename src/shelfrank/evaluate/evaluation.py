@@ -3,6 +3,7 @@
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,7 @@ def evaluate(run_path: Path, out: Path, config: EvaluateConfig, split_name: str 
         report = {
             "name": run_path.name,
             "evaluated": evaluated_searches(prepared, split_name),
+            "clipped": _clipped(prepared, split_name),
             "ranker": run.name,
             "label": run.label,
             "learned": ranker.learned,
@@ -181,6 +183,17 @@ def evaluated_searches(prepared: PreparedData, split_name: str) -> dict[str, Any
         "only": None if prepared.marked is None else prepared.marked[1],
         "folds": [fold.searches(split_name).num_rows for fold in prepared.folds] or None,
     }
+
+
+def _clipped(prepared: PreparedData, split_name: str) -> dict[str, int]:
+    """By feature, the split's rows whose number is clipped to what training saw."""
+    found: Counter[str] = Counter()
+    for part in prepared.parts:
+        # Folders of other makers, such as the census, clip nothing.
+        found.update(
+            {name: splits.get(split_name, 0) for name, splits in part.manifest.info.get("clipped", {}).items()}
+        )
+    return dict(+found)
 
 
 class _Scores(NamedTuple):

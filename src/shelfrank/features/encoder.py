@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Bool, Float32, Float64, Int32
 
 from shelfrank.core.schema import Side
 from shelfrank.core.values import CategorySpelling
@@ -21,7 +21,10 @@ from shelfrank.data.prepared import MISSING_SUFFIX, Column
 
 @dataclass(frozen=True)
 class NumericalEncoding:
-    """How one numerical feature is encoded: fill, ln(1 + x) if heavy-tailed, standardise.
+    """How one numerical feature is encoded: fill, ln(1 + x) if heavy-tailed, clip, standardise.
+
+    Clipping has no margin beyond the training rows: there it changes nothing in trees, which are constant beyond their
+    outermost splits, and keeps a network from extrapolating.
 
     Attributes:
         name: The feature.
@@ -31,6 +34,8 @@ class NumericalEncoding:
         mean: Training mean after the logarithm.
         std: Training standard deviation after the logarithm.
         flags_missing: Whether a column of its own says that the value is missing.
+        low: Smallest training value after the logarithm, below which values are clipped; None clips none.
+        high: The largest.
     """
 
     name: str
@@ -40,13 +45,31 @@ class NumericalEncoding:
     mean: float
     std: float
     flags_missing: bool
+    low: float | None = None
+    high: float | None = None
 
     def transform(self, raw: Float64[np.ndarray, " rows"]) -> Float32[np.ndarray, "rows n_columns"]:
         """The encoded column, followed by the missing flag where there is one."""
+        return self._encode(raw, self.low, self.high)
+
+    def is_clipped(self, raw: Float64[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:
+        """Which values `transform` clips."""
+        if self.low is None or self.high is None:
+            return np.zeros(len(raw), bool)
+        values = squash(raw) if self.log1p else raw
+        return (values < self.low) | (values > self.high)
+
+    def _encode(
+        self, raw: Float64[np.ndarray, " rows"], low: float | None, high: float | None
+    ) -> Float32[np.ndarray, "rows n_columns"]:
         missing = np.isnan(raw)
         if self.fill is not None:
             raw = np.where(missing, self.fill, raw)
-        values = (squash(raw) if self.log1p else raw) - self.mean
+        values = squash(raw) if self.log1p else raw
+        if low is not None:
+            # A declared default may lie outside of what training saw.
+            values = np.where(missing, values, np.clip(values, low, high))
+        values = values - self.mean
         encoded = (np.where(np.isnan(values), 0.0, values) / self.std).astype(np.float32)
         return np.stack([encoded, missing.astype(np.float32)], axis=1) if self.flags_missing else encoded[:, None]
 
@@ -59,7 +82,8 @@ class NumericalEncoding:
 
     def columns(self) -> list[Column]:
         """The columns that `transform` makes."""
-        zero, missing = (float(self.transform(np.array([raw]))[0, 0]) for raw in (0.0, np.nan))
+        # Paper: Sec. 4.3 sets the raw value to 0 for the neutral customer, whatever training saw.
+        zero, missing = (float(self._encode(np.array([raw]), None, None)[0, 0]) for raw in (0.0, np.nan))
         made = [Column(self.name, self.side, size=0, zero=zero, mean=0.0, missing=missing)]
         if self.flags_missing:
             made.append(Column(self.name + MISSING_SUFFIX, self.side, size=0, zero=0.0, mean=0.0, missing=1.0))
@@ -83,12 +107,29 @@ class NumericalBlock:
         self._mean = np.array([each.mean for each in encodings], np.float64)[:, None]
         self._std = np.array([each.std for each in encodings], np.float64)[:, None]
         self._flagged = np.array([i for i, each in enumerate(encodings) if each.flags_missing], np.intp)
+        clipped = [i for i, each in enumerate(encodings) if each.low is not None]
+        self._clipped = np.array(clipped, np.intp)
+        self._clipped_names = [encodings[i].name for i in clipped]
+        self._low, self._high = (
+            np.array([getattr(encodings[i], end) - encodings[i].mean for i in clipped], np.float64)[:, None]
+            for end in ("low", "high")
+        )
         widths = [2 if each.flags_missing else 1 for each in encodings]
         self._places = np.cumsum([0, *widths])[:-1]
         self.n_columns = sum(widths)
 
-    def transform(self, raw: Float64[np.ndarray, "n_features rows"]) -> Float32[np.ndarray, "rows n_columns"]:
-        """The encoded columns, each followed by its missing flag where it has one."""
+    def transform(
+        self, raw: Float64[np.ndarray, "n_features rows"], clipped: dict[str, int] | None = None
+    ) -> Float32[np.ndarray, "rows n_columns"]:
+        """The encoded columns, each followed by its missing flag where it has one.
+
+        Args:
+            raw: The raw values.
+            clipped: Takes in, by feature, the number of rows whose value is clipped.
+
+        Returns:
+            The columns.
+        """
         missing = np.isnan(raw)
         some_missing = bool(missing.any())
         if some_missing and len(self._filled):
@@ -97,6 +138,16 @@ class NumericalBlock:
         values = raw - self._mean
         if len(self._squashed):
             values[self._squashed] = squash(raw[self._squashed]) - self._mean[self._squashed]
+        if len(self._clipped):
+            some = values[self._clipped]
+            outside = (some < self._low) | (some > self._high)
+            if some_missing:
+                outside &= ~missing[self._clipped]
+            if outside.any():
+                values[self._clipped] = np.where(outside, np.clip(some, self._low, self._high), some)
+                if clipped is not None:
+                    counts = zip(self._clipped_names, outside.sum(axis=1).tolist(), strict=True)
+                    clipped.update({name: count for name, count in counts if count})
         if some_missing:
             values[np.isnan(values)] = 0.0
         values /= self._std

@@ -18,10 +18,19 @@ from shelfrank.features.encoder import CategoricalEncoding, Encoder, NumericalEn
 
 
 class Moments:
-    """Count, missing count, mean and standard deviation of a stream of numbers."""
+    """Count, missing count, mean, standard deviation and range of a stream of numbers.
+
+    Attributes:
+        n: Present values.
+        missing: Missing ones.
+        mean: Their mean; 0 without any.
+        low: The smallest; infinite without any.
+        high: The largest; minus infinity without any.
+    """
 
     def __init__(self) -> None:
         self.n = self.missing = self.mean = self._spread = 0.0
+        self.low, self.high = np.inf, -np.inf
 
     def add(self, values: Float64[np.ndarray, " rows"], weights: Float64[np.ndarray, " rows"] | None = None) -> None:
         """Adds values, NaN meaning missing; a weight counts a value that many times."""
@@ -33,6 +42,8 @@ class Moments:
         self.missing += n_rows - n
         if not n:
             return
+        counted = values if weights is None else values[weights > 0]
+        self.low, self.high = min(self.low, float(counted.min())), max(self.high, float(counted.max()))
         # Numerics: measured from one of the values, a column of equal numbers has a spread of exactly 0.
         shift = float(values[0 if weights is None else np.flatnonzero(weights)[0]])
         centred = values - shift
@@ -44,6 +55,7 @@ class Moments:
     def merge(self, other: "Moments") -> None:
         """Adds what another has counted."""
         self.missing += other.missing
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
         if other.n:
             self._merge(other.n, other.mean, other._spread)
 
@@ -69,6 +81,7 @@ def fit_features(
     n_rows: float,
     config: PrepareConfig,
     always_known: Collection[str] = (),
+    clipped: Collection[str] = (),
 ) -> Encoder:
     """Fits every feature on what was counted of the training rows.
 
@@ -79,6 +92,7 @@ def fit_features(
         n_rows: Rows in all.
         config: How rare a category may be.
         always_known: Numerical features without which no row can come.
+        clipped: Numerical features whose values are clipped to those of the training rows.
 
     Returns:
         The encoder, with the features that it leaves out and why.
@@ -88,7 +102,9 @@ def fit_features(
     left_out: dict[str, str] = {}
     for feature in features:
         if feature.kind is Kind.NUMERICAL:
-            fitted = fit_numerical(feature, moments[feature.name], feature.name in always_known)
+            fitted = fit_numerical(
+                feature, moments[feature.name], feature.name in always_known, feature.name in clipped
+            )
         else:
             fitted = fit_categorical(feature, counts[feature.name], n_rows, config.min_count, config.max_categories)
         if isinstance(fitted, str):
@@ -100,7 +116,9 @@ def fit_features(
     return Encoder(tuple(numerical), tuple(categorical), left_out)
 
 
-def fit_numerical(feature: Feature, moments: Moments, always_known: bool = False) -> NumericalEncoding | str:
+def fit_numerical(
+    feature: Feature, moments: Moments, always_known: bool = False, is_clipped: bool = False
+) -> NumericalEncoding | str:
     """Fits one numerical feature; the reason where it is left out.
 
     Args:
@@ -108,6 +126,7 @@ def fit_numerical(feature: Feature, moments: Moments, always_known: bool = False
         moments: Of its training values, after `squash` where it is heavy-tailed; missing ones not filled.
         always_known: Whether the feature is computed, so that no row can come without it. Any other has a missing flag
             even if no training row needs one: a request may leave it out.
+        is_clipped: Whether its values are clipped to those of the training rows.
 
     Returns:
         The encoding, or why there is none.
@@ -126,6 +145,8 @@ def fit_numerical(feature: Feature, moments: Moments, always_known: bool = False
         mean=moments.mean,
         std=moments.std or 1.0,
         flags_missing=moments.n > 0 and (moments.missing > 0 or not always_known),
+        low=moments.low if is_clipped else None,
+        high=moments.high if is_clipped else None,
     )
 
 

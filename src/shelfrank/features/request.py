@@ -100,6 +100,8 @@ class Page:
         unknown_features: By name, how often the request gave a feature that is not read there.
         numerical_columns: The columns of `numerical`.
         categorical_columns: The columns of `categorical`.
+        clipped_features: By feature, for how many candidates its number, as given in the request or computed from one,
+            is clipped to what training saw.
     """
 
     numerical: Float32[np.ndarray, "rows n_num"]
@@ -112,6 +114,7 @@ class Page:
     unknown_features: Mapping[str, int]
     numerical_columns: tuple[Column, ...]
     categorical_columns: tuple[Column, ...]
+    clipped_features: Mapping[str, int] = field(default_factory=dict)
 
     def unknown_ids(self, request: PageRequest) -> list[str]:
         """The candidates that the catalogue lacks, each once, in the order of the request."""

@@ -170,13 +170,13 @@ class FeatureStore:
         n_rows = len(request.product_ids)
         numerical = np.empty((n_rows, len(self.numerical_columns)), np.float32)
         categorical = np.empty((n_rows, len(self.categorical_columns)), np.int32)
-        cold = 0
+        cold, clipped = 0, dict[str, int]()
         if n_rows:
             computed = self._compute(candidates, query_vector, self._wanted)
-            self._put_numbers(candidates, computed, numerical)
+            self._put_numbers(candidates, computed, numerical, clipped)
             self._product_table.put(candidates.product, numerical, categorical)
             self._customer_table.put(np.array([candidates.customer]), numerical, categorical)
-            cold = self._put_given(request, numerical, categorical)
+            cold = self._put_given(request, numerical, categorical, clipped)
         search = request.search_id if request.search_id is not None else request.query
         return Page(
             numerical=numerical,
@@ -194,6 +194,7 @@ class FeatureStore:
             unknown_features=self.requests.unknown(request),
             numerical_columns=self.numerical_columns,
             categorical_columns=self.categorical_columns,
+            clipped_features=clipped,
         )
 
     def computed(
@@ -507,21 +508,23 @@ class FeatureStore:
         candidates: _Candidates,
         computed: Mapping[str, Num[np.ndarray, " _"]],
         numerical: Float32[np.ndarray, "rows n_num"],
+        clipped: dict[str, int],
     ) -> None:
         given = {name: self._read_numbers[name].column(self._given(candidates.request, name)) for name in self._in_rows}
         raw = np.empty((len(self._block_names), len(numerical)), np.float64)
         for place, name in enumerate(self._block_names):
             raw[place] = given[name] if name in given else computed[name]
         if len(raw):
-            numerical[:, self._block_columns] = self._block.transform(raw)
+            numerical[:, self._block_columns] = self._block.transform(raw, clipped)
 
     def _put_given(
         self,
         request: PageRequest,
         numerical: Float32[np.ndarray, "rows n_num"],
         categorical: Int32[np.ndarray, "rows n_cat"],
+        clipped: dict[str, int],
     ) -> int:
-        """Sets what is given with the page; the number of given categories without a code."""
+        """Sets what is given with the page, and counts clipped numbers; the number of categories without a code."""
         cold = 0
         for name in self._row_categories:
             categories, place = self._categories[name]
@@ -536,8 +539,11 @@ class FeatureStore:
                     continue
                 if name in self._numbers:
                     encoding, place = self._numbers[name]
-                    encoded = encoding.transform(self._read_numbers[name].column([value]))[0]
+                    raw = self._read_numbers[name].column([value])
+                    encoded = encoding.transform(raw)[0]
                     numerical[rows, place : place + len(encoded)] = encoded
+                    if encoding.is_clipped(raw)[0]:
+                        clipped[name] = clipped.get(name, 0) + len(numerical[rows])
                 elif name in self._categories:
                     categories, place = self._categories[name]
                     categorical[rows, place], is_cold = categories.find(value)

@@ -1,17 +1,18 @@
 """Writes the arrays of every split, some whole pages at a time."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float32, Int8, Int32, Int64
+from jaxtyping import Bool, Float32, Int8, Int32, Int64
 
 from shelfrank.core.schema import RANDOMISED
 from shelfrank.data.npy import NpyWriter
 from shelfrank.data.prepared import LAST_OF_SESSION, SPLITS, id_hashes, tie_keys
-from shelfrank.features.encoder import Encoder, encode_entities
+from shelfrank.features.encoder import Encoder, NumericalEncoding, encode_entities, numbers
 from shelfrank.features.plan import EntityTables, Plan
 from shelfrank.prepare.feature_seconds import DECLARED
 from shelfrank.prepare.relevance import RelevanceLabels
@@ -28,7 +29,7 @@ def write_arrays(
     sizes: Int64[np.ndarray, " searches"],
     plan: Plan,
     relevance: RelevanceLabels | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, dict[str, int]]]:
     """Encodes all kept rows into arrays, one folder per split.
 
     Args:
@@ -42,13 +43,17 @@ def write_arrays(
         relevance: The labels of the fourth task.
 
     Returns:
-        Statistics by split.
+        Statistics by split, and by feature and split the rows whose number is clipped to what training saw.
     """
     assembler = _Assembler(encoder, entities, plan, reader)
     search_hashes = id_hashes(searches["search_id"].to_pylist())
     product_hashes = id_hashes(entities.products["product_id"].to_pylist())
 
-    def encode(batch: PageBatch) -> tuple[Int8[np.ndarray, " rows"], dict[str, np.ndarray]]:
+    clipped: dict[str, Counter[str]] = {}
+
+    def encode(
+        batch: PageBatch,
+    ) -> tuple[Int8[np.ndarray, " rows"], dict[str, np.ndarray], dict[str, Bool[np.ndarray, " rows"]]]:
         encoded: dict[str, np.ndarray] = {
             name: batch.ints(name) for name in ("query_idx", "product_idx", "customer_idx", "position")
         }
@@ -58,12 +63,15 @@ def write_arrays(
         if relevance is not None:
             encoded["relevance"] = relevance.lookup(encoded["query_idx"], encoded["product_idx"])
         encoded["tie_keys"] = tie_keys(search_hashes[batch.ints("search_idx")], product_hashes[encoded["product_idx"]])
-        return batch.split, encoded
+        return batch.split, encoded, assembler.clipped(batch)
 
     splits = np.where(sizes > 0, reader.splits, -1)
     counter = SplitCounter(plan.tasks)
     writers = [_SplitWriter(out / name, searches, sizes, splits == index) for index, name in enumerate(SPLITS)]
-    for split, encoded in reader.map("Encoding", encode):
+    for split, encoded, outside in reader.map("Encoding", encode):
+        for feature, rows in outside.items():
+            counts = np.bincount(split[rows & (split >= 0)], minlength=len(SPLITS)).tolist()
+            clipped.setdefault(feature, Counter()).update(dict(zip(SPLITS, counts, strict=True)))
         for index, writer in enumerate(writers):
             chosen = split == index
             if chosen.any():
@@ -72,7 +80,7 @@ def write_arrays(
                 counter.add(writer.folder.name, of_split)
     for writer in writers:
         writer.finish()
-    return counter.finish(searches, splits)
+    return counter.finish(searches, splits), {feature: dict(+counts) for feature, counts in clipped.items()}
 
 
 class _SplitWriter:
@@ -116,6 +124,7 @@ class _Assembler:
         self.encoder, self.seconds, self.group_of = encoder, reader.seconds, reader.group_of
         self.features = {feature.name: feature for feature in (*plan.row_features, *reader.features)}
         self.tables: dict[str, tuple[str, np.ndarray]] = {}
+        self._clipped: dict[str, tuple[str, Bool[np.ndarray, " entities_plus_1"]]] = {}
         for key, features, table in (
             ("product_idx", plan.product_features, entities.products),
             ("customer_idx", plan.customer_features, entities.customers),
@@ -124,6 +133,9 @@ class _Assembler:
             for encoding in (*encoder.numerical, *encoder.categorical):
                 if encoding.name in names:
                     self.tables[encoding.name] = (key, encode_entities(encoding, table))
+                    if isinstance(encoding, NumericalEncoding):
+                        is_clipped = encoding.is_clipped(numbers(table[encoding.name]))
+                        self._clipped[encoding.name] = key, np.append(is_clipped, False)
 
     def numerical(self, batch: PageBatch) -> Float32[np.ndarray, "rows n_num"]:
         """The encoded numbers."""
@@ -138,6 +150,23 @@ class _Assembler:
                     assert isinstance(raw, np.ndarray)
                     blocks.append(encoding.transform(raw))
         return np.concatenate(blocks, axis=1) if blocks else np.empty((batch.rows.num_rows, 0), np.float32)
+
+    def clipped(self, batch: PageBatch) -> dict[str, Bool[np.ndarray, " rows"]]:
+        """By feature, the rows whose number is clipped; features without any are left out."""
+        found: dict[str, Bool[np.ndarray, " rows"]] = {}
+        for encoding in self.encoder.numerical:
+            if encoding.low is None:
+                continue
+            if encoding.name in self._clipped:
+                key, table = self._clipped[encoding.name]
+                rows = table[batch.ints(key)] if table.any() else table[:0]
+            else:
+                raw = batch.raw(self.features[encoding.name])
+                assert isinstance(raw, np.ndarray)
+                rows = encoding.is_clipped(raw)
+            if rows.any():
+                found[encoding.name] = rows
+        return found
 
     def categorical(self, batch: PageBatch) -> Int32[np.ndarray, "rows n_cat"]:
         """The category codes."""

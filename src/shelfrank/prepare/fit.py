@@ -61,7 +61,12 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
                 counts[feature.name] = Counter(count_values(column, weights, feature.spelling))
     features = (*plan.product_features, *plan.customer_features, *row_features)
     computed = {feature.name for feature in reader.features} - {SEMANTIC_SCORE}
-    return fit_features(features, moments, counts, float(fitted.product_rows.sum()), config, computed)
+    # Catalogues and requests may give any number, and prices are compared as they are given. Counts of the history are
+    # our own and grow past those of training in later weeks: clipping would put the most popular products on a par.
+    # In a network, `neural.clip` bounds all numbers, these included, by standard deviations.
+    clipped = {feature.name for feature in features if feature.name not in computed | {SEMANTIC_SCORE}}
+    clipped |= {each.feature.name for each in reader.computed if each.has_price}
+    return fit_features(features, moments, counts, float(fitted.product_rows.sum()), config, computed, clipped)
 
 
 class _Counts:

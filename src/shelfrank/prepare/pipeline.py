@@ -41,7 +41,7 @@ from shelfrank.prepare.sampling_info import sampling_info
 from shelfrank.prepare.voters import voter_sources
 from shelfrank.text.scores import SemanticScores
 
-PREPARE_VERSION = 8
+PREPARE_VERSION = 9
 """Part of every prepared folder's inputs: raise it when the same log and config give other arrays."""
 
 
@@ -181,7 +181,9 @@ def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) 
     encoder = fit_encoder(reader, log_pass.entities, plan, config)
     sizes = reader.page_sizes(log_pass.searches.num_rows)
     relevance = log_pass.relevance[0] if log_pass.relevance else None
-    statistics = write_arrays(out, reader, log_pass.entities, encoder, log_pass.searches, sizes, plan, relevance)
+    statistics, clipped = write_arrays(
+        out, reader, log_pass.entities, encoder, log_pass.searches, sizes, plan, relevance
+    )
     encoder.save(out / "encoder.json")
     log.schema.save(out / "schema.yaml")
     columns = numerical_columns(encoder, computed_features(plan.history, config))
@@ -197,6 +199,7 @@ def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) 
         "feature_seconds": reader.seconds.as_dict(),
         "left_out_features": encoder.left_out | unread_texts(log.schema, log_pass.entities.products),
         "suspect_features": {each.feature: each.as_dict() for each in suspects},
+        "clipped": clipped,
         "lost_defaults": lost_defaults(log.schema.features, encoder),
         "spelling": (log.schema.spelling or AS_WRITTEN).sentence(),
         "left_out": dict(log.manifest.info["left_out"]),

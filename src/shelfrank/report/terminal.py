@@ -173,6 +173,13 @@ def evaluation_lines(report: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def clipped_lines(report: Mapping[str, Any]) -> list[str]:
+    """The evaluated rows whose number is clipped to what training saw, by feature, from an evaluation's report."""
+    # Evaluations of former versions clipped nothing.
+    counts = sorted(report.get("clipped", {}).items())
+    return [f"clipped to the training range: {name} of {count:,} rows" for name, count in counts]
+
+
 def _estimate(figure: Mapping[str, Any]) -> str:
     estimate = Estimate.model_validate(figure)
     return f"{number(estimate.value)}{spread(estimate)}"

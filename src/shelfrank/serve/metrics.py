@@ -45,6 +45,15 @@ class Metrics:
             ("feature",),
             registry=registry,
         )
+        self.clipped_features = Counter(
+            "shelfrank_clipped_features",
+            "Candidates whose number is outside of what training saw, and was clipped to it.",
+            ("feature",),
+            registry=registry,
+        )
+        self.not_finite = Counter(
+            "shelfrank_not_finite", "Candidates without a finite score, which come last.", registry=registry
+        )
         self._unknown_names: set[str] = set()
         self.events = Counter("shelfrank_events", "Events accepted.", registry=registry)
         self.passed_over = Counter(

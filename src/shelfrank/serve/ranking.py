@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from shelfrank.bundle.loaded import Bundle, ScoredPage
 from shelfrank.bundle.scorers import Rows
@@ -59,6 +59,8 @@ class RankResult:
         unknown_ids: Candidates that the catalogue lacks, each once, in the order of the request.
         missing_features: By feature that the score can depend on, for how many candidates the request left it out.
         unknown_features: By name, how often the request gave it where no feature is read from there.
+        clipped_features: By feature, for how many candidates its number is clipped to what training saw.
+        not_finite: Number of candidates without a finite score; they come last.
         reason: Why the engine's own order was returned; None if it was not.
         bounded: Whether the scores are between 0 and 1.
     """
@@ -73,6 +75,8 @@ class RankResult:
     unknown_ids: Sequence[str] = ()
     missing_features: Mapping[str, int] = field(default_factory=dict)
     unknown_features: Mapping[str, int] = field(default_factory=dict)
+    clipped_features: Mapping[str, int] = field(default_factory=dict)
+    not_finite: int = 0
     reason: str | None = None
     bounded: bool = True
 
@@ -106,7 +110,7 @@ def rank_page(bundle: Bundle, page: PageRequest, options: RankOptions, due_s: fl
 
     Raises:
         UserError: If the request is invalid for this bundle.
-        ArithmeticError: If a score is not finite.
+        ArithmeticError: If no score is finite.
     """
     engine = engine_positions(page)
     if not len(engine):
@@ -118,22 +122,29 @@ def rank_page(bundle: Bundle, page: PageRequest, options: RankOptions, due_s: fl
     scoring_s = time.monotonic() - started_s
     weights = task_weights(bundle, options.task_weights)
     fused = fused_scores(scored, weights)
-    if not np.isfinite(fused).all():
-        raise ArithmeticError("scores must be finite")
+    is_finite = np.isfinite(fused)
+    if not is_finite.any():
+        raise ArithmeticError("one score at least must be finite")
     order, values = blend(fused, engine, options.weight)
+    task_scores = scored.scores
+    if not np.isfinite(task_scores).all():
+        order, values = _finite_first(order, values, is_finite)
+        task_scores = _finite(task_scores)
     order = order[: options.top_n]
     explain = partial(explanations, bundle, scored.rows, weights=weights)
     return RankResult(
         order=order.tolist(),
         engine_ranks=engine.tolist(),
         scores=values[order].tolist(),
-        tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in scored.scores[order].tolist()],
-        explanations=explained_in_time(explain, order[: options.explain], due_s, scoring_s),
+        tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in task_scores[order].tolist()],
+        explanations=explained_in_time(explain, order[is_finite[order]][: options.explain], due_s, scoring_s),
         bundle=bundle.name,
         unknown=scored.page.unknown,
         unknown_ids=scored.page.unknown_ids(page),
         missing_features=scored.page.missing_features,
         unknown_features=scored.page.unknown_features,
+        clipped_features=scored.page.clipped_features,
+        not_finite=int((~is_finite).sum()),
         bounded=bundle.spec.gives_probabilities or options.weight < 1,
     )
 
@@ -221,6 +232,21 @@ def blend(
     # Numerics: orders that balance exactly may differ in the last digit of their sums.
     blended = np.round(blended, BLENDED_DIGITS)
     return np.lexsort((engine, -blended)), blended
+
+
+def _finite_first(
+    order: Int64[np.ndarray, " rows"], values: Float64[np.ndarray, " rows"], is_finite: Bool[np.ndarray, " rows"]
+) -> tuple[Int64[np.ndarray, " rows"], Float64[np.ndarray, " rows"]]:
+    """Moves candidates without a finite score behind all others: one odd row must not cost a page its order."""
+    behind = np.concatenate([order[is_finite[order]], order[~is_finite[order]]])
+    return behind, np.where(is_finite, values, values[is_finite].min())
+
+
+def _finite(scores: Float[np.ndarray, "rows n_tasks"]) -> Float[np.ndarray, "rows n_tasks"]:
+    """The scores, with each task's lowest one, or 0 where it has none, in place of those that are not finite."""
+    is_finite = np.isfinite(scores)
+    lowest = np.min(scores, axis=0, where=is_finite, initial=np.inf)
+    return np.where(is_finite, scores, np.where(np.isfinite(lowest), lowest, 0.0))
 
 
 def explain_rows(

@@ -1,9 +1,9 @@
 """The service: one bundle in memory, pages ranked on a thread of their own, bundles swapped under load."""
 
 import asyncio
-import contextlib
 import gc
 import logging
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
@@ -24,6 +24,7 @@ from shelfrank.serve.metrics import Metrics
 from shelfrank.serve.ranking import RankOptions, RankResult, engine_positions, rank_page
 from shelfrank.serve.shop import Shop
 from shelfrank.serve.titles import Titles
+from shelfrank.serve.version_checks import EndedProcessError, VersionChecks
 
 Result = TypeVar("Result")
 log = logging.getLogger("shelfrank.serve")
@@ -34,6 +35,8 @@ EVENTS_PER_PAGE = 64
 POLL_EVENTS_S = 0.1
 """Seconds between two polls for events while no page is ranked."""
 RETRY_EVENTS_S = 5.0
+MIN_RETRY_LOAD_S, MAX_RETRY_LOAD_S = 10.0, 600.0
+"""Seconds until a refused version of the same files is tried again; each refusal doubles them."""
 REFUSED = "bundle %s is refused: %s"
 
 
@@ -72,6 +75,28 @@ class _Serving:
         return n == max_events
 
 
+class _Refusal:
+    """When a refused version is tried again.
+
+    Args:
+        stamp: Its files before it was tried; see `BundleStore.stamp`.
+        before: The refusal before this one, if it was refused before.
+        is_final: Whether the same files are never tried again.
+    """
+
+    def __init__(self, stamp: tuple[Any, ...], before: "_Refusal | None", is_final: bool) -> None:
+        self._tried = self._latest = stamp
+        # Other files are another try, so its pauses start anew.
+        is_same = before is not None and before._tried == stamp
+        self._pause_s = min(2 * before._pause_s, MAX_RETRY_LOAD_S) if before and is_same else MIN_RETRY_LOAD_S
+        self._due_s = math.inf if is_final else time.monotonic() + self._pause_s
+
+    def is_due(self, stamp: tuple[Any, ...]) -> bool:
+        """Whether its files have changed and rest since the last call, or the pause is over."""
+        rests, self._latest = stamp == self._latest, stamp
+        return time.monotonic() >= self._due_s or (rests and stamp != self._tried)
+
+
 class Service:
     """Ranks pages with the bundle that a store points at.
 
@@ -104,7 +129,9 @@ class Service:
         self.deadline_s, self.cached = deadline_s, cached
         self.draining = False
         self._serving: _Serving | None = None
-        self._refused: set[str] = set()
+        self._checks = VersionChecks(journal.folder, precision, has_page)
+        self._refused: dict[str, _Refusal] = {}
+        self._logged: dict[str, str] = {}
         self._counted = (0, 0)
         self._scoring: Executor = ThreadPoolExecutor(1, "scoring")
         self._loading = ThreadPoolExecutor(1, "loading")
@@ -166,14 +193,22 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._loading, self._load_current)
 
     async def follow(self, every_s: float) -> None:
-        """Reloads whenever the pointer names another version, until cancelled."""
+        """Reloads whenever the pointer names another version, until cancelled.
+
+        A version that was refused is tried again once its files have changed and rest, since files may arrive after the
+        pointer, and otherwise after pauses.
+        """
         while True:
             await asyncio.sleep(every_s)
-            name = self.store.current()
-            if name is None or name == self.version or name in self._refused:
-                continue
-            with contextlib.suppress(UserError):
-                await self.reload()
+            try:
+                name = await asyncio.to_thread(self._due_version)
+                if name is not None:
+                    await self.reload()
+            except UserError:
+                # It is logged, and the old version serves on.
+                pass
+            except Exception:
+                log.exception("the bundle's pointer cannot be followed; the next attempt is in %.0f s", every_s)
 
     async def apply_events(self) -> None:
         """Applies events between pages, a few at a time, until cancelled."""
@@ -223,6 +258,9 @@ class Service:
             if count:
                 self.metrics.unknown.labels(kind).inc(count)
         self.metrics.count_features(result.missing_features, result.unknown_features)
+        for name, count in result.clipped_features.items():
+            self.metrics.clipped_features.labels(name).inc(count)
+        self.metrics.not_finite.inc(result.not_finite)
         return result
 
     def find_products(self, texts: Sequence[str]) -> list[str | None]:
@@ -304,7 +342,8 @@ class Service:
         return dict(passed_over)
 
     def close(self) -> None:
-        """Stops the threads after their current work."""
+        """Stops the threads after their current work; a version that is being checked is given up."""
+        self._checks.stop()
         self._scoring.shutdown(wait=True, cancel_futures=True)
         self._loading.shutdown(wait=True, cancel_futures=True)
 
@@ -349,6 +388,7 @@ class Service:
                 continue
             for refused, error in refusals.items():
                 log.error(REFUSED, refused, error)
+                self._logged[refused] = str(error)
             return
         if not refusals:
             # For an empty store this raises an error that says what to do.
@@ -364,16 +404,28 @@ class Service:
         try:
             self._load(name)
         except UserError as error:
-            log.error(REFUSED, name, error)
+            # A version that is tried again and again is one line for each reason.
+            log.log(logging.DEBUG if self._logged.get(name) == str(error) else logging.ERROR, REFUSED, name, error)
+            self._logged[name] = str(error)
             raise
+        self._logged.pop(name, None)
         return True
+
+    def _due_version(self) -> str | None:
+        """The pointer's version if it should be loaded now: it does not serve, and was not just refused."""
+        name = self.store.current()
+        if name is None or name == self.version:
+            return None
+        refusal = self._refused.get(name)
+        return name if refusal is None or refusal.is_due(self.store.stamp(name)) else None
 
     def _load(self, name: str) -> None:
         started = time.perf_counter()
+        stamp = self.store.stamp(name)
         try:
-            serving = self._open(self.store.verified(name))
+            serving = self._open(name)
         except Exception as error:
-            self._refused.add(name)
+            self._refused[name] = _Refusal(stamp, self._refused.get(name), isinstance(error, EndedProcessError))
             self.metrics.loads.labels("refused").inc()
             if isinstance(error, UserError):
                 raise
@@ -382,7 +434,7 @@ class Service:
             ) from error
         before = self.version
         self._serving = serving
-        self._refused.discard(name)
+        self._refused.pop(name, None)
         self.metrics.loads.labels("loaded").inc()
         if before:
             self.metrics.bundle.labels(before).set(0)
@@ -395,7 +447,10 @@ class Service:
         _freeze_objects()
         log.info("bundle %s serves in %s after %.1f s", name, serving.bundle.precision, time.perf_counter() - started)
 
-    def _open(self, version: Version) -> _Serving:
+    def _open(self, name: str) -> _Serving:
+        self._checks.refuse_known(name, self.store.folder(name))
+        version = self.store.verified(name)
+        self._checks.check(version)
         bundle, fallback = open_checked(version.path, self.precision, self.cached)
         warm_up(bundle, version)
         has_shop = self.has_page and Shop.is_in(version.path)

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import ctypes
+import fcntl
 import gc
 import logging
 import multiprocessing
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from shelfrank.bundle.spec import Precision
 from shelfrank.bundle.store import BundleStore
 from shelfrank.core.errors import UserError
 from shelfrank.serve.limits import is_loopback
+from shelfrank.serve.version_checks import end_with_parent
 
 log = logging.getLogger("shelfrank.serve")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -32,6 +32,9 @@ BACKLOG = 2048
 IDLE_CONNECTION_S = 30
 POLL_PROCESSES_S = 0.2
 RESTART_AFTER_S = 1.0
+LOCK = "service.lock"
+COUNTS = "metrics-"
+CLAIM = "written-by-shelfrank"
 GC_THRESHOLD = 50_000
 """Newly allocated objects after which the collector runs."""
 
@@ -134,7 +137,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
         has_page=settings.has_page,
     )
     if settings.workers > 1:
-        _end_with_parent()
+        end_with_parent(signal.SIGTERM)
         # The processes share a port: one that is not ready must not take requests that another could answer.
         while (problem := asyncio.run(_first_load(service))) is not None:
             if report is not None:
@@ -201,14 +204,6 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
         raise problems[0]
 
 
-def _end_with_parent() -> None:
-    """Drains when the supervisor ends for any reason; on Linux only."""
-    prctl = getattr(ctypes.CDLL(None), "prctl", None)
-    if prctl is not None:
-        set_death_signal = 1
-        prctl(set_death_signal, signal.SIGTERM)
-
-
 async def _first_load(service: Any) -> str | None:
     """Loads a version; returns why none can be opened."""
     try:
@@ -229,15 +224,17 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
     Args:
         settings: The settings.
         listening: The bound socket.
-        state: Folder of the recent events and of the processes' counts.
+        state: Folder in which the processes' counts get a folder.
 
     Raises:
         UserError: If no version can be opened before any process has served.
     """
-    counts = state / "metrics"
-    shutil.rmtree(counts, ignore_errors=True)
-    counts.mkdir(parents=True)
-    os.environ[MULTIPROCESS] = str(counts)
+    with _counts_folder(state) as counts:
+        os.environ[MULTIPROCESS] = str(counts)
+        _supervise_counted(settings, listening)
+
+
+def _supervise_counted(settings: ServeSettings, listening: socket.socket) -> None:
     from shelfrank.serve.metrics import forget_process
 
     context = multiprocessing.get_context("spawn")
@@ -329,9 +326,40 @@ def _bound(settings: ServeSettings) -> Iterator[socket.socket]:
 
 @contextlib.contextmanager
 def _state(settings: ServeSettings) -> Iterator[Path]:
-    if settings.state is not None:
-        settings.state.mkdir(parents=True, exist_ok=True)
-        yield settings.state
+    if settings.state is None:
+        with tempfile.TemporaryDirectory(prefix="shelfrank-") as folder:
+            yield Path(folder)
         return
-    with tempfile.TemporaryDirectory(prefix="shelfrank-") as folder:
-        yield Path(folder)
+    settings.state.mkdir(parents=True, exist_ok=True)
+    # The system drops the lock when this process ends, however it ends.
+    with (settings.state / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"--state must be a folder that no other service uses, but a running service uses {settings.state}; "
+                "end that one, or name another folder"
+            ) from error
+        yield settings.state
+
+
+@contextlib.contextmanager
+def _counts_folder(state: Path) -> Iterator[Path]:
+    """Makes a folder in which the processes share their counts, and clears those of services that were killed."""
+    for stale in state.glob(f"{COUNTS}*"):
+        # A folder without the mark is not ours, whatever its name, and a file in it that we do not write is kept.
+        if (stale / CLAIM).is_file():
+            _clear_counts(stale)
+    folder = Path(tempfile.mkdtemp(prefix=COUNTS, dir=state))
+    (folder / CLAIM).touch()
+    try:
+        yield folder
+    finally:
+        _clear_counts(folder)
+
+
+def _clear_counts(folder: Path) -> None:
+    for file in (*folder.glob("*_*.db"), folder / CLAIM):
+        file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
