@@ -147,7 +147,7 @@ def test_events_are_looked_at_beside_the_loop(
     make_service: Callable[..., Service], bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service, threads = make_service(), set[int]()
-    monkeypatch.setattr(FeatureStore, "passed_over", lambda _, event: threads.add(threading.get_ident()) or "unknown")
+    monkeypatch.setattr(FeatureStore, "_reason", lambda *_: threads.add(threading.get_ident()) or "unknown")
     assert asyncio.run(service.add_events(bulk_events(bundle_path, 3))) == {"unknown": 3}
     assert threads
     assert threading.get_ident() not in threads

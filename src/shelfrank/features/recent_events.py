@@ -6,7 +6,7 @@ whether it is the newest or the oldest, and a page searches a number of tables t
 number of events.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -355,22 +355,23 @@ class RecentEvents:
         self._tail = self._rows([])
 
     def _merge(self, max_large: int | None) -> None:
-        """Merges tables of similar size, so that their number grows with the logarithm of that of the events."""
-        n_large = 0
-        for tables in self._mergeable():
-            for place in range(len(tables) - 1, 0, -1):
-                older, newer = tables[place - 1 : place + 1]
-                if len(older) > 2 * len(newer):
-                    continue
-                if len(older) + len(newer) >= LARGE:
-                    if n_large == max_large:
-                        continue
-                    n_large += 1
-                tables[place - 1 : place + 1] = [older.merged(newer)]
+        """Merges tables of similar size, so that their number grows with the logarithm of that of the events.
 
-    def _mergeable(self) -> Iterator[list[_Table]]:
+        The tables of the older half, which gets no more events, become one.
+        """
+        n_large = 0
         for generation in self._generations:
-            yield from generation.tables.values()
+            gets_more = generation is self._generations[-1]
+            for tables in generation.tables.values():
+                for place in range(len(tables) - 1, 0, -1):
+                    older, newer = tables[place - 1 : place + 1]
+                    if gets_more and len(older) > 2 * len(newer):
+                        continue
+                    if len(older) + len(newer) >= LARGE:
+                        if n_large == max_large:
+                            continue
+                        n_large += 1
+                    tables[place - 1 : place + 1] = [older.merged(newer)]
 
     def _add_tail_to(
         self,

@@ -214,8 +214,8 @@ class FeatureStore:
     def add_events(self, events: Iterable[Event]) -> None:
         """Adds events since the log was read; later pages see them as if the log had them.
 
-        Memory is bounded: the oldest of too many events are dropped. Events for which `passed_over` gives a reason are
-        skipped, and so are repeated events of a results page.
+        Memory is bounded: the oldest of too many events are dropped. Events for which `reasons` gives a reason are
+        skipped.
 
         Args:
             events: In any order.
@@ -232,19 +232,6 @@ class FeatureStore:
         product = self.spelling.of_id("product_id")
         return self._products.find([product.of(each) or "" for each in product_ids])[0] >= 0
 
-    def passed_over(self, event: Event) -> str | None:
-        """Why an event changes no feature, whatever came before it; None where it does.
-
-        Args:
-            event: The event.
-
-        Returns:
-            `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NO_VISITOR`,
-            `unknown action` or, for a position before the first one, `NO_ORDINAL`; outside a results page any
-            action is known.
-        """
-        return next(reason for _, _, reason in self._judged([event]))
-
     def reasons(self, events: Sequence[Event]) -> list[str | None]:
         """Why each of some events changes no feature, after those that were added or announced before.
 
@@ -252,7 +239,9 @@ class FeatureStore:
             events: Events that are about to be added, in order.
 
         Returns:
-            The reason of `passed_over`, or `repeated`; None where an event changes features.
+            `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NO_VISITOR`,
+            `unknown action`, `NO_ORDINAL` for a position before the first one, or `repeated`; outside a results page
+            any action is known. None where an event changes features.
         """
         judged = self._judged(events)
         here = EventDeduplicator(2 * MAX_KEYS * len(events))
@@ -275,7 +264,7 @@ class FeatureStore:
                 self._told.is_new(event, (self._taken,))
 
     def _judged(self, events: Iterable[Event]) -> list[tuple[Event, int, str | None]]:
-        """Each event as the log spells it, with its product's row and the reason of `passed_over`."""
+        """Each event as the log spells it, with its product's row and why it changes no feature by itself."""
         spelled = [spell_event(event, self.spelling) for event in events]
         products = self._products.find([event.product_id for event in spelled])[0].tolist()
         return [

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import fcntl
 import gc
 import logging
 import multiprocessing
@@ -78,8 +79,8 @@ def serve(settings: ServeSettings) -> None:
         settings: The settings.
 
     Raises:
-        UserError: If no version of the bundle can be opened, the address cannot be bound, or other machines could reach
-            it without a key.
+        UserError: If no version of the bundle can be opened, the address cannot be bound, other machines could reach
+            it without a key, or the state's folder is in use or holds no readable journal.
     """
     if not is_loopback(settings.host) and not settings.keys:
         raise UserError(
@@ -330,8 +331,20 @@ def _bound(settings: ServeSettings) -> Iterator[socket.socket]:
 @contextlib.contextmanager
 def _state(settings: ServeSettings) -> Iterator[Path]:
     if settings.state is not None:
+        from shelfrank.serve.journal import Journal
+
         settings.state.mkdir(parents=True, exist_ok=True)
-        yield settings.state
+        with (settings.state / "service.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"--state {settings.state} must be used by one service at a time, but another one uses it; stop "
+                    "that one, or give each its own"
+                ) from error
+            # What is wrong with it is said here, once, and not by each process.
+            Journal(settings.state).close()
+            yield settings.state
         return
     with tempfile.TemporaryDirectory(prefix="shelfrank-") as folder:
         yield Path(folder)
