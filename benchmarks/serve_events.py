@@ -5,6 +5,7 @@ Prints the time until it is ready, its memory, and for each order how long pages
 
 import argparse
 import contextlib
+import itertools
 import json
 import random
 import re
@@ -22,9 +23,9 @@ from typing import Any
 from shelfrank.bundle.store import BundleStore
 from shelfrank.core.errors import UserError
 from shelfrank.features.request import Event
-from shelfrank.serve.journal import Journal
+from shelfrank.features.store import MAX_RECENT
+from shelfrank.serve.journal import COLUMNS, Journal
 
-AT_ONCE = 100_000
 BATCH = 1_000
 PAGE_ROWS = 50
 PATIENCE_S = 600.0
@@ -54,17 +55,17 @@ def made_events(samples: dict[str, list[str]], n: int, seed: int = 1) -> Iterato
         yield Event(product_id=clicked, action="add_to_cart", **about)
 
 
-def fill(state: Path, events: Iterator[Event], n: int) -> None:
-    """Writes a journal of some events."""
+def fill(state: Path, samples: dict[str, list[str]], n: int) -> None:
+    """Writes a journal of some events; those that no service reads at its start repeat the newest ones."""
     journal = Journal(state, max_events=n, max_age_days=10_000)
-    waiting: list[Event] = []
-    for number, event in enumerate(events, start=1):
-        waiting.append(event)
-        if len(waiting) == AT_ONCE or number >= n:
-            journal.append(waiting)
-            waiting.clear()
-        if number >= n:
-            break
+    newest = list(itertools.islice(made_events(samples, min(n, MAX_RECENT)), min(n, MAX_RECENT)))
+    journal.append(newest)
+    names = ", ".join(COLUMNS)
+    with contextlib.closing(journal.connect()) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        for n_before in range(len(newest), n, len(newest)):
+            repeat = f"INSERT INTO events (accepted_us, {names}) SELECT accepted_us, {names} FROM events LIMIT ?"
+            connection.execute(repeat, (min(n - n_before, len(newest)),))
     journal.close()
 
 
@@ -194,7 +195,7 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(prefix="shelfrank-events-") as folder:
         state = Path(folder)
-        fill(state, made_events(samples, given.events), given.events)
+        fill(state, samples, given.events)
         size_mb = sum(file.stat().st_size for file in state.iterdir()) / 1e6
         print(f"journal of {given.events:,} events: {size_mb:,.0f} MB", flush=True)
         with running(given.bundle, state, given.cores) as (pid, address, ready_s):
@@ -204,6 +205,7 @@ def main() -> None:
                 f"{memory['now']:.0f} MB, at most {memory['most']:.0f} MB",
                 flush=True,
             )
+            print("no events:", under_events(address, samples, []))
             now_ms = time.time_ns() // 1_000_000
             for name, order in orders.items():
                 times = order([now_ms - 10 * number for number in range(given.sent, 0, -1)])

@@ -29,7 +29,7 @@ from shelfrank.features.page_features import computed_features, numerical_column
 from shelfrank.features.recent_events import RecentEvents
 from shelfrank.features.request import Event, Page, PageRequest
 from shelfrank.features.request_check import RequestCheck, request_features
-from shelfrank.features.spelling import spell_event, spell_page
+from shelfrank.features.spelling import spell_events, spell_page
 from shelfrank.features.textual import ProductTexts
 from shelfrank.features.understanding import UNDERSTANDING, QueryReading, QueryUnderstanding
 from shelfrank.logs.ubi.live import NO_ORDINAL, NO_PRODUCT, NO_VISITOR, UNREADABLE
@@ -265,7 +265,7 @@ class FeatureStore:
 
     def _judged(self, events: Iterable[Event]) -> list[tuple[Event, int, str | None]]:
         """Each event as the log spells it, with its product's row and why it changes no feature by itself."""
-        spelled = [spell_event(event, self.spelling) for event in events]
+        spelled = spell_events(events, self.spelling)
         products = self._products.find([event.product_id for event in spelled])[0].tolist()
         return [
             (event, product, self._reason(event, product)) for event, product in zip(spelled, products, strict=True)

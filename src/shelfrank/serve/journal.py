@@ -26,7 +26,7 @@ FILE = "events.sqlite"
 LAYOUT = 1
 """Version of the tables."""
 MAX_EVENTS = 1_000_000
-"""Events that are kept, some 150 MB; a bundle reads the newest `MAX_RECENT`."""
+"""Events that are kept, some 100 MB; a bundle reads the newest `MAX_RECENT`."""
 MAX_AGE_DAYS = 30.0
 RETAIN_EVERY = 1_000
 """Events after which a process deletes those that are too many or too old."""
