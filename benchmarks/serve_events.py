@@ -135,7 +135,7 @@ def one_hot_key(samples: dict[str, list[str]], name: str, times_ms: list[int]) -
 
 def under_events(address: str, samples: dict[str, list[str]], events: list[dict[str, Any]]) -> dict[str, Any]:
     """Sends events while pages are asked for one after the other."""
-    page = {"query": samples["queries"][0], "customer_id": samples["customers"][0]}
+    page: dict[str, Any] = {"query": samples["queries"][0], "customer_id": samples["customers"][0]}
     page["candidates"] = samples["products"][:PAGE_ROWS]
     spans: list[tuple[float, float, bool]] = []
     ends = threading.Event()
