@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 from history_oracle import microseconds
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from replay import assert_raw, pages
 from shop import open_store
 
 from random_log import Tables, one_thread, random_tables, write_log
-from shelfrank.config import HistoryConfig, UnderstandingConfig
+from shelfrank.config import HistoryConfig, PrepareConfig, UnderstandingConfig
 from shelfrank.core.schema import TASKS, Side, Spelling
+from shelfrank.features.history_stats import HistoryEvent, HistoryPlan, KeyPlan, key_plans
+from shelfrank.features.page_features import computed_features
+from shelfrank.features.recent_events import RecentEvents
 from shelfrank.features.request import Event, PageRequest
 from shelfrank.features.store import FeatureStore
 from shelfrank.prepare.pipeline import raw_features
@@ -171,3 +176,114 @@ def test_memory_is_bounded_and_the_latest_stay(folder: Path) -> None:
     ]
     assert sum(values) == small.n_recent >= 5
     assert values[-5:] == [1] * 5
+
+
+HOUR_US = 3_600_000_000
+"""Times that repeat, lie at the edges of windows and the delay of outcomes, and may come in any order."""
+history_events = st.builds(
+    HistoryEvent,
+    ts_us=st.sampled_from(
+        [1, HOUR_US // 4, HOUR_US // 4 + 1, HOUR_US, 24 * HOUR_US, 25 * HOUR_US, 4_070_908_800_000_000]
+    ),
+    kind=st.sampled_from(["impression", "click", "purchase", "event"]),
+    product_idx=st.integers(0, 3),
+    codes=st.fixed_dictionaries({name: st.integers(-1, 2) for name in ("brand", "color")}),
+    query=st.sampled_from([None, "red", "blue"]),
+    customer_id=st.sampled_from([None, "c1", "c2"]),
+    session_id=st.sampled_from([None, "s1"]),
+    position=st.sampled_from([None, 1, 9]),
+    price=st.sampled_from([None, 0.5, 1e300]),
+    levels=st.fixed_dictionaries({name: st.integers(-500, 500) for name in ("price",)}),
+)
+
+
+def plain_sums(
+    plan: KeyPlan, events: list[HistoryEvent], name: str | None, rows: list[int], ts_us: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The sums and latest times of `RecentEvents.add_to`, event by event."""
+    side, _, feature = plan.key.partition("|")
+    sums = np.zeros((len(plan.offsets_us) + 1, len(rows), len(plan.measures)), np.int64)
+    latest_us = np.zeros((len(plan.latest), len(rows)), np.int64)
+    for event in events:
+        visitors = {"query": event.query, "customer": event.customer_id, "session": event.session_id}
+        own = visitors.get(side.removesuffix("_product"))
+        if side != "product" and (own is None or own != name):
+            continue
+        for row, wanted in enumerate(rows):
+            of_event = event.codes[feature] if feature else event.product_idx if side.endswith("product") else wanted
+            if of_event != wanted or wanted < 0:
+                continue
+            for place, offset_us in enumerate(plan.offsets_us):
+                if event.ts_us < ts_us - offset_us:
+                    sums[place, row] += [measure.of_event(event) for measure in plan.measures]
+            for place, measure in enumerate(plan.latest):
+                known_us = event.ts_us + plan.known_after_us(measure)
+                if known_us < ts_us and measure.of_event(event) > 0:
+                    latest_us[place, row] = max(latest_us[place, row], known_us)
+    return sums, latest_us
+
+
+def all_sums(
+    plans: dict[str, KeyPlan], recent: RecentEvents, ts_us: int
+) -> dict[tuple[str, str | None], tuple[np.ndarray, np.ndarray]]:
+    """What recent events add to a page of every product or code, for every visitor and an unknown one."""
+    added = {}
+    for key, plan in plans.items():
+        for name in ("red", "blue", "c1", "c2", "s1", "unknown", None):
+            rows = [0] if key in ("query", "customer", "session") else [3, -1, 0, 1, 2, 0]
+            sums = np.zeros((len(plan.offsets_us) + 1, len(rows), len(plan.measures)), np.int64)
+            latest_us = np.zeros((len(plan.latest), len(rows)), np.int64)
+            recent.add_to(key, ts_us, name, rows, sums, latest_us)
+            added[key, name] = (sums, latest_us)
+    return added
+
+
+@pytest.fixture(scope="module")
+def plans() -> dict[str, KeyPlan]:
+    plan = HistoryPlan(TASKS, (), ("brand", "color"), True, True, True, ("price",), True)
+    config = PrepareConfig(history=HistoryConfig(windows_days=(1,), outcome_delay_s=900))
+    return key_plans((stat for each in computed_features(plan, config) for stat in each.stats), 900)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    events=st.lists(history_events, max_size=40),
+    cuts=st.lists(st.integers(1, 30), max_size=6),
+    order=st.randoms(use_true_random=False),
+    ts_us=st.sampled_from([1, HOUR_US, HOUR_US + 1, 25 * HOUR_US, 26 * HOUR_US, 4_070_908_800_000_001]),
+)
+def test_events_in_any_order_and_in_any_batches_add_up_as_one_by_one(
+    events: list[HistoryEvent],
+    cuts: list[int],
+    order: random.Random,
+    ts_us: int,
+    plans: dict[str, KeyPlan],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # So that few events fill tables, of which some are merged later.
+    monkeypatch.setattr("shelfrank.features.recent_events.TAIL", 7)
+    monkeypatch.setattr("shelfrank.features.recent_events.LARGE", 20)
+    recent = RecentEvents(plans, 1000)
+    shuffled = order.sample(events, len(events))
+    start = 0
+    for size in [*cuts, len(events)]:
+        recent.add(shuffled[start : start + size])
+        start += size
+    assert recent.n_events == len(events)
+    for (key, name), (sums, latest_us) in all_sums(plans, recent, ts_us).items():
+        rows = [0] if key in ("query", "customer", "session") else [3, -1, 0, 1, 2, 0]
+        expected = plain_sums(plans[key], events, name, rows, ts_us)
+        np.testing.assert_array_equal(sums, expected[0])
+        np.testing.assert_array_equal(latest_us, expected[1])
+
+
+def test_tables_stay_few_however_events_come(plans: dict[str, KeyPlan], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shelfrank.features.recent_events.TAIL", 4)
+    monkeypatch.setattr("shelfrank.features.recent_events.LARGE", 64)
+    recent = RecentEvents(plans, 10_000)
+    for number in range(400):
+        # The newest comes first.
+        recent.add([HistoryEvent(400 - number, "click", 0, {}, "red", "c1", "s1")])
+    tables = [each for generation in recent._generations for each in generation.tables.values() if each]
+    assert len(tables) > 5
+    assert max(map(len, tables)) <= 10

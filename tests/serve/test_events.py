@@ -10,7 +10,7 @@ from serving import body_of, golden_page
 from starlette.testclient import TestClient
 
 from shelfrank.serve.api import MAX_EVENTS, MAX_ID
-from shelfrank.serve.events import UNUSABLE_TEXT, read_events
+from shelfrank.serve.events import AHEAD_S, FROM_THE_FUTURE, UNUSABLE_TEXT, read_events
 
 AFTER = "2025-02-01T12:00:00Z"
 
@@ -119,3 +119,13 @@ def test_a_batch_that_is_sent_again_changes_nothing(
     elsewhere = {"events": [{**click, "query_id": "q2"}]}
     assert own_client.post("/v1/events", json=elsewhere).json() == {"accepted": 1, "passed_over": {}}
     assert own_client.post("/v1/rank", json=page).json()["results"] != twice
+
+
+def test_an_event_from_the_future_is_passed_over_and_counted(own_client: TestClient, bundle_path: Path) -> None:
+    product = golden_page(bundle_path).product_ids[0]
+    now_ms = time.time_ns() // 1_000_000
+    allowed, far = (now_ms + (AHEAD_S + s) * 1000 for s in (-60, 60))
+    told = [event(product, timestamp=each) for each in (allowed, far, 4_070_908_800_000)]
+    answer = own_client.post("/v1/events", json={"events": told}).json()
+    assert answer == {"accepted": 3, "passed_over": {FROM_THE_FUTURE: 2}}
+    assert f'reason="{FROM_THE_FUTURE}"}} 2.0' in own_client.get("/metrics").text

@@ -1,6 +1,7 @@
 """Events are applied soon and in their order, but no page waits for many of them."""
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -57,6 +58,28 @@ def test_a_page_waits_for_a_few_events_and_the_rest_stays_in_order(
     asyncio.run(ask())
     assert [len(some) for some in applied] == [EVENTS_PER_PAGE] * (BULK // EVENTS_PER_PAGE)
     assert [event for some in applied for event in some] == events
+
+
+def test_a_page_waits_for_fewer_events_where_they_take_long(
+    make_service: Callable[..., Service],
+    bundle_path: Path,
+    applied: list[list[Event]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    service, events, page = make_service(), bulk_events(bundle_path), golden_page(bundle_path)
+    # Each look at the clock is a second later; then it stands still.
+    ticking, standing = itertools.count(), itertools.repeat(0)
+    clock = itertools.chain(itertools.islice(ticking, 2 * 3), standing)
+    monkeypatch.setattr("shelfrank.serve.service.time.thread_time", lambda: next(clock))
+
+    async def ask() -> None:
+        await service.add_events(events)
+        for _ in range(7):
+            assert (await service.rank(page, RankOptions())).reason is None
+
+    asyncio.run(ask())
+    assert [len(some) for some in applied] == [EVENTS_PER_PAGE // n for n in (1, 2, 4, 8, 4, 2, 1)]
+    assert [event for some in applied for event in some] == events[: sum(map(len, applied))]
 
 
 def test_events_are_applied_without_a_page(
@@ -124,7 +147,7 @@ def test_events_are_looked_at_beside_the_loop(
     make_service: Callable[..., Service], bundle_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service, threads = make_service(), set[int]()
-    monkeypatch.setattr(FeatureStore, "passed_over", lambda _, event: threads.add(threading.get_ident()) or "unknown")
+    monkeypatch.setattr(FeatureStore, "_reason", lambda *_: threads.add(threading.get_ident()) or "unknown")
     assert asyncio.run(service.add_events(bulk_events(bundle_path, 3))) == {"unknown": 3}
     assert threads
     assert threading.get_ident() not in threads

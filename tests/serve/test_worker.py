@@ -1,5 +1,6 @@
 """Processes as they are run: signals, several of them, and what they import."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -29,6 +30,8 @@ from serving import (
 )
 
 from shelfrank.bundle.store import BundleStore
+from shelfrank.core.errors import UserError
+from shelfrank.serve.worker import ServeSettings, serve
 
 SLOW = """
 import time, shelfrank.bundle.loaded as loaded
@@ -248,3 +251,17 @@ def test_a_serving_process_loads_no_training_stack() -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
     assert told.stdout.strip() == "[]"
+
+
+def test_a_second_service_on_one_state_is_refused(bundle_path: Path, tmp_path: Path) -> None:
+    settings = ServeSettings(bundle_path, port=0, state=tmp_path)
+    with (tmp_path / "service.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UserError, match="must be a folder that no other service uses"):
+            serve(settings)
+
+
+def test_a_state_that_holds_no_journal_is_refused(bundle_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.sqlite").write_bytes(b"no database, though long enough for one's head" * 100)
+    with pytest.raises(UserError, match="must be a journal of events"):
+        serve(ServeSettings(bundle_path, port=0, state=tmp_path))

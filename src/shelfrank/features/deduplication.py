@@ -45,6 +45,12 @@ class EventDeduplicator:
             self._remember(key)
         return True
 
+    def forget(self, event: Event) -> None:
+        """Forgets an event that is remembered elsewhere."""
+        for key in _keys(event):
+            self._newer.discard(key)
+            self._older.discard(key)
+
     def __contains__(self, key: int) -> bool:
         return key in self._newer or key in self._older
 

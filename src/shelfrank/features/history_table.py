@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64, Num
+from jaxtyping import Int, Int64, Num
 
 from shelfrank.data.prepared import map_array
 from shelfrank.features.history_stats import KeyPlan, KeyStat
@@ -24,22 +24,58 @@ class HistoryTable:
     """The running sums of one key's groups.
 
     Args:
-        folder: What `build_store` wrote.
         plan: The statistics that follow from them.
-        n_times: Number of distinct times of the log.
+        n_times: Number of distinct times.
+        starts: The first moment of each group, and the number of moments.
+        moments: The number of each moment, in ascending order.
+        sums: The running sums before each moment and after the last one.
+        keys: Pairs of keys in ascending order, one for each group; None where a group's number is its key.
+        last: At each moment, when each of the plan's `latest` was last above 0; None where the plan has none.
 
     Attributes:
         plan: The statistics that follow from the sums.
-        n_times: Number of distinct times of the log.
+        n_times: Number of distinct times.
     """
 
-    def __init__(self, folder: Path, plan: KeyPlan, n_times: int) -> None:
+    def __init__(
+        self,
+        plan: KeyPlan,
+        n_times: int,
+        *,
+        starts: Int[np.ndarray, " groups_plus_1"],
+        moments: Int64[np.ndarray, " moments"],
+        sums: Int[np.ndarray, "moments_plus_1 n_measures"],
+        keys: Int64[np.ndarray, " groups"] | None = None,
+        last: Int64[np.ndarray, "moments n_latest"] | None = None,
+    ) -> None:
         self.plan, self.n_times = plan, n_times
-        self._keys = _plain(folder / "keys.npy") if (folder / "keys.npy").is_file() else None
-        self._starts, self._moments, self._sums = (
-            _plain(folder / f"{name}.npy") for name in ("starts", "moments", "sums")
+        self._starts, self._moments, self._sums, self._keys, self._last = starts, moments, sums, keys, last
+
+    @classmethod
+    def open(cls, folder: Path, plan: KeyPlan, n_times: int) -> "HistoryTable":
+        """Maps what `build_store` wrote.
+
+        Args:
+            folder: The folder.
+            plan: The statistics that follow from the sums.
+            n_times: Number of distinct times of the log.
+
+        Returns:
+            The table.
+        """
+        return cls(
+            plan,
+            n_times,
+            starts=_plain(folder / "starts.npy"),
+            moments=_plain(folder / "moments.npy"),
+            sums=_plain(folder / "sums.npy"),
+            keys=_plain(folder / "keys.npy") if (folder / "keys.npy").is_file() else None,
+            last=_plain(folder / "last.npy") if plan.latest else None,
         )
-        self._last = _plain(folder / "last.npy") if plan.latest else None
+
+    def __len__(self) -> int:
+        """Number of moments."""
+        return len(self._moments)
 
     def group(self, idx: int) -> Int64[np.ndarray, " 1"]:
         """The group of a single key; -1 for none."""

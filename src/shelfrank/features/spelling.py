@@ -1,9 +1,13 @@
 """Spells the ids and the query of a page or an event as the log has them."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 
 from shelfrank.core.schema import Spelling
 from shelfrank.features.request import Event, PageRequest
+
+IDS = ("product_id", "action", "customer_id", "session_id", "search_id")
 
 
 def spell_page(request: PageRequest, spelling: Spelling) -> PageRequest:
@@ -40,21 +44,49 @@ def spell_event(event: Event, spelling: Spelling) -> Event:
     Returns:
         The event, with its client as customer where it has none; a missing product or action is empty.
     """
-    if event.ordinal is not None:
-        event = replace(event, position=event.ordinal + 1 - spelling.first_ordinal, ordinal=None)
-    query = None if event.query is None else spelling.query(event.query)
+    return spell_events([event], spelling)[0]
+
+
+def spell_events(events: Iterable[Event], spelling: Spelling) -> list[Event]:
+    """Spells events as the log would; see `spell_event`.
+
+    Args:
+        events: The events.
+        spelling: The log's.
+
+    Returns:
+        The events in their order.
+    """
     if spelling.ids == "as_written":
-        if event.client_id is not None:
-            event = replace(event, customer_id=event.customer_id or event.client_id, client_id=None)
-        return event if query == event.query else replace(event, query=query)
-    customer = spelling.of_id("customer_id")
-    return replace(
-        event,
-        product_id=spelling.of_id("product_id").of(event.product_id) or "",
-        action=spelling.of_id("action").of(event.action) or "",
-        query=query,
-        customer_id=customer.of(event.customer_id) or customer.of(event.client_id),
-        client_id=None,
-        session_id=spelling.of_id("session_id").of(event.session_id),
-        search_id=spelling.of_id("search_id").of(event.search_id),
-    )
+        return [_spell_query(event, spelling) for event in events]
+    # A page's events share most ids, and a start spells a hundred thousand events.
+    product, action, customer, session, search = (cache(spelling.of_id(name).of) for name in IDS)
+    return [
+        Event(
+            product_id=product(event.product_id) or "",
+            action=action(event.action) or "",
+            ts_us=event.ts_us,
+            customer_id=customer(event.customer_id) or customer(event.client_id),
+            session_id=session(event.session_id),
+            query=None if event.query is None else spelling.query(event.query),
+            position=_position(event, spelling),
+            price=event.price,
+            search_id=search(event.search_id),
+        )
+        for event in events
+    ]
+
+
+def _spell_query(event: Event, spelling: Spelling) -> Event:
+    """Spells an event whose ids stay as they are."""
+    query = None if event.query is None else spelling.query(event.query)
+    if event.ordinal is None and event.client_id is None and query == event.query:
+        return event
+    customer, position = event.customer_id, _position(event, spelling)
+    if event.client_id is not None:
+        customer = customer or event.client_id
+    return replace(event, query=query, customer_id=customer, client_id=None, position=position, ordinal=None)
+
+
+def _position(event: Event, spelling: Spelling) -> int | None:
+    return event.position if event.ordinal is None else event.ordinal + 1 - spelling.first_ordinal

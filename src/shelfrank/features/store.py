@@ -29,7 +29,7 @@ from shelfrank.features.page_features import computed_features, numerical_column
 from shelfrank.features.recent_events import RecentEvents
 from shelfrank.features.request import Event, Page, PageRequest
 from shelfrank.features.request_check import RequestCheck, request_features
-from shelfrank.features.spelling import spell_event, spell_page
+from shelfrank.features.spelling import spell_events, spell_page
 from shelfrank.features.textual import ProductTexts
 from shelfrank.features.understanding import UNDERSTANDING, QueryReading, QueryUnderstanding
 from shelfrank.logs.ubi.live import NO_ORDINAL, NO_PRODUCT, NO_VISITOR, UNREADABLE
@@ -111,7 +111,7 @@ class FeatureStore:
 
         Args:
             path: The folder.
-            max_recent: Number of recent events that are kept in memory at most, about 2 KB each.
+            max_recent: Number of recent events that are kept in memory at most, up to 1.5 KB each.
 
         Returns:
             The store.
@@ -215,41 +215,69 @@ class FeatureStore:
     def add_events(self, events: Iterable[Event]) -> None:
         """Adds events since the log was read; later pages see them as if the log had them.
 
-        Memory is bounded: the oldest of too many events are dropped. Events for which `passed_over` gives a reason are
-        skipped, and so are repeated events of a results page.
+        Memory is bounded: the oldest of too many events are dropped. Events for which `reasons` gives a reason are
+        skipped.
 
         Args:
             events: In any order.
         """
-        events = [spell_event(event, self.spelling) for event in events]
-        additions = [(event, self._history_event(event)) for event in events if self.passed_over(event) is None]
+        usable = [(event, product) for event, product, reason in self._judged(events) if reason is None]
         with self._lock:
-            for event, addition in additions:
-                if self._taken.is_new(event):
-                    self._recent.add(addition)
+            new = [(event, product) for event, product in usable if self._taken.is_new(event)]
+            for event, _ in usable:
+                self._told.forget(event)
+            self._recent.add([self._history_event(event, product) for event, product in new])
 
     def knows(self, product_ids: Sequence[str]) -> Bool[np.ndarray, " products"]:
         """Which products are in the catalogue; events of others change no feature."""
         product = self.spelling.of_id("product_id")
         return self._products.find([product.of(each) or "" for each in product_ids])[0] >= 0
 
-    def passed_over(self, event: Event) -> str | None:
-        """Why an event changes no feature, whatever came before it; None where it does.
+    def reasons(self, events: Sequence[Event]) -> list[str | None]:
+        """Why each of some events changes no feature, after those that were added or announced before.
 
         Args:
-            event: The event.
+            events: Events that are about to be added, in order.
 
         Returns:
             `UNREADABLE` without an action, `NO_PRODUCT`, `unknown product`, `before the log's end`, `NO_VISITOR`,
-            `unknown action` or, for a position before the first one, `NO_ORDINAL`; outside a results page any
-            action is known.
+            `unknown action`, `NO_ORDINAL` for a position before the first one, or `repeated`; outside a results page
+            any action is known. None where an event changes features.
         """
-        event = spell_event(event, self.spelling)
+        judged = self._judged(events)
+        here = EventDeduplicator(2 * MAX_KEYS * len(events))
+        with self._lock:
+            return [
+                reason if reason or here.is_new(event, (self._taken, self._told)) else REPEATED
+                for event, _, reason in judged
+            ]
+
+    def announce(self, events: Iterable[Event]) -> None:
+        """Announces events that will be added, so that `reasons` counts them as known.
+
+        Args:
+            events: Events that are certain to be added.
+        """
+        usable = [event for event, _, reason in self._judged(events) if reason is None]
+        with self._lock:
+            for event in usable:
+                # A page may have added it already.
+                self._told.is_new(event, (self._taken,))
+
+    def _judged(self, events: Iterable[Event]) -> list[tuple[Event, int, str | None]]:
+        """Each event as the log spells it, with its product's row and why it changes no feature by itself."""
+        spelled = spell_events(events, self.spelling)
+        products = self._products.find([event.product_id for event in spelled])[0].tolist()
+        return [
+            (event, product, self._reason(event, product)) for event, product in zip(spelled, products, strict=True)
+        ]
+
+    def _reason(self, event: Event, product: int) -> str | None:
         if not event.action:
             return UNREADABLE
         if not event.product_id:
             return NO_PRODUCT
-        if self._products.row(event.product_id) < 0:
+        if product < 0:
             return "unknown product"
         if event.ts_us <= self.until_us:
             return "before the log's end"
@@ -260,36 +288,6 @@ class FeatureStore:
         if event.action == "impression" and event.position is not None and event.position < 1:
             return NO_ORDINAL
         return None
-
-    def reasons(self, events: Sequence[Event]) -> list[str | None]:
-        """Why each of some events changes no feature, after those that were added or announced before.
-
-        Args:
-            events: Events that are about to be added, in order.
-
-        Returns:
-            The reason of `passed_over`, or `repeated`; None where an event changes features.
-        """
-        events = [spell_event(event, self.spelling) for event in events]
-        reasons = [self.passed_over(event) for event in events]
-        here = EventDeduplicator(2 * MAX_KEYS * len(events))
-        with self._lock:
-            return [
-                reason if reason or here.is_new(event, (self._taken, self._told)) else REPEATED
-                for event, reason in zip(events, reasons, strict=True)
-            ]
-
-    def announce(self, events: Iterable[Event]) -> None:
-        """Announces events that will be added, so that `reasons` counts them as known.
-
-        Args:
-            events: Events that are certain to be added.
-        """
-        spelled = [spell_event(event, self.spelling) for event in events]
-        usable = [event for event in spelled if self.passed_over(event) is None]
-        with self._lock:
-            for event in usable:
-                self._told.is_new(event)
 
     def _open_encoder(self, path: Path) -> None:
         encoder = Encoder.load(path / "encoder.json")
@@ -333,7 +331,7 @@ class FeatureStore:
         plans = key_plans(stats, config.history.outcome_delay_s)
         assert list(plans) == self._facts["keys"], "the store must hold the keys that its config needs"
         self._history = {
-            key: HistoryTable(path / "past" / str(folder), plan, len(self._times))
+            key: HistoryTable.open(path / "past" / str(folder), plan, len(self._times))
             for folder, (key, plan) in enumerate(plans.items())
         }
         self._lock = threading.Lock()
@@ -571,8 +569,7 @@ class FeatureStore:
             return [page]
         return [given.get(name, page) for given in request.products]
 
-    def _history_event(self, event: Event) -> HistoryEvent:
-        product = self._products.row(event.product_id)
+    def _history_event(self, event: Event, product: int) -> HistoryEvent:
         codes = [] if self._codes is None else self._codes[product].tolist()
         return HistoryEvent(
             ts_us=event.ts_us,

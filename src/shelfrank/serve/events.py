@@ -12,6 +12,9 @@ from shelfrank.logs.ubi.live import is_history, live_row, why_unused
 from shelfrank.serve.api import MAX_ID, MAX_TEXT, microseconds
 
 ROUNDED_ID = "an id that is a float of 2^53 or more, which stands for several"
+AHEAD_S = 300
+"""Seconds by which a client's clock may be ahead of the service's."""
+FROM_THE_FUTURE = "dated more than 5 minutes ahead of the service's clock"
 UNUSABLE_TEXT = "an id or query that is too long or not text"
 
 
@@ -26,6 +29,7 @@ def read_events(records: Iterable[dict[str, Any]]) -> tuple[list[Event], Counter
     """
     events: list[Event] = []
     unused: Counter[str] = Counter()
+    now_us = time.time_ns() // 1000
     for record in records:
         try:
             row = live_row(record)
@@ -33,19 +37,23 @@ def read_events(records: Iterable[dict[str, Any]]) -> tuple[list[Event], Counter
             unused[ROUNDED_ID] += 1
             continue
         reason = why_unused(row) or _unusable_text(row)
-        if reason is None:
-            events.append(_event(row))
-        else:
+        if reason is not None:
             unused[reason] += 1
+            continue
+        event = _event(row, now_us)
+        if event.ts_us > now_us + AHEAD_S * 1_000_000:
+            unused[FROM_THE_FUTURE] += 1
+        else:
+            events.append(event)
     return events, unused
 
 
-def _event(row: dict[str, Any]) -> Event:
+def _event(row: dict[str, Any], now_us: int) -> Event:
     action: str = row["action"]
     return Event(
         product_id=row["object_id"],
         action=LABEL_OF.get(action, action),
-        ts_us=time.time_ns() // 1000 if row["is_now"] else microseconds(row["timestamp"]),
+        ts_us=now_us if row["is_now"] else microseconds(row["timestamp"]),
         customer_id=row["user_id"] or row["client_id"],
         client_id=row["client_id"] if row["user_id"] else None,
         session_id=row["session_id"],

@@ -1,42 +1,111 @@
-"""Recent events as lines of a file, which every process of the service appends to and reads.
+"""Recent events in a database file, which every process of the service appends to and reads.
 
-An accepted event is in the file, so that the next page of any process reflects it, and a bundle that is loaded later
-starts with the events before.
+An accepted event is on the disk, so that the next page of any process reflects it, and a bundle that is loaded later
+starts with the newest events. Only the newest are read then, so the number of older ones costs disk space alone.
 """
 
 import contextlib
 import fcntl
-import io
 import json
 import logging
 import os
+import sqlite3
+import threading
+import time
+import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
+from shelfrank.core.errors import UserError
 from shelfrank.features.request import Event
+from shelfrank.features.store import MAX_RECENT
 
 log = logging.getLogger("shelfrank.serve")
-SEGMENT_BYTES = 16_000_000
-"""Size at which a new file begins; only the newest two are kept."""
-READ_BYTES = 8_192
-"""Bytes that are read at a time, plus the rest of the last line: a few dozen events."""
+FILE = "events.sqlite"
+LAYOUT = 1
+"""Version of the tables."""
+MAX_EVENTS = 1_000_000
+"""Events that are kept, some 100 MB; a bundle reads the newest `MAX_RECENT`."""
+MAX_AGE_DAYS = 30.0
+RETAIN_EVERY = 1_000
+"""Events after which a process deletes those that are too many or too old."""
+WAIT_S = 30.0
+"""Seconds that a writer waits for others."""
+LOG_AGAIN_S = 60.0
+COLUMNS = tuple(field.name for field in fields(Event))
+TABLES = f"""
+CREATE TABLE IF NOT EXISTS events (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, accepted_us INTEGER NOT NULL, {", ".join(COLUMNS)}
+);
+CREATE TABLE IF NOT EXISTS moved (file TEXT PRIMARY KEY);
+PRAGMA user_version = {LAYOUT};
+"""
+INSERT = f"INSERT INTO events (accepted_us, {', '.join(COLUMNS)}) VALUES ({', '.join('?' * (len(COLUMNS) + 1))})"
+SELECT = f"SELECT number, {', '.join(COLUMNS)} FROM events WHERE number > ? ORDER BY number LIMIT ?"
+# The limit bounds the cost, however many events are too many.
+DELETE = """
+DELETE FROM events WHERE number IN (SELECT number FROM events ORDER BY number LIMIT :limit)
+    AND (number <= (SELECT max(number) FROM events) - :max_events OR accepted_us < :from_us)
+"""
 
 
 class Journal:
-    """The events under one folder.
+    """The events under one folder, which must be on a local disk.
 
     Args:
-        folder: Where the files are.
-        segment_bytes: Size at which a new file begins.
+        folder: Where the file is.
+        max_events: Number of events that are kept.
+        max_age_days: Days after which an accepted event is deleted.
+
+    Raises:
+        UserError: If the file is there but is no journal.
     """
 
-    def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
-        self.folder, self.segment_bytes = folder, segment_bytes
+    def __init__(self, folder: Path, max_events: int = MAX_EVENTS, max_age_days: float = MAX_AGE_DAYS) -> None:
+        self.folder, self.file = folder, folder / FILE
+        self.max_events, self.max_age_days = max_events, max_age_days
+        self._lock = threading.Lock()
+        # The first append looks for what became too old while no service ran.
+        self._unchecked = RETAIN_EVERY
         folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            # Events name customers: only the service's own user may read them.
+            os.close(os.open(self.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        try:
+            self._connection = self.connect()
+            weakref.finalize(self, self._connection.close)
+            with _transaction(self._connection):
+                (layout,) = self._connection.execute("PRAGMA user_version").fetchone()
+                if layout < LAYOUT:
+                    for statement in TABLES.split(";"):
+                        self._connection.execute(statement)
+        except sqlite3.Error as error:
+            raise UserError(
+                f"{self.file} must be a journal of events, but it cannot be opened: {error}; move it away to start "
+                "without the events in it"
+            ) from error
+        if layout > LAYOUT:
+            raise UserError(
+                f"{self.file} must be a journal of layout {LAYOUT} or older, but it is of {layout}; use the newer "
+                "shelfrank that wrote it, or another --state"
+            )
+        self._move_lines()
+
+    def connect(self) -> sqlite3.Connection:
+        """Opens the file once more.
+
+        Returns:
+            A connection for one thread at a time, which is closed when it is no longer used.
+        """
+        connection = sqlite3.connect(self.file, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        # A commit returns when the disk has it, so that not even a power failure takes back an answer.
+        connection.execute("PRAGMA synchronous = FULL")
+        return connection
 
     def append(self, events: Sequence[Event]) -> None:
-        """Appends all events or none; readers get them in their order, possibly the first before the others.
+        """Appends all events or none, and waits until the disk has them.
 
         Args:
             events: The events.
@@ -46,123 +115,119 @@ class Journal:
         """
         if not events:
             return
-        content = b"".join(json.dumps(asdict(event)).encode() + b"\n" for event in events)
-        with self.locked(fcntl.LOCK_EX):
-            segments = self.segments()
-            newest = segments[-1] if segments else 0
-            if segments and self.file(newest).stat().st_size > self.segment_bytes:
-                newest += 1
-                for old in segments[:-1]:
-                    self.file(old).unlink(missing_ok=True)
-            descriptor = os.open(self.file(newest), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            with open(descriptor, "ab", buffering=0) as file:
-                if file.tell() and not _ends_a_line(self.file(newest)):
-                    # A process died while writing.
-                    content = b"\n" + content
-                _write_all(file, content)
+        now_us = time.time_ns() // 1000
+        rows = [(now_us, *_values(event)) for event in events]
+        try:
+            with self._lock, _transaction(self._connection):
+                self._connection.executemany(INSERT, rows)
+                self._retain(len(rows), now_us)
+        except sqlite3.Error as error:
+            raise OSError(f"{self.file}: {error}") from error
 
-    @contextlib.contextmanager
-    def locked(self, how: int) -> Iterator[None]:
-        """Holds the lock, exclusive for a writer and shared by readers: `how` is an operation of `flock`."""
+    def close(self) -> None:
+        """Closes the file; readers have their own connections."""
+        self._connection.close()
+
+    def _retain(self, n_new: int, now_us: int) -> None:
+        """Deletes the oldest events of those that are too many or too old; a few for each new one."""
+        self._unchecked += n_new
+        if self._unchecked >= RETAIN_EVERY:
+            from_us = now_us - round(self.max_age_days * 86_400_000_000)
+            bounds = {"limit": 4 * self._unchecked, "max_events": self.max_events, "from_us": from_us}
+            self._connection.execute(DELETE, bounds)
+            self._unchecked = 0
+
+    def _move_lines(self) -> None:
+        """Moves the events of an older version's files of JSON lines into the database, each file once."""
+        if not any(self.folder.glob("events-*.jsonl")):
+            return
         with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, how)
-            yield
-
-    def segments(self) -> list[int]:
-        """Numbers of the existing files, the oldest first."""
-        return sorted(int(file.stem.removeprefix("events-")) for file in self.folder.glob("events-*.jsonl"))
-
-    def file(self, segment: int) -> Path:
-        """Path of a file by its number."""
-        return self.folder / f"events-{segment:08d}.jsonl"
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            n_events, files = 0, sorted(self.folder.glob("events-*.jsonl"))
+            for file in files:
+                with _transaction(self._connection):
+                    is_moved = self._connection.execute("SELECT 1 FROM moved WHERE file = ?", (file.name,)).fetchone()
+                    if not is_moved:
+                        now_us = time.time_ns() // 1000
+                        rows = ((now_us, *_values(event)) for event in _events_of_lines(file))
+                        n_events += self._connection.executemany(INSERT, rows).rowcount
+                        self._connection.execute("INSERT INTO moved VALUES (?)", (file.name,))
+                # If the service ends here, the file is deleted at the next start.
+                file.unlink(missing_ok=True)
+        if files:
+            log.warning("%d events of %d files of an older version were moved into %s", n_events, len(files), self.file)
 
 
 class JournalReader:
-    """Reads a journal from its start on, each event once.
+    """Reads a journal from the newest of its events on, each event once.
 
     Args:
         journal: The journal.
+        newest: Number of the newest events with which the first call begins.
     """
 
-    def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        self.segment, self.offset = -1, 0
+    def __init__(self, journal: Journal, newest: int = MAX_RECENT) -> None:
+        self.journal, self.newest = journal, newest
+        self._connection = journal.connect()
+        weakref.finalize(self, self._connection.close)
+        self._after: int | None = None
+        self._logged_s = -LOG_AGAIN_S
 
     def new_events(self, enough: int | None = None) -> list[Event]:
-        """Reads the events since the last call; if there are none, the cost is one look at a file's size.
+        """Reads the events since the last call; if there are none, the cost is one look into the index.
 
         Args:
-            enough: Number of events after which the rest is left for the next call; up to one read more may be
-                returned. None reads all.
+            enough: Number of events after which the rest is left for the next call. None reads all.
 
         Returns:
-            The events in the order in which they were accepted.
+            The events in the order in which they were accepted; none while the file cannot be read, which is logged.
         """
-        events: list[Event] = []
-        if self.segment < 0:
-            segments = self.journal.segments()
-            if not segments:
-                return events
-            self.segment = segments[0]
-        while enough is None or len(events) < enough:
-            before = self.offset
-            events += self._read()
-            if self.offset > before:
-                continue
-            if self.journal.file(self.segment + 1).exists():
-                # For lines that were written between the read and the check.
-                events += self._read()
-                if self.offset == before:
-                    self.segment, self.offset = self.segment + 1, 0
-                continue
-            if not self.journal.file(self.segment).exists():
-                later = [segment for segment in self.journal.segments() if segment > self.segment]
-                if later:
-                    self.segment, self.offset = later[0], 0
-                    continue
-            return events
-        return events
-
-    def _read(self) -> list[Event]:
         try:
-            with self.journal.file(self.segment).open("rb") as file:
-                if os.fstat(file.fileno()).st_size <= self.offset:
-                    return []
-                # A write in progress may still be rolled back.
-                with self.journal.locked(fcntl.LOCK_SH):
-                    file.seek(self.offset)
-                    content = file.read(READ_BYTES)
-                    content += file.readline()
-        except FileNotFoundError:
+            if self._after is None:
+                self._after = self._start()
+            rows = self._connection.execute(SELECT, (self._after, -1 if enough is None else enough)).fetchall()
+        except sqlite3.Error as error:
+            if time.monotonic() - self._logged_s >= LOG_AGAIN_S:
+                self._logged_s = time.monotonic()
+                log.error("%s cannot be read, so pages do not see new events: %s", self.journal.file, error)
             return []
-        # The rest of a line whose writer died is left for the next call.
-        content = content[: content.rfind(b"\n") + 1]
-        self.offset += len(content)
-        events, broken = [], 0
-        for line in content.splitlines():
-            try:
-                events.append(Event(**json.loads(line)))
-            except (ValueError, TypeError):
-                broken += 1
-        if broken:
-            log.warning(
-                "%d lines of %s are not events; a process may have died while writing", broken, self.journal.folder
-            )
-        return events
+        if rows:
+            self._after = rows[-1][0]
+        return [Event(**dict(zip(COLUMNS, row[1:], strict=True))) for row in rows]
+
+    def _start(self) -> int:
+        """The number of the event before the newest ones."""
+        query = "SELECT number FROM events ORDER BY number DESC LIMIT 1 OFFSET ?"
+        row = self._connection.execute(query, (self.newest,)).fetchone()
+        return row[0] if row else 0
 
 
-def _write_all(file: io.FileIO, content: bytes) -> None:
-    before, rest = file.tell(), memoryview(content)
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Writes all or nothing; other writers wait from the start on, so that numbers are seen in their order."""
+    connection.execute("BEGIN IMMEDIATE")
     try:
-        while rest:
-            # On a disk that fills up, the first call writes as much as fits, and only the next one fails.
-            rest = rest[file.write(rest) :]
-    except OSError:
-        file.truncate(before)
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # On a full disk it may have been rolled back already.
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
         raise
 
 
-def _ends_a_line(file: Path) -> bool:
-    with file.open("rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read(1) == b"\n"
+def _values(event: Event) -> tuple[str | int | float | None, ...]:
+    return tuple(getattr(event, name) for name in COLUMNS)
+
+
+def _events_of_lines(file: Path) -> Iterator[Event]:
+    """Reads the events of a file of JSON lines; the number of broken lines is logged."""
+    broken = 0
+    with file.open("rb") as lines:
+        for line in lines:
+            try:
+                yield Event(**json.loads(line))
+            except (ValueError, TypeError):
+                broken += 1
+    if broken:
+        log.warning("%d lines of %s are not events; a process may have died while writing", broken, file)

@@ -32,6 +32,10 @@ WARM_UP_ROWS = (1000, 200, 1000, 200)
 """Candidates of the pages that are ranked before the first request; the largest decide how much memory is allocated."""
 EVENTS_PER_PAGE = 64
 """Events that a page applies itself, about a tenth of a millisecond each; one results page brings fewer."""
+EVENTS_AT_START = 4_096
+"""Events that are read at once before the first page; each takes about 1 KB until it is applied."""
+MAX_TAKE_IN_S = 0.05
+"""Processor seconds of a page's events beyond which the next page applies half as many."""
 POLL_EVENTS_S = 0.1
 """Seconds between two polls for events while no page is ranked."""
 RETRY_EVENTS_S = 5.0
@@ -56,23 +60,31 @@ class _Serving:
     ) -> None:
         self.bundle, self.reader, self.shop, self.titles, self.fallback = bundle, reader, shop, titles, fallback
         self._waiting: deque[Event] = deque()
+        self._at_once = EVENTS_PER_PAGE
 
-    def catch_up(self, max_events: int | None = None) -> bool:
-        """Applies the events that were accepted since the last call, the oldest first.
-
-        Args:
-            max_events: Events after which the rest waits for the next call; None applies all.
+    def catch_up(self) -> bool:
+        """Applies the next events that were accepted, the oldest first; as many as a page may wait for.
 
         Returns:
             Whether more may be waiting.
         """
-        missing = None if max_events is None else max_events - len(self._waiting)
-        if missing is None or missing > 0:
-            self._waiting += self.reader.new_events(missing)
-        n = len(self._waiting) if max_events is None else min(max_events, len(self._waiting))
+        enough = self._at_once
+        if len(self._waiting) < enough:
+            self._waiting += self.reader.new_events(enough - len(self._waiting))
+        n = min(enough, len(self._waiting))
         if n:
+            started_s = time.thread_time()
             self.bundle.features.add_events([self._waiting.popleft() for _ in range(n)])
-        return n == max_events
+            if time.thread_time() - started_s > MAX_TAKE_IN_S:
+                self._at_once = max(enough // 2, 1)
+            elif n == enough:
+                self._at_once = min(2 * enough, EVENTS_PER_PAGE)
+        return n == enough
+
+    def catch_up_all(self) -> None:
+        """Applies all events that were accepted, before the first page."""
+        while some := self.reader.new_events(EVENTS_AT_START):
+            self.bundle.features.add_events(some)
 
 
 class _Refusal:
@@ -218,7 +230,7 @@ class Service:
             if serving is not None:
                 try:
                     loop = asyncio.get_running_loop()
-                    has_more = await loop.run_in_executor(self._scoring, serving.catch_up, EVENTS_PER_PAGE)
+                    has_more = await loop.run_in_executor(self._scoring, serving.catch_up)
                     pause_s = 0.0 if has_more else POLL_EVENTS_S
                 except Exception:
                     log.exception("events could not be applied; the next attempt is in %.0f s", RETRY_EVENTS_S)
@@ -308,7 +320,7 @@ class Service:
         shop = serving.shop
 
         def run() -> Result:
-            serving.catch_up(EVENTS_PER_PAGE)
+            serving.catch_up()
             return call(shop)
 
         return await asyncio.get_running_loop().run_in_executor(self._scoring, run)
@@ -358,7 +370,7 @@ class Service:
         return Counter(reason for reason in reasons if reason is not None)
 
     def _rank(self, serving: _Serving, page: PageRequest, options: RankOptions, due_s: float) -> RankResult:
-        serving.catch_up(EVENTS_PER_PAGE)
+        serving.catch_up()
         try:
             return rank_page(serving.bundle, page, options, due_s)
         finally:
@@ -457,7 +469,7 @@ class Service:
         shop = Shop(bundle, version.path, self.journal.folder) if has_shop else None
         titles = Titles(version.path) if Shop.is_in(version.path) else None
         serving = _Serving(bundle, JournalReader(self.journal), shop, titles, fallback)
-        serving.catch_up()
+        serving.catch_up_all()
         return serving
 
 

@@ -81,8 +81,8 @@ def serve(settings: ServeSettings) -> None:
         settings: The settings.
 
     Raises:
-        UserError: If no version of the bundle can be opened, the address cannot be bound, or other machines could reach
-            it without a key.
+        UserError: If no version of the bundle can be opened, the address cannot be bound, other machines could reach
+            it without a key, or the state's folder is in use or holds no readable journal.
     """
     if not is_loopback(settings.host) and not settings.keys:
         raise UserError(
@@ -340,6 +340,10 @@ def _state(settings: ServeSettings) -> Iterator[Path]:
                 f"--state must be a folder that no other service uses, but a running service uses {settings.state}; "
                 "end that one, or name another folder"
             ) from error
+        from shelfrank.serve.journal import Journal
+
+        # What is wrong with it is said here, once, and not by each process.
+        Journal(settings.state).close()
         yield settings.state
 
 
