@@ -15,16 +15,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from shelfrank.bundle.loaded import CACHED_QUERIES
 from shelfrank.bundle.spec import Precision
 from shelfrank.bundle.store import BundleStore
 from shelfrank.core.errors import UserError
-from shelfrank.serve.limits import is_loopback
+from shelfrank.serve.limits import is_loopback, served_hosts
 
 log = logging.getLogger("shelfrank.serve")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
@@ -32,6 +33,10 @@ BACKLOG = 2048
 IDLE_CONNECTION_S = 30
 POLL_PROCESSES_S = 0.2
 RESTART_AFTER_S = 1.0
+SHUTDOWN_S = 10
+"""Seconds on SIGTERM in which requests in flight are completed and clients must read their responses."""
+KILL_AFTER_S = 20.0
+"""Seconds beyond the graceful shutdown after which the supervisor kills a process."""
 GC_THRESHOLD = 50_000
 """Newly allocated objects after which the collector runs."""
 
@@ -54,6 +59,9 @@ class ServeSettings:
         state: Folder of the recent events; None deletes them when the service ends.
         cached: Size of each process's cache of query vectors.
         has_page: Whether the page is served.
+        overload: What a page gets that cannot be ranked in time: 503, or the engine's own order.
+        max_connections: Connections of each process.
+        allowed_hosts: Further names in the `Host` header that a service on a loopback address without keys answers.
     """
 
     store: Path
@@ -69,6 +77,9 @@ class ServeSettings:
     state: Path | None = None
     cached: int = CACHED_QUERIES
     has_page: bool = False
+    overload: Literal["refuse", "engine_order"] = "refuse"
+    max_connections: int = 1000
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def serve(settings: ServeSettings) -> None:
@@ -121,6 +132,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
 
     from shelfrank.serve.app import create_app
     from shelfrank.serve.journal import Journal
+    from shelfrank.serve.protocol import Connections, LimitedProtocol, allow_descriptors
     from shelfrank.serve.service import Service
 
     assert settings.state is not None, "the supervisor names the folder of the recent events"
@@ -132,6 +144,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
         deadline_s=settings.deadline_s,
         cached=settings.cached,
         has_page=settings.has_page,
+        overload=settings.overload,
     )
     if settings.workers > 1:
         _end_with_parent()
@@ -152,10 +165,12 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
         problems.append(problem)
         server.should_exit = True
 
-    app = create_app(service, settings.keys, settings.max_body_bytes, settings.poll_s, give_up)
+    hosts = None if settings.keys else served_hosts(settings.host, settings.allowed_hosts)
+    app = create_app(service, settings.keys, settings.max_body_bytes, settings.poll_s, give_up, hosts)
+    connections = Connections(allow_descriptors(settings.max_connections), service.metrics)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=partial(LimitedProtocol, connections=connections),  # pyright: ignore[reportArgumentType] (only called)
         loop="uvloop",
         lifespan="on",
         log_config=None,
@@ -164,6 +179,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=IDLE_CONNECTION_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
     )
 
     class Draining(uvicorn.Server):
@@ -177,6 +193,11 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
                 return
             service.draining = True
             asyncio.get_running_loop().call_later(settings.drain_s, super().handle_exit, sig, frame)
+
+        async def on_tick(self, counter: int) -> bool:
+            """Closes the connections whose time is over, several times a second."""
+            connections.sweep()
+            return await super().on_tick(counter)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             """Starts to listen, and handles SIGHUP."""
@@ -238,7 +259,9 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
     shutil.rmtree(counts, ignore_errors=True)
     counts.mkdir(parents=True)
     os.environ[MULTIPROCESS] = str(counts)
-    from shelfrank.serve.metrics import forget_process
+    from shelfrank.serve.metrics import forget_process, restarts_counter
+
+    restarts = restarts_counter()
 
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = []
@@ -289,13 +312,18 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
                 log.error("process %s ended with exit code %s and is restarted", worker.pid, worker.exitcode)
                 assert worker.pid is not None
                 forget_process(worker.pid)
+                restarts.inc()
                 time.sleep(RESTART_AFTER_S)
                 workers[place] = start()
     for worker in workers:
         if worker.is_alive() and worker.pid is not None and worker.pid not in signalled:
             # It was started when the signal arrived. A second signal would end the others at once.
             os.kill(worker.pid, signal.SIGTERM)
-        worker.join()
+        worker.join(settings.drain_s + SHUTDOWN_S + KILL_AFTER_S)
+        if worker.is_alive():
+            log.error("process %s does not end and is killed", worker.pid)
+            worker.kill()
+            worker.join()
     if problem is not None:
         raise UserError(problem)
 
