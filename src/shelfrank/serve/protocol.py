@@ -19,6 +19,8 @@ from shelfrank.serve.metrics import Metrics
 
 MAX_HEADER_BYTES = 32_768
 """Bytes of a request's line, headers and trailers."""
+SLICE_BYTES = MAX_HEADER_BYTES // 2
+"""Bytes that are parsed at a time: what the parser keeps to itself is known that closely."""
 HEADER_SECONDS = 10.0
 """Time in which the headers must arrive, and in which what is left of a refused request must."""
 WRITE_SECONDS = 20.0
@@ -119,11 +121,16 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self._has_headers and self._due_s is None:
             self._due_s = self._all.clock() + HEADER_SECONDS
         self._arrived_s = self._all.clock() - self._waited_s()
-        self._silent_bytes += len(data)
-        super().data_received(data)
-        if self._silent_bytes > MAX_HEADER_BYTES and not self._is_refused and not self.transport.is_closing():
-            # A header, trailer or chunk extension without an end.
-            self.end(431, TOO_LARGE, "header_bytes")
+        for start in range(0, len(data), SLICE_BYTES):
+            part = data[start : start + SLICE_BYTES]
+            self._silent_bytes += len(part)
+            super().data_received(part)
+            if self._is_refused or self.transport.is_closing():
+                return
+            if self._silent_bytes > MAX_HEADER_BYTES:
+                # A header, trailer or chunk extension without an end.
+                self.end(431, TOO_LARGE, "header_bytes")
+                return
 
     def on_message_begin(self) -> None:
         """Begins a request."""
