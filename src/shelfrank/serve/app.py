@@ -23,7 +23,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events
-from shelfrank.serve.limits import OVERLOADED, Guard, Keys
+from shelfrank.serve.limits import OVERLOADED, RANKING, Guard, Keys
 from shelfrank.serve.pages import MAX_KEY, coverage, ranked_page, read_page
 from shelfrank.serve.ranking import RankResult
 from shelfrank.serve.service import EventsRefusedError, NoShopError, OverloadError, Service
@@ -109,6 +109,7 @@ def create_app(
     app.add_exception_handler(OverloadError, _on_overload)
     # Not from the OpenAPI, which takes as long to write as all else here.
     paths = frozenset(route.path for router, _ in routers for route in router.routes if isinstance(route, APIRoute))
+    app.state.pages = frozenset(path for path in paths if path.endswith(RANKING))
     if service.has_page:
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
     app.add_middleware(

@@ -3,18 +3,22 @@
 The server bounds none of it: headers of any size, connections that send nothing, clients that never read.
 """
 
+import asyncio
 import contextlib
+import json
 import resource
 import socket
 import struct
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shelfrank.serve.admission import Clock
-from shelfrank.serve.limits import ARRIVED
+from shelfrank.serve.limits import ARRIVED, OVERLOADED, SECURITY_HEADERS
 from shelfrank.serve.metrics import Metrics
 
 MAX_HEADER_BYTES = 32_768
@@ -33,6 +37,8 @@ SWEEP_S = 1.0
 TOO_LARGE = f"the request line and headers must have at most {MAX_HEADER_BYTES} bytes"
 TOO_SLOW = f"the request line and headers must arrive within {HEADER_SECONDS:g} seconds"
 TOO_MANY = "the process has as many connections as it may; try again later"
+_ANSWERED: Any = SimpleNamespace(response_started=True, response_complete=True, message_event=asyncio.Event())
+"""What stands for a request that was answered by its head alone."""
 _LAST_DATA_RECEIVED = 52
 """Offset of `tcpi_last_data_recv` in Linux's `struct tcp_info`: milliseconds since data arrived."""
 _TCP_INFO_BYTES = 56
@@ -44,11 +50,21 @@ class Connections:
     Args:
         max_connections: Number of them, at most.
         metrics: The counters.
+        pages: Paths of requests that rank a page.
+        refuses_page: Decides by the time of arrival whether a page to rank is refused by its head alone, and counts it.
         clock: The clock.
     """
 
-    def __init__(self, max_connections: int, metrics: Metrics, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        max_connections: int,
+        metrics: Metrics,
+        pages: frozenset[str] = frozenset(),
+        refuses_page: Callable[[float], bool] = lambda _: False,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self.max_connections, self.metrics, self.clock = max_connections, metrics, clock
+        self.refuses_page, self._pages = refuses_page, {path.encode(): path for path in pages}
         self.open: dict[LimitedProtocol, None] = {}
         self.idle: dict[LimitedProtocol, None] = {}
         """Those whose next request has not arrived as far as its headers, the longest idle first."""
@@ -56,7 +72,16 @@ class Connections:
         """Those whose client has much to read, the oldest first."""
         self._swept_s = clock()
 
-    def make_room(self) -> bool:
+    def is_refused(self, url: bytes, arrived_s: float) -> bool:
+        """Decides whether a posted request is refused by its head alone, and counts it then."""
+        path = self._pages.get(url.partition(b"?")[0])
+        if path is None or not self.refuses_page(arrived_s):
+            return False
+        self.metrics.requests.labels(path, str(OVERLOADED.status)).inc()
+        self.metrics.seconds.labels(path).observe(0.0)
+        return True
+
+    def make_room(self) -> None:
         """Closes the connection that is idle for the longest, possibly the newest itself, if there are too many."""
         if len(self.open) > self.max_connections:
             # A client that sends its request at once is hardly ever the one that has been idle for the longest.
@@ -92,7 +117,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._due_s: float | None = None
         self._unread_since_s: float | None = None
         self._header_bytes = self._silent_bytes = 0
-        self._has_begun = self._has_headers = self._is_over = self._is_refused = False
+        self._has_begun = self._has_headers = self._is_over = self._is_refused = self._ends = False
         self._arrived_s = 0.0
 
     @property
@@ -153,6 +178,14 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begins to answer."""
         self._silent_bytes = 0
         self._has_headers, self._due_s = True, None
+        is_alone = self.cycle is None or (self.cycle.response_complete and not self.pipeline)
+        if is_alone and self.parser.get_method() == b"POST" and self._all.is_refused(self.url, self._arrived_s):
+            # Under ten times the load that can be ranked, a task for each of these would cost a third of the processor.
+            self._ends = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+            self.cycle = _ANSWERED
+            self.transport.write(REFUSED_AND_CLOSED if self._ends else REFUSED)
+            self._wait_for_rest()
+            return
         self._all.idle.pop(self, None)
         super().on_headers_complete()
 
@@ -166,7 +199,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._silent_bytes = 0
         self._is_over = True
         super().on_message_complete()
-        if self.cycle.response_complete:
+        if self._ends:
+            self.transport.close()
+        elif self.cycle.response_complete:
             self._wait_for_headers()
 
     def on_response_complete(self) -> None:
@@ -177,9 +212,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._is_over:
             self._wait_for_request()
         else:
-            # What is left of a refused request is read, so that its client can read the response.
-            self._due_s = self._all.clock() + HEADER_SECONDS
-            self._all.idle[self] = None
+            self._wait_for_rest()
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no request."""
@@ -245,6 +278,11 @@ class LimitedProtocol(HttpToolsProtocol):
         self._due_s = self._all.clock() + HEADER_SECONDS
         self._all.idle[self] = None
 
+    def _wait_for_rest(self) -> None:
+        # What is left of an answered request is read, so that its client can read the response.
+        self._due_s = self._all.clock() + HEADER_SECONDS
+        self._all.idle[self] = None
+
     def _wait_for_request(self) -> None:
         # The server's own timer ends a connection on which nothing comes; one that sends something begins its headers.
         self._has_begun = self._has_headers = False
@@ -266,6 +304,23 @@ class LimitedProtocol(HttpToolsProtocol):
             return struct.unpack_from("=I", info, _LAST_DATA_RECEIVED)[0] / 1e3
         except (OSError, AttributeError, struct.error):
             return 0.0
+
+
+def _refused(*more: bytes) -> bytes:
+    content = json.dumps({"detail": OVERLOADED.detail}).encode()
+    headers = [
+        b"HTTP/1.1 503 Service Unavailable",
+        b"content-type: application/json",
+        f"content-length: {len(content)}".encode(),
+        *(f"{name}: {value}".encode() for name, value in OVERLOADED.headers.items()),
+        *(name + b": " + value for name, value in SECURITY_HEADERS),
+        *more,
+    ]
+    return b"\r\n".join(headers) + b"\r\n\r\n" + content
+
+
+REFUSED = _refused()
+REFUSED_AND_CLOSED = _refused(b"connection: close")
 
 
 def allow_descriptors(max_connections: int) -> int:

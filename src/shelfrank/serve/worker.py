@@ -167,7 +167,9 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
 
     hosts = None if settings.keys else served_hosts(settings.host, settings.allowed_hosts)
     app = create_app(service, settings.keys, settings.max_body_bytes, settings.poll_s, give_up, hosts)
-    connections = Connections(allow_descriptors(settings.max_connections), service.metrics)
+    connections = Connections(
+        allow_descriptors(settings.max_connections), service.metrics, app.state.pages, service.refuses_page
+    )
     config = uvicorn.Config(
         app,
         http=partial(LimitedProtocol, connections=connections),  # pyright: ignore[reportArgumentType] (only called)
