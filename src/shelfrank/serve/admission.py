@@ -13,7 +13,7 @@ MAX_JUMP = 4.0
 """Largest ratio of a measurement to the estimate that counts: one stall must not refuse the pages after it."""
 MARGIN = 2.0
 """Deviations above the mean that a page is expected to take at most."""
-RESPONSE_SHARE = 0.25
+RESPONSE_SHARE = 0.35
 """Share of the deadline that is kept for reading the request, writing the response, and pages that take longer."""
 MAX_WAITING = 64
 """Pages that wait at most, however short they are."""

@@ -39,6 +39,8 @@ WRITING = frozenset({"/v1/events", "/v1/admin/reload", "/v1/shop/actions"})
 """Paths that change something, which a page of another site must not be able to."""
 ARRIVED = "arrived_s"
 """Key of a request's state: when its head arrived, by the monotonic clock."""
+ADMITTED = "is_admitted"
+"""Key of a request's state: whether it was decided already that a page is not refused."""
 RETRY_AFTER = "1"
 
 
@@ -140,9 +142,10 @@ class Guard:
         path = scope["path"]
         route = path if path in self.routes else "other"
         is_page = scope["method"] == "POST" and route.endswith(RANKING)
-        arrived_s = scope.get("state", {}).get(ARRIVED, time.monotonic())
+        state = scope.get("state", {})
+        arrived_s = state.get(ARRIVED, time.monotonic())
         ARRIVED_S.set(arrived_s)
-        body = _Body(self, receive, arrived_s if is_page else None)
+        body = _Body(self, receive)
         status = 500
 
         async def counting(message: Message) -> None:
@@ -157,7 +160,7 @@ class Guard:
             refusal = self._refusal(scope, route)
             if refusal is not None:
                 self.metrics.rejected.labels(refusal.reason).inc()
-            elif is_page and self._refuses_page(arrived_s):
+            elif is_page and not state.get(ADMITTED) and self._refuses_page(arrived_s):
                 refusal = OVERLOADED
             if refusal is not None:
                 await _answer(counting, refusal)
@@ -173,10 +176,6 @@ class Guard:
         """Takes in bytes of a body; returns whether all bodies together are still small enough."""
         self._held_bytes += n_bytes
         return self._held_bytes <= max(MAX_BODIES_BYTES, self.max_bytes)
-
-    def refuses_page(self, arrived_s: float) -> bool:
-        """Decides whether a page to rank is refused."""
-        return self._refuses_page(arrived_s)
 
     def _refusal(self, scope: Scope, route: str) -> Refusal | None:
         headers = dict(scope["headers"])
@@ -214,14 +213,12 @@ class _Body:
     Args:
         guard: The bounds.
         receive: Receives the next part.
-        arrived_s: When the head of a page to rank arrived; None for other requests.
     """
 
-    def __init__(self, guard: Guard, receive: Receive, arrived_s: float | None) -> None:
+    def __init__(self, guard: Guard, receive: Receive) -> None:
         self.n_bytes = 0
-        self._guard, self._receive, self._arrived_s = guard, receive, arrived_s
-        self._due_s = time.monotonic() + BODY_SECONDS
-        self._n_parts, self._is_complete = 0, False
+        self._guard, self._receive = guard, receive
+        self._due_s, self._is_complete = time.monotonic() + BODY_SECONDS, False
 
     async def receive(self) -> Message:
         """Receives the next part."""
@@ -236,16 +233,11 @@ class _Body:
             return message
         n_bytes = len(message.get("body", b""))
         self.n_bytes += n_bytes
-        self._n_parts += 1
         self._is_complete = not message.get("more_body", False)
         if not self._guard.holds(n_bytes):
             self._refuse(Refusal(503, "bodies", OVERLOADED.detail))
         if self.n_bytes > self._guard.max_bytes:
             self._refuse(self._guard.too_large())
-        # A body of one part came with its head, on which the decision is already made.
-        is_late_page = self._is_complete and self._n_parts > 1 and self._arrived_s is not None
-        if is_late_page and self._guard.refuses_page(self._arrived_s):
-            raise HTTPException(OVERLOADED.status, OVERLOADED.detail, OVERLOADED.headers)
         return message
 
     def _refuse(self, refusal: Refusal) -> NoReturn:

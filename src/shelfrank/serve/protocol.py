@@ -18,7 +18,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shelfrank.serve.admission import Clock
-from shelfrank.serve.limits import ARRIVED, OVERLOADED, SECURITY_HEADERS
+from shelfrank.serve.limits import ADMITTED, ARRIVED, OVERLOADED, SECURITY_HEADERS
 from shelfrank.serve.metrics import Metrics
 
 MAX_HEADER_BYTES = 32_768
@@ -186,6 +186,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.write(REFUSED_AND_CLOSED if self._ends else REFUSED)
             self._wait_for_rest()
             return
+        self.scope["state"][ADMITTED] = is_alone
         self._all.idle.pop(self, None)
         super().on_headers_complete()
 

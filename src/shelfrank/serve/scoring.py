@@ -75,6 +75,7 @@ class Lanes:
         self._times = {Lane.CALLS: RunningEstimate(), Lane.UPKEEP: RunningEstimate()}
         self._waiting: dict[Lane, deque[Job]] = {lane: deque() for lane in Lane}
         self._pages_s = 0.0
+        self._reserved: deque[float] = deque()
         self._running: Job | None = None
         self._began_s = self._called_s = clock()
 
@@ -97,11 +98,26 @@ class Lanes:
             return "late"
         if len(self._waiting[Lane.PAGES]) >= MAX_WAITING:
             return "overload"
-        is_only = not self._waiting[Lane.PAGES] and (self._running is None or self._running.lane is not Lane.PAGES)
+        while self._reserved and self._reserved[0] <= now_s:
+            self._reserved.popleft()
+        is_in_work = self._running is not None and self._running.lane is Lane.PAGES
+        is_only = not (self._waiting[Lane.PAGES] or self._reserved or is_in_work)
         # Only a page that is ranked shows that pages have become faster again, so the only one needs no estimate.
         own_s = 0.0 if is_only else self.page_times.of(n_candidates)[1]
         ends_s = now_s + self._ahead_s(now_s) + own_s
         return None if ends_s <= due_s - RESPONSE_SHARE * self.deadline_s or self._is_idle() else "overload"
+
+    def reserve(self, due_s: float) -> None:
+        """Reserves the time of a page whose request is still being read, until `claim` or its deadline.
+
+        Many heads may arrive before the first of these pages is added.
+        """
+        self._reserved.append(due_s)
+
+    def claim(self) -> None:
+        """Gives back the time that was reserved for a page, which is added or refused next."""
+        if self._reserved:
+            self._reserved.popleft()
 
     def add(self, job: Job) -> None:
         """Puts a job at the end of its lane.
@@ -173,11 +189,11 @@ class Lanes:
         return job
 
     def _is_idle(self) -> bool:
-        return self._running is None and not any(self._waiting.values())
+        return self._running is None and not self._reserved and not any(self._waiting.values())
 
     def _ahead_s(self, now_s: float) -> float:
         """Seconds until a page that is added now would begin."""
-        ahead_s = self._pages_s
+        ahead_s = self._pages_s + len(self._reserved) * self.page_times.of(0)[0]
         if self._running is not None:
             # Work that takes longer than expected may take as long again.
             ahead_s += abs(self._running.expected_s - (now_s - self._began_s))
@@ -201,18 +217,34 @@ class ScoringThread(Executor):
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
         self._thread.start()
 
-    def refusal(self, n_candidates: int | None, due_s: float) -> str | None:
+    def refusal_unread(self, due_s: float) -> str | None:
+        """Decides whether a page can be ranked within its deadline before its request is read, and reserves its time.
+
+        Args:
+            due_s: When its deadline ends.
+
+        Returns:
+            Why it cannot; None if it can, unless it has more candidates than the smallest pages.
+        """
+        with self._changed:
+            refusal = self._lanes.refusal(0, due_s)
+            if refusal is None:
+                self._lanes.reserve(due_s)
+        return refusal
+
+    def refusal(self, n_candidates: int, due_s: float) -> str | None:
         """Decides whether a page can be ranked within its deadline; see `Lanes.refusal`.
 
         Args:
-            n_candidates: Number of its candidates; None before the request is read, which takes the shortest pages'.
+            n_candidates: Number of its candidates.
             due_s: When its deadline ends.
 
         Returns:
             Why it cannot; None if it can.
         """
         with self._changed:
-            return self._lanes.refusal(n_candidates or 0, due_s)
+            self._lanes.claim()
+            return self._lanes.refusal(n_candidates, due_s)
 
     def rank(self, call: Callable[[], Result], n_candidates: int, due_s: float, is_typical: bool) -> "Future[Result]":
         """Queues an admitted page.

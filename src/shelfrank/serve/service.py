@@ -246,7 +246,7 @@ class Service:
             # The engine's own order needs the request, and reading it costs time that no page has if all are late.
             reason = "late" if time.monotonic() > due_s - LATEST_START * self.deadline_s else None
         else:
-            reason = self._scoring.refusal(None, due_s)
+            reason = self._scoring.refusal_unread(due_s)
         if reason is None:
             return False
         self._saturation.count(is_refused=True)
