@@ -248,6 +248,12 @@ class _Body:
 def host_name(host: bytes) -> str:
     """Reads the name in a `Host` header, without its port.
 
+    Args:
+        host: The header.
+
+    Returns:
+        The name in lower case.
+
     Example:
         >>> host_name(b"LocalHost:8000"), host_name(b"[::1]:8000")
         ('localhost', '[::1]')
