@@ -162,7 +162,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._header_bytes = self._silent_bytes = 0
         self._has_begun, self._has_headers, self._is_over = True, False, False
-        self.scope["state"][ARRIVED] = self._arrived_s
+        self.scope.setdefault("state", {})[ARRIVED] = self._arrived_s
 
     def on_url(self, url: bytes) -> None:
         """Takes in a part of the path."""
@@ -186,7 +186,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.write(REFUSED_AND_CLOSED if self._ends else REFUSED)
             self._wait_for_rest()
             return
-        self.scope["state"][ADMITTED] = is_alone
+        self.scope.setdefault("state", {})[ADMITTED] = is_alone
         self._all.idle.pop(self, None)
         super().on_headers_complete()
 
