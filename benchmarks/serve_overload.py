@@ -91,7 +91,7 @@ def p99_ms(seconds: list[float]) -> str:
 
 def main() -> None:
     """Measures every load and prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--candidates", type=int, default=200)

@@ -178,10 +178,12 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begins to answer."""
         self._silent_bytes = 0
         self._has_headers, self._due_s = True, None
+        parser = self.parser
+        assert parser is not None, "it is gone only after the connection"
         is_alone = self.cycle is None or (self.cycle.response_complete and not self.pipeline)
-        if is_alone and self.parser.get_method() == b"POST" and self._all.is_refused(self.url, self._arrived_s):
+        if is_alone and parser.get_method() == b"POST" and self._all.is_refused(self.url, self._arrived_s):
             # Under ten times the load that can be ranked, a task for each of these would cost a third of the processor.
-            self._ends = self.parser.get_http_version() == "1.0" or not self.parser.should_keep_alive()
+            self._ends = parser.get_http_version() == "1.0" or not parser.should_keep_alive()
             self.cycle = _ANSWERED
             self.transport.write(REFUSED_AND_CLOSED if self._ends else REFUSED)
             self._wait_for_rest()
