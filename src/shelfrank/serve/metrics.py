@@ -128,6 +128,9 @@ class Metrics:
             registry=registry,
             multiprocess_mode="liveall",
         )
+        self.restarts = Counter(
+            "shelfrank_worker_restarts", "Processes that were started in place of one that ended.", registry=registry
+        )
         for reason in REJECTED:
             self.rejected.labels(reason)
         for reason in ("deadline", "overload", "model_error", "not_loaded"):
@@ -174,13 +177,6 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
         return generate_latest(registry)
-
-
-def restarts_counter() -> Counter:
-    """The counter of the processes that ended and were restarted; the supervisor's own."""
-    return Counter(
-        "shelfrank_worker_restarts", "Processes that ended and were restarted.", registry=CollectorRegistry()
-    )
 
 
 def forget_process(pid: int) -> None:

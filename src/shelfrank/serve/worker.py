@@ -148,6 +148,8 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
     )
     if settings.workers > 1:
         _end_with_parent()
+        if report is None:
+            service.metrics.restarts.inc()
         # The processes share a port: one that is not ready must not take requests that another could answer.
         while (problem := asyncio.run(_first_load(service))) is not None:
             if report is not None:
@@ -261,9 +263,7 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
     shutil.rmtree(counts, ignore_errors=True)
     counts.mkdir(parents=True)
     os.environ[MULTIPROCESS] = str(counts)
-    from shelfrank.serve.metrics import forget_process, restarts_counter
-
-    restarts = restarts_counter()
+    from shelfrank.serve.metrics import forget_process
 
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = []
@@ -314,7 +314,6 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
                 log.error("process %s ended with exit code %s and is restarted", worker.pid, worker.exitcode)
                 assert worker.pid is not None
                 forget_process(worker.pid)
-                restarts.inc()
                 time.sleep(RESTART_AFTER_S)
                 workers[place] = start()
     for worker in workers:
