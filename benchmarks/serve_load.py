@@ -252,14 +252,14 @@ class Connections:
     async def rank(self, body: bytes) -> tuple[int, bytes]:
         """Sends a page; returns the answer's status and body."""
         return await self._send(
-            f"POST /v1/rank HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+            f"POST /v1/rank HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             f"content-length: {len(body)}\r\n\r\n".encode()
             + body
         )
 
     async def get(self, path: str) -> bytes:
         """Returns the body at a path."""
-        return (await self._send(f"GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n".encode()))[1]
+        return (await self._send(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()))[1]
 
     async def _send(self, request: bytes) -> tuple[int, bytes]:
         reader, writer = self._kept() or await asyncio.open_connection("127.0.0.1", self.port)

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from shelfrank.bundle.spec import Precision
 from shelfrank.bundle.store import BundleStore
 from shelfrank.serve.journal import Journal
-from shelfrank.serve.service import Service
+from shelfrank.serve.service import Overload, Service
 
 
 @pytest.fixture(scope="session")
@@ -106,6 +106,7 @@ def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Se
         deadline_s: float = 30.0,
         has_page: bool = False,
         precision: Precision = "fp32",
+        overload: Overload = "refuse",
     ) -> Service:
         service = Service(
             store or BundleStore(bundle_path),
@@ -113,6 +114,7 @@ def make_service(bundle_path: Path, tmp_path: Path) -> Iterator[Callable[..., Se
             precision=precision,
             deadline_s=deadline_s,
             has_page=has_page,
+            overload=overload,
         )
         if load:
             asyncio.run(service.start())

@@ -1,5 +1,6 @@
 """What is refused before anything reads it, and what must never break the service."""
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import body_of, golden_page, ready_client
+from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from shelfrank.core.errors import UserError
-from shelfrank.serve.limits import Keys, is_loopback
+from shelfrank.serve.limits import Guard, Keys, is_loopback, served_hosts
 from shelfrank.serve.service import Service
 from shelfrank.serve.worker import ServeSettings, serve
 
@@ -136,6 +139,95 @@ def test_a_key_is_needed_where_there_are_keys(make_service: Callable[..., Servic
             assert client.request(method, path).status_code == 401
         assert client.get("/openapi.json").status_code == 401
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
+
+
+LOCAL = served_hosts("127.0.0.5", ["shop.internal"])
+
+
+@pytest.mark.parametrize(
+    ("host", "is_served"),
+    [
+        ("localhost", True),
+        ("LocalHost:8000", True),
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("127.0.0.5", True),
+        ("shop.internal:80", True),
+        ("evil.example", False),
+        ("evil.example:8000", False),
+        ("localhost.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("evil", False),
+        ("", False),
+        ("127.0.0.2", False),
+        ("localhost:8000@evil.example", False),
+    ],
+)
+def test_a_service_without_a_key_answers_to_its_own_names_alone(
+    make_service: Callable[..., Service], bundle_path: Path, host: str, is_served: bool
+) -> None:
+    body = body_of(golden_page(bundle_path))
+    with ready_client(make_service(), hosts=LOCAL) as client:
+        told = client.post("/v1/rank", json=body, headers={"host": host})
+        assert told.status_code == (200 if is_served else 421)
+        for path in ("/v1/bundle", "/metrics", "/openapi.json"):
+            assert client.get(path, headers={"host": host}).status_code == (200 if is_served else 421)
+        # Health checks come by any name, and read nothing.
+        assert client.get("/livez", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/admin/reload"])
+def test_what_changes_something_must_be_declared_as_json(client: TestClient, path: str, kind: str | None) -> None:
+    told = client.post(path, content=b'{"events": []}', headers={} if kind is None else {"content-type": kind})
+    assert (told.status_code, told.json()) == (415, {"detail": "Content-Type must be application/json"})
+    declared = {"content-type": "application/json; charset=utf-8"}
+    assert client.post(path, content=b'{"events": []}', headers=declared).status_code in (200, 202)
+
+
+def test_bodies_are_bounded_together(make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shelfrank.serve.limits.MAX_BODIES_BYTES", 1000)
+    sent = json.dumps({"query": "a", "candidates": ["p001"]}).encode()
+
+    async def ask() -> tuple[list[int], int]:
+        guard = Guard(read, Keys([]), 1000, make_service(load=False).metrics)
+        statuses = []
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/rank", "headers": []}
+        pending = [asyncio.Event() for _ in range(3)]
+
+        def receive(go_on: asyncio.Event) -> Receive:
+            parts = [{"type": "http.request", "body": b" " * 600, "more_body": True}]
+
+            async def receive() -> Message:
+                if parts:
+                    return parts.pop()
+                await go_on.wait()
+                return {"type": "http.request", "body": sent, "more_body": False}
+
+            return receive
+
+        first = asyncio.create_task(guard(scope, receive(pending[0]), send))
+        await asyncio.sleep(0)
+        with pytest.raises(HTTPException, match="more requests"):
+            await guard(scope, receive(pending[1]), send)
+        pending[0].set()
+        await first
+        pending[2].set()
+        await guard(scope, receive(pending[2]), send)
+        return statuses, guard._held_bytes
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    assert asyncio.run(ask()) == ([200, 200], 0)
 
 
 def test_keys_of_any_bytes_can_be_given() -> None:

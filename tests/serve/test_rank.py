@@ -1,24 +1,30 @@
 """Pages come back in the model's order, the engine's, or one in between."""
 
+import asyncio
 import errno
 import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import body_of, golden_page, ready_client, wait_until
+from serving import PATIENCE_S, body_of, golden_page, ready_client, wait_until
 from starlette.testclient import TestClient
 
-from shelfrank.bundle.loaded import Bundle
+from shelfrank.bundle.loaded import Bundle, ScoredPage
 from shelfrank.bundle.scorers import OnnxScorer, Rows
 from shelfrank.bundle.store import BundleStore
 from shelfrank.features.request import PageRequest
+from shelfrank.serve.admission import ARRIVED_S
 from shelfrank.serve.journal import Journal
 from shelfrank.serve.metrics import MAX_NAMES, OTHER
-from shelfrank.serve.ranking import blend, engine_ranks, explained_in_time
-from shelfrank.serve.service import Service
+from shelfrank.serve.ranking import RankOptions, RankResult, blend, engine_ranks, explained_in_time
+from shelfrank.serve.service import OverloadError, Service
+
+JSON = {"content-type": "application/json"}
 
 
 def ids(answer: dict) -> list[str]:
@@ -328,7 +334,7 @@ def test_past_the_deadline_the_engines_own_order_comes_back(
     n = len(asked.product_ids)
     candidates = [{"id": i, "score": float(n - k) if k else 0.0} for k, i in enumerate(asked.product_ids)]
     engine = [*asked.product_ids[1:], asked.product_ids[0]]
-    with ready_client(make_service(deadline_s=0.2)) as client:
+    with ready_client(make_service(deadline_s=0.2, overload="engine_order")) as client:
         assert rank(client, body_of(asked)) is not None
         score = Bundle.score
         monkeypatch.setattr(Bundle, "score", lambda self, asked: (time.sleep(0.6), score(self, asked))[1])
@@ -338,11 +344,91 @@ def test_past_the_deadline_the_engines_own_order_comes_back(
         assert {result["score"] for result in answer["results"]} == {None}
         reranked = client.post("/v1/rerank", json={"query": "x", "documents": ["b", "a", "c"]}).json()
         assert [result["index"] for result in reranked["results"]] == [0, 1, 2]
-        assert reranked["meta"]["degraded"]
+        # The page before it is still in work, so this one is not begun.
+        assert (reranked["meta"]["degraded"], reranked["meta"]["reason"]) == (True, "overload")
         assert client.get("/livez").text == "ok\n"
-        assert 'shelfrank_degraded_total{reason="deadline"} 2.0' in client.get("/metrics").text
+        counts = client.get("/metrics").text
+        assert all(f'shelfrank_degraded_total{{reason="{each}"}} 1.0' in counts for each in ("deadline", "overload"))
         monkeypatch.setattr(Bundle, "score", score)
         wait_until(lambda: not rank(client, body_of(asked))["degraded"])
+
+
+@pytest.fixture
+def blocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Pages for the query `block` are in work, which the first event says, until the second is set."""
+    begun, go_on = threading.Event(), threading.Event()
+    score = Bundle.score
+
+    def wait(self: Bundle, asked: PageRequest) -> ScoredPage:
+        if asked.query == "block":
+            begun.set()
+            assert go_on.wait(PATIENCE_S)
+        return score(self, asked)
+
+    monkeypatch.setattr(Bundle, "score", wait)
+    yield begun, go_on
+    go_on.set()
+
+
+def test_a_page_that_cannot_be_ranked_in_time_is_refused_at_once(
+    make_service: Callable[..., Service],
+    bundle_path: Path,
+    blocked: tuple[threading.Event, threading.Event],
+) -> None:
+    begun, go_on = blocked
+    asked = golden_page(bundle_path)
+    # A deadline that nobody waits for: what is refused is refused by what is ahead of it.
+    with ready_client(make_service(deadline_s=3600.0)) as client, ThreadPoolExecutor(1) as pool:
+        assert not rank(client, body_of(asked))["degraded"]
+        page_times = client.app.state.service._scoring._lanes.page_times  # pyright: ignore
+        for _ in range(100):
+            page_times.observe(len(asked.product_ids), 3000.0)
+        first = pool.submit(rank, client, body_of(asked, query="block"))
+        assert begun.wait(PATIENCE_S)
+        for path, body in (("/v1/rank", body_of(asked)), ("/v1/rerank", {"query": "x", "documents": ["a"]})):
+            refused = client.post(path, json=body)
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+            assert "more requests than it can answer" in refused.json()["detail"]
+            # The head alone decides, so the body is not read.
+            assert client.post(path, content=b"{", headers=JSON).status_code == 503
+        counts = client.get("/metrics").text
+        assert 'shelfrank_rejected_total{reason="overload"} 4.0' in counts
+        assert "shelfrank_in_flight 2.0" in counts
+        assert client.get("/livez").status_code == 200
+        go_on.set()
+        assert not first.result(PATIENCE_S)["degraded"]
+
+
+def test_many_refused_pages_make_a_service_unready(own_client: TestClient, bundle_path: Path) -> None:
+    service: Service = own_client.app.state.service  # pyright: ignore
+    assert own_client.get("/readyz").text == "ok\n"
+    for _ in range(20):
+        assert service.refuses_page(arrived_s=time.monotonic() - 3600)
+    assert (own_client.get("/readyz").status_code, own_client.get("/readyz").text) == (503, "saturated\n")
+    assert "shelfrank_saturated 1.0" in own_client.get("/metrics").text
+    # Who calls it nevertheless is answered.
+    assert not rank(own_client, body_of(golden_page(bundle_path)))["degraded"]
+
+
+def test_a_page_whose_deadline_has_passed_is_not_begun(make_service: Callable[..., Service], bundle_path: Path) -> None:
+    page = golden_page(bundle_path)
+
+    async def ask(service: Service) -> RankResult:
+        ARRIVED_S.set(time.monotonic() - 3600)
+        return await service.rank(page, RankOptions())
+
+    with pytest.raises(OverloadError, match="send this one again"):
+        asyncio.run(ask(make_service()))
+    late = asyncio.run(ask(make_service(overload="engine_order")))
+    assert (late.reason, late.order) == ("overload", list(range(len(page.product_ids))))
+
+
+def test_explanations_end_when_another_page_waits() -> None:
+    waits = iter([False, False, True])
+    found = explained_in_time(
+        lambda row: [{"row": int(row[0])}], np.arange(4), 1e9, 0.0, lambda: 0.0, lambda: not next(waits)
+    )
+    assert found == [{"row": 0}, {"row": 1}]
 
 
 def test_an_error_of_the_model_is_no_error_of_the_page(

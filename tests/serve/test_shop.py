@@ -1,15 +1,17 @@
 """The routes of the page: two orders of the same products, actions, explanations."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.dataset as ds
 import pytest
-from serving import HOSTILE_QUERY, ready_client, wait_until
+from serving import HOSTILE_QUERY, PATIENCE_S, body_of, golden_page, ready_client, wait_until
 from starlette.testclient import TestClient
 
 from shelfrank.bundle.loaded import Bundle
@@ -18,8 +20,9 @@ from shelfrank.bundle.store import BundleStore
 from shelfrank.features.request import PageRequest
 from shelfrank.metrics import personalization_degree
 from shelfrank.serve.ranking import RankOptions
+from shelfrank.serve.scoring import MAX_CALLS_WAITING, Lane
 from shelfrank.serve.service import Service
-from shelfrank.serve.shop import kept_shift_us
+from shelfrank.serve.shop import Shop, kept_shift_us
 
 QUERY = "sofa"
 DAY_US = 86_400 * 1_000_000
@@ -237,3 +240,47 @@ def test_a_bundle_without_a_shop_says_so(make_service: Callable[..., Service], b
 
 def test_without_the_page_there_are_no_routes_for_it(client: TestClient) -> None:
     assert client.get("/").status_code == client.get("/v1/shop").status_code == 404
+
+
+def test_explanations_are_bounded_and_pages_go_before_them(
+    own_page: TestClient, shop_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, order = threading.Event(), threading.Event(), list[str]()
+    explain, score = Shop.explain, Bundle.score
+
+    def wait(self: Shop, *asked: Any) -> dict[str, Any] | None:
+        begun.set()
+        assert go_on.wait(PATIENCE_S)
+        order.append("explanation")
+        return explain(self, *asked)
+
+    def note(self: Bundle, asked: PageRequest) -> Any:
+        if asked.query == "ranked":
+            order.append("page")
+        return score(self, asked)
+
+    monkeypatch.setattr(Shop, "explain", wait)
+    monkeypatch.setattr(Bundle, "score", note)
+    service: Service = own_page.app.state.service  # pyright: ignore
+    page = golden_page(shop_bundle)
+    body = {"query": QUERY, "product_id": page.product_ids[0]}
+
+    def ask(_: int) -> int:
+        return own_page.post("/v1/shop/explain", json=body).status_code
+
+    with ThreadPoolExecutor(MAX_CALLS_WAITING + 2) as pool:
+        asked = [pool.submit(ask, 0)]
+        assert begun.wait(PATIENCE_S)
+        asked += [pool.submit(ask, number) for number in range(MAX_CALLS_WAITING)]
+        wait_until(lambda: service._scoring.n_waiting(Lane.CALLS) == MAX_CALLS_WAITING)
+        refused = own_page.post("/v1/shop/explain", json=body)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+        assert 'shelfrank_rejected_total{reason="page_calls"} 1.0' in own_page.get("/metrics").text
+        ranked = pool.submit(lambda: own_page.post("/v1/rank", json=body_of(page, query="ranked")))
+        wait_until(lambda: service._scoring.n_waiting(Lane.PAGES) == 1)
+        go_on.set()
+        assert not ranked.result(PATIENCE_S).json()["degraded"]
+        assert {each.result(PATIENCE_S) for each in asked} <= {200, 404}
+    # One call may have its turn before the page, since it has waited for long.
+    assert order.index("page") <= 2
+    assert order.count("explanation") == MAX_CALLS_WAITING + 1

@@ -94,14 +94,14 @@ def test_a_bundle_that_breaks_its_golden_pages_is_refused(
         wait_until(lambda: service.is_ready)
         before = service.version
         publish_again(own_bundle, 1, is_wrong=True)
-        answer = client.post("/v1/admin/reload")
+        answer = client.post("/v1/admin/reload", json={})
         assert answer.status_code == 409
         assert "must answer its golden pages" in answer.json()["detail"]
         assert service.version == before
         assert own_bundle.rollback() == before
-        assert client.post("/v1/admin/reload").json() == {**fp32, "bundle": before, "changed": False}
+        assert client.post("/v1/admin/reload", json={}).json() == {**fp32, "bundle": before, "changed": False}
         good = publish_again(own_bundle, 2)
-        assert client.post("/v1/admin/reload").json() == {**fp32, "bundle": good, "changed": True}
+        assert client.post("/v1/admin/reload", json={}).json() == {**fp32, "bundle": good, "changed": True}
 
 
 def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
@@ -195,7 +195,7 @@ def test_a_half_bundle_is_refused(own_bundle: BundleStore, make_service: Callabl
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with TestClient(create(service)) as client:
         wait_until(lambda: service.is_ready)
-        assert client.post("/v1/admin/reload").status_code == 409
+        assert client.post("/v1/admin/reload", json={}).status_code == 409
 
 
 def test_float32_serves_where_eight_bits_are_wrong(
@@ -225,7 +225,7 @@ def test_float32_serves_where_eight_bits_are_wrong(
         assert client.get("/readyz").text == "ok\n"
         assert counts() == ("0.0", "0.0", "1.0")
         wrong, _ = store.publish({"number": "wrong"}, write)
-        answer = client.post("/v1/admin/reload").json()
+        answer = client.post("/v1/admin/reload", json={}).json()
         assert (answer["bundle"], answer["precision"]) == (wrong, "fp32")
         assert "must answer its golden pages to 0.05 in int8" in answer["fallback"]
         assert client.get("/readyz").text == f"ok\nfp32 serves in place of int8: {answer['fallback']}\n"
@@ -234,7 +234,7 @@ def test_float32_serves_where_eight_bits_are_wrong(
         page = client.post("/v1/rank", json=body_of(golden_page(store.path))).json()
         assert (page["degraded"], page["bundle"]) == (False, wrong)
         store.rollback()
-        again = client.post("/v1/admin/reload").json()
+        again = client.post("/v1/admin/reload", json={}).json()
         assert again == {"bundle": good, "changed": True, "precision": "int8", "fallback": None}
         assert client.get("/readyz").text == "ok\n"
         assert counts() == ("1.0", "0.0", "1.0")

@@ -177,6 +177,26 @@ def test_several_processes_share_a_port_events_and_counts(two_processes: TwoProc
     assert count() - counted == 12
 
 
+GAUGES = ("memory_bytes", "in_flight", "connections", "saturated", "event_lag_seconds", "bundle_age_seconds")
+
+
+def test_gauges_are_true_for_each_process(two_processes: TwoProcesses) -> None:
+    address = two_processes.address
+
+    def values(name: str) -> dict[str, float]:
+        text = get(f"{address}/metrics").text
+        found = re.findall(rf'shelfrank_{name}\{{(?:lane="pages",)?pid="(\d+)"\}} (.+)', text)
+        return {pid: float(value) for pid, value in found}
+
+    processes = set(map(str, pids(address)))
+    assert len(processes) == 2
+    for name in (*GAUGES, "waiting"):
+        wait_until(lambda name=name: set(values(name)) == processes)
+    # Also of the process that does not answer for the metrics.
+    wait_until(lambda: all(value > 1e7 for value in values("memory_bytes").values()))
+    wait_until(lambda: all(value > 0 for value in values("bundle_age_seconds").values()))
+
+
 def test_a_process_that_died_is_gone_from_the_metrics(two_processes: TwoProcesses) -> None:
     address, bundle = two_processes.address, two_processes.bundle
 
@@ -192,6 +212,7 @@ def test_a_process_that_died_is_gone_from_the_metrics(two_processes: TwoProcesse
     new = publish_again(bundle, 1)
     wait_until(lambda: versions() == {old: "0.0", new: "1.0"})
     wait_until(lambda: len(pids(address)) == 2)
+    assert re.search(r"shelfrank_worker_restarts_total [1-9]", get(f"{address}/metrics").text)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

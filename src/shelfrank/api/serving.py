@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from shelfrank.api.arguments import Location, Precision, checked, optional_path
 
@@ -21,6 +22,9 @@ def serve(
     drain_s: float = 0.0,
     state: Location | None = None,
     page: bool | None = None,
+    overload: Literal["refuse", "engine_order"] = "refuse",
+    max_connections: int = 1000,
+    allowed_hosts: Sequence[str] = (),
 ) -> None:
     """Serves a bundle over HTTP until SIGTERM.
 
@@ -37,6 +41,10 @@ def serve(
         drain_s: On SIGTERM, seconds of answering while `/readyz` says no.
         state: Folder of recent events, which outlive a restart there.
         page: Whether the page is served at `/`; None serves it on this machine's own address.
+        overload: What a page gets that cannot be ranked in time: `refuse` answers 503 at once, `engine_order` in the
+            engine's own order.
+        max_connections: Connections of each process.
+        allowed_hosts: Further names in the `Host` header that a service without keys answers.
 
     Raises:
         UserError: Where the bundle has no complete version, or the address cannot be bound.
@@ -59,5 +67,8 @@ def serve(
             drain_s=drain_s,
             state=optional_path(state),
             has_page=is_loopback(host) if page is None else page,
+            overload=overload,
+            max_connections=max_connections,
+            allowed_hosts=tuple(allowed_hosts),
         )
     )

@@ -142,6 +142,15 @@ def serve(
         bool | None,
         typer.Option("--page/--no-page", help="Serve the page at /; default: on a loopback address only."),
     ] = None,
+    overload: Annotated[
+        Literal["refuse", "engine_order"],
+        typer.Option(help="What a page gets that cannot be ranked in time: 503 at once, or the engine's own order."),
+    ] = "refuse",
+    max_connections: Annotated[int, typer.Option(min=1, help="Connections of each process.")] = 1000,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Another name by which a service without a key may be called; may be given again."),
+    ] = None,
 ) -> None:
     """Serves a bundle over HTTP until SIGTERM."""
     api.serve(
@@ -157,6 +166,9 @@ def serve(
         drain_s=drain_s,
         state=state,
         page=page,
+        overload=overload,
+        max_connections=max_connections,
+        allowed_hosts=tuple(allowed_host or ()),
     )
 
 

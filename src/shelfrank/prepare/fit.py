@@ -65,7 +65,7 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
     # our own and grow past those of training in later weeks: clipping would put the most popular products on a par.
     # In a network, `neural.clip` bounds all numbers, these included, by standard deviations.
     clipped = {feature.name for feature in features if feature.name not in computed | {SEMANTIC_SCORE}}
-    clipped |= {each.feature.name for each in reader.computed if each.has_price}
+    clipped |= {each.feature.name for group in reader.groups.values() for each in group if each.has_price}
     return fit_features(features, moments, counts, float(fitted.product_rows.sum()), config, computed, clipped)
 
 

@@ -319,7 +319,7 @@ class RankResponse(BaseModel):
 
     results: list[Ranked]
     degraded: bool
-    reason: Literal["deadline", "model_error", "not_loaded"] | None = None
+    reason: Literal["deadline", "overload", "model_error", "not_loaded"] | None = None
     bundle: str | None = None
     unknown: dict[str, int]
     unknown_ids: list[str]

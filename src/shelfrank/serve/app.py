@@ -21,10 +21,10 @@ from shelfrank.core.errors import UserError
 from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events
-from shelfrank.serve.limits import Guard, Keys
+from shelfrank.serve.limits import OVERLOADED, RANKING, Guard, Keys
 from shelfrank.serve.pages import MAX_KEY, ranked_page, read_page
 from shelfrank.serve.rerank_routes import rerank_routes
-from shelfrank.serve.service import EventsRefusedError, NoShopError, Service
+from shelfrank.serve.service import EventsRefusedError, NoShopError, OverloadError, Service
 from shelfrank.serve.shop_routes import shop_routes
 
 log = logging.getLogger("shelfrank.serve")
@@ -41,7 +41,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         401: "The API key is missing or wrong.",
         408: "The body did not arrive in time.",
         413: "The body is too large.",
+        415: "The body is not declared as JSON, which routes that change something require.",
+        421: "The Host header names none of the names that a service without a key answers.",
         422: "The request breaks a rule.",
+        503: "The page cannot be ranked in time, or too much waits; `Retry-After` says when to try again.",
     }.items()
 }
 
@@ -52,6 +55,7 @@ def create_app(
     max_body_bytes: int = MAX_BODY_BYTES,
     poll_s: float | None = 2.0,
     give_up: Callable[[UserError], None] | None = None,
+    hosts: frozenset[str] | None = None,
 ) -> FastAPI:
     """Puts a service behind HTTP.
 
@@ -62,6 +66,7 @@ def create_app(
         poll_s: Seconds between two reads of the bundle's pointer; None never reads it again.
         give_up: Called with the reason if no version can be opened at the start; without it the reason is logged, and
             the service waits for another version.
+        hosts: Names in the `Host` header that are served; None serves every name.
 
     Returns:
         The app.
@@ -69,7 +74,11 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(_load(service, poll_s, give_up)), asyncio.create_task(service.apply_events())]
+        tasks = [
+            asyncio.create_task(_load(service, poll_s, give_up)),
+            asyncio.create_task(service.apply_events()),
+            asyncio.create_task(service.report()),
+        ]
         try:
             yield
         finally:
@@ -97,11 +106,21 @@ def create_app(
     app.add_exception_handler(UserError, _on_user_error)
     app.add_exception_handler(NoShopError, _on_no_shop)
     app.add_exception_handler(EventsRefusedError, _on_refused_events)
+    app.add_exception_handler(OverloadError, _on_overload)
     # Not from the OpenAPI, which takes as long to write as all else here.
     paths = frozenset(route.path for router, _ in routers for route in router.routes if isinstance(route, APIRoute))
+    app.state.pages = frozenset(path for path in paths if path.endswith(RANKING))
     if service.has_page:
         app.mount("/", StaticFiles(directory=PAGE, html=True), name="page")
-    app.add_middleware(Guard, keys=Keys(keys), max_bytes=max_body_bytes, metrics=service.metrics, routes=paths)
+    app.add_middleware(
+        Guard,
+        keys=Keys(keys),
+        max_bytes=max_body_bytes,
+        metrics=service.metrics,
+        routes=paths,
+        hosts=hosts,
+        refuses_page=service.refuses_page,
+    )
     return app
 
 
@@ -171,10 +190,12 @@ def _operating_routes() -> APIRouter:
     @router.get(
         "/readyz",
         response_class=PlainTextResponse,
-        responses={503: {"description": "No bundle is loaded and checked yet, or the service is draining."}},
+        responses={
+            503: {"description": "No bundle is loaded and checked yet, or the service is draining or saturated."}
+        },
     )
     async def readyz(request: Request) -> PlainTextResponse:
-        """Readiness: after load, golden check and warm-up, and not while draining.
+        """Readiness: after load, golden check and warm-up, and not while draining or saturated.
 
         A second line gives the reason if float32 serves in place of 8-bit graphs.
         """
@@ -182,12 +203,15 @@ def _operating_routes() -> APIRouter:
         if service.is_ready:
             fallback = f"{FALLBACK}{service.precision}: {service.fallback}\n" if service.fallback else ""
             return PlainTextResponse(f"ok\n{fallback}")
-        return PlainTextResponse("draining\n" if service.draining else "loading\n", 503)
+        reason = "draining" if service.draining else "loading" if service.version is None else "saturated"
+        return PlainTextResponse(f"{reason}\n", 503)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         """Metrics in the format of Prometheus."""
-        content = await asyncio.to_thread(_service(request).metrics.text)
+        service = _service(request)
+        service.update_gauges()
+        content = await asyncio.to_thread(service.metrics.text)
         return Response(content, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
@@ -233,6 +257,10 @@ async def _on_user_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _on_no_shop(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 404)
+
+
+async def _on_overload(_: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 503, headers=OVERLOADED.headers)
 
 
 async def _on_refused_events(_: Request, error: Exception) -> JSONResponse:

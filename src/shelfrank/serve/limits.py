@@ -1,4 +1,4 @@
-"""Checks of a request before it is read: its size, its API key, its time."""
+"""Checks of a request before it is read: its host, its API key, its size, its time, and whether it fits."""
 
 import asyncio
 import hashlib
@@ -6,11 +6,14 @@ import hmac
 import ipaddress
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shelfrank.serve.admission import ARRIVED_S
 from shelfrank.serve.metrics import Metrics
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
@@ -28,6 +31,17 @@ SECURITY_HEADERS = [
 """Headers that keep a browser from running anything that the service did not send."""
 BODY_SECONDS = 10.0
 """Time in which a body must arrive."""
+MAX_BODIES_BYTES = 64_000_000
+"""Bytes of all bodies that a process holds at a time."""
+RANKING = ("/rank", "/rerank")
+"""Ends of the paths that rank pages."""
+WRITING = frozenset({"/v1/events", "/v1/admin/reload", "/v1/shop/actions"})
+"""Paths that change something, which a page of another site must not be able to."""
+ARRIVED = "arrived_s"
+"""Key of a request's state: when its head arrived, by the monotonic clock."""
+ADMITTED = "is_admitted"
+"""Key of a request's state: whether it was decided already that a page is not refused."""
+RETRY_AFTER = "1"
 
 
 def is_loopback(host: str) -> bool:
@@ -63,8 +77,37 @@ class Keys:
         return sum(hmac.compare_digest(digest, known) for known in self._digests) > 0
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a request is refused unread.
+
+    Attributes:
+        status: The status of the response.
+        reason: The reason, as the metrics count it.
+        detail: What must hold.
+    """
+
+    status: int
+    reason: str
+    detail: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to the status."""
+        if self.status == 401:
+            return {"www-authenticate": "Bearer"}
+        return {"retry-after": RETRY_AFTER} if self.status == 503 else {}
+
+
+OVERLOADED = Refusal(
+    503,
+    "overload",
+    "the service has more requests than it can answer in time; send this one again later, or use another one",
+)
+
+
 class Guard:
-    """Refuses requests without a key or with too large a body, and counts every response.
+    """Refuses requests that should not be read or cannot be answered, and counts every response.
 
     Args:
         app: The app behind it.
@@ -72,12 +115,23 @@ class Guard:
         max_bytes: Maximum size of a body.
         metrics: The counters.
         routes: Paths that are counted by name; others are counted together.
+        hosts: Names in the `Host` header that are served, without ports; None serves every name.
+        refuses_page: Decides by the time of arrival whether a page to rank is refused unread, and counts it then.
     """
 
     def __init__(
-        self, app: ASGIApp, keys: Keys, max_bytes: int, metrics: Metrics, routes: frozenset[str] = frozenset()
+        self,
+        app: ASGIApp,
+        keys: Keys,
+        max_bytes: int,
+        metrics: Metrics,
+        routes: frozenset[str] = frozenset(),
+        hosts: frozenset[str] | None = None,
+        refuses_page: Callable[[float], bool] = lambda _: False,
     ) -> None:
         self.app, self.keys, self.max_bytes, self.metrics, self.routes = app, keys, max_bytes, metrics, routes
+        self.hosts, self._refuses_page = hosts, refuses_page
+        self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one connection."""
@@ -87,6 +141,11 @@ class Guard:
         started = time.perf_counter()
         path = scope["path"]
         route = path if path in self.routes else "other"
+        is_page = scope["method"] == "POST" and route.endswith(RANKING)
+        state = scope.get("state", {})
+        arrived_s = state.get(ARRIVED, time.monotonic())
+        ARRIVED_S.set(arrived_s)
+        body = _Body(self, receive)
         status = 500
 
         async def counting(message: Message) -> None:
@@ -96,52 +155,126 @@ class Guard:
                 message = {**message, "headers": [*message.get("headers", ()), *SECURITY_HEADERS]}
             await send(message)
 
+        self.metrics.in_flight.inc()
         try:
-            refused = self._refusal(scope)
-            if refused:
-                await _answer(counting, *refused)
+            refusal = self._refusal(scope, route)
+            if refusal is not None:
+                self.metrics.rejected.labels(refusal.reason).inc()
+            elif is_page and not state.get(ADMITTED) and self._refuses_page(arrived_s):
+                refusal = OVERLOADED
+            if refusal is not None:
+                await _answer(counting, refusal)
             else:
-                await self.app(scope, self._limited(receive), counting)
+                await self.app(scope, body.receive, counting)
         finally:
+            self._held_bytes -= body.n_bytes
+            self.metrics.in_flight.dec()
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+    def holds(self, n_bytes: int) -> bool:
+        """Takes in bytes of a body; returns whether all bodies together are still small enough."""
+        self._held_bytes += n_bytes
+        return self._held_bytes <= max(MAX_BODIES_BYTES, self.max_bytes)
+
+    def _refusal(self, scope: Scope, route: str) -> Refusal | None:
         headers = dict(scope["headers"])
         path = scope["path"]
-        if path not in OPEN_PATHS and path.startswith(GUARDED) and not self.keys.accept(_given_key(headers)):
-            return 401, "an API key must be given, as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+        if path in OPEN_PATHS:
+            return None
+        if self.hosts is not None and host_name(headers.get(b"host", b"")) not in self.hosts:
+            return Refusal(
+                421,
+                "host",
+                f"Host must be {', '.join(sorted(self.hosts))}: a service without an API key answers no other name, "
+                "which a web page could have pointed here; call it by one of these, start it with --allowed-host, or "
+                "set an API key",
+            )
+        if path.startswith(GUARDED) and not self.keys.accept(_given_key(headers)):
+            return Refusal(401, "key", "an API key must be given, as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
+        if route in WRITING and scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
+            # A form of another site can send anything but this without the browser asking first.
+            return Refusal(415, "content_type", "Content-Type must be application/json")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
-            return 400, "Content-Length must be a number"
+            return Refusal(400, "content_length", "Content-Length must be a number")
         if int(length[:20]) > self.max_bytes:
-            return 413, self._too_large()
+            return self.too_large()
         return None
 
-    def _too_large(self) -> str:
-        return f"a body must have at most {self.max_bytes} bytes"
+    def too_large(self) -> Refusal:
+        """The refusal of a body."""
+        return Refusal(413, "body_bytes", f"a body must have at most {self.max_bytes} bytes")
 
-    def _limited(self, receive: Receive) -> Receive:
-        n_bytes = 0
-        complete = False
-        deadline = time.monotonic() + BODY_SECONDS
 
-        async def limited() -> Message:
-            nonlocal n_bytes, complete
-            if complete:
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), max(deadline - time.monotonic(), 0.001))
-            except TimeoutError as error:
-                raise HTTPException(408, f"a body must arrive within {BODY_SECONDS:g} seconds") from error
-            if message["type"] == "http.request":
-                n_bytes += len(message.get("body", b""))
-                complete = not message.get("more_body", False)
-                if n_bytes > self.max_bytes:
-                    raise HTTPException(413, self._too_large())
+class _Body:
+    """A request's body as it arrives: bounded in size and time, alone and with all others.
+
+    Args:
+        guard: The bounds.
+        receive: Receives the next part.
+    """
+
+    def __init__(self, guard: Guard, receive: Receive) -> None:
+        self.n_bytes = 0
+        self._guard, self._receive = guard, receive
+        self._due_s, self._is_complete = time.monotonic() + BODY_SECONDS, False
+
+    async def receive(self) -> Message:
+        """Receives the next part."""
+        if self._is_complete:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(max(self._due_s - time.monotonic(), 0.001)):
+                message = await self._receive()
+        except TimeoutError:
+            self._refuse(Refusal(408, "body_time", f"a body must arrive within {BODY_SECONDS:g} seconds"))
+        if message["type"] != "http.request":
             return message
+        n_bytes = len(message.get("body", b""))
+        self.n_bytes += n_bytes
+        self._is_complete = not message.get("more_body", False)
+        if not self._guard.holds(n_bytes):
+            self._refuse(Refusal(503, "bodies", OVERLOADED.detail))
+        if self.n_bytes > self._guard.max_bytes:
+            self._refuse(self._guard.too_large())
+        return message
 
-        return limited
+    def _refuse(self, refusal: Refusal) -> NoReturn:
+        self._guard.metrics.rejected.labels(refusal.reason).inc()
+        raise HTTPException(refusal.status, refusal.detail, refusal.headers)
+
+
+def host_name(host: bytes) -> str:
+    """Reads the name in a `Host` header, without its port.
+
+    Args:
+        host: The header.
+
+    Returns:
+        The name in lower case.
+
+    Example:
+        >>> host_name(b"LocalHost:8000"), host_name(b"[::1]:8000")
+        ('localhost', '[::1]')
+    """
+    name = host.decode("latin-1").strip().lower()
+    before, colon, port = name.rpartition(":")
+    return before.rstrip(".") if colon and port.isdigit() else name.rstrip(".")
+
+
+def served_hosts(host: str, allowed: Sequence[str]) -> frozenset[str]:
+    """Lists the names by which a service on a loopback address may be called.
+
+    Args:
+        host: The address that is bound.
+        allowed: Further names.
+
+    Returns:
+        The names, as they stand in a `Host` header without a port.
+    """
+    names = ("localhost", "127.0.0.1", "::1", host, *allowed)
+    return frozenset(f"[{name}]" if ":" in name else name.lower() for name in names)
 
 
 def _given_key(headers: dict[bytes, bytes]) -> bytes | None:
@@ -152,10 +285,14 @@ def _given_key(headers: dict[bytes, bytes]) -> bytes | None:
     return headers.get(b"x-api-key")
 
 
-async def _answer(send: Send, status: int, detail: str) -> None:
-    body = json.dumps({"detail": detail}).encode()
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+async def _answer(send: Send, refusal: Refusal) -> None:
+    body = json.dumps({"detail": refusal.detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    if status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    headers += [(name.encode(), value.encode()) for name, value in refusal.headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -12,6 +12,23 @@ SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.
 MAX_NAMES = 100
 """Names of unknown features that a process counts by name."""
 OTHER = "other"
+REJECTED = (
+    "overload",
+    "late",
+    "page_calls",
+    "key",
+    "host",
+    "content_type",
+    "content_length",
+    "body_bytes",
+    "body_time",
+    "bodies",
+    "header_bytes",
+    "header_time",
+    "connections",
+    "unread_responses",
+)
+"""Why requests and connections are refused before they are read."""
 CANDIDATES = (1, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -86,7 +103,46 @@ class Metrics:
         self.memory = Gauge(
             "shelfrank_memory_bytes", "Memory of a process.", registry=registry, multiprocess_mode="liveall"
         )
-        for reason in ("deadline", "model_error", "not_loaded"):
+        self.rejected = Counter(
+            "shelfrank_rejected", "Requests and connections refused unread.", ("reason",), registry=registry
+        )
+        self.waiting = Gauge(
+            "shelfrank_waiting",
+            "Jobs that wait for the thread that ranks: pages, calls of the page, upkeep.",
+            ("lane",),
+            registry=registry,
+            multiprocess_mode="liveall",
+        )
+        self.in_flight = Gauge(
+            "shelfrank_in_flight", "Requests being answered.", registry=registry, multiprocess_mode="liveall"
+        )
+        self.connections = Gauge(
+            "shelfrank_connections", "Open connections.", registry=registry, multiprocess_mode="liveall"
+        )
+        self.saturated = Gauge(
+            "shelfrank_saturated",
+            "Whether more pages come than can be ranked in time.",
+            registry=registry,
+            multiprocess_mode="liveall",
+        )
+        self.event_lag = Gauge(
+            "shelfrank_event_lag_seconds",
+            "Time since pages last reflected every accepted event.",
+            registry=registry,
+            multiprocess_mode="liveall",
+        )
+        self.bundle_age = Gauge(
+            "shelfrank_bundle_age_seconds",
+            "Time since the serving version was published.",
+            registry=registry,
+            multiprocess_mode="liveall",
+        )
+        self.restarts = Counter(
+            "shelfrank_worker_restarts", "Processes that were started in place of one that ended.", registry=registry
+        )
+        for reason in REJECTED:
+            self.rejected.labels(reason)
+        for reason in ("deadline", "overload", "model_error", "not_loaded"):
             self.degraded.labels(reason)
         for result in ("loaded", "refused"):
             self.loads.labels(result)
@@ -107,9 +163,24 @@ class Metrics:
                 self._unknown_names.add(name)
             self.unknown_features.labels(name if name in self._unknown_names else OTHER).inc(count)
 
+    def update(self, waiting: Mapping[str, int], is_saturated: bool, event_lag_s: float, bundle_age_s: float) -> None:
+        """Sets the gauges of this process; every process does so regularly, since only one of them is scraped.
+
+        Args:
+            waiting: By lane, the number of jobs that wait.
+            is_saturated: Whether more pages come than can be ranked in time.
+            event_lag_s: Seconds since pages last reflected every accepted event.
+            bundle_age_s: Seconds since the serving version was published.
+        """
+        for lane, count in waiting.items():
+            self.waiting.labels(lane).set(count)
+        self.saturated.set(is_saturated)
+        self.event_lag.set(event_lag_s)
+        self.bundle_age.set(bundle_age_s)
+        self.memory.set(memory_bytes())
+
     def text(self) -> bytes:
         """Writes all metrics, those of the service's other processes included."""
-        self.memory.set(memory_bytes())
         if MULTIPROCESS not in os.environ:
             return generate_latest(self.registry)
         registry = CollectorRegistry()

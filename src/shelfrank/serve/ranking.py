@@ -96,7 +96,13 @@ class Contribution:
     logits: Float64[np.ndarray, " n_tasks"]
 
 
-def rank_page(bundle: Bundle, page: PageRequest, options: RankOptions, due_s: float = math.inf) -> RankResult:
+def rank_page(
+    bundle: Bundle,
+    page: PageRequest,
+    options: RankOptions,
+    due_s: float = math.inf,
+    may_explain: Callable[[], bool] = lambda: True,
+) -> RankResult:
     """Ranks a page with a bundle, in the caller's thread.
 
     Args:
@@ -104,6 +110,7 @@ def rank_page(bundle: Bundle, page: PageRequest, options: RankOptions, due_s: fl
         page: The query, the customer and the candidates.
         options: How to rank them.
         due_s: When the page must be ready, by the monotonic clock; explanations that would take longer are left out.
+        may_explain: Whether there is time for the next explanation apart from that, for example no other page waits.
 
     Returns:
         The new order.
@@ -137,7 +144,9 @@ def rank_page(bundle: Bundle, page: PageRequest, options: RankOptions, due_s: fl
         engine_ranks=engine.tolist(),
         scores=values[order].tolist(),
         tasks=[dict(zip(bundle.spec.tasks, row, strict=True)) for row in task_scores[order].tolist()],
-        explanations=explained_in_time(explain, order[is_finite[order]][: options.explain], due_s, scoring_s),
+        explanations=explained_in_time(
+            explain, order[is_finite[order]][: options.explain], due_s, scoring_s, may_explain=may_explain
+        ),
         bundle=bundle.name,
         unknown=scored.page.unknown,
         unknown_ids=scored.page.unknown_ids(page),
@@ -335,6 +344,7 @@ def explained_in_time(
     due_s: float,
     longest_s: float,
     clock: Callable[[], float] = time.monotonic,
+    may_explain: Callable[[], bool] = lambda: True,
 ) -> list[dict[str, Any]]:
     """Explains rows one after the other while there is time for twice the longest so far.
 
@@ -344,6 +354,7 @@ def explained_in_time(
         due_s: When the page must be ready, by the clock.
         longest_s: Estimate for the first row, in seconds.
         clock: The clock.
+        may_explain: Whether the next row may be explained.
 
     Returns:
         Explanations of the first rows, possibly none.
@@ -351,7 +362,7 @@ def explained_in_time(
     explained: list[dict[str, Any]] = []
     now_s = clock()
     for place in range(len(chosen)):
-        if now_s + 2 * longest_s > due_s:
+        if now_s + 2 * longest_s > due_s or not may_explain():
             break
         explained += explain(chosen[place : place + 1])
         before_s, now_s = now_s, clock()

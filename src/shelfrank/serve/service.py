@@ -1,4 +1,4 @@
-"""The service: one bundle in memory, pages ranked on a thread of their own, bundles swapped under load."""
+"""The service: one bundle in memory, pages admitted and ranked on a thread of their own, bundles swapped under load."""
 
 import asyncio
 import gc
@@ -7,9 +7,10 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -17,11 +18,15 @@ from shelfrank.bundle.golden import load_requests, open_checked
 from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
 from shelfrank.bundle.spec import PRECISIONS, Precision
 from shelfrank.bundle.store import BundleStore, Version
+from shelfrank.core.artifact import MANIFEST
 from shelfrank.core.errors import UserError
 from shelfrank.features.request import Event, PageRequest
+from shelfrank.serve.admission import ARRIVED_S, Saturation
 from shelfrank.serve.journal import Journal, JournalReader
+from shelfrank.serve.limits import OVERLOADED
 from shelfrank.serve.metrics import Metrics
 from shelfrank.serve.ranking import RankOptions, RankResult, engine_positions, rank_page
+from shelfrank.serve.scoring import FullError, Lane, LateError, ScoringThread
 from shelfrank.serve.shop import Shop
 from shelfrank.serve.titles import Titles
 from shelfrank.serve.version_checks import EndedProcessError, VersionChecks
@@ -41,11 +46,21 @@ POLL_EVENTS_S = 0.1
 RETRY_EVENTS_S = 5.0
 MIN_RETRY_LOAD_S, MAX_RETRY_LOAD_S = 10.0, 600.0
 """Seconds until a refused version of the same files is tried again; each refusal doubles them."""
+REPORT_S = 1.0
+"""Seconds between two updates of the gauges."""
+LATEST_START = 0.5
+"""Share of the deadline that a request may have waited for the process itself and still get the engine's own order."""
+Overload = Literal["refuse", "engine_order"]
+"""What a page gets that cannot be ranked in time: 503, or the engine's own order."""
 REFUSED = "bundle %s is refused: %s"
 
 
 class NoShopError(UserError):
     """The bundle has no shop for the page to show."""
+
+
+class OverloadError(Exception):
+    """The service has more to do than it can do in time; the text says what to do."""
 
 
 class EventsRefusedError(Exception):
@@ -61,6 +76,8 @@ class _Serving:
         self.bundle, self.reader, self.shop, self.titles, self.fallback = bundle, reader, shop, titles, fallback
         self._waiting: deque[Event] = deque()
         self._at_once = EVENTS_PER_PAGE
+        self.caught_up_s = time.monotonic()
+        self.published_s = time.time()
 
     def catch_up(self) -> bool:
         """Applies the next events that were accepted, the oldest first; as many as a page may wait for.
@@ -79,12 +96,15 @@ class _Serving:
                 self._at_once = max(enough // 2, 1)
             elif n == enough:
                 self._at_once = min(2 * enough, EVENTS_PER_PAGE)
+        if n != enough:
+            self.caught_up_s = time.monotonic()
         return n == enough
 
     def catch_up_all(self) -> None:
         """Applies all events that were accepted, before the first page."""
         while some := self.reader.new_events(EVENTS_AT_START):
             self.bundle.features.add_events(some)
+        self.caught_up_s = time.monotonic()
 
 
 class _Refusal:
@@ -120,6 +140,7 @@ class Service:
         deadline_s: Seconds after which the engine's own order is returned.
         cached: Size of the cache of query vectors.
         has_page: Whether the page is served, for bundles that have a shop.
+        overload: What a page gets that cannot be ranked in time.
 
     Attributes:
         draining: Whether the service is shutting down and should get no more requests.
@@ -134,8 +155,9 @@ class Service:
         deadline_s: float = 0.2,
         cached: int = CACHED_QUERIES,
         has_page: bool = False,
+        overload: Overload = "refuse",
     ) -> None:
-        self.has_page = has_page
+        self.has_page, self.overload = has_page, overload
         self.store, self.journal, self.metrics = store, journal, metrics or Metrics()
         self.precision: Precision = precision
         self.deadline_s, self.cached = deadline_s, cached
@@ -145,7 +167,8 @@ class Service:
         self._refused: dict[str, _Refusal] = {}
         self._logged: dict[str, str] = {}
         self._counted = (0, 0)
-        self._scoring: Executor = ThreadPoolExecutor(1, "scoring")
+        self._scoring = ScoringThread(deadline_s)
+        self._saturation = Saturation()
         self._loading = ThreadPoolExecutor(1, "loading")
 
     @property
@@ -183,7 +206,12 @@ class Service:
     @property
     def is_ready(self) -> bool:
         """Whether the service should get requests."""
-        return self._serving is not None and not self.draining
+        return self._serving is not None and not self.draining and not self.is_saturated
+
+    @property
+    def is_saturated(self) -> bool:
+        """Whether more pages come than can be ranked in time."""
+        return self._saturation.holds()
 
     async def start(self) -> None:
         """Loads the pointer's version or, if that cannot be opened, the newest one that can.
@@ -237,8 +265,50 @@ class Service:
                     pause_s = RETRY_EVENTS_S
             await asyncio.sleep(pause_s)
 
+    async def report(self) -> None:
+        """Updates the gauges of this process every `REPORT_S` seconds, until cancelled."""
+        while True:
+            self.update_gauges()
+            await asyncio.sleep(REPORT_S)
+
+    def update_gauges(self) -> None:
+        """Updates the gauges of this process."""
+        serving = self._serving
+        self.metrics.update(
+            waiting={lane.value: self._scoring.n_waiting(lane) for lane in Lane},
+            is_saturated=self.is_saturated,
+            event_lag_s=0.0 if serving is None else time.monotonic() - serving.caught_up_s,
+            bundle_age_s=0.0 if serving is None else time.time() - serving.published_s,
+        )
+
+    def refuses_page(self, arrived_s: float) -> bool:
+        """Decides on a page by the head of its request alone, so that a refusal costs next to nothing.
+
+        Args:
+            arrived_s: When the head arrived, by the monotonic clock.
+
+        Returns:
+            Whether the page must be refused; it is counted then.
+        """
+        if self._serving is None:
+            return False
+        due_s = arrived_s + self.deadline_s
+        if self.overload == "engine_order":
+            # The engine's own order needs the request, and reading it costs time that no page has if all are late.
+            reason = "late" if time.monotonic() > due_s - LATEST_START * self.deadline_s else None
+        else:
+            reason = self._scoring.refusal_unread(due_s)
+        if reason is None:
+            return False
+        self._saturation.count(is_refused=True)
+        self.metrics.rejected.labels(reason).inc()
+        return True
+
     async def rank(self, page: PageRequest, options: RankOptions) -> RankResult:
         """Ranks a page; past the deadline or after an error of the model, in the engine's own order.
+
+        The deadline counts from the arrival of the request's head. A page that cannot be ranked within it after all
+        that is queued is not begun.
 
         Args:
             page: The query, the customer and the candidates.
@@ -249,17 +319,28 @@ class Service:
 
         Raises:
             UserError: If the request is invalid for this bundle.
+            OverloadError: If the page cannot be ranked in time, and such pages are refused.
         """
-        self.metrics.candidates.observe(len(page.product_ids))
+        n_candidates = len(page.product_ids)
+        self.metrics.candidates.observe(n_candidates)
         serving = self._serving
         if serving is None:
             return self._degraded(page, options, "not_loaded")
-        loop = asyncio.get_running_loop()
+        now_s = time.monotonic()
+        due_s = (ARRIVED_S.get() or now_s) + self.deadline_s
+        refusal = self._scoring.refusal(n_candidates, due_s)
+        self._saturation.count(is_refused=refusal is not None)
+        if refusal is not None:
+            if self.overload == "engine_order":
+                return self._degraded(page, options, "overload")
+            self.metrics.rejected.labels(refusal).inc()
+            raise OverloadError(OVERLOADED.detail)
         try:
-            due_s = time.monotonic() + self.deadline_s
-            scoring = loop.run_in_executor(self._scoring, self._rank, serving, page, options, due_s)
-            result = await asyncio.wait_for(scoring, self.deadline_s)
-        except TimeoutError:
+            scoring = self._scoring.rank(
+                partial(self._rank, serving, page, options, due_s), n_candidates, due_s, is_typical=not options.explain
+            )
+            result = await asyncio.wait_for(asyncio.wrap_future(scoring), due_s - now_s)
+        except (TimeoutError, LateError):
             return self._degraded(page, options, "deadline")
         except UserError:
             raise
@@ -301,6 +382,8 @@ class Service:
     async def with_shop(self, call: Callable[[Shop], Result]) -> Result:
         """Calls a function with the page's shop on the thread that ranks, after the events that a page waits for.
 
+        Pages to rank go first; see `Lanes`.
+
         Args:
             call: The function.
 
@@ -309,6 +392,7 @@ class Service:
 
         Raises:
             NoShopError: If no bundle is loaded yet, or the bundle has no shop.
+            OverloadError: If too many such calls wait.
             UserError: If the request is invalid for this bundle.
         """
         serving = self._serving
@@ -323,7 +407,11 @@ class Service:
             serving.catch_up()
             return call(shop)
 
-        return await asyncio.get_running_loop().run_in_executor(self._scoring, run)
+        try:
+            return await asyncio.wrap_future(self._scoring.call(run))
+        except FullError:
+            self.metrics.rejected.labels("page_calls").inc()
+            raise OverloadError(OVERLOADED.detail) from None
 
     async def add_events(self, events: Sequence[Event]) -> dict[str, int]:
         """Accepts events: every later page sees them, in every process of the service.
@@ -372,7 +460,8 @@ class Service:
     def _rank(self, serving: _Serving, page: PageRequest, options: RankOptions, due_s: float) -> RankResult:
         serving.catch_up()
         try:
-            return rank_page(serving.bundle, page, options, due_s)
+            # An explanation may take as long as a page, and pages are more important.
+            return rank_page(serving.bundle, page, options, due_s, lambda: not self._scoring.n_waiting(Lane.PAGES))
         finally:
             self._count_queries(serving.bundle)
 
@@ -469,6 +558,7 @@ class Service:
         shop = Shop(bundle, version.path, self.journal.folder) if has_shop else None
         titles = Titles(version.path) if Shop.is_in(version.path) else None
         serving = _Serving(bundle, JournalReader(self.journal), shop, titles, fallback)
+        serving.published_s = (version.path / MANIFEST).stat().st_mtime
         serving.catch_up_all()
         return serving
 

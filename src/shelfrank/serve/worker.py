@@ -14,16 +14,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from shelfrank.bundle.loaded import CACHED_QUERIES
 from shelfrank.bundle.spec import Precision
 from shelfrank.bundle.store import BundleStore
 from shelfrank.core.errors import UserError
-from shelfrank.serve.limits import is_loopback
+from shelfrank.serve.limits import is_loopback, served_hosts
 from shelfrank.serve.version_checks import end_with_parent
 
 log = logging.getLogger("shelfrank.serve")
@@ -35,6 +36,10 @@ RESTART_AFTER_S = 1.0
 LOCK = "service.lock"
 COUNTS = "metrics-"
 CLAIM = "written-by-shelfrank"
+SHUTDOWN_S = 10
+"""Seconds on SIGTERM in which requests in flight are completed and clients must read their responses."""
+KILL_AFTER_S = 20.0
+"""Seconds beyond the graceful shutdown after which the supervisor kills a process."""
 GC_THRESHOLD = 50_000
 """Newly allocated objects after which the collector runs."""
 
@@ -57,6 +62,9 @@ class ServeSettings:
         state: Folder of the recent events; None deletes them when the service ends.
         cached: Size of each process's cache of query vectors.
         has_page: Whether the page is served.
+        overload: What a page gets that cannot be ranked in time: 503, or the engine's own order.
+        max_connections: Connections of each process.
+        allowed_hosts: Further names in the `Host` header that a service on a loopback address without keys answers.
     """
 
     store: Path
@@ -72,6 +80,9 @@ class ServeSettings:
     state: Path | None = None
     cached: int = CACHED_QUERIES
     has_page: bool = False
+    overload: Literal["refuse", "engine_order"] = "refuse"
+    max_connections: int = 1000
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def serve(settings: ServeSettings) -> None:
@@ -124,6 +135,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
 
     from shelfrank.serve.app import create_app
     from shelfrank.serve.journal import Journal
+    from shelfrank.serve.protocol import Connections, LimitedProtocol, allow_descriptors
     from shelfrank.serve.service import Service
 
     assert settings.state is not None, "the supervisor names the folder of the recent events"
@@ -135,9 +147,12 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
         deadline_s=settings.deadline_s,
         cached=settings.cached,
         has_page=settings.has_page,
+        overload=settings.overload,
     )
     if settings.workers > 1:
         end_with_parent(signal.SIGTERM)
+        if report is None:
+            service.metrics.restarts.inc()
         # The processes share a port: one that is not ready must not take requests that another could answer.
         while (problem := asyncio.run(_first_load(service))) is not None:
             if report is not None:
@@ -155,10 +170,14 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
         problems.append(problem)
         server.should_exit = True
 
-    app = create_app(service, settings.keys, settings.max_body_bytes, settings.poll_s, give_up)
+    hosts = None if settings.keys else served_hosts(settings.host, settings.allowed_hosts)
+    app = create_app(service, settings.keys, settings.max_body_bytes, settings.poll_s, give_up, hosts)
+    connections = Connections(
+        allow_descriptors(settings.max_connections), service.metrics, app.state.pages, service.refuses_page
+    )
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=partial(LimitedProtocol, connections=connections),  # pyright: ignore[reportArgumentType] (only called)
         loop="uvloop",
         lifespan="on",
         log_config=None,
@@ -167,6 +186,7 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=IDLE_CONNECTION_S,
+        timeout_graceful_shutdown=SHUTDOWN_S,
     )
 
     class Draining(uvicorn.Server):
@@ -180,6 +200,11 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
                 return
             service.draining = True
             asyncio.get_running_loop().call_later(settings.drain_s, super().handle_exit, sig, frame)
+
+        async def on_tick(self, counter: int) -> bool:
+            """Closes the connections whose time is over, several times a second."""
+            connections.sweep()
+            return await super().on_tick(counter)
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             """Starts to listen, and handles SIGHUP."""
@@ -292,7 +317,11 @@ def _supervise_counted(settings: ServeSettings, listening: socket.socket) -> Non
         if worker.is_alive() and worker.pid is not None and worker.pid not in signalled:
             # It was started when the signal arrived. A second signal would end the others at once.
             os.kill(worker.pid, signal.SIGTERM)
-        worker.join()
+        worker.join(settings.drain_s + SHUTDOWN_S + KILL_AFTER_S)
+        if worker.is_alive():
+            log.error("process %s does not end and is killed", worker.pid)
+            worker.kill()
+            worker.join()
     if problem is not None:
         raise UserError(problem)
 
