@@ -94,7 +94,12 @@ def publish(path: Path, kind: str, inputs: dict[str, Any]) -> Iterator["Draft"]:
 
 def target(path: Path) -> Path:
     """Where a result at `path` is written: the folder or file that a link leads to, and `.` or `..` by its own name."""
-    return path.resolve() if path.is_symlink() or path.name in ("", "..") else path
+    if path.name in ("", ".."):
+        return path.resolve()
+    # What cannot be looked at, such as a name that is too long, is told by what writes it.
+    with contextlib.suppress(OSError):
+        return path.resolve() if path.is_symlink() else path
+    return path
 
 
 @dataclass
