@@ -135,12 +135,16 @@ def test_a_key_is_needed_where_there_are_keys(make_service: Callable[..., Servic
             assert answer.headers["www-authenticate"] == "Bearer"
         assert client.post("/v1/rank", json=body, headers={"authorization": "bearer first"}).status_code == 200
         assert client.post("/v1/rank", json=body, headers={"x-api-key": "second"}).status_code == 200
-        for path, method in (("/v1/events", "POST"), ("/v1/admin/reload", "POST"), ("/metrics", "GET")):
-            assert client.request(method, path).status_code == 401
-        assert client.get("/openapi.json").status_code == 401
+        documented = client.get("/openapi.json", headers={"x-api-key": "second"}).json()["paths"]
+        guarded = {(path, method) for path, methods in documented.items() for method in methods} - OPEN
+        assert {("/v2/rerank", "post"), ("/rerank", "post"), ("/metrics", "get")} < guarded
+        for path, method in guarded:
+            assert client.request(method, path).status_code == 401, path
+        assert client.get("/openapi.json").status_code == client.get("/v1/unknown").status_code == 401
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 
+OPEN = {("/livez", "get"), ("/readyz", "get")}
 LOCAL = served_hosts("127.0.0.5", ["shop.internal"])
 
 

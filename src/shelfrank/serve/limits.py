@@ -18,7 +18,8 @@ from shelfrank.serve.metrics import Metrics
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Paths that need no key, for health checks."""
-GUARDED = ("/v1/", "/metrics", "/openapi.json")
+GUARDED = ("/v1/", "/openapi.json")
+"""Starts of paths that need a key although they are no route; every other route does too."""
 SECURITY_HEADERS = [
     (
         b"content-security-policy",
@@ -190,7 +191,7 @@ class Guard:
                 "which a web page could have pointed here; call it by one of these, start it with --allowed-host, or "
                 "set an API key",
             )
-        if path.startswith(GUARDED) and not self.keys.accept(_given_key(headers)):
+        if (route in self.routes or path.startswith(GUARDED)) and not self.keys.accept(_given_key(headers)):
             return Refusal(401, "key", "an API key must be given, as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
         if route in WRITING and scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
             # A form of another site can send anything but this without the browser asking first.
