@@ -118,6 +118,7 @@ class Guard:
         routes: Paths that are counted by name; others are counted together.
         hosts: Names in the `Host` header that are served, without ports; None serves every name.
         refuses_page: Decides by the time of arrival whether a page to rank is refused unread, and counts it then.
+        forget_page: Called for a page that `refuses_page` did not refuse before, but that is refused nevertheless.
     """
 
     def __init__(
@@ -129,9 +130,10 @@ class Guard:
         routes: frozenset[str] = frozenset(),
         hosts: frozenset[str] | None = None,
         refuses_page: Callable[[float], bool] = lambda _: False,
+        forget_page: Callable[[], None] = lambda: None,
     ) -> None:
         self.app, self.keys, self.max_bytes, self.metrics, self.routes = app, keys, max_bytes, metrics, routes
-        self.hosts, self._refuses_page = hosts, refuses_page
+        self.hosts, self._refuses_page, self._forget_page = hosts, refuses_page, forget_page
         self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,6 +163,9 @@ class Guard:
             refusal = self._refusal(scope, route)
             if refusal is not None:
                 self.metrics.rejected.labels(refusal.reason).inc()
+                if state.get(ADMITTED):
+                    # Else pages that come without the key would take the time of others.
+                    self._forget_page()
             elif is_page and not state.get(ADMITTED) and self._refuses_page(arrived_s):
                 refusal = OVERLOADED
             if refusal is not None:
