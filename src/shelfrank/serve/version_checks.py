@@ -159,7 +159,7 @@ class VersionChecks:
         return outcome if isinstance(outcome, dict) and {"passed", "reason"} <= outcome.keys() else None
 
     def _file(self, folder: Path) -> Path:
-        # Not the fingerprint, which somebody who changes a file and its entry may leave as it was.
+        # Not the fingerprint, which may be the old one where a file and its entry were changed.
         versions = [_version_of(library) for library in LIBRARIES]
         settings = json.dumps([self._precision, self._has_page, versions]).encode()
         digest = hashlib.sha256(settings + b"\n" + (folder / MANIFEST).read_bytes()).hexdigest()
