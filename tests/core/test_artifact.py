@@ -361,6 +361,18 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     assert (tmp_path / "page_link").is_symlink()
 
 
+def test_what_is_outside_of_the_working_folder_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, other = tmp_path / "here", tmp_path / "other.txt"
+    write(here)
+    other.write_text("mine")
+    manifest = json.loads((here / MANIFEST).read_text())
+    manifest["files"]["../other.txt"] = {"bytes": 4, "sha256": ""}
+    (here / MANIFEST).write_text(json.dumps(manifest))
+    monkeypatch.chdir(here)
+    write(Path())
+    assert other.read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", [".", "", "../here", "absolute"])
 def test_the_working_folder_is_filled_and_stays_the_same(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

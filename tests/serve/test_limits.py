@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from shelfrank.core.errors import UserError
-from shelfrank.serve.limits import Guard, Keys, is_loopback, served_hosts
+from shelfrank.serve.app import create_app
+from shelfrank.serve.limits import ADMITTED, Guard, Keys, is_loopback, served_hosts
 from shelfrank.serve.service import Service
 from shelfrank.serve.worker import ServeSettings, serve
 
@@ -135,12 +137,31 @@ def test_a_key_is_needed_where_there_are_keys(make_service: Callable[..., Servic
             assert answer.headers["www-authenticate"] == "Bearer"
         assert client.post("/v1/rank", json=body, headers={"authorization": "bearer first"}).status_code == 200
         assert client.post("/v1/rank", json=body, headers={"x-api-key": "second"}).status_code == 200
-        for path, method in (("/v1/events", "POST"), ("/v1/admin/reload", "POST"), ("/metrics", "GET")):
-            assert client.request(method, path).status_code == 401
-        assert client.get("/openapi.json").status_code == 401
+        documented = client.get("/openapi.json", headers={"x-api-key": "second"}).json()["paths"]
+        guarded = {(path, method) for path, methods in documented.items() for method in methods} - OPEN
+        assert {("/v2/rerank", "post"), ("/rerank", "post"), ("/metrics", "get")} < guarded
+        for path, method in guarded:
+            assert client.request(method, path).status_code == 401, path
+        assert client.get("/openapi.json").status_code == client.get("/v1/unknown").status_code == 401
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 
+def test_a_page_without_the_key_takes_no_time_of_others(make_service: Callable[..., Service]) -> None:
+    service = make_service(deadline_s=3600.0)
+    # One such page has time, and two have not.
+    service._scoring._lanes.page_times.observe(1, 3000.0)
+    app = create_app(service, keys=["first"])
+
+    async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
+        assert not service.refuses_page(time.monotonic())
+        await app({**scope, "state": {ADMITTED: True}}, receive, send)
+
+    client = TestClient(admitted)
+    for _ in range(3):
+        assert client.post("/v1/rank", json={"query": "a", "candidates": ["p001"]}).status_code == 401
+
+
+OPEN = {("/livez", "get"), ("/readyz", "get")}
 LOCAL = served_hosts("127.0.0.5", ["shop.internal"])
 
 

@@ -1,7 +1,9 @@
 """Events are applied soon and in their order, but no page waits for many of them."""
 
 import asyncio
+import contextlib
 import itertools
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -132,6 +134,20 @@ def test_events_that_fail_once_are_tried_again(
 
     asyncio.run(wait())
     assert "a page of the tables is gone" in caplog.text
+
+
+def test_pages_fall_behind_while_the_journal_cannot_be_read(make_service: Callable[..., Service]) -> None:
+    service = make_service()
+    serving = service._serving
+    assert serving is not None
+    first_s = serving.caught_up_s
+    serving.catch_up()
+    second_s = serving.caught_up_s
+    assert second_s > first_s
+    with contextlib.closing(sqlite3.connect(service.journal.file)) as connection:
+        connection.execute("DROP TABLE events")
+    serving.catch_up()
+    assert serving.caught_up_s == second_s
 
 
 def test_a_bundle_that_loads_applies_all_at_once(

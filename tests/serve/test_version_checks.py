@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from serving import body_of, get, golden_page, post, served, wait_until
 
 from damaged_bundle import DAMAGES, damaged_copy
 from shelfrank.bundle.export import ExportSettings, export
+from shelfrank.bundle.spec import SHOP, SHOP_PRODUCTS
 from shelfrank.bundle.store import CURRENT, BundleStore, Version
 from shelfrank.core.artifact import write_atomic
 from shelfrank.core.errors import UserError
@@ -87,6 +89,16 @@ def test_a_damaged_version_does_not_pass(kind: str, outcomes: dict[str, str]) ->
 def test_some_kinds_of_damage_end_a_process(outcomes: dict[str, str]) -> None:
     ended = {-int(each.partition(" ")[0]) for each in outcomes.values()}
     assert {signal.SIGABRT, signal.SIGSEGV, signal.SIGXCPU} <= ended
+
+
+def test_titles_are_checked_without_the_page(shop_bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(BundleStore(shop_bundle).open().path, folder)
+    version_checks._open(folder, "fp32", has_page=False)
+    products = folder / SHOP / SHOP_PRODUCTS
+    products.write_bytes(products.read_bytes()[:100])
+    with pytest.raises(pa.ArrowInvalid):
+        version_checks._open(folder, "fp32", has_page=False)
 
 
 @pytest.fixture

@@ -137,7 +137,7 @@ def read_manifest(path: Path, kind: str) -> Manifest:
         raise UserError(f"{path} must be {_spoken(kind, 'finished')}, but it {what}; run the step that writes it first")
     try:
         fields = _manifest_fields(json.loads(file.read_text(encoding="utf-8")))
-    # A recursion error is that of JSON of a thousand brackets.
+    # JSON of a thousand brackets is a recursion error.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{file} must be a manifest of shelfrank, but it cannot be read; remove {path} and {_anew('it', kind)}"
@@ -163,11 +163,15 @@ def _manifest_fields(data: Any) -> dict[str, Any]:
         raise ValueError("a field is of another type")
     for name, entry in fields["files"].items():
         # A path that leads elsewhere would have another folder's file checked in place of its own.
-        if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+        if _leads_elsewhere(name):
             raise ValueError("a file is elsewhere")
         if not isinstance(entry["bytes"], int) or not isinstance(entry["sha256"], str):
             raise ValueError("a file has no size or hash")
     return fields
+
+
+def _leads_elsewhere(name: str) -> bool:
+    return Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name
 
 
 def verify_files(path: Path, manifest: Manifest) -> None:
@@ -265,7 +269,7 @@ def _unlisted_files(path: Path) -> list[Path]:
 
 def _listed_files(path: Path) -> set[str]:
     listed = json.loads((path / MANIFEST).read_text(encoding="utf-8")).get("files")
-    return set(listed) if isinstance(listed, dict) else set()
+    return {name for name in listed if not _leads_elsewhere(name)} if isinstance(listed, dict) else set()
 
 
 def _keep_unlisted_files(path: Path, draft: Path) -> None:

@@ -183,7 +183,7 @@ class _Table:
         latest_us[:, found] = np.maximum(latest_us[:, found], own_latest_us)
 
     def _columns(self) -> tuple[np.ndarray, ...]:
-        """The arguments from which an equal table is made."""
+        """The arguments that build an equal table."""
         keys, times = self._keys[self._moments >> 32], self._times[self._moments & 0xFFFFFFFF]
         values = np.diff(self._sums, axis=0).astype(np.int64)
         return self._visitors[keys >> 32], keys & 0xFFFFFFFF, times, values
@@ -355,7 +355,7 @@ class RecentEvents:
         self._tail = self._rows([])
 
     def _merge(self, max_large: int | None) -> None:
-        """Merges tables of similar size, so that their number grows with the logarithm of that of the events.
+        """Merges tables of similar size, so that their number grows with the logarithm of the number of events.
 
         The tables of the older half, which gets no more events, become one.
         """

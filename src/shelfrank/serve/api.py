@@ -440,8 +440,8 @@ class RerankResult(BaseModel):
 
     Attributes:
         index: Its index in the request, from 0.
-        relevance_score: The sort key of the results, from 0 to 1. A document that keeps its place has that of the
-            result before it.
+        relevance_score: The sort key of the results, from 0 to 1. A document that keeps its place has the key of
+            the result before it.
         document: The document, if requested; `/rerank` has it as `text`.
         text: The document, if requested of `/rerank`.
     """

@@ -120,6 +120,7 @@ def create_app(
         routes=paths,
         hosts=hosts,
         refuses_page=service.refuses_page,
+        forget_page=service.forget_page,
     )
     return app
 

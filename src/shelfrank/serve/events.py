@@ -67,11 +67,11 @@ def _unusable_text(row: dict[str, Any]) -> str | None:
     # No request can name a longer one, and memory is bounded by a number of events.
     ids = [row[name] for name in ("query_id", "client_id", "user_id", "object_id", "session_id")]
     limits = [(each, MAX_ID) for each in ids] + [(row["user_query"], MAX_TEXT)]
-    is_usable = all(text is None or (len(text) <= limit and _is_text(text)) for text, limit in limits)
+    is_usable = all(text is None or (len(text) <= limit and is_text(text)) for text, limit in limits)
     return None if is_usable else UNUSABLE_TEXT
 
 
-def _is_text(text: str) -> bool:
+def is_text(text: str) -> bool:
     """Checks that no character is half a surrogate pair, which JSON can hold but no text file."""
     try:
         text.encode()

@@ -122,7 +122,8 @@ class Journal:
                 self._connection.executemany(INSERT, rows)
                 self._retain(len(rows), now_us)
         except sqlite3.Error as error:
-            raise OSError(f"{self.file}: {error}") from error
+            # Without the path, which is no concern of the client that reads this.
+            raise OSError(str(error)) from error
 
     def close(self) -> None:
         """Closes the file; readers have their own connections."""
@@ -164,6 +165,9 @@ class JournalReader:
     Args:
         journal: The journal.
         newest: Number of the newest events with which the first call begins.
+
+    Attributes:
+        is_readable: Whether the last call could read the file.
     """
 
     def __init__(self, journal: Journal, newest: int = MAX_RECENT) -> None:
@@ -172,6 +176,7 @@ class JournalReader:
         weakref.finalize(self, self._connection.close)
         self._after: int | None = None
         self._logged_s = -LOG_AGAIN_S
+        self.is_readable = True
 
     def new_events(self, enough: int | None = None) -> list[Event]:
         """Reads the events since the last call; if there are none, the cost is one look into the index.
@@ -187,10 +192,12 @@ class JournalReader:
                 self._after = self._start()
             rows = self._connection.execute(SELECT, (self._after, -1 if enough is None else enough)).fetchall()
         except sqlite3.Error as error:
+            self.is_readable = False
             if time.monotonic() - self._logged_s >= LOG_AGAIN_S:
                 self._logged_s = time.monotonic()
                 log.error("%s cannot be read, so pages do not see new events: %s", self.journal.file, error)
             return []
+        self.is_readable = True
         if rows:
             self._after = rows[-1][0]
         return [Event(**dict(zip(COLUMNS, row[1:], strict=True))) for row in rows]

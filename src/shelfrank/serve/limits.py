@@ -18,7 +18,8 @@ from shelfrank.serve.metrics import Metrics
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
 """Paths that need no key, for health checks."""
-GUARDED = ("/v1/", "/metrics", "/openapi.json")
+GUARDED = ("/v1/", "/openapi.json")
+"""Starts of paths that need a key although they are no route; every other route does too."""
 SECURITY_HEADERS = [
     (
         b"content-security-policy",
@@ -117,6 +118,7 @@ class Guard:
         routes: Paths that are counted by name; others are counted together.
         hosts: Names in the `Host` header that are served, without ports; None serves every name.
         refuses_page: Decides by the time of arrival whether a page to rank is refused unread, and counts it then.
+        forget_page: Called for a page that `refuses_page` did not refuse before, but that is refused nevertheless.
     """
 
     def __init__(
@@ -128,9 +130,10 @@ class Guard:
         routes: frozenset[str] = frozenset(),
         hosts: frozenset[str] | None = None,
         refuses_page: Callable[[float], bool] = lambda _: False,
+        forget_page: Callable[[], None] = lambda: None,
     ) -> None:
         self.app, self.keys, self.max_bytes, self.metrics, self.routes = app, keys, max_bytes, metrics, routes
-        self.hosts, self._refuses_page = hosts, refuses_page
+        self.hosts, self._refuses_page, self._forget_page = hosts, refuses_page, forget_page
         self._held_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -160,6 +163,9 @@ class Guard:
             refusal = self._refusal(scope, route)
             if refusal is not None:
                 self.metrics.rejected.labels(refusal.reason).inc()
+                if state.get(ADMITTED):
+                    # Else pages that come without the key would take the time of others.
+                    self._forget_page()
             elif is_page and not state.get(ADMITTED) and self._refuses_page(arrived_s):
                 refusal = OVERLOADED
             if refusal is not None:
@@ -190,7 +196,7 @@ class Guard:
                 "which a web page could have pointed here; call it by one of these, start it with --allowed-host, or "
                 "set an API key",
             )
-        if path.startswith(GUARDED) and not self.keys.accept(_given_key(headers)):
+        if (route in self.routes or path.startswith(GUARDED)) and not self.keys.accept(_given_key(headers)):
             return Refusal(401, "key", "an API key must be given, as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
         if route in WRITING and scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
             # A form of another site can send anything but this without the browser asking first.

@@ -72,10 +72,13 @@ class Connections:
         """Those whose client has much to read, the oldest first."""
         self._swept_s = clock()
 
-    def is_refused(self, url: bytes, arrived_s: float) -> bool:
-        """Decides whether a posted request is refused by its head alone, and counts it then."""
-        path = self._pages.get(url.partition(b"?")[0])
-        if path is None or not self.refuses_page(arrived_s):
+    def page_path(self, url: bytes) -> str | None:
+        """The path of a request that ranks a page if it is posted; None for any other."""
+        return self._pages.get(url.partition(b"?")[0])
+
+    def is_refused(self, path: str, arrived_s: float) -> bool:
+        """Decides whether a page is refused by its head alone, and counts it then."""
+        if not self.refuses_page(arrived_s):
             return False
         self.metrics.requests.labels(path, str(OVERLOADED.status)).inc()
         self.metrics.seconds.labels(path).observe(0.0)
@@ -181,14 +184,15 @@ class LimitedProtocol(HttpToolsProtocol):
         parser = self.parser
         assert parser is not None, "it is gone only after the connection"
         is_alone = self.cycle is None or (self.cycle.response_complete and not self.pipeline)
-        if is_alone and parser.get_method() == b"POST" and self._all.is_refused(self.url, self._arrived_s):
+        page = self._all.page_path(self.url) if is_alone and parser.get_method() == b"POST" else None
+        if page is not None and self._all.is_refused(page, self._arrived_s):
             # Under ten times the load that can be ranked, a task for each of these would cost a third of the processor.
             self._ends = parser.get_http_version() == "1.0" or not parser.should_keep_alive()
             self.cycle = _ANSWERED
             self.transport.write(REFUSED_AND_CLOSED if self._ends else REFUSED)
             self._wait_for_rest()
             return
-        self.scope.setdefault("state", {})[ADMITTED] = is_alone
+        self.scope.setdefault("state", {})[ADMITTED] = page is not None
         self._all.idle.pop(self, None)
         super().on_headers_complete()
 

@@ -1,4 +1,4 @@
-"""The forms that rerank clients send: Cohere's, Jina's, vLLM's, Infinity's and that of text-embeddings-inference.
+"""The forms that rerank clients send: Cohere's, Jina's, vLLM's, Infinity's and text-embeddings-inference's.
 
 One handler is behind all of their paths, and one answer holds what each of them reads.
 """
@@ -18,6 +18,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.core.values import IdSpelling
 from shelfrank.serve import api
 from shelfrank.serve.answers import as_json
+from shelfrank.serve.events import is_text
 from shelfrank.serve.pages import MAX_KEY, coverage, read_page
 from shelfrank.serve.ranking import MIN_PROB, RankResult
 from shelfrank.serve.service import Service
@@ -101,7 +102,7 @@ def document_text(place: int, document: str | dict[str, Any], fields: Sequence[s
         if isinstance(value, int | float) and abs(value) > api.MAX_NUMBER_ID:
             continue
         with contextlib.suppress(ValueError):
-            if (spelled := IdSpelling().of(value)) is not None:
+            if (spelled := IdSpelling().of(value)) is not None and is_text(spelled):
                 return spelled[: api.MAX_DOCUMENT]
     given = ", ".join(repr(str(key)[:MAX_KEY]) for key in itertools.islice(document, 5)) or "none"
     listed = ", ".join(key[:MAX_KEY] for key in keys[:8])
@@ -134,11 +135,11 @@ def placed(result: RankResult, is_known: Sequence[bool]) -> list[tuple[int, floa
     last = next((scores[index] for index in order if is_known[index]), None)
     if last is None:
         return list(zip(order, falling(len(order)), strict=True))
-    made = []
+    scored = []
     for index in order:
         last = scores[index] if is_known[index] else last
-        made.append((index, last))
-    return made
+        scored.append((index, last))
+    return scored
 
 
 def relevance(result: RankResult) -> list[float]:
@@ -163,14 +164,14 @@ def logit(score: float) -> float:
 
 
 def _document(body: api.RerankRequest, index: int, score: float, path: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"index": index, "relevance_score": score}
+    found: dict[str, Any] = {"index": index, "relevance_score": score}
     if body.return_documents:
         document = body.documents[index]
         if path == SHARED_PATH:
-            made["text"] = document
+            found["text"] = document
         else:
-            made["document"] = {"text": document} if isinstance(document, str) else document
-    return made
+            found["document"] = {"text": document} if isinstance(document, str) else document
+    return found
 
 
 def _text(body: api.RerankTextsRequest, index: int, score: float) -> dict[str, Any]:

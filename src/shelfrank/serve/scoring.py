@@ -232,6 +232,11 @@ class ScoringThread(Executor):
                 self._lanes.reserve(due_s)
         return refusal
 
+    def claim(self) -> None:
+        """Gives back the time that `refusal_unread` reserved for a page that is not ranked after all."""
+        with self._changed:
+            self._lanes.claim()
+
     def refusal(self, n_candidates: int, due_s: float) -> str | None:
         """Decides whether a page can be ranked within its deadline; see `Lanes.refusal`.
 

@@ -96,7 +96,7 @@ class _Serving:
                 self._at_once = max(enough // 2, 1)
             elif n == enough:
                 self._at_once = min(2 * enough, EVENTS_PER_PAGE)
-        if n != enough:
+        if n != enough and self.reader.is_readable:
             self.caught_up_s = time.monotonic()
         return n == enough
 
@@ -304,6 +304,10 @@ class Service:
         self.metrics.rejected.labels(reason).inc()
         return True
 
+    def forget_page(self) -> None:
+        """Gives back the time of a page that `refuses_page` did not refuse and that is not ranked after all."""
+        self._scoring.claim()
+
     async def rank(self, page: PageRequest, options: RankOptions) -> RankResult:
         """Ranks a page; past the deadline or after an error of the model, in the engine's own order.
 
@@ -431,7 +435,8 @@ class Service:
         try:
             passed_over = await asyncio.get_running_loop().run_in_executor(None, self._accept, events)
         except OSError as error:
-            log.error("%d events are refused because they cannot be written: %s", len(events), error)
+            file = self.journal.file
+            log.error("%d events are refused because %s cannot be written: %s", len(events), file, error)
             raise EventsRefusedError(
                 f"events must be written before they are accepted, but writing failed: {error.strerror or error}; none "
                 f"of these {len(events)} was accepted, so send them again"

@@ -37,7 +37,7 @@ WALL_FACTOR = 10
 MEMORY_BYTES = 4_000_000_000
 """Memory that a child may take, besides `MEMORY_PER_BYTE` for its files."""
 MEMORY_PER_BYTE = 20
-LIBRARIES = ("shelfrank", "numpy", "onnxruntime", "lightgbm", "xgboost", "tokenizers", "tantivy")
+LIBRARIES = ("shelfrank", "numpy", "onnxruntime", "lightgbm", "xgboost", "catboost", "pyarrow", "tokenizers", "tantivy")
 """Another version of one of them may open what this one cannot."""
 FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that end a child for reasons that are not its version's."""
@@ -159,7 +159,7 @@ class VersionChecks:
         return outcome if isinstance(outcome, dict) and {"passed", "reason"} <= outcome.keys() else None
 
     def _file(self, folder: Path) -> Path:
-        # Not the fingerprint, which somebody who changes a file and its entry may leave as it was.
+        # Not the fingerprint, which may be the old one where a file and its entry were changed.
         versions = [_version_of(library) for library in LIBRARIES]
         settings = json.dumps([self._precision, self._has_page, versions]).encode()
         digest = hashlib.sha256(settings + b"\n" + (folder / MANIFEST).read_bytes()).hexdigest()
@@ -234,12 +234,15 @@ def _open(folder: Path, precision: Precision, has_page: bool) -> None:
 
     bundle, _ = open_checked(folder, precision)
     score_odd_rows(bundle, folder)
-    if has_page:
-        import tempfile
+    from shelfrank.serve.shop import Shop
 
-        from shelfrank.serve.shop import Shop
+    if Shop.is_in(folder):
+        from shelfrank.serve.titles import Titles
 
-        if Shop.is_in(folder):
+        Titles(folder)
+        if has_page:
+            import tempfile
+
             with tempfile.TemporaryDirectory() as state:
                 Shop(bundle, folder, Path(state))
 

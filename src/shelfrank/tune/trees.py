@@ -22,7 +22,7 @@ class TreeSearch:
 
     Attributes:
         trainer: Trains and judges.
-        ranker: Their name in `RANKERS`, which is that of their settings too.
+        ranker: Their name in `RANKERS`, which is also the name of their settings.
         owner: Fingerprint of the search's inputs.
     """
 
