@@ -1,5 +1,6 @@
 """The shape that search engines call."""
 
+import json
 import re
 from collections import Counter
 from pathlib import Path
@@ -187,9 +188,11 @@ def test_the_path_of_two_servers_returns_documents_as_neither_reads_them(client:
         ({"product_id": " ", "text": ["p002"]}, "holds none there"),
         ({"id": 10**27}, "holds none there"),
         ({"id": -1e30}, "holds none there"),
+        ({"id": "sofa \ud800"}, "holds none there"),
     ],
 )
 def test_a_document_without_an_id_is_refused(client: TestClient, document: dict[str, Any], told: str) -> None:
-    response = client.post("/v1/rerank", json={"query": "sofa", "documents": ["p001", document]})
+    body = json.dumps({"query": "sofa", "documents": ["p001", document]})
+    response = client.post("/v1/rerank", content=body, headers={"content-type": "application/json"})
     assert response.status_code == 422
     assert re.search(told, response.json()["detail"])

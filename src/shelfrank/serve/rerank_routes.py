@@ -102,6 +102,8 @@ def document_text(place: int, document: str | dict[str, Any], fields: Sequence[s
             continue
         with contextlib.suppress(ValueError):
             if (spelled := IdSpelling().of(value)) is not None:
+                # Half a surrogate pair, which JSON can hold, is no text.
+                spelled.encode()
                 return spelled[: api.MAX_DOCUMENT]
     given = ", ".join(repr(str(key)[:MAX_KEY]) for key in itertools.islice(document, 5)) or "none"
     listed = ", ".join(key[:MAX_KEY] for key in keys[:8])
