@@ -197,6 +197,13 @@ def test_a_service_without_a_key_answers_to_its_own_names_alone(
         assert client.get("/livez", headers={"host": host}).status_code == 200
 
 
+@pytest.mark.parametrize("hosts", [("localhost", "evil.example"), ("evil.example", "localhost")])
+def test_each_of_several_hosts_must_be_served(make_service: Callable[..., Service], hosts: tuple[str, str]) -> None:
+    with ready_client(make_service(), hosts=LOCAL) as client:
+        assert client.get("/v1/bundle", headers=[("host", host) for host in hosts]).status_code == 421
+        assert client.get("/v1/bundle", headers=[("host", "localhost")] * 2).status_code == 200
+
+
 @pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/admin/reload"])
 def test_what_changes_something_must_be_declared_as_json(client: TestClient, path: str, kind: str | None) -> None:

@@ -189,6 +189,7 @@ def test_the_path_of_two_servers_returns_documents_as_neither_reads_them(client:
         ({"id": 10**27}, "holds none there"),
         ({"id": "\ud800"}, "holds none there"),
         ({"id": -1e30}, "holds none there"),
+        ({"id": "sofa \ud800"}, "holds none there"),
     ],
 )
 def test_a_document_without_an_id_is_refused(client: TestClient, document: dict[str, Any], told: str) -> None:

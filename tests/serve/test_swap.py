@@ -104,6 +104,22 @@ def test_a_bundle_that_breaks_its_golden_pages_is_refused(
         assert client.post("/v1/admin/reload", json={}).json() == {**fp32, "bundle": good, "changed": True}
 
 
+@pytest.mark.parametrize("pointer", ["", "no version", None])
+def test_a_pointer_that_names_no_version_changes_nothing(
+    make_service: Callable[..., Service], own_bundle: BundleStore, pointer: str | None
+) -> None:
+    publish_again(own_bundle, 1)
+    before = own_bundle.rollback()
+    service = make_service(own_bundle)
+    if pointer is None:
+        (own_bundle.path / CURRENT).unlink()
+    else:
+        (own_bundle.path / CURRENT).write_text(pointer)
+    with pytest.raises(UserError, match=f"current must name the version to serve, .*; {before} serves on"):
+        asyncio.run(service.reload())
+    assert service.version == before
+
+
 def test_an_old_bundle_goes_with_the_last_page_that_it_ranks(
     make_service: Callable[..., Service], own_bundle: BundleStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,7 +188,9 @@ class Guard:
         path = scope["path"]
         if path in OPEN_PATHS:
             return None
-        if self.hosts is not None and host_name(headers.get(b"host", b"")) not in self.hosts:
+        # Of several, a proxy in front may have read another one.
+        given = {host_name(value) for name, value in scope["headers"] if name == b"host"} or {""}
+        if self.hosts is not None and not given <= self.hosts:
             return Refusal(
                 421,
                 "host",

@@ -17,7 +17,7 @@ import numpy as np
 from shelfrank.bundle.golden import load_requests, open_checked
 from shelfrank.bundle.loaded import CACHED_QUERIES, Bundle
 from shelfrank.bundle.spec import PRECISIONS, Precision
-from shelfrank.bundle.store import BundleStore, Version
+from shelfrank.bundle.store import CURRENT, BundleStore, Version
 from shelfrank.core.artifact import MANIFEST
 from shelfrank.core.errors import UserError
 from shelfrank.features.request import Event, PageRequest
@@ -504,7 +504,16 @@ class Service:
         raise UserError(f"{first}; no other version can be opened either") if others else first
 
     def _load_current(self) -> bool:
-        name = self.store.current() or self.store.open().name
+        name = self.store.current()
+        if name is None:
+            newest = self.store.open().name
+            if self.version is not None:
+                # The newest version may be one that was rolled back.
+                raise UserError(
+                    f"{self.store.path / CURRENT} must name the version to serve, but it is missing or names none; run "
+                    f"`shelfrank rollback {self.store.path} --to VERSION`; {self.version} serves on"
+                )
+            name = newest
         if name == self.version:
             return False
         try:
