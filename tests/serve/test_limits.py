@@ -146,7 +146,12 @@ def test_a_key_is_needed_where_there_are_keys(make_service: Callable[..., Servic
         assert client.get("/livez").status_code == client.get("/readyz").status_code == 200
 
 
-def test_a_page_without_the_key_takes_no_time_of_others(make_service: Callable[..., Service]) -> None:
+@pytest.mark.parametrize(
+    ("key", "body", "status"), [("no", {"query": "a", "candidates": ["p001"]}, 401), ("first", {}, 422)]
+)
+def test_a_page_that_is_refused_takes_no_time_of_others(
+    make_service: Callable[..., Service], key: str, body: dict[str, Any], status: int
+) -> None:
     service = make_service(deadline_s=3600.0)
     # One such page has time, and two have not.
     service._scoring._lanes.page_times.observe(1, 3000.0)
@@ -158,7 +163,7 @@ def test_a_page_without_the_key_takes_no_time_of_others(make_service: Callable[.
 
     client = TestClient(admitted)
     for _ in range(3):
-        assert client.post("/v1/rank", json={"query": "a", "candidates": ["p001"]}).status_code == 401
+        assert client.post("/v1/rank", json=body, headers={"x-api-key": key}).status_code == status
 
 
 OPEN = {("/livez", "get"), ("/readyz", "get")}

@@ -235,8 +235,11 @@ def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-async def _on_invalid_request(_: Request, error: Exception) -> JSONResponse:
+async def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    if request.url.path.endswith(RANKING):
+        # Its head was admitted, and no page follows.
+        _service(request).forget_page()
     problems = []
     for each in error.errors()[:5]:
         place = ".".join(str(part)[:MAX_KEY] for part in each["loc"] if part not in NO_PLACES)
