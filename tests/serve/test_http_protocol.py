@@ -116,6 +116,19 @@ def test_a_connection_is_kept_between_requests(address: str) -> None:
             assert received.startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("upgrade", [b"Upgrade: h2c", b"UPGRADE:websocket"])
+def test_an_offer_of_another_protocol_is_ignored(address: str, bundle_path: Path, upgrade: bytes) -> None:
+    body = json.dumps(body_of(golden_page(bundle_path))).encode()
+    head = (
+        b"POST /v1/rank HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings, close\r\n"
+        b"Content-Type: application/json\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n%s\r\nContent-Length: %d\r\n\r\n"
+    ) % (upgrade, len(body))
+    with connect(address) as connection:
+        told = answer(connection, head + body)
+    assert told.startswith(b"HTTP/1.1 200 ")
+    assert b'"results"' in told
+
+
 def test_pipelined_requests_are_answered_in_turn(address: str) -> None:
     with connect(address) as connection:
         told = answer(connection, (HEAD + b"\r\n") * 4 + HEAD + b"Connection: close\r\n\r\n")

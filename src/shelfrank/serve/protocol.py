@@ -6,6 +6,7 @@ The server bounds none of it: headers of any size, connections that send nothing
 import asyncio
 import contextlib
 import json
+import re
 import resource
 import socket
 import struct
@@ -37,6 +38,7 @@ SWEEP_S = 1.0
 TOO_LARGE = f"the request line and headers must have at most {MAX_HEADER_BYTES} bytes"
 TOO_SLOW = f"the request line and headers must arrive within {HEADER_SECONDS:g} seconds"
 TOO_MANY = "the process has as many connections as it may; try again later"
+UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 _ANSWERED: Any = SimpleNamespace(response_started=True, response_complete=True, message_event=asyncio.Event())
 """What stands for a request that was answered by its head alone."""
 _LAST_DATA_RECEIVED = 52
@@ -110,6 +112,19 @@ class Connections:
             each.check(now_s)
 
 
+def without_upgrade(data: bytes) -> bytes:
+    r"""Renames the `Upgrade` of a request's head, which a server may ignore: the parser would drop the body.
+
+    Java's client, for one, offers HTTP/2 with its first request.
+
+    Example:
+        >>> without_upgrade(b"POST / HTTP/1.1\r\nupgrade: h2c\r\n\r\nbody")
+        b'POST / HTTP/1.1\r\nignored: h2c\r\n\r\nbody'
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return UPGRADE.sub(b"\r\nignored:", head) + end + rest
+
+
 class LimitedProtocol(HttpToolsProtocol):
     """HTTP/1.1 with limits on headers, time and unread responses; it notes when a request arrived."""
 
@@ -149,6 +164,8 @@ class LimitedProtocol(HttpToolsProtocol):
         if not self._has_headers and self._due_s is None:
             self._due_s = self._all.clock() + HEADER_SECONDS
         self._arrived_s = self._all.clock() - self._waited_s()
+        if not self._has_headers or self._is_over:
+            data = without_upgrade(data)
         for start in range(0, len(data), SLICE_BYTES):
             part = data[start : start + SLICE_BYTES]
             self._silent_bytes += len(part)
