@@ -117,6 +117,12 @@ def without_upgrade(data: bytes) -> bytes:
 
     Java's client, for one, offers HTTP/2 with its first request.
 
+    Args:
+        data: What arrived, from the start of a head on.
+
+    Returns:
+        As many bytes.
+
     Example:
         >>> without_upgrade(b"POST / HTTP/1.1\r\nupgrade: h2c\r\n\r\nbody")
         b'POST / HTTP/1.1\r\nignored: h2c\r\n\r\nbody'
