@@ -373,11 +373,6 @@ class _Rerank(_Api):
     max_chunks_per_doc: Any = None
     max_tokens_per_doc: Any = None
 
-    @property
-    def given(self) -> Sequence[str | dict[str, Any]]:
-        """The documents."""
-        raise NotImplementedError
-
 
 class RerankRequest(_Rerank):
     """A page in the form of Cohere's, Jina's, vLLM's and Infinity's `rerank`, as search engines send it.
