@@ -2,18 +2,23 @@
 
     python benchmarks/gains.py OUT --seeds 11 12 13 --searches 24000
 
-Each shop has so many training searches, 12,000 products and 6,000 customers. On one folder of prepared data these are
-trained for each training seed, all with the settings that `shelfrank train` takes by itself:
+Each shop has so many training searches, 12,000 products and, if not told otherwise, 6,000 customers. On one folder of
+prepared data these are trained for each training seed, all with the settings that `shelfrank train` takes by itself:
 
 - `blend`, the default ranker, whose parts are figures of their own: `trees` and `network`
 - `debiased`: the trees beside the effect of positions, and `blend_debiased`: they and the same network
 - `network_as_shown`: the network without an effect of positions, and `blend_as_shown`: it and the same trees
 - trees `without_understanding`, `without_taste`, and `before`: without both, with the features of before
 
+`--trainings` can name others: trees `without_customers`, that see nothing of what customer and session did before,
+`xgboost_ranking`, `catboost`, and `paper`, the paper's MMoE and DCN-V2 in its sizes on the features of before.
+
 They are judged on the test split by redrawn and unbiased MRR@10. A search's figure is its mean over the training seeds,
 differences are paired by search, relative to the MRR of what is compared with, and intervals are over the searches of
 all shops. Agreement is the share of pairs of products of one search with different true grades that LambdaMART puts in
-order if it learns the grades themselves: how much of them the features show.
+order if it learns the grades themselves: how much of them the features show. The share of the possible is how far a
+ranker comes from the shown order to the best one for each task, which only a simulated shop knows. `--finished` tells
+of shops that are finished without opening them, by what was trained when they were.
 
 Shops, data, runs and figures that are finished are not made again.
 """
@@ -69,9 +74,11 @@ WITHOUT = {
     "without_understanding": is_understanding,
     "without_taste": is_taste,
     "before": lambda name: is_understanding(name) or is_taste(name),
+    "without_customers": lambda name: name.startswith(("customer_", "session_")),
 }
 """The features that trees are trained without, by the name of the training."""
-TRAININGS = ("blend", "debiased", "network_as_shown", *WITHOUT)
+TRAININGS = ("blend", "debiased", "network_as_shown", "without_understanding", "without_taste", "before")
+FURTHER = ("without_customers", "xgboost_ranking", "catboost", "paper")
 NETWORKS = ("network_as_shown",)
 COMPARED = (
     ("without_taste", "before"),
@@ -87,6 +94,11 @@ COMPARED = (
     ("blend", "debiased"),
     ("blend_debiased", "debiased"),
     ("network", "trees"),
+    ("trees", "without_customers"),
+    ("xgboost_ranking", "trees"),
+    ("catboost", "trees"),
+    ("paper", "before"),
+    ("blend", "paper"),
 )
 """What is compared with what; the first two are query understanding and taste, each by itself."""
 
@@ -109,16 +121,27 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the shops and results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13], help="of the shops")
     parser.add_argument("--searches", type=int, default=24_000, help="training searches of a shop")
+    parser.add_argument("--customers", type=int, default=StorefrontConfig().customers, help="of a shop")
     parser.add_argument("--training-seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--trainings", choices=TRAININGS, nargs="+", default=TRAININGS)
+    parser.add_argument("--trainings", choices=(*TRAININGS, *FURTHER), nargs="+", default=TRAININGS)
     parser.add_argument("--agreement", action="store_true", help="trains on true grades, too")
     parser.add_argument("--split", choices=["valid", "test"], default="test")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--finished", action="store_true", help="tells of finished shops and trains nothing")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     kinds, figures, facts = [], [], []
     for seed in arguments.seeds:
-        shop = open_shop(arguments.out / f"shop-{arguments.searches}-{seed}", arguments.searches, seed)
+        name = f"shop-{arguments.searches}-{seed}"
+        if arguments.customers != StorefrontConfig().customers:
+            name += f"-{arguments.customers}"
+        if arguments.finished:
+            of_seeds = [
+                found(arguments.out / name / "runs", seed, arguments.split) for seed in arguments.training_seeds
+            ]
+            figures.append(mean_over_seeds(of_seeds))
+            continue
+        shop = open_shop(arguments.out / name, arguments.searches, arguments.customers, seed)
         kinds.append(
             {
                 kind: np.flatnonzero(chosen)
@@ -132,27 +155,22 @@ def main() -> None:
                 facts.append(f"seed {seed}, training seed {training_seed}, {training}: ")
                 facts[-1] += learn(shop, training, training_seed, settings, arguments.split)
                 print(facts[-1], flush=True)
-            of_seeds.append(found(shop, training_seed, arguments.split))
-        names = set.intersection(*(set(each) for each in of_seeds))
-        figures.append(
-            {
-                name: {key: np.mean([each[name][key] for each in of_seeds], axis=0) for key in of_seeds[0][name]}
-                for name in names
-            }
-        )
+            of_seeds.append(found(shop.runs, training_seed, arguments.split))
+        figures.append(mean_over_seeds(of_seeds))
         print("\n".join(lines(f"seed {seed}", figures[-1:], kinds[-1:])), flush=True)
         if arguments.agreement:
             split = shop.prepared.split(arguments.split)
             for name in ("all features", "without_understanding"):
                 agreement = grade_agreement(shop, excluded(shop, name), split)
                 print(f"  agreement with true grades, {name}: {agreement:.3f}", flush=True)
-    if len(figures) > 1:
+    if len(figures) > 1 or arguments.finished:
         print("\n".join(lines("all shops", figures, kinds)))
 
 
-def open_shop(folder: Path, searches: int, seed: int) -> Shop:
+def open_shop(folder: Path, searches: int, customers: int, seed: int) -> Shop:
     """The shop, simulated and prepared."""
-    simulate(folder / "log", StorefrontConfig(searches=round(searches / TRAIN_SHARE), seed=seed))
+    shop = StorefrontConfig(searches=round(searches / TRAIN_SHARE), customers=customers, seed=seed)
+    simulate(folder / "log", shop)
     prepare(folder / "log", folder / "prepared", PrepareConfig())
     return Shop(folder.name, folder / "log", PreparedData.open(folder / "prepared"), folder / "runs")
 
@@ -171,6 +189,10 @@ def settings_of(shop: Shop, training: str) -> tuple[str, dict[str, Any]]:
         return "blend", {}
     if training == "network_as_shown":
         return "network", {"neural": {"position_bias": {"n_positions": 0}}}
+    if training == "paper":
+        return "mmoe_dcn_v2", {"exclude_features": excluded(shop, "before")}
+    if training in ("xgboost_ranking", "catboost"):
+        return training, {}
     settings = {"exclude_features": excluded(shop, training), "lambdamart": {"position_bias": training == "debiased"}}
     return "lambdamart", settings
 
@@ -179,19 +201,19 @@ def learn(shop: Shop, training: str, seed: int, settings: dict[str, Any], split_
     """Trains, writes each search's figures, and tells how long it took."""
     run = shop.runs / f"{training}-{seed}"
     name, own = settings_of(shop, training)
-    train(shop.prepared.path, name, resolve_experiment(name, None, [], seed, "default", {**settings, **own}), run)
+    preset = "paper" if training == "paper" else "default"
+    train(shop.prepared.path, name, resolve_experiment(name, None, [], seed, preset, {**settings, **own}), run)
     opened = Run.open(run)
-    file = figures_file(shop, training, seed, split_name)
+    file = figures_file(shop.runs, training, seed, split_name)
     if not file.is_file():
         weights = opened.config.fusion_weights(shop.prepared.tasks).shares
         scores = scores_of(shop, opened, run.with_name(f"blend-{seed}"), split_name)
         truth = Truth.open(shop.prepared, split_name)
         assert truth is not None, "a simulated shop has its truth"
-        arrays = {
-            f"{part}/{key}": value
-            for part, score in scores.items()
-            for key, value in expected(truth, fuse(score, weights)).items()
-        }
+        made = {part: expected(truth, fuse(score, weights)) for part, score in scores.items()}
+        made["shown"] = expected(truth, -truth.split.position.astype(np.float64))
+        made["possible"] = expected(truth, None)
+        arrays = {f"{part}/{key}": value for part, of_part in made.items() for key, value in of_part.items()}
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
     return f"{opened.manifest.info['fitted']['seconds']:.0f} s"
 
@@ -229,28 +251,37 @@ def by_task(logits: np.ndarray, tasks: Sequence[str]) -> dict[str, np.ndarray]:
     return {task: logits[:, index] for index, task in enumerate(tasks)}
 
 
-def expected(truth: Truth, fused: np.ndarray) -> Figures:
-    """Each search's expected reciprocal rank and chance to count, by figure and task."""
-    split = truth.split
+def expected(truth: Truth, fused: np.ndarray | None) -> Figures:
+    """Each search's expected reciprocal rank and chance to count, by figure and task; None takes the best order."""
+    split, made = truth.split, {}
+    for figure in EXPECTED_FIGURES:
+        for task in split.tasks:
+            chances = truth.chances(figure, task)
+            order = chances if fused is None else fused
+            found = expected_reciprocal_rank(order, chances, split.search_offsets, split.tie_keys, K)
+            made[f"{figure} {task}"] = np.stack(found)
+    return made
+
+
+def figures_file(runs: Path, training: str, seed: int, split_name: str) -> Path:
+    """Where a training's figures lie."""
+    return runs / f".{training}-{seed}-{split_name}.npz"
+
+
+def mean_over_seeds(of_seeds: list[dict[str, Figures]]) -> dict[str, Figures]:
+    """Each search's mean over the training seeds, of what was trained with all of them."""
+    names = set.intersection(*(set(each) for each in of_seeds))
     return {
-        f"{figure} {task}": np.stack(
-            expected_reciprocal_rank(fused, truth.chances(figure, task), split.search_offsets, split.tie_keys, K)
-        )
-        for figure in EXPECTED_FIGURES
-        for task in split.tasks
+        name: {key: np.mean([each[name][key] for each in of_seeds], axis=0) for key in of_seeds[0][name]}
+        for name in names
     }
 
 
-def figures_file(shop: Shop, training: str, seed: int, split_name: str) -> Path:
-    """Where a training's figures lie."""
-    return shop.runs / f".{training}-{seed}-{split_name}.npz"
-
-
-def found(shop: Shop, seed: int, split_name: str) -> dict[str, Figures]:
+def found(runs: Path, seed: int, split_name: str) -> dict[str, Figures]:
     """The figures of all that is trained with a seed, by name."""
     made: dict[str, Figures] = {}
-    for training in TRAININGS:
-        file = figures_file(shop, training, seed, split_name)
+    for training in (*TRAININGS, *FURTHER):
+        file = figures_file(runs, training, seed, split_name)
         if file.is_file():
             with np.load(file) as arrays:
                 for key in arrays:
@@ -302,6 +333,10 @@ def lines(title: str, shops: list[dict[str, Figures]], kinds: list[dict[str, np.
     keys = list(shops[0][trained[0]])
     for name in trained:
         made.append(f"  {name}: " + ", ".join(f"{key} {mrr(shops, name, key):.4f}" for key in keys))
+    if "possible" in trained:
+        for name in trained:
+            shares = ", ".join(f"{key} {share_of_possible(shops, name, key):.1%}" for key in keys)
+            made.append(f"  share of the possible, {name}: {shares}")
     for name, base in COMPARED:
         if name in trained and base in trained:
             made.append(f"  {name} against {base}")
@@ -317,6 +352,12 @@ def mrr(shops: list[dict[str, Figures]], name: str, key: str) -> float:
     """The expected MRR over the searches of all shops."""
     total, weight = np.concatenate([shop[name][key] for shop in shops], axis=1).sum(axis=1)
     return float(total / weight)
+
+
+def share_of_possible(shops: list[dict[str, Figures]], name: str, key: str) -> float:
+    """How far it comes from the shown order to the best one."""
+    shown, best = (mrr(shops, each, key) for each in ("shown", "possible"))
+    return (mrr(shops, name, key) - shown) / (best - shown)
 
 
 def told(
