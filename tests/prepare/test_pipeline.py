@@ -299,6 +299,11 @@ def test_sampling_keeps_its_rows_and_the_features_of_all(example: Example, tmp_p
     positive = (kept.labels == 1).any(axis=1)
     assert (positive.sum(), (~positive).sum()) == (taken["positive"], taken["negative"])
     assert 0 < kept.n_rows < every.n_rows
+    # Positive rows are kept more often than others, by all the sample's bins.
+    assert kept.offsets is not None
+    assert kept.offsets.shape == (some.products().num_rows, len(some.tasks))
+    assert some.manifest.info["sampling"]["offsets"]["click"] > 0
+    assert (some.split("valid").offsets, every.offsets) == (None, None)
     # Every kept row has the features that it has among all rows, up to the other fit of the encoder.
     place = {int(tie): row for row, tie in enumerate(every.tie_keys)}
     rows = [place[int(tie)] for tie in kept.tie_keys]

@@ -23,6 +23,7 @@ TYPES: dict[str, pa.DataType] = {
     "category": pa.string(),
     "extra": pa.float64(),
 }
+OFFSETS = {"click": 1.5, "purchase": -0.25}
 configs = st.builds(
     SamplingConfig,
     alpha=st.sampled_from([0.1, 0.3, 0.5, 0.65, 0.9]),
@@ -135,7 +136,7 @@ def test_all_there_are_are_taken_where_a_side_is_short() -> None:
     found, bins = sampled(rows, catalogue("a"), SamplingConfig(alpha=0.5, beta=0.8))
     assert (3, 0) in kept_of(found)
     assert len(kept_of(found)) == 5
-    info = sampling_info(bins, SamplingConfig(alpha=0.5, beta=0.8))
+    info = sampling_info(bins, SamplingConfig(alpha=0.5, beta=0.8), OFFSETS)
     assert (info["totals"]["short_positive"], info["totals"]["short_negative"]) == (3, 0)
 
 
@@ -273,7 +274,7 @@ def test_info_sums_to_its_totals_and_is_plain() -> None:
     rows, products = random_rows(seed=2, n_searches=100)
     config = SamplingConfig(n_bins=3)
     _, bins = sampled(rows, products, config)
-    info = sampling_info(bins, config)
+    info = sampling_info(bins, config, OFFSETS)
     assert json.loads(json.dumps(info)) == info
     for part, name in (("by_bin", "bin"), ("by_category", "category")):
         assert {each[name] for each in info[part]} == set(bins[name].to_pylist())
@@ -287,15 +288,17 @@ def test_info_sums_to_its_totals_and_is_plain() -> None:
 def test_lines_tell_the_kept_the_balance_and_the_shortfall() -> None:
     rows = log(*((s, s % 2, 1, int(s == 3)) for s in range(20)))
     config = SamplingConfig(alpha=0.5, beta=0.8)
-    info = sampling_info(sampled(rows, catalogue("lamps", None), config)[1], config)
+    info = sampling_info(sampled(rows, catalogue("lamps", None), config)[1], config, OFFSETS)
     assert sampling_lines(info) == [
         "kept 9 of 20 training impressions (16 asked for): 1 positive, 8 negative",
         "positive before 5.0 %, after 11.1 %, asked for 50.0 %",
+        "added to the log-odds of a label: +1.50 (click), -0.25 (purchase); networks and XGBoost leave it out again "
+        "(train.sampling_offset)",
         "short of 7 positives, all there were being kept, in 2 of 2 bins; most in lamps (4), products without a "
         "category (3)",
     ]
     enough = SamplingConfig(alpha=0.01, beta=0.5, unit="search")
-    lines = sampling_lines(sampling_info(sampled(rows, catalogue("lamps", None), enough)[1], enough))
+    lines = sampling_lines(sampling_info(sampled(rows, catalogue("lamps", None), enough)[1], enough, OFFSETS))
     assert lines[0].startswith("kept 10 of 20 training result pages (10 asked for): 0 positive, 10 negative")
     assert lines[-1] == "every one of 2 bins had as many result pages as were asked for"
 
@@ -306,7 +309,7 @@ def test_without_training_rows_nothing_is_asked_for(unit: Any) -> None:
     found, bins = sampled(rows, catalogue("a"), SamplingConfig(unit=unit))
     assert kept_of(found) == [(0, 0)]
     assert bins.num_rows == 0
-    assert sampling_lines(sampling_info(bins, SamplingConfig(unit=unit)))[1].startswith("positive before –")
+    assert sampling_lines(sampling_info(bins, SamplingConfig(unit=unit), OFFSETS))[1].startswith("positive before –")
 
 
 @pytest.mark.spark

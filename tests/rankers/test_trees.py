@@ -25,7 +25,7 @@ from shelfrank.rankers.lambdamart import LambdaMART
 from shelfrank.rankers.ranking_trees import with_positive
 from shelfrank.rankers.run import Run, problem
 from shelfrank.rankers.trees import CatBoostTrees, LightGBMTrees, TaskTrees, feature_matrix
-from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, covers
+from shelfrank.rankers.xgboost import NO_ROWS, XGBoost, base_margin, covers
 from tiny import hand_split, random_split, tiny
 
 RANKING = ("lambdamart", "xgboost_ranking", "catboost")
@@ -83,6 +83,33 @@ def test_the_baseline_is_the_mean_margin_of_the_training_rows(
             learned = with_positive(positive[:, model] if margins.shape[1] > 1 else positive.any(axis=1), train)
         assert baselines[:, model] == pytest.approx(margins[learned, model].mean(), abs=1e-5)
     assert contributions.sum(axis=2) + baselines == pytest.approx(ranker.margins(features), abs=1e-5)
+
+
+def test_trees_of_sampled_rows_have_the_chances_of_unsampled_ones() -> None:
+    rows = random_split(2000)
+    clicked = rows.labels[:, rows.tasks.index("click")] == 1
+    # All rows with a click are kept, and about a fifth of the others.
+    is_kept = clicked | (np.arange(2000) % 5 == 0)
+    kept = replace(rows, labels=np.where(is_kept[:, None], rows.labels, -1))
+    offset = -np.log(is_kept[~clicked].mean())
+    offsets = np.full((int(rows.product_idx.max()) + 1, len(rows.tasks)), offset, np.float32)
+    means = {}
+    for name, split in (("all", rows), ("kept", kept), ("offsets", replace(kept, offsets=offsets))):
+        ranker, _ = fitted("xgboost", split, "xgboost.task=click", "xgboost.max_depth=2", "xgboost.n_rounds=60")
+        means[name] = ranker.score(rows)[:, 0].mean()
+    assert means["offsets"] == pytest.approx(means["all"], abs=0.02)
+    assert means["kept"] > means["all"] + 0.1
+    off, _ = fitted("xgboost", replace(kept, offsets=offsets), "xgboost.task=click", "train.sampling_offset=false")
+    plain, _ = fitted("xgboost", kept, "xgboost.task=click")
+    assert off.score(rows).tolist() == plain.score(rows).tolist()
+
+
+@pytest.mark.parametrize("labels", [[1, 0, 0, 1], [0, 0, 0, 1], [1, 1]])
+def test_the_base_margin_expects_the_positives_that_there_are(labels: list[int]) -> None:
+    offsets = np.linspace(-1.0, 2.0, len(labels))
+    start = base_margin(np.array(labels, np.float32), offsets)
+    expected = min(sum(labels), len(labels) - 0.5)
+    assert (1 / (1 + np.exp(-(start + offsets)))).sum() == pytest.approx(expected)
 
 
 def test_rows_without_the_tasks_label_are_no_training_rows() -> None:

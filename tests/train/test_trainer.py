@@ -298,6 +298,38 @@ NETWORK_PARTS = (
 """Those of the network."""
 
 
+def test_sampled_rows_teach_the_chances_of_unsampled_ones_where_their_offsets_are_told() -> None:
+    # A tenth of all rows are positive; a ninth of the others was kept, so that half of those kept are.
+    rows = replace(hand_split([[1], [0]] * 20), offsets=np.full((40, 1), np.log(9), np.float32))
+    learned = []
+    for offset in (True, False):
+        model = OneNumber()
+        settings = config(learning_rate=0.1, epochs=40, patience=40, sampling_offset=offset)
+        Trainer(model, rows, hand_split([[1]] + [[0]] * 9, name="valid"), settings, ONE_TASK, 0).run()
+        learned.append(torch.sigmoid(model.logit).item())
+    # Without, validation stops it at the weights it began with, which are the nearest to the truth that it had.
+    assert learned == [pytest.approx(0.1, abs=0.01), pytest.approx(0.5, abs=0.05)]
+
+
+def test_offsets_are_the_product_s_and_move_each_task_apart() -> None:
+    rows = replace(TRAIN, offsets=np.zeros((TRAIN.product_idx.max() + 1, 3), np.float32))
+    shifted = replace(rows, offsets=np.array(rows.offsets))
+    assert shifted.offsets is not None
+    shifted.offsets[TRAIN.product_idx[0], 1] = 4.0
+    losses = []
+    for split in (TRAIN, rows, shifted):
+        trainer = Trainer(make(), split, VALID, config(batch_size=TRAIN.n_rows), TASKS_ALONE, 0)
+        losses.append(float(trainer.step(next(iter(trainer.batches.epoch(0))))))
+    assert losses[0] == losses[1]
+    model = make().train()
+    trainer = Trainer(model, TRAIN, VALID, config(batch_size=TRAIN.n_rows), TASKS_ALONE, 0)
+    batch = next(iter(trainer.batches.epoch(0)))
+    with torch.no_grad():
+        logits = model(batch.numerical, batch.categorical, None).logits
+    logits[torch.from_numpy(batch.product_idx == TRAIN.product_idx[0]), 1] += 4.0
+    assert losses[2] == pytest.approx(float(task_losses(logits, batch.labels) @ torch.tensor(WEIGHTS)), rel=1e-5)
+
+
 def test_position_biases_take_up_what_positions_explain_at_a_rate_of_their_own() -> None:
     # Half of the pages show their positive row first whatever its number is, which is noise.
     rng = np.random.default_rng(0)

@@ -80,6 +80,9 @@ class TrainConfig(Strict):
             Features that are missing less often are hidden in random rows (again in each epoch of a network), so that
             rankers score missing values well on average. Small logs hide more, and many features less each: at most
             one feature of a search and one of a row, each in at most 15 % of the rows. 0 hides nothing.
+        sampling_offset: Adds to the logits of sampled training rows what sampling added to their log-odds, so that
+            networks and XGBoost learn the chances of rows that were not sampled; false learns those of the kept rows,
+            as the paper does. Other rankers fit their probabilities on validation rows, which are never sampled.
     """
 
     protocol: Literal["auto", "paper"] = "auto"
@@ -99,6 +102,7 @@ class TrainConfig(Strict):
     device: Literal["cpu", "cuda"] = "cpu"
     compile: bool = False
     hide_share: float = Field(default=0.05, ge=0, le=0.5)
+    sampling_offset: bool = True
 
     @model_validator(mode="after")
     def _has_a_loss(self) -> "TrainConfig":

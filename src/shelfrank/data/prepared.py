@@ -28,6 +28,8 @@ MISSING_SUFFIX = "__missing"
 Neutral = Literal["anonymous", "zero", "mean"]
 """Kinds of neutral customers; see `Split.neutral`."""
 SPLITS = ("train", "valid", "test")
+SAMPLING_OFFSETS = "sampling_offsets.npy"
+"""The file of what sampling added to the log-odds of training rows, by product and task; absent without sampling."""
 LAST_OF_SESSION = "last_of_session"
 """The column of `searches` that marks the last search of its session."""
 ARRAYS = (
@@ -92,6 +94,7 @@ class Split:
         relevance: Class of each row's relevance, a higher one the more relevant, or -1 where the row has no label
             (Paper: Sec. 3.5); one value stands for every row, and left out, no row has one.
         relevance_classes: How many classes there are; 0 where the data has no relevance labels.
+        offsets: What sampling added to the log-odds of a product's rows, by task; None where rows were not sampled.
     """
 
     name: str
@@ -109,6 +112,7 @@ class Split:
     categorical_columns: tuple[Column, ...]
     relevance: Int8[np.ndarray, "#rows"] = field(default_factory=lambda: np.full(1, -1, np.int8))
     relevance_classes: int = 0
+    offsets: Float32[np.ndarray, "n_products n_tasks"] | None = None
 
     def __post_init__(self) -> None:
         rows = len(self.labels)
@@ -332,6 +336,8 @@ class PreparedData:
         arrays: dict[str, Any] = {array: map_array(folder / f"{array}.npy") for array in ARRAYS}
         if self.relevance_classes and (folder / "relevance.npy").is_file():
             arrays["relevance"] = map_array(folder / "relevance.npy")
+        if name == SPLITS[0] and (self.path / SAMPLING_OFFSETS).is_file():
+            arrays["offsets"] = np.array(map_array(self.path / SAMPLING_OFFSETS))
         return Split(
             name=name,
             tasks=self.tasks,

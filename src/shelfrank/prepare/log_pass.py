@@ -11,7 +11,7 @@ from typing import Any
 import ibis
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Num
+from jaxtyping import Bool, Float32, Int8, Num
 
 from shelfrank.config import PrepareConfig, SamplingConfig
 from shelfrank.core.errors import UserError
@@ -38,6 +38,7 @@ from shelfrank.prepare.relevance import RelevanceLabels, label
 from shelfrank.prepare.rows import RowFiles, RowReader
 from shelfrank.prepare.sampling import keys as sampling_keys
 from shelfrank.prepare.sampling import sample
+from shelfrank.prepare.sampling_offsets import mean_offsets, sampling_offsets
 from shelfrank.prepare.split import assign_splits
 from shelfrank.prepare.understanding import UnderstoodQueries
 from shelfrank.prepare.voters import CTRVoter, PairTexts, SemanticVoter, UnderstandingVoter, load_voters
@@ -54,8 +55,23 @@ class LogPass:
     texts: Texts
     queries: UnderstoodQueries | None
     plan: Plan
-    bins: pa.Table | None
+    sampled: "SampledRows | None"
     relevance: tuple[RelevanceLabels, PairTable] | None
+
+
+@dataclass(frozen=True)
+class SampledRows:
+    """What sampling took.
+
+    Attributes:
+        bins: A row per bin.
+        offsets: What it added to the log-odds, by product and task.
+        mean_offsets: Their mean over the kept training rows, by task.
+    """
+
+    bins: pa.Table
+    offsets: Float32[np.ndarray, "n_products n_tasks"]
+    mean_offsets: Mapping[str, float]
 
 
 def read_log(
@@ -109,9 +125,9 @@ def read_log(
             if queries is not None:
                 with seconds.of("understanding"):
                     queries.learn(rows, plan, config)
-            kept, bins, relevance = np.ones(rows.n_rows, dtype=bool), None, None
+            kept, sampled, relevance = np.ones(rows.n_rows, dtype=bool), None, None
             if config.sampling is not None:
-                kept, bins = _sample(rows, indexed, engine, plan, config.sampling)
+                kept, sampled = _sample(rows, indexed, engine, plan, config.sampling)
                 advance(n_rows)
             if split and config.split.by == "forward":
                 kept &= _column(rows, "split") >= 0
@@ -144,7 +160,7 @@ def read_log(
     in_rows = plan.history.has_price and plan.price_in_rows
     row_files = RowFiles(rows, kept, files, whole)
     reader = RowReader(row_files, splits, groups, columns, of_products, in_rows, seconds, config.engine.threads)
-    return LogPass(reader, searches, entities, texts, queries, plan, bins, relevance)
+    return LogPass(reader, searches, entities, texts, queries, plan, sampled, relevance)
 
 
 def _index(log: SearchLog, engine: Engine, config: PrepareConfig, split: bool) -> tuple[IndexedLog, pa.Table]:
@@ -189,16 +205,28 @@ def _rows(
 
 def _sample(
     rows: Kept, indexed: IndexedLog, engine: Engine, plan: Plan, config: SamplingConfig
-) -> tuple[Bool[np.ndarray, " rows"], pa.Table]:
+) -> tuple[Bool[np.ndarray, " rows"], SampledRows]:
     narrow = ("search_idx", "product_idx", "position", "split", "search_key", *plan.tasks)
-    products = engine.share(_sampling_products(indexed, engine, plan, config), "sampling_products")
-    sampled = sample(rows.table.select(ROW, *narrow), products, config, plan.tasks)
+    products = _sampling_products(indexed, engine, plan, config)
+    shared = engine.share(products, "sampling_products")
+    sampled = sample(rows.table.select(ROW, *narrow), shared, config, plan.tasks)
     kept = np.zeros(rows.n_rows, dtype=bool)
     for part in engine.stream(sampled.rows.filter(sampled.rows.kept).select(ROW)):
         kept[part[ROW].to_numpy()] = True
-    if not kept[_column(rows, "split") == 0].any():
+    in_train = _column(rows, "split") == 0
+    if not kept[in_train].any():
         raise UserError("sampling must keep training rows, but it keeps none; raise sampling.beta")
-    return kept, sampled.bins
+    product_idx, kept_of_train = _column(rows, "product_idx")[in_train], kept[in_train]
+    labels = [_labels(rows, task)[in_train] for task in plan.tasks]
+    offsets = sampling_offsets(sampled.strata, product_idx, labels, kept_of_train, products.num_rows)
+    means = mean_offsets(offsets, product_idx[kept_of_train], plan.tasks)
+    return kept, SampledRows(sampled.bins, offsets, means)
+
+
+def _labels(rows: Kept, task: str) -> Int8[np.ndarray, " rows"]:
+    """A task's labels, -1 where one is missing."""
+    parts = [part[task].cast(pa.int8()).fill_null(-1).to_numpy() for part in rows.batches([task])]
+    return np.concatenate(parts)
 
 
 def _sampling_products(indexed: IndexedLog, engine: Engine, plan: Plan, config: SamplingConfig) -> pa.Table:

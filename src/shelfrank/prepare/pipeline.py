@@ -38,10 +38,11 @@ from shelfrank.prepare.leaks import find_suspects
 from shelfrank.prepare.log_pass import LogPass, read_log
 from shelfrank.prepare.relevance import PAIRS_FILE
 from shelfrank.prepare.sampling_info import sampling_info
+from shelfrank.prepare.sampling_offsets import save_offsets
 from shelfrank.prepare.voters import voter_sources
 from shelfrank.text.scores import SemanticScores
 
-PREPARE_VERSION = 9
+PREPARE_VERSION = 10
 """Part of every prepared folder's inputs: raise it when the same log and config give other arrays."""
 
 
@@ -209,9 +210,10 @@ def _write(out: Path, log: SearchLog, log_pass: LogPass, config: PrepareConfig) 
         log_pass.queries.understanding.save(out / UNDERSTANDING)
         of_query = np.bincount(log_pass.searches["query_idx"].to_numpy(), minlength=len(log_pass.queries.readings))
         info["understanding"] = log_pass.queries.facts(of_query)
-    if log_pass.bins is not None and config.sampling is not None:
-        pq.write_table(log_pass.bins, out / "sampling_bins.parquet")
-        info["sampling"] = sampling_info(log_pass.bins, config.sampling)
+    if log_pass.sampled is not None and config.sampling is not None:
+        pq.write_table(log_pass.sampled.bins, out / "sampling_bins.parquet")
+        save_offsets(log_pass.sampled.offsets, out)
+        info["sampling"] = sampling_info(log_pass.sampled.bins, config.sampling, log_pass.sampled.mean_offsets)
         lost = (sizes == 0) & (reader.splits == 0)
         info["left_out"]["training searches of which sampling kept no row"] = int(lost.sum())
     if config.split.by == "forward":

@@ -47,10 +47,12 @@ class Sampled:
         bins: One row per category and bin: `products`, `impressions` (|B|; pages where the unit is the search),
             `positives`, `negatives`, `asked_positive`, `asked_negative`, `taken_positive`, `taken_negative`. Bin 1
             holds the products shown least.
+        strata: The bins' products.
     """
 
     rows: ibis.Table
     bins: pa.Table
+    strata: Strata
 
 
 def keys(ids: Iterable[str], seed: int, salt: str) -> Int64[np.ndarray, " ids"]:
@@ -107,7 +109,7 @@ def sample(rows: ibis.Table, products: ibis.Table, config: SamplingConfig, tasks
         decided = _draw(impressions, _per_product(strata, cuts))
         within = _within_cut(decided)
     kept = (decided.split != TRAIN) | within.fill_null(False)
-    return Sampled(decided.select(*rows.columns, kept=kept), bins)
+    return Sampled(decided.select(*rows.columns, kept=kept), bins, strata)
 
 
 def _is_positive(rows: ibis.Table, tasks: Sequence[str]) -> BooleanValue:

@@ -1,6 +1,6 @@
 """What the sampling asked for and took, by bin and by category: for the manifest, the report and the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -20,23 +20,25 @@ COUNTS = (
 MAX_NAMED = 3
 
 
-def sampling_info(bins: pa.Table, config: SamplingConfig) -> dict[str, Any]:
+def sampling_info(bins: pa.Table, config: SamplingConfig, offsets: Mapping[str, float]) -> dict[str, Any]:
     """Sums the bins of a sampling.
 
     Args:
         bins: One row per category and bin.
         config: What was asked for.
+        offsets: What sampling added to the log-odds of the kept rows on average, by task.
 
     Returns:
-        Plain data: `config`, `totals`, `by_bin` (bins of the same number over all categories) and `by_category`
-        (largest shortfall first). Each sum holds the counts of the bins, `short_positive` and `short_negative`
-        (asked for but not there), and `n_bins` and `n_short_bins`: bins summed, and those of them that fell short.
+        Plain data: `config`, `offsets`, `totals`, `by_bin` (bins of the same number over all categories) and
+        `by_category` (largest shortfall first). Each sum holds the counts of the bins, `short_positive` and
+        `short_negative` (asked for but not there), `n_bins` and `n_short_bins`: bins summed, and those that fell short.
     """
     rows = bins.to_pylist()
     by_category: list[dict[str, Any]] = [{"category": name} | sums for name, sums in _grouped(rows, "category")]
     by_category.sort(key=lambda sums: -sums["short_positive"] - sums["short_negative"])
     return {
         "config": config.model_dump(mode="json"),
+        "offsets": dict(offsets),
         "totals": _sums(rows),
         "by_bin": [{"bin": number} | sums for number, sums in sorted(_grouped(rows, "bin"))],
         "by_category": by_category,
@@ -62,6 +64,9 @@ def sampling_lines(info: dict[str, Any]) -> list[str]:
         f"positive before {_percent(totals['positives'], totals['impressions'])}, "
         f"after {_percent(totals['taken_positive'], taken)}, "
         f"asked for {_percent(totals['asked_positive'], asked)}",
+        "added to the log-odds of a label: "
+        + ", ".join(f"{offset:+.2f} ({task})" for task, offset in info["offsets"].items())
+        + "; networks and XGBoost leave it out again (train.sampling_offset)",
     ]
     if not totals["n_short_bins"]:
         return [*lines, f"every one of {totals['n_bins']:,} bins had as many {units} as were asked for"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import xgboost as xgb
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from xgboost.callback import TrainingCallback
 
 from shelfrank.core.errors import UserError
@@ -25,6 +25,8 @@ BLOCK_ROWS = 1 << 16
 """Training rows per batch of leaf look-ups."""
 NO_ROWS = 1e-6
 """Cover of a leaf that no training row reaches, so that shares of covers are defined everywhere."""
+
+BISECTIONS = 60
 
 TASK_ORDER = ("add_to_cart", "click", "purchase")
 """The first of these with labels is learned where `xgboost.task` is null."""
@@ -71,6 +73,11 @@ class XGBoost(TreeRanker):
         hiding = Hiding(train, self.problem.config.train.hide_share, self.problem.config.seed)
         learn = self._labelled(train, self._known(train), hiding)
         check = self._labelled(valid, self._known(valid), like=learn)
+        if (offsets := self._offsets(train)) is not None:
+            # Boosting starts at the base rate of rows that were not sampled, from which their margins differ.
+            start = base_margin(learn.get_label(), offsets)
+            parameters["base_score"] = float(1 / (1 + np.exp(-start)))
+            learn.set_base_margin(start + offsets)
         with progress("Boosting (XGBoost)", total=self.settings.n_rounds, unit="trees") as advance:
             self.booster = xgb.train(
                 parameters,
@@ -150,6 +157,13 @@ class XGBoost(TreeRanker):
         order = tie_order(rows)
         return order[rows.labels[order, self.problem.tasks.index(self.task)] >= 0]
 
+    def _offsets(self, train: Split) -> Float64[np.ndarray, " known"] | None:
+        """What sampling added to the log-odds of the rows to learn from, if it is to be left out again."""
+        if train.offsets is None or not self.problem.config.train.sampling_offset:
+            return None
+        of_task = train.offsets[:, self.problem.tasks.index(self.task)]
+        return of_task[train.product_idx[self._known(train)]].astype(np.float64)
+
     def _labelled(
         self,
         rows: Split,
@@ -179,6 +193,22 @@ class XGBoost(TreeRanker):
     @property
     def _n_columns(self) -> tuple[int, int]:
         return self.problem.n_numerical, len(self.problem.category_sizes)
+
+
+def base_margin(labels: Float[np.ndarray, " rows"], offsets: Float64[np.ndarray, " rows"]) -> float:
+    """The logit that, beside the rows' offsets, expects as many positive labels as there are."""
+    # Numerics: where all labels are alike, no finite logit does.
+    n = len(labels)
+    mean = min(max(float(labels.mean(dtype=np.float64)), 0.5 / n), 1 - 0.5 / n)
+    alone = float(np.log(mean / (1 - mean)))
+    low, high = alone - float(offsets.max()), alone - float(offsets.min())
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if (1 / (1 + np.exp(-(middle + offsets)))).mean() < mean:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
 
 
 def feature_types(n_numerical: int, n_categorical: int) -> list[str]:

@@ -138,6 +138,8 @@ class Trainer:
                 if bias.column is not None:
                     codes = torch.from_numpy(np.array(train.categorical[:, bias.column])).to(device)
                 bias.count(position, codes)
+        offsets = train.offsets if config.sampling_offset else None
+        self.sampling_offsets = None if offsets is None else torch.from_numpy(offsets).to(device)
         self.state, self.best = Progress(), dict[str, Tensor]()
         self.started = 0.0
 
@@ -214,6 +216,8 @@ class Trainer:
         objectives, losses = [], []
         for outputs, bias in zip(found, self.position_biases, strict=True):
             logits = outputs.logits if bias is None else outputs.logits + bias(batch.position, batch.categorical)
+            if self.sampling_offsets is not None:
+                logits = logits + self.sampling_offsets[torch.from_numpy(batch.product_idx).to(logits.device).long()]
             shown = outputs._replace(logits=logits)
             of_all = all_losses(shown, batch.labels, batch.relevance, n_labels, sizes, self.loss_weights)
             losses.append(weighted_loss(of_all, self.weights))
