@@ -225,6 +225,20 @@ def test_a_single_task_is_alone_and_scores_for_every_task(name: str, graded: Pre
     assert ranker.model.relevance_tower is None
 
 
+def test_a_single_task_takes_its_own_of_what_sampling_added(prepared: PreparedData) -> None:
+    plain, n_products = prepared.split("train"), prepared.products().num_rows
+    scores = []
+    for shifted in (None, "click", "add_to_cart"):
+        offsets = np.zeros((n_products, len(plain.tasks)), np.float32)
+        if shifted is not None:
+            offsets[:, plain.tasks.index(shifted)] = 3.0
+        ranker = NeuralRanker(problem(prepared, tiny("dcn_v2_single")))
+        ranker.fit(replace(plain, offsets=offsets), prepared.split("valid"))
+        scores.append(ranker.score(prepared.split("test")))
+    assert scores[0].tolist() == scores[1].tolist()
+    assert scores[2].mean() < scores[0].mean()
+
+
 def test_a_single_tasks_label_is_learned_and_no_other(prepared: PreparedData) -> None:
     train, valid = prepared.split("train"), prepared.split("valid")
     other = train.labels.copy()

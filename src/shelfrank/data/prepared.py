@@ -124,6 +124,7 @@ class Split:
         assert self.numerical.shape[1] == len(self.numerical_columns), "every numerical column must be named"
         assert self.categorical.shape[1] == len(self.categorical_columns), "every categorical column must be named"
         assert int(self.search_offsets[-1]) == rows, "the last search must end at the last row"
+        assert self.offsets is None or self.offsets.shape[1] == self.labels.shape[1], "each task must have its offsets"
 
     @property
     def n_rows(self) -> int:

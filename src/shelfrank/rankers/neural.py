@@ -208,7 +208,9 @@ class NeuralRanker(Ranker):
         if self.learned_tasks == rows.tasks:
             return rows
         chosen = [rows.tasks.index(task) for task in self.learned_tasks]
-        return replace(rows, tasks=self.learned_tasks, labels=np.ascontiguousarray(rows.labels[:, chosen]))
+        labels = np.ascontiguousarray(rows.labels[:, chosen])
+        offsets = None if rows.offsets is None else np.ascontiguousarray(rows.offsets[:, chosen])
+        return replace(rows, tasks=self.learned_tasks, labels=labels, offsets=offsets)
 
 
 def _training_notes(config: TrainConfig) -> list[str]:
