@@ -127,21 +127,21 @@ def main() -> None:
     parser.add_argument("--agreement", action="store_true", help="trains on true grades, too")
     parser.add_argument("--split", choices=["valid", "test"], default="test")
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--graded", action="store_true", help="LambdaMART learns graded labels in one model")
     parser.add_argument("--finished", action="store_true", help="tells of finished shops and trains nothing")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     kinds, figures, facts = [], [], []
     for seed in arguments.seeds:
-        name = f"shop-{arguments.searches}-{seed}"
+        name, runs = f"shop-{arguments.searches}-{seed}", "runs-graded" if arguments.graded else "runs"
         if arguments.customers != StorefrontConfig().customers:
             name += f"-{arguments.customers}"
         if arguments.finished:
-            of_seeds = [
-                found(arguments.out / name / "runs", seed, arguments.split) for seed in arguments.training_seeds
-            ]
+            of_seeds = [found(arguments.out / name / runs, seed, arguments.split) for seed in arguments.training_seeds]
             figures.append(mean_over_seeds(of_seeds))
             continue
         shop = open_shop(arguments.out / name, arguments.searches, arguments.customers, seed)
+        shop = shop._replace(runs=arguments.out / name / runs)
         kinds.append(
             {
                 kind: np.flatnonzero(chosen)
@@ -151,6 +151,7 @@ def main() -> None:
         of_seeds = []
         for training_seed in arguments.training_seeds:
             settings = {} if arguments.threads is None else {"train": {"threads": arguments.threads}}
+            settings |= {"lambdamart": {"per_task": False}} if arguments.graded else {}
             for training in arguments.trainings:
                 facts.append(f"seed {seed}, training seed {training_seed}, {training}: ")
                 facts[-1] += learn(shop, training, training_seed, settings, arguments.split)
@@ -193,8 +194,8 @@ def settings_of(shop: Shop, training: str) -> tuple[str, dict[str, Any]]:
         return "mmoe_dcn_v2", {"exclude_features": excluded(shop, "before")}
     if training in ("xgboost_ranking", "catboost"):
         return training, {}
-    settings = {"exclude_features": excluded(shop, training), "lambdamart": {"position_bias": training == "debiased"}}
-    return "lambdamart", settings
+    of_trees = {"lambdamart": {"position_bias": True}} if training == "debiased" else {}
+    return "lambdamart", {"exclude_features": excluded(shop, training), **of_trees}
 
 
 def learn(shop: Shop, training: str, seed: int, settings: dict[str, Any], split_name: str) -> str:
