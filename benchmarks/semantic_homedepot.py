@@ -30,6 +30,7 @@ from shelfrank.metrics import bootstrap_difference, bootstrap_mean, ranking_orde
 from shelfrank.metrics.interval import Interval, percentile_difference, percentile_interval
 from shelfrank.text.contrastive import fine_tune
 from shelfrank.text.encoder import TextEncoder, load_encoder
+from shelfrank.text.graded import GradedPairs
 from shelfrank.text.pairs import Pairs
 
 K = 10
@@ -78,14 +79,16 @@ def main() -> None:
     shares = np.array([number_of(f"split {query}") / 2**64 for query in judgments.queries])
     titles = sorted(set(judgments.titles))
     low, high = ((1 - HELD_OUT) ** 2, 1 - HELD_OUT) if args.tune else (1 - HELD_OUT, 1.0)
-    train, test = judgments.take(shares < low), judgments.take((shares >= low) & (shares < high))
+    some = np.array([number_of(f"part {query}") / 2**64 < args.share for query in judgments.queries])
+    train, test = judgments.take(some & (shares < low)), judgments.take(some & (shares >= low) & (shares < high))
 
     pretrained = cosines(load_encoder(config.model), test)
     encoder = load_encoder(config.model)
     positive = train.grades >= (config.positive_grade or 0)
     chosen = train.take(positive)
     pairs = Pairs.unique(chosen.queries, chosen.titles)
-    tuned = fine_tune(encoder, pairs, config, args.out)
+    graded = GradedPairs.of(train.queries, train.titles, train.grades.tolist()) if config.graded_weight else None
+    tuned = fine_tune(encoder, pairs, config, args.out, graded)
     scores = {"BM25": bm25_scores(titles, test), "pretrained": pretrained, "fine-tuned": cosines(encoder, test)}
 
     report = {
@@ -227,6 +230,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("csv", type=Path, help="train.csv, gzipped or not")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoint and report.json")
     parser.add_argument("--tune", action="store_true", help="measure within the 80 %%, never on the held-out queries")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the queries that are used, by a fixed hash")
     parser.add_argument("--save", action="store_true", help="keep the fine-tuned model in OUT/model")
     parser.add_argument("--set", action="append", default=[], metavar="A=VALUE", help="one key of SemanticTrainConfig")
     return parser.parse_args()

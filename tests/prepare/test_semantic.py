@@ -10,19 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from typer.testing import CliRunner
 
 pytest.importorskip("sentence_transformers", reason="the extra `text` is not installed")
 
 from shelfrank.cli.semantic import semantic_app
-from shelfrank.config import SplitConfig
+from shelfrank.config import EngineConfig, PrepareConfig, RelevanceConfig, SplitConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
 from shelfrank.core.artifact import read_manifest
 from shelfrank.core.errors import UserError
+from shelfrank.data.prepared import PreparedData
 from shelfrank.logs.engine import open_engine
 from shelfrank.logs.search_log import SearchLog
 from shelfrank.logs.writer import write_search_log
 from shelfrank.prepare import semantic
+from shelfrank.prepare.pipeline import prepare
+from shelfrank.prepare.relevance import PAIRS_FILE, RelevanceLabels
 from shelfrank.prepare.semantic import MODEL_KIND, score_semantic, train_semantic
 from shelfrank.text import contrastive, shards
 from shelfrank.text.documents import read_documents
@@ -46,7 +50,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def learnt_pairs(log: Path, config: SemanticTrainConfig) -> Pairs:
-    return semantic._training_pairs(SearchLog.open(log), config)[0]
+    return semantic._training_pairs(SearchLog.open(log), config, None)[0]
 
 
 def test_pairs_come_from_the_choices_of_the_training_split_only(log: Path) -> None:
@@ -97,6 +101,53 @@ def test_grades_of_a_judged_log_stand_for_clicks(tmp_path: Path) -> None:
     assert 0 < high.counts.sum() < 0.5 * every.counts.sum() < len(grades)
     with pytest.raises(UserError, match="set positive_grade"):
         learnt_pairs(tmp_path / "judged", SemanticTrainConfig())
+    log, config = SearchLog.open(tmp_path / "judged"), SemanticTrainConfig(positive_grade=3, graded_weight=1.0)
+    _, graded, facts = semantic._training_pairs(log, config, None)
+    assert graded is not None
+    assert set(graded.grades.tolist()) >= {0.0, 0.5, 1.0}
+    assert facts["graded_pairs"] == len(graded)
+    assert 0 < facts["graded_queries"] == len(graded.queries)
+
+
+@pytest.fixture(scope="module")
+def labelled(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data with relevance labels from clicks alone."""
+    out = tmp_path_factory.mktemp("labelled") / "prepared"
+    relevance = RelevanceConfig(weights={"ctr": 1.0}, min_products=1)
+    prepare(log, out, PrepareConfig(relevance=relevance, engine=EngineConfig(threads=1)))
+    return out
+
+
+def test_relevance_labels_of_the_log_are_grades(log: Path, labelled: Path, model: str, tmp_path: Path) -> None:
+    config = SemanticTrainConfig(model=model, graded_weight=1.0, grades=str(labelled), **TRAINING)  # pyright: ignore[reportArgumentType]
+    _, graded, _ = semantic._training_pairs(SearchLog.open(log), config, PreparedData.open(labelled))
+    labels = RelevanceLabels.load(labelled / PAIRS_FILE)
+    assert graded is not None
+    # Labels are of training searches alone, and queries whose products all have one score are left out.
+    assert 0 < len(graded) <= np.isfinite(labels.score).sum()
+    assert len(set(graded.queries)) == len(graded.queries)
+    assert train_semantic(log, tmp_path / "tuned", config)
+    assert not train_semantic(log, tmp_path / "tuned", config)
+    info = read_manifest(tmp_path / "tuned", MODEL_KIND).info
+    assert (info["graded_pairs"], info["graded_queries"]) == (len(graded), len(graded.queries))
+    plain = config.model_copy(update={"graded_weight": 0.0, "grades": None})
+    assert train_semantic(log, tmp_path / "plain", plain)
+    assert "graded_pairs" not in read_manifest(tmp_path / "plain", MODEL_KIND).info
+    weights = [load_encoder(str(tmp_path / name)).model.state_dict() for name in ("tuned", "plain")]
+    assert any(not torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_grades_must_be_of_the_same_searches(log: Path, labelled: Path, model: str, tmp_path: Path) -> None:
+    config = SemanticTrainConfig(
+        model=model, graded_weight=1.0, grades=str(labelled), split=SplitConfig(by="search_id")
+    )
+    with pytest.raises(UserError, match="grades must be of the same training searches"):
+        train_semantic(log, tmp_path / "out", config)
+    other = write_small_log(tmp_path / "other", small_tables(40))
+    with pytest.raises(UserError, match="grades must name data that was prepared from"):
+        train_semantic(other, tmp_path / "out", config.model_copy(update={"split": None}))
+    with pytest.raises(UserError, match=r"graded_weight needs a log with human grades .* in grades"):
+        train_semantic(log, tmp_path / "out", SemanticTrainConfig(model=model, graded_weight=1.0))
 
 
 def test_a_log_without_any_text_has_nothing_to_learn_from(tmp_path: Path) -> None:
@@ -189,7 +240,7 @@ def test_blank_texts_are_counted_and_have_no_score(model: str, tmp_path: Path) -
     assert len(missing) == len(expected) > 0
     info = read_manifest(tmp_path / "scores", KIND).info
     assert info["without_text"] == {"queries": 1, "products": 2, "pairs": len(missing)}
-    facts = semantic._training_pairs(SearchLog.open(log), SemanticTrainConfig())[1]
+    facts = semantic._training_pairs(SearchLog.open(log), SemanticTrainConfig(), None)[2]
     assert facts["left_out_pairs"]["without a query"] > 0
 
 

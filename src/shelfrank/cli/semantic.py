@@ -44,6 +44,11 @@ def score(
 def _trained(info: Mapping[str, Any]) -> list[str]:
     return [
         f"{info['pairs']:,} pairs from {info['training_searches']:,} training searches",
+        *(
+            [f"{info['graded_pairs']:,} graded pairs of {info['graded_queries']:,} queries"]
+            if "graded_pairs" in info
+            else []
+        ),
         *(f"left out: {count:,} pairs {reason}" for reason, count in info["left_out_pairs"].items()),
         *(f"the log has no column {column}" for column in info["missing_columns"]),
         f"loss {' -> '.join(f'{loss:.4f}' for loss in info['losses'])}; {info['pairs_per_s']:,.0f} pairs/s; "

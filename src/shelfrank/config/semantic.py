@@ -1,8 +1,8 @@
 """Settings of the semantic score."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shelfrank.config.base import MAX_COUNT, Rounds, Seed, Strict, Threads
 from shelfrank.config.prepare import SplitConfig
@@ -42,6 +42,10 @@ class SemanticTrainConfig(Strict):
         warmup: Share of the steps over which the rate rises linearly from 0; then it falls linearly to 0.
         weight_decay: AdamW's decay of all weights except biases and norms.
         scale: Factor on the cosine before the softmax, the inverse of a temperature.
+        graded_weight: Weight of a second loss, by which a query's documents come in the order of their grades; 0 leaves
+            it out. It needs `grades`, or a judged log.
+        grades: Folder of prepared data of the log whose relevance labels are the grades; None takes the human grades of
+            a judged log.
         symmetric: Averages the loss with the reverse one, which finds a product's query among the batch's queries.
         precision: `auto` multiplies in bfloat16 if the processor supports it in hardware.
         checkpoint_every_s: Seconds between two checkpoints.
@@ -59,11 +63,25 @@ class SemanticTrainConfig(Strict):
     warmup: float = Field(default=0.1, ge=0, lt=1)
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     scale: float = Field(default=20.0, gt=0, le=1e6)
+    graded_weight: float = Field(default=0.0, ge=0, le=1e6)
+    grades: str | None = None
     symmetric: bool = False
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_every_s: float = Field(default=120.0, ge=0, le=1e9)
     threads: Threads | None = None
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _weighs_its_grades(self) -> "SemanticTrainConfig":
+        if self.grades is not None and not self.graded_weight:
+            raise ValueError("graded_weight must be above 0 where grades are given")
+        return self
+
+    @property
+    def of_weights(self) -> dict[str, Any]:
+        """The settings that decide the weights; those of grades only where they are learned."""
+        left_out = {"checkpoint_every_s", "threads", "model", "grades"}
+        return self.model_dump(mode="json", exclude=left_out | (set() if self.graded_weight else {"graded_weight"}))
 
     def search_split(self) -> SplitConfig:
         """The split, with None resolved."""

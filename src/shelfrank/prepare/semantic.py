@@ -2,23 +2,29 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
+from ibis.backends.duckdb import Backend
 
+from shelfrank.config.prepare import SplitConfig
 from shelfrank.config.semantic import SemanticConfig, SemanticTrainConfig
 from shelfrank.core.artifact import is_current, publish, read_manifest, refuse_foreign
 from shelfrank.core.errors import UserError
 from shelfrank.core.progress import measured
-from shelfrank.data.prepared import SPLITS
+from shelfrank.data.prepared import SPLITS, PreparedData
 from shelfrank.logs.engine import open_engine
 from shelfrank.logs.search_log import SearchLog
+from shelfrank.prepare.relevance import PAIRS_FILE, RelevanceLabels
 from shelfrank.prepare.split import assign_splits
 from shelfrank.text.contrastive import fine_tune
-from shelfrank.text.documents import chosen_pairs, read_documents, read_queries, read_searches
+from shelfrank.text.documents import chosen_pairs, graded_pairs, read_documents, read_queries, read_searches
 from shelfrank.text.encoder import find_model, load_encoder, model_fingerprint
+from shelfrank.text.graded import GradedPairs
 from shelfrank.text.pairs import Pairs
 from shelfrank.text.scores import KIND
 from shelfrank.text.write_scores import write_pairs, write_products, write_queries
@@ -44,19 +50,20 @@ def train_semantic(log_path: Path, out: Path, config: SemanticTrainConfig) -> bo
     """
     log = SearchLog.open(log_path)
     refuse_foreign(out, MODEL_KIND)
-    settings = config.model_dump(mode="json", exclude={"threads", "checkpoint_every_s", "model"})
-    settings["split"] = config.search_split().plain()
+    settings = {**config.of_weights, "split": config.search_split().plain()}
     start = model_fingerprint(find_model(config.model))
+    labelled = _labelled(log, config)
     inputs = {"log": log.manifest.fingerprint, "model": start, "config": settings}
+    inputs |= {} if labelled is None else {"grades": labelled.manifest.fingerprint}
     checkpoints = _beside(out, "checkpoint")
     if is_current(out, MODEL_KIND, inputs):
         shutil.rmtree(checkpoints, ignore_errors=True)
         return False
     log.verify()
     with publish(out, MODEL_KIND, inputs) as draft, measured() as cost:
-        pairs, facts = _training_pairs(log, config)
+        pairs, graded, facts = _training_pairs(log, config, labelled)
         encoder = load_encoder(config.model)
-        tuned = fine_tune(encoder, pairs, config, checkpoints)
+        tuned = fine_tune(encoder, pairs, config, checkpoints, graded)
         encoder.model.save(str(draft.path), create_model_card=False)
         draft.info.update(
             facts,
@@ -153,7 +160,61 @@ def _tuned_on(model: Path) -> dict[str, Any] | None:
     return {"log": inputs["log"], "split": inputs["config"]["split"]}
 
 
-def _training_pairs(log: SearchLog, config: SemanticTrainConfig) -> tuple[Pairs, dict[str, Any]]:
+def _labelled(log: SearchLog, config: SemanticTrainConfig) -> PreparedData | None:
+    """The prepared data whose relevance labels are the grades; None where none is named."""
+    if config.grades is None:
+        return None
+    labelled = PreparedData.open(Path(config.grades))
+    inputs = labelled.manifest.inputs
+    if inputs["log"] != log.manifest.fingerprint:
+        raise UserError(f"grades must name data that was prepared from {log.path}, but {config.grades} was not")
+    split = SplitConfig.model_validate(inputs["config"]["split"]).plain()
+    if split != config.search_split().plain():
+        raise UserError(
+            f"grades must be of the same training searches, but {config.grades} is split by {split} and the model is "
+            f"trained by {config.search_split().plain()}; give both the same split"
+        )
+    return labelled
+
+
+def _graded_pairs(
+    log: SearchLog,
+    engine: Backend,
+    config: SemanticTrainConfig,
+    train_ids: pa.Array,
+    text_of: Mapping[str, str],
+    labelled: PreparedData | None,
+) -> GradedPairs | None:
+    if not config.graded_weight:
+        return None
+    if labelled is None:
+        table = graded_pairs(log, engine, train_ids)
+    else:
+        labels = RelevanceLabels.load(labelled.path / PAIRS_FILE)
+        table = labels.table(labelled.queries()["query"], labelled.products()["product_id"])
+        table = table.select(["query", "product_id", "score"]).rename_columns(["query", "product_id", "grade"])
+    rows = [
+        row
+        for row in table.to_pylist()
+        if row["grade"] is not None
+        and np.isfinite(row["grade"])
+        and row["query"].strip()
+        and text_of[row["product_id"]]
+    ]
+    graded = GradedPairs.of(
+        [row["query"] for row in rows], [text_of[row["product_id"]] for row in rows], [row["grade"] for row in rows]
+    )
+    if not len(graded):
+        raise UserError(
+            "graded_weight needs a training query whose products have different grades, but there is none among "
+            f"{len(rows):,} graded pairs; set graded_weight to 0"
+        )
+    return graded
+
+
+def _training_pairs(
+    log: SearchLog, config: SemanticTrainConfig, labelled: PreparedData | None
+) -> tuple[Pairs, GradedPairs | None, dict[str, Any]]:
     with open_engine() as engine:
         searches = read_searches(log, engine)
         split = config.search_split()
@@ -161,7 +222,8 @@ def _training_pairs(log: SearchLog, config: SemanticTrainConfig) -> tuple[Pairs,
         train_ids = searches["search_id"].filter(pa.array(splits == SPLITS.index("train"))).combine_chunks()
         rows = chosen_pairs(log, engine, train_ids, config.positive_grade).to_pylist()
         documents = read_documents(log, engine, config.document)
-    text_of = dict(zip(documents.product_ids, documents.joined(), strict=True))
+        text_of = dict(zip(documents.product_ids, documents.joined(), strict=True))
+        graded = _graded_pairs(log, engine, config, train_ids, text_of, labelled)
     if not any(text_of.values()):
         raise UserError(
             f"{log.path} must have products with texts ({', '.join(config.document)}), but none has any; import "
@@ -187,7 +249,9 @@ def _training_pairs(log: SearchLog, config: SemanticTrainConfig) -> tuple[Pairs,
         "document_columns": list(documents.columns),
         "missing_columns": list(documents.missing_columns),
     }
-    return pairs, facts
+    if graded is not None:
+        facts |= {"graded_pairs": len(graded), "graded_queries": len(graded.queries)}
+    return pairs, graded, facts
 
 
 def _beside(out: Path, what: str) -> Path:

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from shelfrank.core.processor import has_fast_bf16
 from shelfrank.core.progress import progress
 from shelfrank.text.checkpoint import FineTuningProgress, load_checkpoint, save_checkpoint
 from shelfrank.text.encoder import TextEncoder
+from shelfrank.text.graded import GradedPairs, graded_loss
 from shelfrank.text.pairs import Pairs
 
 FORWARD_TEXTS = 32
@@ -43,7 +45,13 @@ class FineTuned:
     bf16: bool
 
 
-def fine_tune(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig, checkpoints: Path) -> FineTuned:
+def fine_tune(
+    encoder: TextEncoder,
+    pairs: Pairs,
+    config: SemanticTrainConfig,
+    checkpoints: Path,
+    graded: GradedPairs | None = None,
+) -> FineTuned:
     """Trains an encoder so that a query is closer to its own products than to those of other queries (Paper: Sec. 3.2).
 
     The same pairs, config and number of threads give the same weights, also if training was killed and resumed from the
@@ -54,6 +62,7 @@ def fine_tune(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig, c
         pairs: Positive pairs.
         config: Settings of the training loop.
         checkpoints: Folder of the checkpoint, which the caller removes.
+        graded: Pairs with grades, whose order is learned beside; None where `graded_weight` is 0.
 
     Returns:
         Losses, speed and masked negatives.
@@ -72,7 +81,7 @@ def fine_tune(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig, c
     optimizer = torch.optim.AdamW(_groups(encoder.model, config.weight_decay), lr=config.learning_rate)
     schedule = _Schedule(config.learning_rate, config.warmup, n_steps * config.epochs)
     torch.manual_seed(config.seed)
-    owner = checkpoint_owner(encoder, pairs, config)
+    owner = checkpoint_owner(encoder, pairs, config, graded)
     state = load_checkpoint(checkpoints, owner, encoder.model, optimizer) or FineTuningProgress()
     started, saved = time.monotonic() - state.seconds, time.monotonic()
     encoder.model.train()
@@ -89,6 +98,9 @@ def fine_tune(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig, c
                 for group in optimizer.param_groups:
                     group["lr"] = schedule.rate(state.step)
                 loss = _loss(encoder, pairs, batch, known, config, bf16)
+                if graded is not None:
+                    random = np.random.default_rng([config.seed, epoch, step])
+                    loss = loss + config.graded_weight * _loss_of_grades(encoder, graded, random, config.scale, bf16)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(encoder.model.parameters(), 1.0)
                 optimizer.step()
@@ -144,12 +156,17 @@ def contrastive_loss(
     return (loss + torch.nn.functional.cross_entropy(logits.T, own)) / 2
 
 
-def checkpoint_owner(encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig) -> str:
+def checkpoint_owner(
+    encoder: TextEncoder, pairs: Pairs, config: SemanticTrainConfig, graded: GradedPairs | None = None
+) -> str:
     """Fingerprint of everything that determines the weights: initial model, pairs, settings."""
-    settings = config.model_dump(mode="json", exclude={"checkpoint_every_s", "threads", "model"})
     texts = [*pairs.queries, "", *pairs.documents]
     numbers = [*pairs.query_idx.tolist(), *pairs.document_idx.tolist()]
-    return fingerprint({"model": encoder.fingerprint, "texts": texts, "pairs": numbers, "config": settings})
+    decides: dict[str, Any] = {"model": encoder.fingerprint, "texts": texts, "pairs": numbers}
+    if graded is not None:
+        numbers = [*graded.starts.tolist(), *graded.document_idx.tolist(), *graded.grades.tolist()]
+        decides["graded"] = [*graded.queries, "", *graded.documents, *numbers]
+    return fingerprint({**decides, "config": config.of_weights})
 
 
 def _loss(
@@ -164,6 +181,19 @@ def _loss(
         queries = _embed(encoder, [pairs.queries[index] for index in pairs.query_idx[batch]])
         documents = _embed(encoder, [pairs.documents[index] for index in pairs.document_idx[batch]])
     return contrastive_loss(queries, documents, known, config.scale, config.symmetric)
+
+
+def _loss_of_grades(
+    encoder: TextEncoder, graded: GradedPairs, random: np.random.Generator, scale: float, bf16: bool
+) -> Float[Tensor, ""]:
+    queries, rows = graded.draw(random)
+    owner = np.repeat(np.arange(len(rows)), [len(own) for own in rows])
+    own = np.concatenate(rows)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        of_queries = _embed(encoder, [graded.queries[query] for query in queries.tolist()])
+        of_documents = _embed(encoder, [graded.documents[at] for at in graded.document_idx[own].tolist()])
+    cosines = (of_queries[torch.from_numpy(owner)] * of_documents).sum(dim=1)
+    return graded_loss(cosines.float(), torch.from_numpy(graded.grades[own]).float(), torch.from_numpy(owner), scale)
 
 
 def _embed(encoder: TextEncoder, texts: list[str]) -> Float[Tensor, "texts d"]:

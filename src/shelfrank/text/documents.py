@@ -117,13 +117,12 @@ def chosen_pairs(log: SearchLog, engine: Backend, search_ids: pa.Array, positive
     Raises:
         UserError: Where `positive_grade` is set and the log has no grades.
     """
-    searches = ibis.memtable(pa.table({"search_id": search_ids}))
-    impressions = read_parquet(engine, log.files("impressions")).semi_join(searches, "search_id")
+    impressions = _impressions_of(log, engine, search_ids)
     if positive_grade is None:
         chosen = impressions.filter(ibis.or_(*((impressions[task] == 1).fill_null(False) for task in TASKS)))
     else:
-        grades = read_parquet(engine, log.files(GRADES)) if log.has(GRADES) else None
-        if grades is None or "grade" not in grades.columns:
+        grades = _grades(log, engine)
+        if grades is None:
             raise UserError(
                 f"positive_grade needs a log with human grades ({GRADES}.grade), but {log.path} has none; "
                 "leave positive_grade out to learn from clicks"
@@ -132,3 +131,40 @@ def chosen_pairs(log: SearchLog, engine: Backend, search_ids: pa.Array, positive
         chosen = impressions.semi_join(high, ["search_id", "product_id"])
     counted = chosen.group_by("query", "product_id").aggregate(n=chosen.count())
     return engine.to_pyarrow(counted.order_by("query", "product_id"))
+
+
+def graded_pairs(log: SearchLog, engine: Backend, search_ids: pa.Array) -> pa.Table:
+    """Reads the human grades of what searches showed.
+
+    Args:
+        log: The log.
+        engine: The engine.
+        search_ids: The searches to read.
+
+    Returns:
+        `query`, `product_id` and the mean `grade`, sorted.
+
+    Raises:
+        UserError: Where the log has no grades.
+    """
+    grades = _grades(log, engine)
+    if grades is None:
+        raise UserError(
+            f"graded_weight needs a log with human grades ({GRADES}.grade), but {log.path} has none; name prepared "
+            "data with relevance labels in grades"
+        )
+    shown = _impressions_of(log, engine, search_ids).select("search_id", "product_id", "query")
+    judged = shown.inner_join(grades.select("search_id", "product_id", "grade"), ["search_id", "product_id"])
+    judged = judged.filter(judged.grade.notnull())
+    means = judged.group_by("query", "product_id").aggregate(grade=judged.grade.cast("float64").mean())
+    return engine.to_pyarrow(means.order_by("query", "product_id"))
+
+
+def _impressions_of(log: SearchLog, engine: Backend, search_ids: pa.Array) -> Table:
+    searches = ibis.memtable(pa.table({"search_id": search_ids}))
+    return read_parquet(engine, log.files("impressions")).semi_join(searches, "search_id")
+
+
+def _grades(log: SearchLog, engine: Backend) -> Table | None:
+    grades = read_parquet(engine, log.files(GRADES)) if log.has(GRADES) else None
+    return None if grades is None or "grade" not in grades.columns else grades

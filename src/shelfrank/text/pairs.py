@@ -50,6 +50,16 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.query_idx)
 
+    def place_of(self, queries: Sequence[str], documents: Sequence[str]) -> Int64[np.ndarray, " given"]:
+        """The place of each given pair, which must be one of them."""
+        query = {_key(text): number for number, text in enumerate(self.queries)}
+        document = {_key(text): number for number, text in enumerate(self.documents)}
+        wanted = [
+            query[_key(one)] * len(self.documents) + document[_key(other)]
+            for one, other in zip(queries, documents, strict=True)
+        ]
+        return np.searchsorted(self.query_idx * len(self.documents) + self.document_idx, np.array(wanted, np.int64))
+
     def known_positives(self, batch: Int64[np.ndarray, " batch"]) -> Bool[np.ndarray, "batch batch"]:
         """Whether the document of a column is a known positive of the query of a row, the diagonal included.
 
@@ -69,8 +79,12 @@ class Pairs:
         return known[place] == candidates
 
 
+def _key(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
 def _numbered(texts: Sequence[str]) -> tuple[tuple[str, ...], Int64[np.ndarray, " texts"]]:
-    keys = [" ".join(text.lower().split()) for text in texts]
+    keys = [_key(text) for text in texts]
     # The smallest spelling in code points represents equal texts, independent of the order of rows.
     spelling: dict[str, str] = {}
     for key, text in zip(keys, texts, strict=True):
