@@ -143,7 +143,7 @@ class Lexicon:
     @classmethod
     def learn(cls, catalogue: Catalogue) -> "Lexicon":
         """Learns the lexicon of a catalogue; an empty one gives a lexicon without terms."""
-        texts = catalogue.title_tokens()
+        texts = catalogue.title_tokens
         categories = Values.of(catalogue.category_column())
         category = categories.code(catalogue.category_column())
         values = [Values.of(column) for column in catalogue.attributes.values()]

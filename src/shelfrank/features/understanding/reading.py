@@ -197,12 +197,13 @@ class QueryReader:
         counts[self._entry[-1]] -= 1
         in_category = np.bincount(products.categories[:-1] + 1, minlength=len(lexicon.categories) + 1)
         self._entry_share = counts / np.maximum(in_category[self._entry_category + 1], 1)
-        kinds = [
-            (own, kind)
-            for own in np.unique(products.types[products.types != NONE]).tolist()
-            for kind in lexicon.kinds_of(own)
-        ]
-        self._kinds = np.unique(pack(*np.array(kinds, np.int64).reshape(-1, 2).T))
+        kinds = {own: lexicon.kinds_of(own) for own in np.unique(products.types[products.types != NONE]).tolist()}
+        pairs = [(own, kind) for own, of_own in kinds.items() for kind in of_own]
+        self._kinds = np.unique(pack(*np.array(pairs, np.int64).reshape(-1, 2).T))
+        self._entries_of_kind: dict[int, list[int]] = {}
+        for entry, own in enumerate(self._entry_type.tolist()):
+            for kind in kinds.get(own, ()):
+                self._entries_of_kind.setdefault(kind, []).append(entry)
 
     def read(self, queries: Sequence[str]) -> "QueryReadings":
         """Reads queries; one without a word has no parts."""
@@ -333,13 +334,11 @@ class QueryReader:
             # The last stands for no category.
             of_category = np.pad(probs, [(0, 0), (0, 1)]).take(self._entry_category, axis=1)
         of_both = of_category * self._entry_share
-        with_types = [row for row, query in enumerate(queries) if query.types]
-        types = {term: None for row in with_types for term in queries[row].types}
-        named = {term: self.is_kind_of(self._entry_type, np.full(shape[1], term, np.int32)) for term in types}
-        for row in with_types:
-            is_named = np.logical_or.reduce([named[term] for term in queries[row].types])
-            if is_named.any():
-                of_named = np.where(is_named, of_both[row], 0.0)
+        for row, query in enumerate(queries):
+            named = [entry for term in query.types for entry in self._entries_of_kind.get(term, ())]
+            if named:
+                of_named = np.zeros(shape[1])
+                of_named[named] = of_both[row, named]
                 of_both[row] = of_named / max(float(of_named.sum()), 1e-30)
         return of_category, of_both
 
