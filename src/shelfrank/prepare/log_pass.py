@@ -143,7 +143,8 @@ def read_log(
     )
     in_rows = plan.history.has_price and plan.price_in_rows
     row_files = RowFiles(rows, kept, files, whole)
-    reader = RowReader(row_files, splits, groups, columns, of_products, in_rows, seconds, config.engine.threads)
+    kept_features, threads = scratch / "features", config.engine.threads
+    reader = RowReader(row_files, splits, groups, columns, of_products, in_rows, seconds, kept_features, threads)
     return LogPass(reader, searches, entities, texts, queries, plan, bins, relevance)
 
 
