@@ -114,58 +114,100 @@ def _codes(categories: pa.ChunkedArray) -> pa.Array:
 
 @dataclass(frozen=True)
 class StatsOfGroups:
-    """Computes all statistics of one key for rows of whole groups, as an engine hands them over (Paper: Sec. 3.3).
+    """Computes all statistics of some keys for rows of whole groups, as an engine hands them over (Paper: Sec. 3.3).
 
     Attributes:
-        plan: The statistics.
+        plans: The statistics of each key. All keys begin with the column that makes the groups, so that their own
+            groups are parts of these.
     """
 
-    plan: KeyPlan
+    plans: tuple[KeyPlan, ...]
 
     @property
     def schema(self) -> pa.Schema:
         """The number of each impression's row, and its statistics."""
-        columns = [(each.column, pa.from_numpy_dtype(each.stat.dtype)) for each in self.plan.stats]
-        return pa.schema([(ROW, pa.int64()), *columns])
+        stats = (each for plan in self.plans for each in plan.stats)
+        return pa.schema([(ROW, pa.int64()), *((each.column, pa.from_numpy_dtype(each.stat.dtype)) for each in stats)])
 
     def __call__(self, groups: pa.RecordBatch) -> pa.RecordBatch:
-        """The statistics of the groups' impressions."""
+        """The statistics of the groups' impressions; each group is in order of time."""
         columns = {name: groups[name].to_numpy(zero_copy_only=False) for name in groups.schema.names}
-        begins = np.zeros(groups.num_rows, dtype=bool)
-        begins[:1] = True
-        for key in self.plan.key_columns:
-            begins[1:] |= columns[key][1:] != columns[key][:-1]
-        starts = np.flatnonzero(begins)
+        is_row = columns[ROW] >= 0
+        computed: dict[str, np.ndarray] = {ROW: columns[ROW][is_row]}
         # Numerics: group and time make one sorted number of 62 bits; spans of years leave room for fewer groups.
         span_us = 4 * (int(np.ptp(columns["ts_us"])) + 2) if groups.num_rows else 4
         max_groups = max((1 << 62) // span_us, 1)
-        parts = []
-        for first in range(0, len(starts), max_groups):
-            end = starts[first + max_groups] if first + max_groups < len(starts) else groups.num_rows
-            part = {name: values[starts[first] : end] for name, values in columns.items()}
-            parts.append(self._compute(part, begins[starts[first] : end], span_us))
-        names = self.schema.names
-        computed = {name: np.concatenate([part[name] for part in parts]) for name in names} if parts else {}
-        return pa.record_batch([pa.array(computed.get(name, np.empty(0))) for name in names], self.schema)
+        for plan in self.plans:
+            used = {name: columns[name] for name in (ROW, "ts_us", *(measure.name for measure in plan.measures))}
+            key, order = _in_order(columns, plan.key_columns)
+            places = None
+            if order is not None:
+                key = key[order]
+                used = {name: values[order] for name, values in used.items()}
+                places = (np.cumsum(is_row) - 1)[order[is_row[order]]]
+            begins = np.ones(len(key), dtype=bool)
+            begins[1:] = key[1:] != key[:-1]
+            starts = np.flatnonzero(begins)
+            parts = []
+            for first in range(0, len(starts), max_groups):
+                end = starts[first + max_groups] if first + max_groups < len(starts) else groups.num_rows
+                part = {name: values[starts[first] : end] for name, values in used.items()}
+                parts.append(_stats_of_parts(plan, part, begins[starts[first] : end], span_us))
+            for each in plan.stats:
+                values = np.concatenate([np.empty(0, each.stat.dtype), *(part[each.column] for part in parts)])
+                computed[each.column] = values
+                if places is not None:
+                    computed[each.column] = np.empty_like(values)
+                    computed[each.column][places] = values
+        return pa.record_batch([pa.array(computed[name]) for name in self.schema.names], self.schema)
 
-    def _compute(
-        self, columns: dict[str, Num[np.ndarray, " moments"]], begins: Bool[np.ndarray, " moments"], span_us: int
-    ) -> dict[str, Num[np.ndarray, " rows"]]:
-        past = _Past(columns, begins, span_us)
-        computed = {ROW: columns[ROW][past.rows]}
-        for each in self.plan.stats:
-            stat = each.stat
-            if stat.combine == "latest":
-                times = [past.latest(part.name, self.plan.known_after_us(part)) for part in stat.parts]
-                values = np.maximum.reduce(times)
-            else:
-                sums = [past.sum(part.name, *self._window_us(part, each.days)) for part in stat.parts]
-                values = np.add.reduce(sums)
-            computed[each.column] = values.astype(stat.dtype)
-        return computed
 
-    def _window_us(self, part: Measure, days: float) -> tuple[int, int | None]:
-        return self.plan.known_after_us(part), self.plan.window_us(part, days) if days else None
+def _in_order(
+    columns: dict[str, Num[np.ndarray, " moments"]], names: tuple[str, ...]
+) -> tuple[Int64[np.ndarray, " moments"], Int64[np.ndarray, " moments"] | None]:
+    """One number for each key, and the order that puts equal ones together and leaves each in order of time.
+
+    Args:
+        columns: Moments whose first key column is already in order.
+        names: The key columns, one or two.
+
+    Returns:
+        The numbers and the order; None where the moments are in it.
+    """
+    first, *others = (columns[name].astype(np.int64) for name in names)
+    if not others:
+        return first, None
+    (second,) = others
+    changes = np.zeros(len(first), np.int64)
+    changes[1:] = first[1:] != first[:-1]
+    second = second - second.min(initial=0)
+    key = np.cumsum(changes) * (int(second.max(initial=0)) + 1) + second
+    # A stable sort of 16 bits counts instead of comparing, so that three of them cost less than one of 64 bits.
+    order = np.argsort(key.astype(np.uint16), kind="stable")
+    for shift in (16, 32, 48):
+        if int(key.max(initial=0)) >> shift:
+            order = order[np.argsort((key >> shift).astype(np.uint16)[order], kind="stable")]
+    return key, order
+
+
+def _stats_of_parts(
+    plan: KeyPlan, columns: dict[str, Num[np.ndarray, " moments"]], begins: Bool[np.ndarray, " moments"], span_us: int
+) -> dict[str, Num[np.ndarray, " rows"]]:
+    past = _Past(columns, begins, span_us)
+    computed = {}
+    for each in plan.stats:
+        stat = each.stat
+        if stat.combine == "latest":
+            times = [past.latest(part.name, plan.known_after_us(part)) for part in stat.parts]
+            values = np.maximum.reduce(times)
+        else:
+            sums = [
+                past.sum(part.name, plan.known_after_us(part), plan.window_us(part, each.days) if each.days else None)
+                for part in stat.parts
+            ]
+            values = np.add.reduce(sums)
+        computed[each.column] = values.astype(stat.dtype)
+    return computed
 
 
 class _Past:

@@ -42,7 +42,7 @@ def fit_encoder(reader: RowReader, entities: EntityTables, plan: Plan, config: P
         counted.add(batch, train)
         return counted
 
-    for counted in reader.map("Fitting the encoder", count):
+    for counted in reader.map("Fitting the encoder", count, keep_features=True):
         fitted.merge(counted)
     moments, counts = fitted.moments, fitted.counts
     # Entry 0 of the customers' weights counts anonymous rows, whose features are all missing.

@@ -3,7 +3,7 @@
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOperatorIssue=false
 # ibis's own annotations reject its operators and column methods.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,11 +146,11 @@ def read_log(
             everything = np.ones(rows.n_rows, dtype=bool)
             whole = frozenset(stat.key for each in computed if each.whole_pages for stat in each.stats)
             files: dict[str, ColumnFiles] = {}
-            for key in keys.values():
-                chosen = everything if key.key in whole else kept
-                with seconds.of_shares(stats_by_group(key, groups)):
-                    files[key.key] = _history(engine, moments, key, chosen, scratch / "history" / str(len(files)))
-                advance(n_rows)
+            for plans in by_first_column(keys.values()):
+                chosen = [everything if key.key in whole else kept for key in plans]
+                with seconds.of_shares(stats_by_group(plans, groups)):
+                    files |= _history(engine, moments, plans, chosen, scratch / "history" / plans[0].key_columns[0])
+                advance(n_rows * len(plans))
     splits = searches["split"].to_numpy()
     in_products = plan.history.has_price and not plan.price_in_rows
     of_products = {PRICE: numbers(entities.products[PRICE])} if in_products else {}
@@ -159,7 +159,8 @@ def read_log(
     )
     in_rows = plan.history.has_price and plan.price_in_rows
     row_files = RowFiles(rows, kept, files, whole)
-    reader = RowReader(row_files, splits, groups, columns, of_products, in_rows, seconds, config.engine.threads)
+    kept_features, threads = scratch / "features", config.engine.threads
+    reader = RowReader(row_files, splits, groups, columns, of_products, in_rows, seconds, kept_features, threads)
     return LogPass(reader, searches, entities, texts, queries, plan, sampled, relevance)
 
 
@@ -271,33 +272,56 @@ def _relevance(
     return label(pairs, voters, config.relevance), pairs
 
 
-def stats_by_group(key: KeyPlan, groups: Mapping[str, Sequence[ComputedFeature]]) -> dict[str, float]:
-    """How many of a key's statistics each group of features reads; one that several read counts for the first."""
+def by_first_column(keys: Iterable[KeyPlan]) -> list[tuple[KeyPlan, ...]]:
+    """Keys that begin with the same column together: one sort by this column and time serves them all."""
+    found: dict[str, tuple[KeyPlan, ...]] = {}
+    for key in keys:
+        first = key.key_columns[0]
+        found[first] = (*found.get(first, ()), key)
+    return list(found.values())
+
+
+def stats_by_group(keys: Sequence[KeyPlan], groups: Mapping[str, Sequence[ComputedFeature]]) -> dict[str, float]:
+    """How many of the keys' statistics each group of features reads; one that several read counts for the first."""
     shares: dict[str, float] = {}
-    for stat in key.stats:
+    for stat in (stat for key in keys for stat in key.stats):
         first = next(name for name, group in groups.items() if any(stat in each.stats for each in group))
         shares[first] = shares.get(first, 0.0) + 1.0
     return shares
 
 
 def _history(
-    engine: Engine, moments: ibis.Table, plan: KeyPlan, kept: Bool[np.ndarray, " rows"], folder: Path
-) -> ColumnFiles:
-    keys = plan.key_columns
-    if "query_idx" in keys:
+    engine: Engine,
+    moments: ibis.Table,
+    plans: tuple[KeyPlan, ...],
+    chosen: Sequence[Bool[np.ndarray, " rows"]],
+    folder: Path,
+) -> dict[str, ColumnFiles]:
+    """The statistics of some keys that begin with the same column, each for the rows that are chosen for it."""
+    first = plans[0].key_columns[0]
+    if first == "query_idx":
         # Nothing outside the results pages has a query.
         moments = moments.filter(moments[ROW] >= 0)
-    moments = moments.select(ROW, "ts_us", *keys, *(measure.name for measure in plan.measures))
-    compute = StatsOfGroups(plan)
-    place = np.cumsum(kept) - 1
-    dtypes = {each.column: each.stat.dtype for each in plan.stats}
-    columns = ColumnFiles(folder, dtypes, int(kept.sum()))
-    for part in engine.map_groups(moments, keys, "ts_us", compute, compute.schema):
+    others = {column: None for plan in plans for column in plan.key_columns[1:]}
+    measures = sorted({measure.name for plan in plans for measure in plan.measures})
+    moments = moments.select(ROW, "ts_us", first, *others, *measures)
+    compute = StatsOfGroups(plans)
+    columns = [
+        ColumnFiles(
+            folder / str(index), {each.column: each.stat.dtype for each in plan.stats}, int(np.count_nonzero(rows))
+        )
+        for index, (plan, rows) in enumerate(zip(plans, chosen, strict=True))
+    ]
+    places = [np.cumsum(rows) - 1 for rows in chosen]
+    for part in engine.map_groups(moments, (first,), "ts_us", compute, compute.schema):
         rows = part[ROW].to_numpy()
-        values = {name: part[name].to_numpy() for name in dtypes}
-        chosen = kept[rows]
-        if not chosen.all():
-            rows, values = rows[chosen], {name: column[chosen] for name, column in values.items()}
-        columns.put(place[rows], values)
-    columns.finish()
-    return columns
+        # Files are written fastest from their beginning to their end.
+        order = np.argsort(rows)
+        rows = rows[order]
+        for own, is_chosen, place in zip(columns, chosen, places, strict=True):
+            some = is_chosen[rows]
+            at = order if some.all() else order[some]
+            own.put(place[rows[some]], {name: part[name].to_numpy()[at] for name in own.dtypes})
+    for own in columns:
+        own.finish()
+    return {plan.key: own for plan, own in zip(plans, columns, strict=True)}

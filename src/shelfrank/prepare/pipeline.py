@@ -160,7 +160,10 @@ def raw_features(log_path: Path, config: PrepareConfig, split: bool = False) -> 
                 {
                     "search_id": log_pass.searches["search_id"].take(batch.rows["search_idx"]),
                     "product_id": log_pass.entities.products["product_id"].take(batch.rows["product_idx"]),
-                    **batch.computed,
+                    **{
+                        name: values if values.dtype == np.float32 else values.astype(np.float64)
+                        for name, values in batch.computed.items()
+                    },
                 }
             ),
         )

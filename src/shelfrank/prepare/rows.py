@@ -1,7 +1,9 @@
 """Streams of whole pages: the log's rows in order, with everything that is computed from them."""
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -48,7 +50,7 @@ class PageBatch:
     Attributes:
         rows: Their columns.
         split: Each row's split.
-        computed: The computed features' values.
+        computed: The computed features' values, in the narrowest types that hold them.
     """
 
     rows: pa.Table
@@ -72,7 +74,19 @@ class PageBatch:
 
 
 class RowReader:
-    """Reads the rows page by page and computes their features."""
+    """Reads the rows page by page and computes their features.
+
+    Args:
+        files: The rows and their history.
+        splits: The split of each search.
+        groups: The features that are computed from history and page, by group.
+        texts: Those that are computed from texts.
+        product_numbers: Columns of the products that features read.
+        price_in_rows: Whether `price` is a column of the rows.
+        seconds: Takes in what each group costs.
+        scratch: Folder for features that are kept between two passes.
+        threads: Batches that are computed at once; as many as there are cores by default.
+    """
 
     def __init__(
         self,
@@ -83,12 +97,16 @@ class RowReader:
         product_numbers: Mapping[str, Float64[np.ndarray, " products"]],
         price_in_rows: bool,
         seconds: FeatureSeconds,
+        scratch: Path,
         threads: int | None = None,
     ) -> None:
         self.files, self.splits, self.groups, self.texts = files, splits, groups, tuple(texts)
         self.seconds = seconds
         self.product_numbers, self.price_in_rows = product_numbers, price_in_rows
         self.threads = threads or usable_cores()
+        self._scratch, self._lock = scratch, threading.Lock()
+        self._kept: ColumnFiles | None = None
+        self._all_kept = False
         self._kept_before = np.concatenate([[0], np.cumsum(files.kept, dtype=np.int64)])
 
     @property
@@ -116,12 +134,16 @@ class RowReader:
             start += len(part)
         return sizes
 
-    def map(self, title: str, function: Callable[[PageBatch], Result | None]) -> Iterator[Result]:
+    def map(
+        self, title: str, function: Callable[[PageBatch], Result | None], keep_features: bool = False
+    ) -> Iterator[Result]:
         """A function of some whole pages at a time, several at once; the results come in the rows' order.
 
         Args:
             title: What the progress bar says.
             function: Takes the kept rows of whole pages; None is passed over.
+            keep_features: Whether the computed features go to disk, from which later calls read them; the history, of
+                which they need nothing more, is deleted.
 
         Yields:
             What it returned.
@@ -129,7 +151,7 @@ class RowReader:
 
         def work(page_rows: tuple[int, pa.Table]) -> tuple[int, Result | None]:
             start, rows = page_rows
-            batch = self._batch(start, rows)
+            batch = self._batch(start, rows, keep_features)
             return rows.num_rows, None if batch is None else function(batch)
 
         with progress(title, total=self.files.rows.n_rows, unit="rows") as advance:
@@ -137,17 +159,40 @@ class RowReader:
                 if result is not None:
                     yield result
                 advance(n_rows)
+        if keep_features:
+            self._all_kept = self._kept is not None
+            for history in self.files.history.values():
+                history.remove()
 
-    def _batch(self, start: int, rows: pa.Table) -> PageBatch | None:
+    def _batch(self, start: int, rows: pa.Table, keep_features: bool) -> PageBatch | None:
         kept = self.files.kept[start : start + rows.num_rows]
         if not kept.any():
             return None
+        first, last = int(self._kept_before[start]), int(self._kept_before[start + len(kept)])
+        if self._all_kept:
+            assert self._kept is not None
+            computed = self._kept.read(first, last)
+        else:
+            computed = self._compute(start, rows, kept)
+            if keep_features:
+                self._keep(first, computed)
+        rows = rows if kept.all() else rows.filter(pa.array(kept))
+        return PageBatch(rows, self.splits[rows["search_idx"].to_numpy()], computed)
+
+    def _keep(self, first: int, computed: dict[str, Num[np.ndarray, " kept"]]) -> None:
+        with self._lock:
+            if self._kept is None:
+                dtypes = {name: values.dtype for name, values in computed.items()}
+                self._kept = ColumnFiles(self._scratch, dtypes, int(self._kept_before[-1]))
+        self._kept.write(first, computed)
+
+    def _compute(
+        self, start: int, rows: pa.Table, kept: Bool[np.ndarray, " rows"]
+    ) -> dict[str, Num[np.ndarray, " kept"]]:
         columns = self._columns(rows)
         computed = self._whole_page_features(start, columns, kept)
-        everything = bool(kept.all())
-        if not everything:
+        if not kept.all():
             columns = {name: values[kept] for name, values in columns.items()}
-            rows = rows.filter(pa.array(kept))
         first, last = int(self._kept_before[start]), int(self._kept_before[start + len(kept)])
         for key, history in self.files.history.items():
             if key in self.files.whole:
@@ -159,12 +204,13 @@ class RowReader:
             with self.seconds.of(name):
                 for each in group:
                     if not each.whole_pages:
-                        computed[each.feature.name] = np.asarray(each.compute(columns), dtype=np.float64)
+                        computed[each.feature.name] = np.asarray(each.compute(columns))
         for each in self.texts:
             with self.seconds.of(each.group):
                 values = each.compute(columns)
-            computed |= {feature.name: values[:, index] for index, feature in enumerate(each.features)}
-        return PageBatch(rows, self.splits[rows["search_idx"].to_numpy()], computed)
+            columns_of_texts = np.ascontiguousarray(values.T)
+            computed |= {feature.name: columns_of_texts[index] for index, feature in enumerate(each.features)}
+        return computed
 
     def _whole_page_features(
         self, start: int, columns: dict[str, Num[np.ndarray, " rows"]], kept: Bool[np.ndarray, " rows"]
@@ -177,7 +223,7 @@ class RowReader:
             with self.seconds.of(name):
                 for each in group:
                     if each.whole_pages:
-                        computed[each.feature.name] = np.asarray(each.compute(whole), dtype=np.float64)[kept]
+                        computed[each.feature.name] = np.asarray(each.compute(whole))[kept]
         return computed
 
     def _columns(self, rows: pa.Table) -> dict[str, Num[np.ndarray, " rows"]]:

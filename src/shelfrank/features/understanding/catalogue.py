@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Int32
@@ -49,6 +50,7 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.titles)
 
+    @cached_property
     def title_tokens(self) -> list[list[str]]:
         """The tokens of each title."""
         return [tokens(title or "", MAX_TITLE_TOKENS) for title in self.titles]

@@ -106,22 +106,29 @@ class Lexicon:
             found[slot].append(" ".join(self.terms[term]))
         return found
 
-    def category_log_probs(self, terms: Sequence[int]) -> Float64[np.ndarray, " categories"]:
-        """Log of each category's probability, given terms of a query; naive Bayes over the products' terms."""
+    def category_log_probs(self, queries: Sequence[Sequence[int]]) -> Float64[np.ndarray, "queries categories"]:
+        """Log of each category's probability, given terms of queries; naive Bayes over the products' terms."""
         sizes = self.arrays["category_sizes"]
         n_products = max(int(sizes.sum()), 1)
-        log_probs = np.log((sizes + 0.5) / (n_products + 0.5 * len(sizes)))
+        prior = np.log((sizes + 0.5) / (n_products + 0.5 * len(sizes)))
+        log_probs = np.tile(prior, (len(queries), 1))
+        if not len(prior):
+            return log_probs
         keys, counts = self.arrays["term_category_keys"], self.arrays["term_category_counts"]
-        for term in terms:
-            start, end = np.searchsorted(keys, [term << 32, (term + 1) << 32])
+        terms = np.unique(np.array([term for query in queries for term in query], np.int64))
+        starts, ends = np.searchsorted(keys, terms << 32), np.searchsorted(keys, (terms + 1) << 32)
+        of_terms = np.empty((len(terms), len(sizes)))
+        for at, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
             with_term = np.zeros(len(sizes))
             with_term[keys[start:end] & 0xFFFFFFFF] = counts[start:end]
             share = (with_term.sum() + 0.5) / (n_products + 1.0)
-            log_probs = log_probs + np.log((with_term + share) / (sizes + 1.0))
-        if not len(log_probs):
-            return log_probs
-        log_probs = log_probs - log_probs.max()
-        return log_probs - np.log(np.exp(log_probs).sum())
+            of_terms[at] = np.log((with_term + share) / (sizes + 1.0))
+        # Numerics: the terms of a query are added in its order, so that a query has the same bits in any company.
+        for place in range(max(map(len, queries), default=0)):
+            rows = [row for row, query in enumerate(queries) if len(query) > place]
+            log_probs[rows] += of_terms[np.searchsorted(terms, [queries[row][place] for row in rows])]
+        log_probs -= log_probs.max(axis=1, keepdims=True)
+        return log_probs - np.log(np.exp(log_probs).sum(axis=1, keepdims=True))
 
     def kinds_of(self, term: int) -> set[int]:
         """The types that a type is a kind of, itself among them."""
@@ -136,7 +143,7 @@ class Lexicon:
     @classmethod
     def learn(cls, catalogue: Catalogue) -> "Lexicon":
         """Learns the lexicon of a catalogue; an empty one gives a lexicon without terms."""
-        texts = catalogue.title_tokens()
+        texts = catalogue.title_tokens
         categories = Values.of(catalogue.category_column())
         category = categories.code(catalogue.category_column())
         values = [Values.of(column) for column in catalogue.attributes.values()]

@@ -86,7 +86,7 @@ class CodedProducts:
             raise ValueError(
                 f"the catalogue must have every attribute of the lexicon, but it lacks {', '.join(lacking)}; add them"
             )
-        texts = [*catalogue.title_tokens(), []]
+        texts = [*catalogue.title_tokens, []]
         categories = lexicon.categories.code([*catalogue.category_column(), None])
         single = [name for name in lexicon.attributes if name not in lexicon.names["lists"]]
         columns = [[*catalogue.attributes[name], None] for name in single]

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
+from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
@@ -29,6 +30,8 @@ class QueryPartKind(StrEnum):
     UNKNOWN = "unknown"
 
 
+MAX_PROBS = 1_000_000
+"""Probabilities of queries and entries that are computed together, so that memory does not grow with the queries."""
 KINDS = tuple(QueryPartKind)
 _ATTRIBUTE, _TYPE, _SLOT, _CATEGORY, _WORD, _UNKNOWN = range(len(KINDS))
 
@@ -141,6 +144,13 @@ class Comparison:
         return self.n_unknown - np.sum(self.statuses[:, -4:-2] == Status.UNKNOWN, axis=1, dtype=np.int32)
 
 
+class KnownTerms(NamedTuple):
+    """The terms of a query that the lexicon has, and those of them that are types, each in the query's order."""
+
+    terms: tuple[int, ...]
+    types: tuple[int, ...]
+
+
 @dataclass
 class _Parts:
     """Parts of queries in flat arrays, as they are gathered; `seen` has each different one once, to save memory."""
@@ -187,12 +197,13 @@ class QueryReader:
         counts[self._entry[-1]] -= 1
         in_category = np.bincount(products.categories[:-1] + 1, minlength=len(lexicon.categories) + 1)
         self._entry_share = counts / np.maximum(in_category[self._entry_category + 1], 1)
-        kinds = [
-            (own, kind)
-            for own in np.unique(products.types[products.types != NONE]).tolist()
-            for kind in lexicon.kinds_of(own)
-        ]
-        self._kinds = np.unique(pack(*np.array(kinds, np.int64).reshape(-1, 2).T))
+        kinds = {own: lexicon.kinds_of(own) for own in np.unique(products.types[products.types != NONE]).tolist()}
+        pairs = [(own, kind) for own, of_own in kinds.items() for kind in of_own]
+        self._kinds = np.unique(pack(*np.array(pairs, np.int64).reshape(-1, 2).T))
+        self._entries_of_kind: dict[int, list[int]] = {}
+        for entry, own in enumerate(self._entry_type.tolist()):
+            for kind in kinds.get(own, ()):
+                self._entries_of_kind.setdefault(kind, []).append(entry)
 
     def read(self, queries: Sequence[str]) -> "QueryReadings":
         """Reads queries; one without a word has no parts."""
@@ -305,29 +316,30 @@ class QueryReader:
         return contains(self._kinds, pack(np.maximum(own, 0), np.maximum(asked, 0))) & (own != NONE) & (asked != NONE)
 
     def entry_probs(
-        self, terms: Sequence[int], types: Sequence[int]
-    ) -> tuple[Float64[np.ndarray, " entries"], Float64[np.ndarray, " entries"]]:
+        self, queries: Sequence[KnownTerms]
+    ) -> tuple[Float64[np.ndarray, "queries entries"], Float64[np.ndarray, "queries entries"]]:
         """Of each category and type that go together: the category's probability, and that of both.
 
         Args:
-            terms: Known terms of a query, and among them
-            types: those that are types.
+            queries: The known terms of each query.
 
         Returns:
             The probabilities.
         """
+        shape = len(queries), len(self._entry_share)
         if not len(self.lexicon.categories):
-            of_category = np.ones(len(self._entry_share))
+            of_category = np.ones(shape)
         else:
-            probs = np.append(np.exp(self.lexicon.category_log_probs(terms)), 0.0)
-            of_category = probs[self._entry_category]
+            probs = np.exp(self.lexicon.category_log_probs([query.terms for query in queries]))
+            # The last stands for no category.
+            of_category = np.pad(probs, [(0, 0), (0, 1)]).take(self._entry_category, axis=1)
         of_both = of_category * self._entry_share
-        named = np.zeros(len(of_both), dtype=bool)
-        for term in types:
-            named |= self.is_kind_of(self._entry_type, np.full(len(named), term, np.int32))
-        if named.any():
-            of_both = np.where(named, of_both, 0.0)
-            of_both = of_both / max(float(of_both.sum()), 1e-30)
+        for row, query in enumerate(queries):
+            named = [entry for term in query.types for entry in self._entries_of_kind.get(term, ())]
+            if named:
+                of_named = np.zeros(shape[1])
+                of_named[named] = of_both[row, named]
+                of_both[row] = of_named / max(float(of_named.sum()), 1e-30)
         return of_category, of_both
 
     @property
@@ -369,15 +381,15 @@ class QueryReadings:
         if not n_likeliest:
             return QueryReading(tuple(self._readings[query]), self.nouns[query])
         reader, lexicon = self._reader, self._reader.lexicon
-        terms, types = self._known_terms(query)
+        known = self._term_sets[1][self._term_sets[0][query]]
         categories: tuple[tuple[str, float], ...] = ()
-        if terms and len(lexicon.categories):
-            probs = np.exp(lexicon.category_log_probs(terms))
+        if known.terms and len(lexicon.categories):
+            probs = np.exp(lexicon.category_log_probs([known.terms])[0])
             best = np.argsort(-probs, kind="stable")[:n_likeliest]
             categories = tuple((lexicon.categories.names[at], float(probs[at])) for at in best)
         kinds: dict[str, float] = {}
-        if types:
-            _, both = reader.entry_probs(terms, types)
+        if known.types:
+            both = reader.entry_probs([known])[1][0]
             entry_type = reader.entries[1]
             for at in np.flatnonzero(both > 0).tolist():
                 if entry_type[at] < len(lexicon.terms):
@@ -498,24 +510,40 @@ class QueryReadings:
             had[at] += np.where(self._reader.products.have(product[at], words), own, np.float32(0))
         return weight, had
 
-    def _known_terms(self, query: int) -> tuple[list[int], list[int]]:
-        own = slice(self._starts[query], self._starts[query + 1])
-        terms, kinds = self._term[own], self._kind[own]
-        known = terms != NONE
-        is_type = kinds == _TYPE
-        return list(dict.fromkeys(terms[known].tolist())), list(dict.fromkeys(terms[known & is_type].tolist()))
+    @cached_property
+    def _term_sets(self) -> tuple[Int64[np.ndarray, " queries"], list[KnownTerms]]:
+        """The number of each query's known terms, and these, each different ones once."""
+        number: dict[KnownTerms, int] = {}
+        starts, terms = self._starts.tolist(), self._term.tolist()
+        is_type = (self._kind == _TYPE).tolist()
+        of_query = np.empty(len(self), np.int64)
+        for query, (start, end) in enumerate(pairwise(starts)):
+            known = [at for at in range(start, end) if terms[at] != NONE]
+            own = KnownTerms(
+                tuple(dict.fromkeys(terms[at] for at in known)),
+                tuple(dict.fromkeys(terms[at] for at in known if is_type[at])),
+            )
+            of_query[query] = number.setdefault(own, len(number))
+        return of_query, list(number)
 
     def _probabilities(
         self, query_idx: Int32[np.ndarray, " pairs"], product_idx: Int32[np.ndarray, " pairs"]
     ) -> tuple[Float32[np.ndarray, " pairs"], Float32[np.ndarray, " pairs"]]:
         category, both = np.empty(len(query_idx), np.float32), np.empty(len(query_idx), np.float32)
         entry = self._reader.entries[2][product_idx]
-        order = np.argsort(query_idx, kind="stable")
-        queries, starts = np.unique(query_idx[order], return_index=True)
-        for query, (start, end) in zip(queries.tolist(), pairwise([*starts.tolist(), len(order)]), strict=True):
-            rows = order[start:end]
-            of_category, of_both = self._reader.entry_probs(*self._known_terms(query))
-            category[rows], both[rows] = of_category[entry[rows]], of_both[entry[rows]]
+        of_query, sets = self._term_sets
+        own = of_query[query_idx]
+        order = np.argsort(own, kind="stable")
+        numbers, starts = np.unique(own[order], return_index=True)
+        starts = np.append(starts, len(order))
+        at_once = max(MAX_PROBS // len(self._reader.entries[0]), 1)
+        for first in range(0, len(numbers), at_once):
+            some = numbers[first : first + at_once]
+            bounds = starts[first : first + at_once + 1]
+            rows = order[bounds[0] : bounds[-1]]
+            of_category, of_both = self._reader.entry_probs([sets[number] for number in some.tolist()])
+            at = np.repeat(np.arange(len(some)), np.diff(bounds)), entry[rows]
+            category[rows], both[rows] = of_category[at], of_both[at]
         return category, both
 
 

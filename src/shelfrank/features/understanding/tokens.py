@@ -100,7 +100,7 @@ def tokens(text: str, limit: int) -> list[str]:
         (['dining', 'table', '3ft'], ['pipe', '1/2in', 'x', '10ft'], ['cafe', '貂', '皮'])
     """
     text = _folded(text[:MAX_CHARACTERS])
-    if not text.isalpha() and any(map(str.isdigit, text)):
+    if has_digit(text):
         text = _DIMENSIONS.sub(" x ", text)
         text = _DECIMAL_COMMA.sub(".", _GROUPED.sub("", text))
     found: list[str] = []
@@ -118,7 +118,7 @@ def tokens(text: str, limit: int) -> list[str]:
 
 def has_digit(token: str) -> bool:
     """Whether a token has a digit: such a one is never respelled."""
-    return any(character.isdigit() for character in token)
+    return not token.isalpha() and any(map(str.isdigit, token))
 
 
 def unit_of(token: str) -> str | None:
