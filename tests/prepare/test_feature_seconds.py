@@ -12,7 +12,7 @@ from shelfrank.data.prepared import PreparedData
 from shelfrank.features.history_stats import HistoryPlan, key_plans
 from shelfrank.features.page_features import grouped_features
 from shelfrank.prepare.feature_seconds import FeatureSeconds
-from shelfrank.prepare.log_pass import stats_by_group
+from shelfrank.prepare.log_pass import by_first_column, stats_by_group
 from shelfrank.prepare.pipeline import prepare
 
 
@@ -43,12 +43,17 @@ def test_a_statistic_that_several_groups_read_counts_for_the_first() -> None:
     keys = key_plans((stat for group in groups.values() for each in group for stat in each.stats), 0.0)
     own = {name: {stat for each in group for stat in each.stats} for name, group in groups.items()}
     assert own["history"] & own["taste"], "the example has a statistic that both read"
-    for key in keys.values():
+    together = by_first_column(keys.values())
+    assert sorted(key.key for plans in together for key in plans) == sorted(keys)
+    assert len({plans[0].key_columns[0] for plans in together}) == len(together) < len(keys)
+    for plans in together:
+        assert {key.key_columns[0] for key in plans} == {plans[0].key_columns[0]}
+        stats = {stat for key in plans for stat in key.stats}
         expected = {
-            "history": len(set(key.stats) & own["history"]),
-            "taste": len((set(key.stats) & own["taste"]) - own["history"]),
+            "history": len(stats & own["history"]),
+            "taste": len((stats & own["taste"]) - own["history"]),
         }
-        assert stats_by_group(key, groups) == {name: count for name, count in expected.items() if count}
+        assert stats_by_group(plans, groups) == {name: count for name, count in expected.items() if count}
 
 
 def test_prepare_says_what_each_group_took(tmp_path: Path) -> None:
