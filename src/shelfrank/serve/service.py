@@ -104,6 +104,8 @@ class _Serving:
         """Applies all events that were accepted, before the first page."""
         while some := self.reader.new_events(EVENTS_AT_START):
             self.bundle.features.add_events(some)
+        # What so many events left unsorted is sorted here and not by the first page.
+        self.bundle.features.add_events([])
         self.caught_up_s = time.monotonic()
 
 
