@@ -1,14 +1,17 @@
 """Processes as they are run: signals, several of them, and what they import."""
 
 import fcntl
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +82,7 @@ class TwoProcesses:
     address: str
     bundle: BundleStore
     lines: list[str]
+    pid: int
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +93,7 @@ def two_processes(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -
     lines: list[str] = []
     with served(bundle.path, *options, lines=lines) as (process, address):
         wait_until(lambda: len(pids(address)) == 2)
-        yield TwoProcesses(address, bundle, lines)
+        yield TwoProcesses(address, bundle, lines, process.pid)
         assert process.poll() is None
 
 
@@ -106,6 +110,41 @@ def test_sigterm_answers_what_is_in_flight(bundle_path: Path) -> None:
         assert not answers[0].json()["degraded"]
         assert process.wait(PATIENCE_S) == 0
         assert not is_up(address)
+
+
+def test_sigterm_under_load_resets_no_connection(bundle_path: Path) -> None:
+    body = json.dumps(body_of(golden_page(bundle_path))).encode()
+    head = b"POST /v1/rank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    request = head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    outcomes: Counter[str] = Counter()
+
+    def ask(host: str, port: int) -> None:
+        while True:
+            try:
+                connection = socket.create_connection((host, port), PATIENCE_S)
+            except ConnectionRefusedError:
+                return
+            with connection:
+                received = b""
+                try:
+                    connection.sendall(request)
+                    while b"\r\n\r\n" not in received and (part := connection.recv(65536)):
+                        received += part
+                except ConnectionError as error:
+                    outcomes[type(error).__name__] += 1
+                outcomes[received[9:12].decode() or "no answer"] += 1
+
+    with served(bundle_path) as (process, address):
+        host, port = address.removeprefix("http://").split(":")
+        callers = [threading.Thread(target=ask, args=(host, int(port))) for _ in range(8)]
+        for caller in callers:
+            caller.start()
+        wait_until(lambda: sum(outcomes.values()) > 30)
+        process.send_signal(signal.SIGTERM)
+        for caller in callers:
+            caller.join()
+        assert process.wait(PATIENCE_S) == 0
+    assert set(outcomes) <= {"200", "503"}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -212,8 +251,27 @@ def test_a_process_that_died_is_gone_from_the_metrics(two_processes: TwoProcesse
     new = publish_again(bundle, 1)
     wait_until(lambda: versions() == {old: "0.0", new: "1.0"})
     wait_until(lambda: len(pids(address)) == 2)
-    # A process has gauges before it counts that it was restarted.
-    wait_until(lambda: re.search(r"shelfrank_worker_restarts_total [1-9]", get(f"{address}/metrics").text))
+
+
+def test_a_process_that_ends_while_it_starts_is_counted_too(two_processes: TwoProcesses) -> None:
+    address = two_processes.address
+
+    def processes() -> set[int]:
+        text = Path(f"/proc/{two_processes.pid}/task/{two_processes.pid}/children").read_text(encoding="ascii")
+        return set(map(int, text.split()))
+
+    def restarts() -> float:
+        return float(re.findall(r"\nshelfrank_worker_restarts_total (.+)", get(f"{address}/metrics").text)[0])
+
+    wait_until(lambda: len(pids(address)) == 2)
+    counted, known = restarts(), processes()
+    died = pids(address)[0]
+    os.kill(died, signal.SIGKILL)
+    wait_until(lambda: processes() - known)
+    (early,) = processes() - known
+    os.kill(early, signal.SIGKILL)
+    wait_until(lambda: restarts() == counted + 2)
+    wait_until(lambda: len(pids(address)) == 2)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
