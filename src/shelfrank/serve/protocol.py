@@ -171,7 +171,7 @@ class LimitedProtocol(HttpToolsProtocol):
         for each in (self._all.open, self._all.idle, self._all.unread):
             each.pop(self, None)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] (asyncio reads what it returns)
         """Answers what a client has asked that sends no more, and closes the connection then."""
         is_whole = self._is_over and self.cycle is not None and not self.cycle.response_complete
         if is_whole:
