@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,7 +144,11 @@ def under_events(address: str, samples: dict[str, list[str]], events: list[dict[
     def ask() -> None:
         while not ends.is_set():
             started_s = time.monotonic()
-            degraded = post(f"{address}/v1/rank", page)["degraded"]
+            try:
+                degraded = post(f"{address}/v1/rank", page)["degraded"]
+            except urllib.error.HTTPError as refused:
+                # A page that is refused is no better than one in the engine's own order.
+                degraded = refused.code == 503
             spans.append((started_s, time.monotonic(), degraded))
             time.sleep(0.02)
 

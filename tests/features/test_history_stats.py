@@ -10,6 +10,7 @@ from shelfrank.features.history_stats import OUTSIDE, HistoryEvent, KeyStat, Mea
 
 TABLE = history_stats(TASKS)
 MEASURES = {part.name: part for stat in TABLE.values() for part in stat.parts}
+WITH_LEVELS = {part.name: part for stat in history_stats(TASKS, ("price",)).values() for part in stat.parts}
 ROWS = [
     {"position": position, "price": price, **dict(zip(TASKS, labels, strict=True))}
     for position in (1, 2, 3, 7, 48)
@@ -46,6 +47,15 @@ def test_a_row_counts_as_much_as_its_events(name: str) -> None:
 def test_outside_the_results_pages_only_the_event_counts(name: str) -> None:
     outside = HistoryEvent(0, OUTSIDE, 0, price=9.0, position=3)
     assert MEASURES[name].of_event(outside) == (name == "event")
+
+
+@pytest.mark.parametrize("measure", WITH_LEVELS.values(), ids=WITH_LEVELS)
+def test_a_measure_counts_events_of_its_own_kind_alone(measure: Measure) -> None:
+    values = {
+        kind: measure.of_event(HistoryEvent(0, kind, 0, price=9.0, position=3, levels={"price": 5}))
+        for kind in ("impression", *TASKS, OUTSIDE)
+    }
+    assert [kind for kind, value in values.items() if value] == [measure.kind]
 
 
 def test_attention_and_prices_are_whole_millionths() -> None:

@@ -287,3 +287,25 @@ def test_tables_stay_few_however_events_come(plans: dict[str, KeyPlan], monkeypa
     tables = [each for generation in recent._generations for each in generation.tables.values() if each]
     assert len(tables) > 5
     assert max(map(len, tables)) <= 10
+
+
+def test_events_of_a_start_are_sorted_once_and_before_a_page(
+    plans: dict[str, KeyPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shelfrank.features.recent_events.TAIL", 4)
+    monkeypatch.setattr("shelfrank.features.recent_events.LARGE", 20)
+    events = [HistoryEvent(number + 1, "click", number % 3, {}, "red", "c1", "s1") for number in range(100)]
+    sorted_once, asked = RecentEvents(plans, 1_000), RecentEvents(plans, 1_000)
+    for recent in (sorted_once, asked):
+        for start in range(0, len(events), 20):
+            recent.add(events[start : start + 20])
+        assert not any(recent._generations[-1].tables.values())
+    sorted_once.add([])
+    assert {len(each) for each in sorted_once._generations[-1].tables.values() if each} == {1}
+    assert not len(sorted_once._tail)
+    first, second = all_sums(plans, sorted_once, HOUR_US), all_sums(plans, asked, HOUR_US)
+    assert not len(asked._tail)
+    for key, sums in first.items():
+        np.testing.assert_array_equal(sums[0], second[key][0])
+        np.testing.assert_array_equal(sums[1], second[key][1])
+    assert first["query", "red"][0].max() == 100

@@ -48,7 +48,8 @@ def answer(connection: socket.socket, sent: bytes = b"") -> bytes:
     """Sends, and receives until the service closes the connection."""
     received = b""
     try:
-        connection.sendall(sent)
+        if sent:
+            connection.sendall(sent)
         while part := connection.recv(65536):
             received += part
     except ConnectionError:
@@ -133,6 +134,25 @@ def test_pipelined_requests_are_answered_in_turn(address: str) -> None:
     with connect(address) as connection:
         told = answer(connection, (HEAD + b"\r\n") * 4 + HEAD + b"Connection: close\r\n\r\n")
     assert told.count(b"HTTP/1.1 200 OK") == 5
+
+
+def test_a_client_that_sends_no_more_is_answered(address: str, bundle_path: Path) -> None:
+    body = json.dumps(body_of(golden_page(bundle_path))).encode()
+    head = b"POST /v1/rank HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with connect(address) as connection:
+        connection.sendall(HEAD + b"\r\n" + head % len(body) + body)
+        connection.shutdown(socket.SHUT_WR)
+        told = answer(connection)
+    assert told.count(b"HTTP/1.1 200 OK") == 2
+    assert b"connection: close" in told
+    assert b'"results"' in told
+
+
+def test_a_part_of_a_request_is_not_waited_for_once_its_client_sends_no_more(address: str) -> None:
+    with connect(address) as connection:
+        connection.sendall(b"POST /v1/rank HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+        connection.shutdown(socket.SHUT_WR)
+        assert answer(connection) == b""
 
 
 def test_connections_that_wait_make_room_for_new_ones(address: str, bundle_path: Path) -> None:

@@ -147,10 +147,15 @@ def test_a_key_is_needed_where_there_are_keys(make_service: Callable[..., Servic
 
 
 @pytest.mark.parametrize(
-    ("key", "body", "status"), [("no", {"query": "a", "candidates": ["p001"]}, 401), ("first", {}, 422)]
+    ("path", "key", "body", "status"),
+    [
+        ("/v1/rank", "no", {"query": "a", "candidates": ["p001"]}, 401),
+        ("/v1/rank", "first", {}, 422),
+        ("/v2/rerank", "first", {"query": "a", "documents": [{"price": 3}]}, 422),
+    ],
 )
 def test_a_page_that_is_refused_takes_no_time_of_others(
-    make_service: Callable[..., Service], key: str, body: dict[str, Any], status: int
+    make_service: Callable[..., Service], path: str, key: str, body: dict[str, Any], status: int
 ) -> None:
     service = make_service(deadline_s=3600.0)
     # One such page has time, and two have not.
@@ -163,7 +168,7 @@ def test_a_page_that_is_refused_takes_no_time_of_others(
 
     client = TestClient(admitted)
     for _ in range(3):
-        assert client.post("/v1/rank", json=body, headers={"x-api-key": key}).status_code == status
+        assert client.post(path, json=body, headers={"x-api-key": key}).status_code == status
 
 
 OPEN = {("/livez", "get"), ("/readyz", "get")}
@@ -216,6 +221,16 @@ def test_what_changes_something_must_be_declared_as_json(client: TestClient, pat
     assert (told.status_code, told.json()) == (415, {"detail": "Content-Type must be application/json"})
     declared = {"content-type": "application/json; charset=utf-8"}
     assert client.post(path, content=b'{"events": []}', headers=declared).status_code in (200, 202)
+
+
+@pytest.mark.parametrize("kind", [None, "text/plain", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("path", ["/v1/rank", "/v2/rerank"])
+def test_a_page_that_is_not_declared_as_json_is_told_so(client: TestClient, path: str, kind: str | None) -> None:
+    body = b'{"query": "a", "candidates": ["p001"]}'
+    told = client.post(path, content=body, headers={} if kind is None else {"content-type": kind})
+    said = f"it is {kind!r}" if kind else "there is none"
+    detail = f"Content-Type must be application/json, but {said}; send it with the body"
+    assert (told.status_code, told.json()) == (422, {"detail": detail})
 
 
 def test_bodies_are_bounded_together(make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch) -> None:

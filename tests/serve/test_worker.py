@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -38,6 +39,7 @@ import time, shelfrank.bundle.loaded as loaded
 score = loaded.Bundle.score
 loaded.Bundle.score = lambda self, asked: (time.sleep(1.0 if asked.query == "slow" else 0), score(self, asked))[1]
 """
+LINGERING = "import shelfrank.serve.worker as worker; worker.LINGER_S = 10.0"
 ENDED_EARLY = """
 import os, signal, uvicorn
 run = uvicorn.Server.run
@@ -79,6 +81,7 @@ class TwoProcesses:
     address: str
     bundle: BundleStore
     lines: list[str]
+    pid: int
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,7 @@ def two_processes(bundle_path: Path, tmp_path_factory: pytest.TempPathFactory) -
     lines: list[str] = []
     with served(bundle.path, *options, lines=lines) as (process, address):
         wait_until(lambda: len(pids(address)) == 2)
-        yield TwoProcesses(address, bundle, lines)
+        yield TwoProcesses(address, bundle, lines, process.pid)
         assert process.poll() is None
 
 
@@ -106,6 +109,26 @@ def test_sigterm_answers_what_is_in_flight(bundle_path: Path) -> None:
         assert not answers[0].json()["degraded"]
         assert process.wait(PATIENCE_S) == 0
         assert not is_up(address)
+
+
+def test_a_request_on_its_way_is_answered_after_sigterm(bundle_path: Path) -> None:
+    with served(bundle_path, before=LINGERING) as (process, address):
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), PATIENCE_S) as early:
+            # Once another connection is answered, the service has accepted this one.
+            assert is_up(address)
+            process.send_signal(signal.SIGTERM)
+            # A service that does not wait has closed it by now.
+            time.sleep(1.5)
+            with socket.create_connection((host, int(port)), PATIENCE_S) as late:
+                for connection in (early, late):
+                    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    received = b""
+                    while part := connection.recv(65536):
+                        received += part
+                    assert received.startswith(b"HTTP/1.1 200 ")
+                    assert b"connection: close" in received
+        assert process.wait(PATIENCE_S) == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -212,8 +235,27 @@ def test_a_process_that_died_is_gone_from_the_metrics(two_processes: TwoProcesse
     new = publish_again(bundle, 1)
     wait_until(lambda: versions() == {old: "0.0", new: "1.0"})
     wait_until(lambda: len(pids(address)) == 2)
-    # A process has gauges before it counts that it was restarted.
-    wait_until(lambda: re.search(r"shelfrank_worker_restarts_total [1-9]", get(f"{address}/metrics").text))
+
+
+def test_a_process_that_ends_while_it_starts_is_counted_too(two_processes: TwoProcesses) -> None:
+    address = two_processes.address
+
+    def processes() -> set[int]:
+        text = Path(f"/proc/{two_processes.pid}/task/{two_processes.pid}/children").read_text(encoding="ascii")
+        return set(map(int, text.split()))
+
+    def restarts() -> float:
+        return float(re.findall(r"\nshelfrank_worker_restarts_total (.+)", get(f"{address}/metrics").text)[0])
+
+    wait_until(lambda: len(pids(address)) == 2)
+    counted, known = restarts(), processes()
+    died = pids(address)[0]
+    os.kill(died, signal.SIGKILL)
+    wait_until(lambda: processes() - known)
+    (early,) = processes() - known
+    os.kill(early, signal.SIGKILL)
+    wait_until(lambda: restarts() == counted + 2)
+    wait_until(lambda: len(pids(address)) == 2)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -40,13 +40,15 @@ class EventDeduplicator:
             False for a repeat.
         """
         for key in _keys(event):
-            if any(key in each for each in (self, *others)):
+            if key in self._newer or key in self._older or any(key in each for each in others):
                 return False
             self._remember(key)
         return True
 
     def forget(self, event: Event) -> None:
         """Forgets an event that is remembered elsewhere."""
+        if not self._newer and not self._older:
+            return
         for key in _keys(event):
             self._newer.discard(key)
             self._older.discard(key)

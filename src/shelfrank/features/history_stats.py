@@ -10,7 +10,7 @@ Nothing here needs an engine, so that a service computes features without one.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -73,6 +73,7 @@ class Measure:
         dtype: The type of that column.
         of_rows: Reads it from the impressions of a log: from an ibis table to an ibis value or a constant.
         of_event: Reads it from one event, live or of a log's `events`.
+        kind: The kind of event that it counts; it is 0 of any other.
         is_late: Whether it is known only after the delay of outcomes.
     """
 
@@ -80,6 +81,7 @@ class Measure:
     dtype: Literal["int8", "int32", "int64"]
     of_rows: Callable[[Any], Any]
     of_event: Callable[[HistoryEvent], int]
+    kind: str
     is_late: bool = False
 
 
@@ -107,9 +109,12 @@ def _attention(rows: Any, task: str = "click") -> Any:
 
 
 def _attention_of_event(event: HistoryEvent) -> int:
-    if event.kind != "impression" or not event.position:
-        return 0
-    return round(MILLIONTHS / math.log2(1.0 + event.position))
+    return _attention_at(event.position) if event.kind == "impression" and event.position else 0
+
+
+@lru_cache(1_000)
+def _attention_at(position: int) -> int:
+    return round(MILLIONTHS / math.log2(1.0 + position))
 
 
 def _priced_clicks(rows: Any) -> Any:
@@ -135,21 +140,25 @@ def _clicked_price_of_event(event: HistoryEvent) -> int:
 def _outcome(task: str) -> Measure:
     """Impressions on which the task's label is 1."""
     return Measure(
-        task, "int8", lambda rows: rows[task].fill_null(0), lambda event: int(event.kind == task), is_late=True
+        task, "int8", lambda rows: rows[task].fill_null(0), lambda event: int(event.kind == task), task, is_late=True
     )
 
 
 def _known(task: str) -> Measure:
     """Impressions whose label of the task is known, as that of any live one is."""
     return Measure(
-        f"known_{task}", "int8", lambda rows: rows[task].notnull(), lambda event: int(event.kind == "impression")
+        f"known_{task}",
+        "int8",
+        lambda rows: rows[task].notnull(),
+        lambda event: int(event.kind == "impression"),
+        "impression",
     )
 
 
 @cache
 def _attention_of_task(task: str) -> Measure:
     """Attention where the task's label is known."""
-    return Measure(f"attention_{task}", "int32", lambda rows: _attention(rows, task), _attention_of_event)
+    return Measure(f"attention_{task}", "int32", lambda rows: _attention(rows, task), _attention_of_event, "impression")
 
 
 @cache
@@ -160,6 +169,7 @@ def _level_of_attention(name: str) -> Measure:
         "int64",
         lambda rows: (_attention(rows) * rows[f"{name}_level"]).cast("int64"),
         lambda event: _attention_of_event(event) * event.levels.get(name, 0),
+        "impression",
     )
 
 
@@ -171,15 +181,16 @@ def _level_of_outcome(task: str, name: str) -> Measure:
         "int32",
         lambda rows: (rows[task].fill_null(0) > 0).ifelse(rows[f"{name}_level"], 0),
         lambda event: event.levels.get(name, 0) if event.kind == task else 0,
+        task,
         is_late=True,
     )
 
 
-_IMPRESSION = Measure("impression", "int8", lambda rows: 1, lambda event: int(event.kind == "impression"))
-_EVENT = Measure("event", "int8", lambda rows: 0, lambda event: int(event.kind == OUTSIDE))
-_ATTENTION = Measure("attention", "int32", _attention, _attention_of_event)
-_CLICKED_PRICE = Measure("clicked_price", "int64", _clicked_prices, _clicked_price_of_event, is_late=True)
-_CLICKED_PRICED = Measure("clicked_priced", "int8", _priced_clicks, _priced_click_of_event, is_late=True)
+_IMPRESSION = Measure("impression", "int8", lambda rows: 1, lambda event: int(event.kind == "impression"), "impression")
+_EVENT = Measure("event", "int8", lambda rows: 0, lambda event: int(event.kind == OUTSIDE), OUTSIDE)
+_ATTENTION = Measure("attention", "int32", _attention, _attention_of_event, "impression")
+_CLICKED_PRICE = Measure("clicked_price", "int64", _clicked_prices, _clicked_price_of_event, "click", is_late=True)
+_CLICKED_PRICED = Measure("clicked_priced", "int8", _priced_clicks, _priced_click_of_event, "click", is_late=True)
 _OUTCOMES = {task: _outcome(task) for task in TASKS}
 _KNOWN = {task: _known(task) for task in TASKS}
 

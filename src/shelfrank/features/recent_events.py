@@ -288,10 +288,11 @@ class RecentEvents:
             newest.n += len(some)
             start += len(some)
             self._tail = self._tail.followed_by(rows)
-            if len(self._tail) >= TAIL:
-                self._sort_tail()
+        # When a service starts, thousands follow thousands: they are sorted once, and not as many times as they come.
+        if len(events) < LARGE and len(self._tail) >= TAIL:
+            self._sort_tail()
         # Between pages at most one table is merged that takes longer; what is left over is merged by the next calls.
-        self._merge(max_large=1 if len(events) < TAIL else None)
+        self._merge(max_large=1 if 0 < len(events) < TAIL else None)
 
     def add_to(
         self,
@@ -315,6 +316,9 @@ class RecentEvents:
         own = self._keys[key]
         if own.side is not None and name is None:
             return
+        if len(self._tail) >= TAIL:
+            self._sort_tail()
+            self._merge(max_large=None)
         visitor = 0 if own.side is None else hash(name)
         seconds = np.array(rows, np.int64)
         for generation in self._generations:
@@ -339,10 +343,19 @@ class RecentEvents:
                 side: column(NOBODY if name is None else hash(name) for name in names)
                 for side, names in visitors.items()
             },
-            values=np.array(
-                [[measure.of_event(each) for measure in self._measures] for each in events], np.int64
-            ).reshape(len(events), len(self._measures)),
+            values=self._values(events),
         )
+
+    def _values(self, events: Sequence[HistoryEvent]) -> Int64[np.ndarray, "n n_measures"]:
+        places: dict[str, list[int]] = {}
+        for place, event in enumerate(events):
+            places.setdefault(event.kind, []).append(place)
+        values = np.zeros((len(events), len(self._measures)), np.int64)
+        for column, measure in enumerate(self._measures):
+            rows = places.get(measure.kind)
+            if rows is not None:
+                values[rows, column] = [measure.of_event(events[row]) for row in rows]
+        return values
 
     def _sort_tail(self) -> None:
         """Turns the tail into a table of every key."""

@@ -21,7 +21,7 @@ from shelfrank.core.errors import UserError
 from shelfrank.serve import api
 from shelfrank.serve.answers import EVENTS_REFUSED, as_json
 from shelfrank.serve.events import read_events
-from shelfrank.serve.limits import OVERLOADED, RANKING, Guard, Keys
+from shelfrank.serve.limits import OVERLOADED, RANKING, Guard, Keys, is_json
 from shelfrank.serve.pages import MAX_KEY, ranked_page, read_page
 from shelfrank.serve.rerank_routes import rerank_routes
 from shelfrank.serve.service import EventsRefusedError, NoShopError, OverloadError, Service
@@ -32,6 +32,8 @@ PAGE = Path(__file__).parent / "page"
 MAX_BODY_BYTES = 2_000_000
 NO_PLACES = frozenset(("body", api.OF_DOCUMENTS, api.OF_TEXTS))
 """Parts of a problem's location that are no part of the request."""
+NO_OBJECT = frozenset(("model_attributes_type", "dict_type"))
+"""Types of the problem that a body is no object, as one is that is not declared as JSON."""
 FALLBACK = "fp32 serves in place of "
 """Start of a second line of `/readyz`, if the requested precision does not serve."""
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -240,6 +242,11 @@ async def _on_invalid_request(request: Request, error: Exception) -> JSONRespons
     if request.url.path.endswith(RANKING):
         # Its head was admitted, and no page follows.
         _service(request).forget_page()
+    given = request.headers.get("content-type", "")
+    if not is_json(given.encode("latin-1")) and any(each["type"] in NO_OBJECT for each in error.errors()):
+        said = f"it is {given[:MAX_KEY]!r}" if given else "there is none"
+        detail = f"Content-Type must be application/json, but {said}; send it with the body"
+        return JSONResponse({"detail": detail}, 422)
     problems = []
     for each in error.errors()[:5]:
         place = ".".join(str(part)[:MAX_KEY] for part in each["loc"] if part not in NO_PLACES)

@@ -200,7 +200,7 @@ class Guard:
             )
         if (route in self.routes or path.startswith(GUARDED)) and not self.keys.accept(_given_key(headers)):
             return Refusal(401, "key", "an API key must be given, as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
-        if route in WRITING and scope["method"] == "POST" and not _is_json(headers.get(b"content-type", b"")):
+        if route in WRITING and scope["method"] == "POST" and not is_json(headers.get(b"content-type", b"")):
             # A form of another site can send anything but this without the browser asking first.
             return Refusal(415, "content_type", "Content-Type must be application/json")
         length = headers.get(b"content-length", b"0")
@@ -293,7 +293,8 @@ def _given_key(headers: dict[bytes, bytes]) -> bytes | None:
     return headers.get(b"x-api-key")
 
 
-def _is_json(content_type: bytes) -> bool:
+def is_json(content_type: bytes) -> bool:
+    """Checks whether a `Content-Type` header declares JSON."""
     kind = content_type.partition(b";")[0].strip().lower()
     return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 

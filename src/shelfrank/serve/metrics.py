@@ -1,10 +1,12 @@
 """The metrics of the service, in the format of Prometheus."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.values import MultiProcessValue
 
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
 """Folder in which several processes share their counts; it must be set before prometheus_client is imported."""
@@ -12,6 +14,8 @@ SECONDS = (0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.
 MAX_NAMES = 100
 """Names of unknown features that a process counts by name."""
 OTHER = "other"
+RESTARTS = "shelfrank_worker_restarts"
+RESTARTS_HELP = "Processes that were started in place of one that ended."
 REJECTED = (
     "overload",
     "late",
@@ -137,9 +141,8 @@ class Metrics:
             registry=registry,
             multiprocess_mode="liveall",
         )
-        self.restarts = Counter(
-            "shelfrank_worker_restarts", "Processes that were started in place of one that ended.", registry=registry
-        )
+        # The process that starts the others counts them; see `restart_counter`.
+        Counter(RESTARTS, RESTARTS_HELP, registry=registry)
         for reason in REJECTED:
             self.rejected.labels(reason)
         for reason in ("deadline", "overload", "model_error", "not_loaded"):
@@ -186,6 +189,18 @@ class Metrics:
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
         return generate_latest(registry)
+
+
+def restart_counter() -> Callable[[], None]:
+    """Counts restarts in the folder of `MULTIPROCESS`, for the process that starts the others.
+
+    It has imported the library before the folder had a name, so that its other counters are its own.
+
+    Returns:
+        Counts one.
+    """
+    count = MultiProcessValue()("counter", RESTARTS, f"{RESTARTS}_total", (), (), RESTARTS_HELP)
+    return partial(count.inc, 1)
 
 
 def forget_process(pid: int) -> None:

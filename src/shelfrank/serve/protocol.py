@@ -72,7 +72,15 @@ class Connections:
         """Those whose next request has not arrived as far as its headers, the longest idle first."""
         self.unread: dict[LimitedProtocol, None] = {}
         """Those whose client has much to read, the oldest first."""
+        self.is_leaving = False
+        """Whether the process is about to end, so that no connection is kept for a further request."""
         self._swept_s = clock()
+
+    def leave(self) -> None:
+        """Ends every connection after the response to its next request, or to the one that it is at."""
+        self.is_leaving = True
+        for each in self.open:
+            each.leave()
 
     def page_path(self, url: bytes) -> str | None:
         """The path of a request that ranks a page if it is posted; None for any other."""
@@ -163,6 +171,18 @@ class LimitedProtocol(HttpToolsProtocol):
         for each in (self._all.open, self._all.idle, self._all.unread):
             each.pop(self, None)
 
+    def eof_received(self) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride] (asyncio reads what it returns)
+        """Answers what a client has asked that sends no more, and closes the connection then."""
+        is_whole = self._is_over and self.cycle is not None and not self.cycle.response_complete
+        if is_whole:
+            self.cycle.keep_alive = False
+        return is_whole
+
+    def leave(self) -> None:
+        """Keeps the connection for no request after the one that it is at."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.keep_alive = False
+
     def data_received(self, data: bytes) -> None:
         """Takes in data; headers, trailers and chunk extensions without an end are refused."""
         if self._is_refused:
@@ -210,7 +230,8 @@ class LimitedProtocol(HttpToolsProtocol):
         page = self._all.page_path(self.url) if is_alone and parser.get_method() == b"POST" else None
         if page is not None and self._all.is_refused(page, self._arrived_s):
             # Under ten times the load that can be ranked, a task for each of these would cost a third of the processor.
-            self._ends = parser.get_http_version() == "1.0" or not parser.should_keep_alive()
+            is_last = parser.get_http_version() == "1.0" or not parser.should_keep_alive()
+            self._ends = is_last or self._all.is_leaving
             self.cycle = _ANSWERED
             self.transport.write(REFUSED_AND_CLOSED if self._ends else REFUSED)
             self._wait_for_rest()
@@ -218,6 +239,8 @@ class LimitedProtocol(HttpToolsProtocol):
         self.scope.setdefault("state", {})[ADMITTED] = page is not None
         self._all.idle.pop(self, None)
         super().on_headers_complete()
+        if self._all.is_leaving:
+            self.leave()
 
     def on_body(self, body: bytes) -> None:
         """Takes in a part of the body."""

@@ -37,7 +37,12 @@ def rerank_routes() -> APIRouter:
     async def rerank(body: api.AnyRerankRequest, request: Request) -> Response:
         """Ranks in the forms that search engines and rerank clients send."""
         service: Service = request.app.state.service
-        texts = [document_text(place, each, body.rank_fields or ()) for place, each in enumerate(body.given)]
+        try:
+            texts = [document_text(place, each, body.rank_fields or ()) for place, each in enumerate(body.given)]
+        except UserError:
+            # Its head was admitted, and no page follows.
+            service.forget_page()
+            raise
         found = service.find_products(texts)
         page, options = read_page(
             api.RankRequest.model_construct(

@@ -101,9 +101,12 @@ class _Serving:
         return n == enough
 
     def catch_up_all(self) -> None:
-        """Applies all events that were accepted, before the first page."""
-        while some := self.reader.new_events(EVENTS_AT_START):
-            self.bundle.features.add_events(some)
+        """Applies all accepted events before the first page, and none after thousands, which has these sorted."""
+        some: list[Event] | None = None
+        while some is None or len(some) == EVENTS_AT_START:
+            some = self.reader.new_events(EVENTS_AT_START)
+            if some or self.bundle.features.n_recent:
+                self.bundle.features.add_events(some)
         self.caught_up_s = time.monotonic()
 
 

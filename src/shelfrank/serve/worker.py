@@ -36,6 +36,8 @@ RESTART_AFTER_S = 1.0
 LOCK = "service.lock"
 COUNTS = "metrics-"
 CLAIM = "written-by-shelfrank"
+LINGER_S = 0.5
+"""Seconds of a graceful shutdown in which requests that are on their way still arrive and are answered."""
 SHUTDOWN_S = 10
 """Seconds on SIGTERM in which requests in flight are completed and clients must read their responses."""
 KILL_AFTER_S = 20.0
@@ -138,6 +140,8 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
     from shelfrank.serve.protocol import Connections, LimitedProtocol, allow_descriptors
     from shelfrank.serve.service import Service
 
+    # A page or an event allocates and frees many objects, none of them in a cycle: frequent collections are wasted.
+    gc.set_threshold(GC_THRESHOLD)
     assert settings.state is not None, "the supervisor names the folder of the recent events"
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     service = Service(
@@ -151,8 +155,6 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
     )
     if settings.workers > 1:
         end_with_parent(signal.SIGTERM)
-        if report is None:
-            service.metrics.restarts.inc()
         # The processes share a port: one that is not ready must not take requests that another could answer.
         while (problem := asyncio.run(_first_load(service))) is not None:
             if report is not None:
@@ -162,8 +164,6 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
             time.sleep(settings.poll_s)
         if report is not None:
             report.send(None)
-    # A page allocates and frees some thousand objects, none of them in a cycle: frequent collections are wasted.
-    gc.set_threshold(GC_THRESHOLD)
     problems: list[UserError] = []
 
     def give_up(problem: UserError) -> None:
@@ -217,6 +217,18 @@ def run_worker(settings: ServeSettings, listening: socket.socket, report: Connec
                 if number != signal.SIGHUP:
                     self.handle_exit(number, None)
 
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Stops to listen once what was sent is read: the system resets connections that it holds unread."""
+            connections.leave()
+            for each in sockets or []:
+                # New clients wait or are refused, and those that wait already are accepted.
+                each.listen(0)
+            await asyncio.sleep(LINGER_S / 2)
+            for server in self.servers:
+                server.close()
+            await asyncio.sleep(LINGER_S / 2)
+            await super().shutdown(sockets)
+
         def _reload(self) -> None:
             self.reloading = asyncio.create_task(_reload_quietly(service))
 
@@ -260,8 +272,10 @@ def _supervise(settings: ServeSettings, listening: socket.socket, state: Path) -
 
 
 def _supervise_counted(settings: ServeSettings, listening: socket.socket) -> None:
-    from shelfrank.serve.metrics import forget_process
+    from shelfrank.serve.metrics import forget_process, restart_counter
 
+    # A process that counted its own start would not count one that ends before it gets so far.
+    count_restart = restart_counter()
     context = multiprocessing.get_context("spawn")
     workers: list[BaseProcess] = []
     reports: list[Connection] = []
@@ -313,6 +327,7 @@ def _supervise_counted(settings: ServeSettings, listening: socket.socket) -> Non
                 forget_process(worker.pid)
                 time.sleep(RESTART_AFTER_S)
                 workers[place] = start()
+                count_restart()
     for worker in workers:
         if worker.is_alive() and worker.pid is not None and worker.pid not in signalled:
             # It was started when the signal arrived. A second signal would end the others at once.
