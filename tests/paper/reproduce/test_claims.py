@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from shelfrank.paper.reproduce.claims import CLAIMS, Check, Claim, Verdict, judge, judge_check, pairs
+from shelfrank.paper.reproduce.claims import CLAIMS, Check, Claim, Verdict, judge, judge_check, judge_rows, pairs
 from shelfrank.paper.reproduce.measure import RowPair
 from shelfrank.paper.reproduce.rows import BY_NAME
 
@@ -32,6 +32,18 @@ CASES: dict[str, tuple[dict[str, Any] | None, float, int, Verdict]] = {
     "lost less than the margin": (found(-0.001, -0.0035, 0.002, [-0.001]), 1, 1, "holds"),
     "may have lost more than the margin": (found(-0.001, -0.0045, 0.002, [-0.001]), 1, 1, "inconclusive"),
     "lost more than the margin": (found(-0.02, -0.03, -0.01, [-0.02]), 1, 1, "does not hold"),
+    # The baseline is 0.4, so that 1 % is 0.004.
+    "within 1 % on both sides": (found(0.001, -0.0035, 0.0035, [0.001]), 0, 1, "no difference worth having"),
+    "within 1 % but below 0 by chance": (
+        found(-0.002, -0.0035, -0.0005, [-0.002], p=0.03),
+        0,
+        10,
+        "no difference worth having",
+    ),
+    "within 1 % and above 0": (found(0.002, 0.0005, 0.0035, [0.002]), 0, 1, "holds"),
+    "beyond 1 % below": (found(0.0, -0.0045, 0.0035, [0.0]), 0, 1, "inconclusive"),
+    "beyond 1 % above": (found(0.0, -0.0035, 0.0045, [0.0]), 0, 1, "inconclusive"),
+    "within 1 % but too few searches": (found(0.0, -0.003, 0.003, [0.0], n=29), 0, 1, "inconclusive"),
     "too few searches": (found(0.02, 0.01, 0.03, [0.02], n=29), 0, 1, "inconclusive"),
     "not measured": (None, 0, 1, "inconclusive"),
     "no search counts": (UNDEFINED, 1, 1, "inconclusive"),
@@ -50,6 +62,31 @@ def test_a_claim_holds_where_all_of_it_does() -> None:
     assert judge(claim, {first.key: CLEAR, second.key: CLEAR})[0] == "holds"
     assert judge(claim, {first.key: CLEAR})[0] == "inconclusive"
     assert judge(claim, {first.key: CLEAR, second.key: AGAINST}) == ("does not hold", ["holds", "does not hold"])
+
+
+def test_one_level_check_keeps_a_claim_from_holding() -> None:
+    pairs_of_claim = [RowPair("mmoe_ftt", "mmoe", "mrr", task) for task in ("click", "add_to_cart")]
+    claim = Claim("C0", "", "", tuple(Check(pair, 0.1) for pair in pairs_of_claim))
+    first, second = (pair.key for pair in pairs_of_claim)
+    level = found(0.001, -0.0035, 0.0035, [0.001])
+    assert judge(claim, {first: CLEAR, second: level})[0] == "no difference worth having"
+    assert judge(claim, {first: level})[0] == "inconclusive"
+    assert judge(claim, {first: AGAINST, second: level})[0] == "does not hold"
+
+
+def test_a_claim_of_several_rows_is_judged_by_row() -> None:
+    by_id = {claim.id: claim for claim in CLAIMS}
+    c8 = by_id["C8"]
+    cross, best = "mmoe_dcn_v2_tinybert_cross", "mmoe_ftt_tinybert_cross"
+    each: list[Verdict] = [
+        "does not hold" if (check.pair.more, check.pair.less) == ("mmoe_dcn_v2", cross) else "holds"
+        for check in c8.checks
+    ]
+    assert each.count("does not hold") == 1
+    assert judge_rows(c8, each) == {"ftt": "holds", "mmoe_dcn_v2": "holds", cross: "does not hold", best: "holds"}
+    assert set(by_id["C1"].by_row()) == {"mmoe_dcn_v2", "ftt"}
+    assert set(by_id["C3"].by_row()) == {name for name in TABLE_2 if name != best}
+    assert judge_rows(by_id["C6"], ["holds"] * 3) == {}
 
 
 def test_the_paper_agrees_with_its_own_claims() -> None:

@@ -8,11 +8,13 @@ from shelfrank.metrics.interval import too_few
 from shelfrank.paper.reproduce.measure import RowPair
 from shelfrank.paper.reproduce.rows import BY_NAME, ROWS
 
-Verdict = Literal["holds", "does not hold", "inconclusive"]
+Verdict = Literal["holds", "does not hold", "no difference worth having", "inconclusive"]
 
 SIGNIFICANCE = 0.05
 NOT_WORSE_PERCENT = 1.0
 """A figure that falls by no more than this, in percent, counts as kept (C5); fixed before anything was measured."""
+NO_DIFFERENCE_PERCENT = 1.0
+"""A difference whose whole interval lies within this of the baseline, in percent, is not worth having."""
 
 TABLE_2 = [row.name for row in ROWS if row.table == 2]
 CARTS_AND_PURCHASES = ("add_to_cart", "purchase")
@@ -49,6 +51,19 @@ class Claim:
     statement: str
     where: str
     checks: tuple[Check, ...]
+
+    def by_row(self) -> dict[str, list[int]]:
+        """The checks by the row that they judge: the higher row, or the lower one where the higher is always the same.
+
+        Returns:
+            The indices of the checks by the row's name.
+        """
+        higher = {check.pair.more for check in self.checks if check.pair.more is not None}
+        rows: dict[str, list[int]] = {}
+        for index, check in enumerate(self.checks):
+            name = check.pair.less if len(higher) < 2 or check.pair.more is None else check.pair.more
+            rows.setdefault(name, []).append(index)
+        return rows
 
 
 def _above(more: str, less: str, tasks: Sequence[str]) -> tuple[Check, ...]:
@@ -146,7 +161,8 @@ def judge_check(check: Check, found: Mapping[str, Any] | None, n_checks: int) ->
 
     It holds where the interval is above 0, or above the margin, and no seed contradicts. It does not hold where
     the interval is below, no seed contradicts, and `p` stays below 5 % divided by the claim's number of checks: of
-    many true inequalities one may look false by chance.
+    many true inequalities one may look false by chance. Where neither is so and the whole interval lies within 1 % of
+    the baseline, there is no difference worth having.
 
     Args:
         check: The inequality.
@@ -165,6 +181,9 @@ def judge_check(check: Check, found: Mapping[str, Any] | None, n_checks: int) ->
     unlikely = found["p"] < SIGNIFICANCE / n_checks
     if found["high"] < -margin and unlikely and all(seed < -margin for seed in found["seeds"]):
         return "does not hold"
+    level = NO_DIFFERENCE_PERCENT / 100 * found["base"]
+    if -level < found["low"] and found["high"] < level:
+        return "no difference worth having"
     return "inconclusive"
 
 
@@ -176,11 +195,42 @@ def judge(claim: Claim, differences: Mapping[str, Mapping[str, Any] | None]) -> 
         differences: The paired differences by `RowPair.key`.
 
     Returns:
-        The claim's verdict: it holds where every check does, and does not hold where one does not; then each check's.
+        The claim's verdict, and each check's.
     """
     each: list[Verdict] = [
         judge_check(check, differences.get(check.pair.key), len(claim.checks)) for check in claim.checks
     ]
-    if all(verdict == "holds" for verdict in each):
-        return "holds", each
-    return ("does not hold" if "does not hold" in each else "inconclusive"), each
+    return combine(each), each
+
+
+def combine(each: Sequence[Verdict]) -> Verdict:
+    """The verdict on several checks together.
+
+    They hold where all do, and do not hold where one does not. Where each one is decided, but one has no difference
+    worth having, neither has all of them.
+
+    Args:
+        each: The checks' verdicts.
+
+    Returns:
+        The verdict.
+    """
+    weakest_first: tuple[Verdict, ...] = ("does not hold", "inconclusive", "no difference worth having")
+    for verdict in weakest_first:
+        if verdict in each:
+            return verdict
+    return "holds"
+
+
+def judge_rows(claim: Claim, each: Sequence[Verdict]) -> dict[str, Verdict]:
+    """The verdict on each row that a claim names.
+
+    Args:
+        claim: The claim.
+        each: Its checks' verdicts, from `judge`.
+
+    Returns:
+        The verdicts by the row's name; empty where the claim names one row.
+    """
+    rows = claim.by_row()
+    return {name: combine([each[index] for index in own]) for name, own in rows.items()} if len(rows) > 1 else {}

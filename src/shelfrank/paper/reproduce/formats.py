@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shelfrank.paper.reproduce.claims import CLAIMS, Check, Claim, judge
+from shelfrank.paper.reproduce.claims import CLAIMS, Check, Claim, judge, judge_rows
 from shelfrank.paper.reproduce.rows import BY_NAME
 from shelfrank.paper.reproduce.tables import SHORT, PaperTable, TableFigure
 from shelfrank.report.formats import signed
@@ -69,6 +69,11 @@ def markdown_claims(differences: Mapping[str, Any], claims: Sequence[Claim] = CL
         verdict, each = judge(claim, differences)
         lines.append(f"| **{claim.id}** {claim.statement} | **{verdict}** |")
         parts += [f"### {claim.id}: {verdict}", "", f"{claim.statement} ({claim.where})", ""]
+        of_rows = judge_rows(claim, each)
+        if of_rows:
+            parts += ["| Row | Verdict |", "|---|---|"]
+            parts += [f"| {BY_NAME[name].label} | {verdict_of_row} |" for name, verdict_of_row in of_rows.items()]
+            parts.append("")
         parts += ["| Difference | Paper | Ours | By seed | Verdict |", "|---|---|---|---|---|"]
         for check, verdict_of_check in zip(claim.checks, each, strict=True):
             found = differences.get(check.pair.key)

@@ -4,8 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shelfrank.metrics.interval import MIN_SEARCHES
-from shelfrank.paper.reproduce.claims import CLAIMS, SIGNIFICANCE, Claim, Verdict, judge
+from shelfrank.paper.reproduce.claims import (
+    CLAIMS,
+    NO_DIFFERENCE_PERCENT,
+    SIGNIFICANCE,
+    Claim,
+    Verdict,
+    judge,
+    judge_rows,
+)
 from shelfrank.paper.reproduce.formats import by_seed, check_title, our_figure, paper_figure
+from shelfrank.paper.reproduce.rows import BY_NAME
 from shelfrank.paper.reproduce.tables import PaperTable, Summary, TableFigure
 from shelfrank.report.blocks import Card, Cards, Cell, Definitions, Details, Figure, Figures, Row, Section, Table, Text
 from shelfrank.report.charts.intervals import Dot, Reference, interval_chart
@@ -15,17 +24,25 @@ from shelfrank.report.page import render_page
 PREDICATES: dict[Verdict, tuple[str, str]] = {
     "holds": ("holds", "hold"),
     "does not hold": ("does not hold", "do not hold"),
+    "no difference worth having": ("shows no difference worth having", "show no difference worth having"),
     "inconclusive": ("is inconclusive", "are inconclusive"),
 }
 """The verdict on one claim and on several, in a sentence."""
-TONES: dict[Verdict, str] = {"holds": "up", "does not hold": "down", "inconclusive": ""}
+TONES: dict[Verdict, str] = {
+    "holds": "up",
+    "does not hold": "down",
+    "no difference worth having": "",
+    "inconclusive": "",
+}
 MAX_CHART_ROWS = 9
 
 HOW_JUDGED = (
     "A claim is a set of inequalities. One holds where the 95 % interval of the paired difference, averaged over the "
     "seeds and resampled over searches, is on the claimed side of 0 and every seed agrees; it does not hold where "
     f"the interval is on the other side, every seed agrees and p is below {SIGNIFICANCE:.0%} divided by the number "
-    "of the claim's inequalities. A claim holds where all its inequalities hold, and does not where one does not. All "
+    "of the claim's inequalities. Otherwise it shows no difference worth having where the whole interval lies within "
+    f"{NO_DIFFERENCE_PERCENT:g} % of the baseline. A claim holds where all its inequalities hold, does not where one "
+    "does not, and shows no difference worth having where each is decided and at least one is of that kind. All "
     f"else, and every check that fewer than {MIN_SEARCHES} searches would decide, is inconclusive."
 )
 
@@ -108,11 +125,16 @@ def _evidence(claim: Claim, each: Sequence[Verdict], differences: Mapping[str, A
             tone = {"holds": "up", "does not hold": "down"}.get(verdict, "level")
             label = check_title(check)
             dots.append(Dot(label, f"{found['value']:+.3f}", found["value"], found["low"], found["high"], tone))
+    rows_judged = [
+        Row(BY_NAME[name].label, (Cell(verdict, [("", TONES[verdict])], numeric=False),))
+        for name, verdict in judge_rows(claim, each).items()
+    ]
+    by_row = [Table(f"{claim.id} by row", "Row", ("Verdict",), rows_judged)] if rows_judged else []
     if not dots or len(dots) > MAX_CHART_ROWS:
-        return [table]
+        return [*by_row, table]
     zero = [Reference("", 0.0, "zero")]
     chart = interval_chart(f"claim-{claim.id}", f"{claim.id}: differences with intervals", dots, zero, "difference")
-    return [Figures([Figure("Our differences", chart)]), table]
+    return [Figures([Figure("Our differences", chart)]), *by_row, table]
 
 
 def _table_section(table: PaperTable) -> Section:
