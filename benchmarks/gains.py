@@ -54,6 +54,7 @@ UNDERSTANDING = (
     "query_n_matched",
     "query_n_conflicts",
     "query_n_unknown",
+    "query_share_matched",
     "query_category_probability",
     "query_type_probability",
     "query_type_same",

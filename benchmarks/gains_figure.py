@@ -90,7 +90,7 @@ def drawn(gains: dict[int, dict[tuple[str, str, str], float]]) -> str:
             f'<line x1="{x}" x2="{x + 18}" y1="{y - 4}" y2="{y - 4}" stroke="{colour}" stroke-width="{stroke}"/>'
         )
         parts.append(words(x + 23, y, label))
-        x += 38 + round(6.7 * len(label))
+        x += 38 + 16 + round(6.5 * len(label))
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

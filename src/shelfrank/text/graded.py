@@ -72,7 +72,7 @@ class GradedPairs:
         queries = np.sort(random.permutation(len(self.queries))[:QUERIES])
         rows = []
         for query in queries.tolist():
-            own = random.permutation(np.arange(self.starts[query], self.starts[query + 1]))
+            own = random.permutation(np.arange(int(self.starts[query]), int(self.starts[query + 1])))
             first, others = own[:DOCUMENTS], own[DOCUMENTS:]
             if len(np.unique(self.grades[first])) == 1:
                 other = others[self.grades[others] != self.grades[first[0]]][:1]
