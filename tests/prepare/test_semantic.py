@@ -28,9 +28,11 @@ from shelfrank.prepare import semantic
 from shelfrank.prepare.pipeline import prepare
 from shelfrank.prepare.relevance import PAIRS_FILE, RelevanceLabels
 from shelfrank.prepare.semantic import MODEL_KIND, score_semantic, train_semantic
+from shelfrank.prepare.split import assign_splits
 from shelfrank.text import contrastive, shards
 from shelfrank.text.documents import read_documents
 from shelfrank.text.encoder import load_encoder
+from shelfrank.text.graded import GradedPairs
 from shelfrank.text.pairs import Pairs
 from shelfrank.text.scores import KIND, SemanticScores
 from small_log import IMPRESSION_TYPES, SMALL_SCHEMA, small_tables, write_small_log
@@ -146,8 +148,102 @@ def test_grades_must_be_of_the_same_searches(log: Path, labelled: Path, model: s
     other = write_small_log(tmp_path / "other", small_tables(40))
     with pytest.raises(UserError, match="grades must name data that was prepared from"):
         train_semantic(other, tmp_path / "out", config.model_copy(update={"split": None}))
-    with pytest.raises(UserError, match=r"graded_weight needs a log with human grades .* in grades"):
-        train_semantic(log, tmp_path / "out", SemanticTrainConfig(model=model, graded_weight=1.0))
+
+
+def listed(graded: GradedPairs | None) -> list[tuple[str, str, float]]:
+    assert graded is not None
+    query_of = np.repeat(np.arange(len(graded.queries)), np.diff(graded.starts))
+    return [
+        (graded.queries[query], graded.documents[document], grade)
+        for query, document, grade in zip(query_of, graded.document_idx, graded.grades.tolist(), strict=True)
+    ]
+
+
+def write_judged_log(out: Path, grade_of: Callable[[int], float], clicks: bool = False) -> SearchLog:
+    tables = small_tables(60)
+    grades = []
+    for i, row in enumerate(tables["impressions"]):
+        if not clicks:
+            row.update(click=None, add_to_cart=None, purchase=None)
+        grades.append({"search_id": row["search_id"], "product_id": row["product_id"], "grade": grade_of(i)})
+    with write_search_log(out, SMALL_SCHEMA, {}) as writer:
+        writer.write("impressions", pa.Table.from_pylist(tables["impressions"], schema=IMPRESSION_TYPES))
+        for name in ("products", "customers"):
+            writer.write(name, pa.Table.from_pylist(tables[name]))
+        writer.write("truth/impressions", pa.Table.from_pylist(grades))
+    return SearchLog.open(out)
+
+
+def test_the_grades_of_a_judged_log_are_those_of_its_training_searches(tmp_path: Path) -> None:
+    def grade_of(i: int) -> float:
+        return 1 + i * 7 % 5 / 2
+
+    config = SemanticTrainConfig(positive_grade=3, graded_weight=1)
+    tables = small_tables(60)
+    ids = sorted({row["search_id"] for row in tables["impressions"]})
+    splits = assign_splits(np.zeros(60, np.int64), ids, config.search_split())
+    train = {one for one, split in zip(ids, splits.tolist(), strict=True) if split == 0}
+    titles = {row["product_id"]: f"{row['title']} {row['brand']}" for row in tables["products"]}
+    given: dict[tuple[str, str], list[float]] = {}
+    for i, row in enumerate(tables["impressions"]):
+        if row["search_id"] in train:
+            given.setdefault((row["query"], titles[row["product_id"]]), []).append((grade_of(i) - 1) / 2)
+    assert 0 < len(train) < 60
+    graded = semantic._training_pairs(write_judged_log(tmp_path / "judged", grade_of), config, None)[1]
+    assert listed(graded) == [(*pair, pytest.approx(np.mean(values))) for pair, values in sorted(given.items())]
+    # Grades of other searches are not read: these would change the scale.
+    others = {i for i, row in enumerate(tables["impressions"]) if row["search_id"] not in train}
+    changed = write_judged_log(tmp_path / "changed", lambda i: 1000.0 if i in others else grade_of(i))
+    assert listed(semantic._training_pairs(changed, config, None)[1]) == listed(graded)
+
+
+@pytest.mark.parametrize("by", ["time", "search_id"])
+def test_what_happens_outside_of_the_training_split_changes_no_grade(log: Path, tmp_path: Path, by: Any) -> None:
+    split = SplitConfig(by=by)
+    tables = small_tables(120)
+    moment = {row["search_id"]: row["timestamp"] for row in tables["impressions"]}
+    ids = sorted(moment, key=lambda one: (moment[one], one))
+    times_us = np.array([round(moment[one].timestamp() * 1e6) for one in ids])
+    split_of = dict(zip(ids, assign_splits(times_us, ids, split).tolist(), strict=True))
+
+    def grades_of(log: Path, name: str) -> list[tuple[str, str, float]]:
+        # Clicks and query understanding vote.
+        prepare(log, tmp_path / name, PrepareConfig(split=split, relevance=RelevanceConfig()))
+        labelled = PreparedData.open(tmp_path / name)
+        config = SemanticTrainConfig(graded_weight=1, grades=str(labelled.path), split=split)
+        return listed(semantic._training_pairs(SearchLog.open(log), config, labelled)[1])
+
+    def turn(own: Callable[[int], bool]) -> None:
+        for row in tables["impressions"]:
+            if own(split_of[row["search_id"]]):
+                row.update(click=1 - row["click"], add_to_cart=0, purchase=0)
+
+    before = grades_of(log, "before")
+    turn(lambda of: of > 0)
+    assert grades_of(write_small_log(tmp_path / "later", tables), "after_later") == before
+    # The same within the training split is seen, so that the comparison could have failed.
+    turn(lambda of: of == 0)
+    assert grades_of(write_small_log(tmp_path / "all", tables), "after_all") != before
+
+
+def test_the_truth_of_a_simulated_log_is_not_taken_for_judgments(tmp_path: Path, model: str) -> None:
+    log = write_judged_log(tmp_path / "simulated", lambda i: i % 4, clicks=True)
+    with pytest.raises(UserError, match="graded_weight needs grades, but neither grades nor positive_grade is set"):
+        train_semantic(log.path, tmp_path / "out", SemanticTrainConfig(model=model, graded_weight=1))
+
+
+def test_a_log_of_one_grade_has_no_order_to_learn(tmp_path: Path) -> None:
+    log = write_judged_log(tmp_path / "judged", lambda _: 3)
+    with pytest.raises(UserError, match="whose products have different grades, but there is none among"):
+        semantic._training_pairs(log, SemanticTrainConfig(positive_grade=3, graded_weight=1), None)
+
+
+def test_without_grades_the_inputs_are_those_of_earlier_versions(log: Path, model: str, tmp_path: Path) -> None:
+    train_semantic(log, tmp_path / "tuned", SemanticTrainConfig(model=model, **TRAINING))  # pyright: ignore[reportArgumentType]
+    inputs = read_manifest(tmp_path / "tuned", MODEL_KIND).inputs
+    assert set(inputs) == {"log", "model", "config"}
+    former = "document split positive_grade epochs batch_size learning_rate warmup weight_decay scale symmetric"
+    assert set(inputs["config"]) == {*former.split(), "precision", "seed"}
 
 
 def test_a_log_without_any_text_has_nothing_to_learn_from(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("sentence_transformers", reason="the extra `text` is not installed")
 
 from shelfrank.config.semantic import SemanticTrainConfig
+from shelfrank.core.artifact import fingerprint
 from shelfrank.core.errors import UserError
 from shelfrank.text import contrastive, graded
 from shelfrank.text.contrastive import checkpoint_owner, fine_tune
@@ -156,6 +157,28 @@ def test_other_grades_are_another_training_and_none_are_the_one_of_before(folder
     owners = {checkpoint_owner(encoder, PAIRS, CONFIG, each) for each in (GRADED, turned)}
     assert len(owners | {checkpoint_owner(encoder, PAIRS, plain)}) == 3
     assert "graded_weight" not in plain.of_weights
+
+
+def test_without_grades_a_checkpoint_has_the_owner_of_earlier_versions(folder: Path) -> None:
+    encoder = load_encoder(str(folder))
+    settings = {
+        "document": ["title", "brand", "color", "age_group"],
+        "split": None,
+        "positive_grade": None,
+        "epochs": 2,
+        "batch_size": 6,
+        "learning_rate": 1e-3,
+        "warmup": 0.1,
+        "weight_decay": 0.01,
+        "scale": 20.0,
+        "symmetric": False,
+        "precision": "fp32",
+        "seed": 0,
+    }
+    texts = [*PAIRS.queries, "", *PAIRS.documents]
+    numbers = [*PAIRS.query_idx.tolist(), *PAIRS.document_idx.tolist()]
+    former = fingerprint({"model": encoder.fingerprint, "texts": texts, "pairs": numbers, "config": settings})
+    assert checkpoint_owner(encoder, PAIRS, CONFIG.model_copy(update={"graded_weight": 0.0})) == former
 
 
 def test_grades_without_a_weight_are_refused() -> None:

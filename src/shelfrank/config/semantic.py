@@ -43,7 +43,7 @@ class SemanticTrainConfig(Strict):
         weight_decay: AdamW's decay of all weights except biases and norms.
         scale: Factor on the cosine before the softmax, the inverse of a temperature.
         graded_weight: Weight of a second loss, by which a query's documents come in the order of their grades; 0 leaves
-            it out. It needs `grades`, or a judged log.
+            it out. It needs `grades`, or for a judged log `positive_grade`.
         grades: Folder of prepared data of the log whose relevance labels are the grades; None takes the human grades of
             a judged log.
         symmetric: Averages the loss with the reverse one, which finds a product's query among the batch's queries.

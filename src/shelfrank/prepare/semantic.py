@@ -187,6 +187,13 @@ def _graded_pairs(
 ) -> GradedPairs | None:
     if not config.graded_weight:
         return None
+    if labelled is None and config.positive_grade is None:
+        # The true grades of a simulated log are stored where a judged log has the human ones: no model may learn them
+        # unless a user says that they are judgments.
+        raise UserError(
+            "graded_weight needs grades, but neither grades nor positive_grade is set; set grades to prepared data "
+            "with relevance labels, or positive_grade for a log of human judgments"
+        )
     if labelled is None:
         table = graded_pairs(log, engine, train_ids)
     else:
