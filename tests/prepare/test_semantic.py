@@ -146,7 +146,7 @@ def test_grades_must_be_of_the_same_searches(log: Path, labelled: Path, model: s
     with pytest.raises(UserError, match="grades must be of the same training searches"):
         train_semantic(log, tmp_path / "out", config)
     other = write_small_log(tmp_path / "other", small_tables(40))
-    with pytest.raises(UserError, match="grades must name data that was prepared from"):
+    with pytest.raises(UserError, match=r"grades must name data that was prepared from .* prepare this log with"):
         train_semantic(other, tmp_path / "out", config.model_copy(update={"split": None}))
 
 
@@ -338,6 +338,20 @@ def test_blank_texts_are_counted_and_have_no_score(model: str, tmp_path: Path) -
     assert info["without_text"] == {"queries": 1, "products": 2, "pairs": len(missing)}
     facts = semantic._training_pairs(SearchLog.open(log), SemanticTrainConfig(), None)[2]
     assert facts["left_out_pairs"]["without a query"] > 0
+    relevance = RelevanceConfig(weights={"ctr": 1.0}, min_products=1)
+    prepare(log, tmp_path / "prepared", PrepareConfig(relevance=relevance, engine=EngineConfig(threads=1)))
+    prepared = PreparedData.open(tmp_path / "prepared")
+    config = SemanticTrainConfig(graded_weight=1.0, grades=str(prepared.path))
+    _, graded, facts = semantic._training_pairs(SearchLog.open(log), config, prepared)
+    labels = RelevanceLabels.load(prepared.path / PAIRS_FILE)
+    labelled = labels.table(prepared.queries()["query"], prepared.products()["product_id"]).to_pylist()
+    without = [
+        row
+        for row in labelled
+        if row["score"] is None or not row["query"].strip() or row["product_id"] in ("p003", "p004")
+    ]
+    assert graded is not None
+    assert facts["left_out_pairs"]["without a grade, a query or text"] == len(without) > 0
 
 
 def test_a_log_without_any_text_is_all_nan(model: str, tmp_path: Path) -> None:

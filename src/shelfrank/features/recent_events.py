@@ -288,7 +288,7 @@ class RecentEvents:
             newest.n += len(some)
             start += len(some)
             self._tail = self._tail.followed_by(rows)
-        # When a service starts, thousands follow thousands: they are sorted once, and not as many times as they come.
+        # When a service starts, it adds thousands at a time: sorting waits until the last of them.
         if len(events) < LARGE and len(self._tail) >= TAIL:
             self._sort_tail()
         # Between pages at most one table is merged that takes longer; what is left over is merged by the next calls.

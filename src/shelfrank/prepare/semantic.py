@@ -166,8 +166,12 @@ def _labelled(log: SearchLog, config: SemanticTrainConfig) -> PreparedData | Non
         return None
     labelled = PreparedData.open(Path(config.grades))
     inputs = labelled.manifest.inputs
-    if inputs["log"] != log.manifest.fingerprint:
-        raise UserError(f"grades must name data that was prepared from {log.path}, but {config.grades} was not")
+    # Data of other makers, such as the census, names no log.
+    if inputs.get("log") != log.manifest.fingerprint:
+        raise UserError(
+            f"grades must name data that was prepared from {log.path}, but {config.grades} was not; prepare this log "
+            "with relevance labels"
+        )
     split = SplitConfig.model_validate(inputs["config"]["split"]).plain()
     if split != config.search_split().plain():
         raise UserError(
@@ -184,9 +188,10 @@ def _graded_pairs(
     train_ids: pa.Array,
     text_of: Mapping[str, str],
     labelled: PreparedData | None,
-) -> GradedPairs | None:
+) -> tuple[GradedPairs | None, int]:
+    """The graded pairs of training searches, if they are learned, and how many were left out."""
     if not config.graded_weight:
-        return None
+        return None, 0
     if labelled is None and config.positive_grade is None:
         # The true grades of a simulated log are stored where a judged log has the human ones: no model may learn them
         # unless a user says that they are judgments.
@@ -216,7 +221,7 @@ def _graded_pairs(
             "graded_weight needs a training query whose products have different grades, but there is none among "
             f"{len(rows):,} graded pairs; set graded_weight to 0"
         )
-    return graded
+    return graded, table.num_rows - len(rows)
 
 
 def _training_pairs(
@@ -230,7 +235,7 @@ def _training_pairs(
         rows = chosen_pairs(log, engine, train_ids, config.positive_grade).to_pylist()
         documents = read_documents(log, engine, config.document)
         text_of = dict(zip(documents.product_ids, documents.joined(), strict=True))
-        graded = _graded_pairs(log, engine, config, train_ids, text_of, labelled)
+        graded, n_left_out = _graded_pairs(log, engine, config, train_ids, text_of, labelled)
     if not any(text_of.values()):
         raise UserError(
             f"{log.path} must have products with texts ({', '.join(config.document)}), but none has any; import "
@@ -258,6 +263,7 @@ def _training_pairs(
     }
     if graded is not None:
         facts |= {"graded_pairs": len(graded), "graded_queries": len(graded.queries)}
+        facts["left_out_pairs"] |= {"without a grade, a query or text": n_left_out} if n_left_out else {}
     return pairs, graded, facts
 
 

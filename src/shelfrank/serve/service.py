@@ -101,7 +101,7 @@ class _Serving:
         return n == enough
 
     def catch_up_all(self) -> None:
-        """Applies all accepted events before the first page, and none after thousands, which has these sorted."""
+        """Applies all accepted events before the first page; the last call, perhaps of none, has them sorted."""
         some: list[Event] | None = None
         while some is None or len(some) == EVENTS_AT_START:
             some = self.reader.new_events(EVENTS_AT_START)

@@ -45,10 +45,9 @@ class GradedPairs:
         Returns:
             The pairs, in an order that depends on the texts alone.
         """
-        pairs = Pairs.unique(queries, documents)
+        pairs, own = Pairs.numbered(queries, documents)
         low, high = min(grades, default=0.0), max(grades, default=0.0)
         given = (np.asarray(grades, np.float64) - low) / max(high - low, 1e-300)
-        own = pairs.place_of(queries, documents)
         means = np.bincount(own, weights=given, minlength=len(pairs)) / np.maximum(pairs.counts, 1)
         starts = np.searchsorted(pairs.query_idx, np.arange(len(pairs.queries) + 1))
         differ = [len(np.unique(means[start:end])) > 1 for start, end in pairwise(starts)]

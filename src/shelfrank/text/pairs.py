@@ -37,6 +37,13 @@ class Pairs:
         Returns:
             The unique pairs, in an order that depends on the texts alone.
         """
+        return cls.numbered(queries, documents, counts)[0]
+
+    @classmethod
+    def numbered(
+        cls, queries: Sequence[str], documents: Sequence[str], counts: Sequence[int] | None = None
+    ) -> tuple["Pairs", Int64[np.ndarray, " given"]]:
+        """The unique pairs of `unique`, and which of them each given one is."""
         unique_queries, query_of = _numbered(queries)
         unique_documents, document_of = _numbered(documents)
         n_documents = len(unique_documents)
@@ -45,20 +52,10 @@ class Pairs:
         totals = np.zeros(len(unique), dtype=np.int64)
         np.add.at(totals, pair_of, 1 if counts is None else np.asarray(counts, dtype=np.int64))
         divisor = max(n_documents, 1)
-        return cls(unique_queries, unique_documents, unique // divisor, unique % divisor, totals)
+        return cls(unique_queries, unique_documents, unique // divisor, unique % divisor, totals), pair_of
 
     def __len__(self) -> int:
         return len(self.query_idx)
-
-    def place_of(self, queries: Sequence[str], documents: Sequence[str]) -> Int64[np.ndarray, " given"]:
-        """The place of each given pair, which must be one of them."""
-        query = {_key(text): number for number, text in enumerate(self.queries)}
-        document = {_key(text): number for number, text in enumerate(self.documents)}
-        wanted = [
-            query[_key(one)] * len(self.documents) + document[_key(other)]
-            for one, other in zip(queries, documents, strict=True)
-        ]
-        return np.searchsorted(self.query_idx * len(self.documents) + self.document_idx, np.array(wanted, np.int64))
 
     def known_positives(self, batch: Int64[np.ndarray, " batch"]) -> Bool[np.ndarray, "batch batch"]:
         """Whether the document of a column is a known positive of the query of a row, the diagonal included.
@@ -79,12 +76,8 @@ class Pairs:
         return known[place] == candidates
 
 
-def _key(text: str) -> str:
-    return " ".join(text.lower().split())
-
-
 def _numbered(texts: Sequence[str]) -> tuple[tuple[str, ...], Int64[np.ndarray, " texts"]]:
-    keys = [_key(text) for text in texts]
+    keys = [" ".join(text.lower().split()) for text in texts]
     # The smallest spelling in code points represents equal texts, independent of the order of rows.
     spelling: dict[str, str] = {}
     for key, text in zip(keys, texts, strict=True):
